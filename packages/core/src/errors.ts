@@ -1,0 +1,62 @@
+/**
+ * Why a call failed: a closed set, sent to callers as the reason of a
+ * `google.rpc.ErrorInfo`. What each means stands at `SessionService` in
+ * `proto/sessiond/v1/session_service.proto`.
+ */
+export type ErrorReason =
+  | "SESSION_NOT_FOUND"
+  | "INVALID_ARGUMENT"
+  | "SESSION_ALREADY_EXISTS"
+  | "ETAG_MISMATCH"
+  | "SESSION_LIMIT_REACHED"
+  | "SESSION_UNREADABLE"
+  | "UNAUTHENTICATED"
+  | "PERMISSION_DENIED"
+  | "ISSUER_UNAVAILABLE"
+  | "STORE_UNAVAILABLE"
+  | "OVERLOADED";
+
+/** What goes with an error, besides its reason and message. */
+export interface SessiondErrorOptions extends ErrorOptions {
+  /** Facts for machines, sent to the caller. Never a secret, never session data. */
+  readonly metadata?: Readonly<Record<string, string>>;
+}
+
+/** The one error class of this package. The message is meant for the caller. */
+export class SessiondError extends Error {
+  override readonly name = "SessiondError";
+  readonly reason: ErrorReason;
+  readonly metadata: Readonly<Record<string, string>>;
+
+  constructor(reason: ErrorReason, message: string, options: SessiondErrorOptions = {}) {
+    super(message, options);
+    this.reason = reason;
+    this.metadata = options.metadata ?? {};
+  }
+}
+
+/**
+ * The one answer to a session that is missing, expired or revoked and to a
+ * token that is wrong or malformed, so that none can be told from another.
+ */
+export function sessionNotFound(): SessiondError {
+  return new SessiondError("SESSION_NOT_FOUND", "session not found");
+}
+
+/** Refuses a field of a request: `invalidArgument("page_size", "expected at most 1000")`. */
+export function invalidArgument(field: string, description: string): SessiondError {
+  return new SessiondError("INVALID_ARGUMENT", `${field}: ${description}`, {
+    metadata: { field, description },
+  });
+}
+
+/** The store did not answer, or not usably. Whether a change was made is not known. */
+export function storeUnavailable(description: string, cause?: unknown): SessiondError {
+  return new SessiondError(
+    "STORE_UNAVAILABLE",
+    `the session store is unavailable: ${description}`,
+    {
+      cause,
+    },
+  );
+}

@@ -1,0 +1,177 @@
+import type { SessionFacts } from "./session.js";
+import type { Partition } from "./session-id.js";
+
+/** Where a session is kept. */
+export interface SessionKey {
+  readonly partition: Partition;
+  readonly id: string;
+}
+
+/** A session as stores keep and return it. */
+export interface StoredSession extends SessionFacts {
+  /** The sealed content. Stores neither read nor change it. */
+  readonly record: Uint8Array;
+  /** SHA-256 of the token's secret; empty once the session is revoked. */
+  readonly tokenHash: Uint8Array;
+  /** When all this was so, by the store's clock. */
+  readonly readTimeMs: number;
+}
+
+/** What `create` needs; the store adds the times. */
+export interface NewSession {
+  readonly key: SessionKey;
+  readonly userId: string;
+  readonly record: Uint8Array;
+  readonly tokenHash: Uint8Array;
+  readonly idleTimeoutMs: number;
+  readonly lifetimeMs: number;
+}
+
+/** What happens to a user's sessions beyond the limit: the oldest go, or the new one is refused. */
+export type LimitPolicy = "evict_oldest" | "reject";
+
+/** How many active sessions a user may have. */
+export interface SessionLimit {
+  readonly maxSessionsPerUser: number;
+  readonly policy: LimitPolicy;
+}
+
+/** A position in the order of creation: after this session. */
+export interface ListCursor {
+  readonly createTimeMs: number;
+  readonly id: string;
+}
+
+/** Which sessions to list, and how many. */
+export interface ListQuery {
+  /** All users when undefined. */
+  readonly userId?: string;
+  readonly showExpired: boolean;
+  readonly showRevoked: boolean;
+  /** Created at this time or later. */
+  readonly createTimeFromMs?: number;
+  /** Created before this time. */
+  readonly createTimeToMs?: number;
+  /** By creation time, then by id. */
+  readonly order: "asc" | "desc";
+  readonly after?: ListCursor;
+  /** At most this many sessions; positive. */
+  readonly limit: number;
+}
+
+/** A page of sessions. */
+export interface ListPage {
+  readonly sessions: readonly StoredSession[];
+  /** Where the next page starts; undefined when there is nothing more. */
+  readonly next?: ListCursor;
+}
+
+/** What a sweep did. */
+export interface SweepResult {
+  /** How many ended sessions were removed for good. */
+  readonly reclaimed: number;
+  /** Whether the sweep stopped at its limit with more left to do. */
+  readonly more: boolean;
+}
+
+/**
+ * Keeps sessions. These comments are the contract; the suite in
+ * `testing/describe-session-store.ts` holds every store to it.
+ *
+ * - Time is the store's: one clock for all servers that share it. A session is
+ *   active while `now < expireTimeMs` and it has not been revoked; the store
+ *   decides, by comparing deadlines with its clock. Reclaiming memory is a
+ *   separate matter and never what ends a session.
+ * - Every method that changes something is one atomic step, indexes included.
+ *   A change on a session that is not active changes nothing.
+ * - A revocation is final: no call, however late, brings the session back. Ended
+ *   sessions stay for the store's retention time, listed when asked for, and
+ *   keep their id taken; `sweep` then removes them.
+ * - A store that cannot answer throws STORE_UNAVAILABLE, within its time limit;
+ *   whether a change was made is then not known. No other failure is thrown
+ *   than those named here, and "not found" is never a failure.
+ */
+export interface SessionStore {
+  /**
+   * Adds a session, unless the key's id is taken, in any partition:
+   * SESSION_ALREADY_EXISTS. At the limit it first revokes the user's oldest
+   * sessions (by creation time, then id), or throws SESSION_LIMIT_REACHED,
+   * as the policy says. Throws OVERLOADED where the store is full.
+   *
+   * `createTimeMs`, `authenticateTimeMs` and `lastAccessTimeMs` are now, the
+   * version is 1, and the deadlines follow from the timeouts.
+   */
+  create(
+    session: NewSession,
+    limit: SessionLimit,
+  ): Promise<{ readonly session: StoredSession; readonly evictedIds: readonly string[] }>;
+
+  /** The partition that an id chosen by a caller lives in, if any session with it exists. */
+  partitionOf(chosenId: string): Promise<Partition | undefined>;
+
+  /** The active session at `key`. */
+  get(key: SessionKey): Promise<StoredSession | undefined>;
+
+  /** The active sessions at `keys`, in their order. */
+  getMany(keys: readonly SessionKey[]): Promise<readonly (StoredSession | undefined)[]>;
+
+  /**
+   * Records activity: the last access is now and the idle deadline a full idle
+   * timeout away, though never past the absolute one and never earlier than it
+   * was. Undefined where the session is not active or, when `tokenHash` is
+   * given, has another one.
+   */
+  touch(key: SessionKey, tokenHash?: Uint8Array): Promise<StoredSession | undefined>;
+
+  /**
+   * Replaces the sealed content of an active session at exactly this version.
+   * Answers the session with its new version, `version_mismatch`, or undefined
+   * where it is not active.
+   */
+  replaceRecord(
+    key: SessionKey,
+    version: number,
+    record: Uint8Array,
+  ): Promise<StoredSession | "version_mismatch" | undefined>;
+
+  /**
+   * Replaces the token hash of an active session that has exactly
+   * `tokenHash`; also a touch, and a new `authenticateTimeMs`. Undefined where
+   * the session is not active or has another token hash.
+   */
+  rotateToken(
+    key: SessionKey,
+    tokenHash: Uint8Array,
+    newTokenHash: Uint8Array,
+  ): Promise<StoredSession | undefined>;
+
+  /**
+   * Revokes an active session that has `tokenHash`, when given. Answers whether
+   * it did.
+   */
+  revoke(key: SessionKey, reason: string, tokenHash?: Uint8Array): Promise<boolean>;
+
+  /** Revokes all active sessions of a user but `exceptId`. Answers how many. */
+  revokeUser(userId: string, reason: string, exceptId?: string): Promise<number>;
+
+  /**
+   * A page of sessions in the order of creation. A session that exists
+   * throughout is on exactly one page, whatever else changes meanwhile.
+   */
+  list(query: ListQuery): Promise<ListPage>;
+
+  /** How many sessions are active, of one user or of all. Exact. */
+  count(userId?: string): Promise<number>;
+
+  /** Removes ended sessions whose retention is over, at most about `limit` of them. */
+  sweep(limit: number): Promise<SweepResult>;
+
+  /** Returns when the store can serve; throws STORE_UNAVAILABLE otherwise. */
+  check(): Promise<void>;
+
+  /** Lets go of what the store opened. Calls still under way fail with STORE_UNAVAILABLE. */
+  close(): Promise<void>;
+}
+
+/** The reason recorded with a session that had to go for a newer one. */
+export const EVICTION_REASON = "session limit reached";

@@ -1,0 +1,482 @@
+import { invalidArgument, SessiondError, sessionNotFound } from "./errors.js";
+import { KeyedQueue } from "./keyed-queue.js";
+import type { Keyring } from "./keyring.js";
+import { formatPageToken, parsePageToken } from "./page-token.js";
+import {
+  type JsonObject,
+  type Session,
+  type SessionClient,
+  type SessionContent,
+  sessionEtag,
+} from "./session.js";
+import { generateSessionId, isGeneratedId, partitionOfUser } from "./session-id.js";
+import { sealContent, unsealSession } from "./session-record.js";
+import type {
+  ListQuery,
+  SessionKey,
+  SessionLimit,
+  SessionStore,
+  StoredSession,
+} from "./session-store.js";
+import {
+  formatSessionToken,
+  generateSecret,
+  hashesEqual,
+  hashSecret,
+  parseSessionToken,
+} from "./session-token.js";
+import { applyUpdate, checkUpdate, type SessionUpdate } from "./session-update.js";
+import {
+  checkBatchSize,
+  checkChosenId,
+  checkClient,
+  checkData,
+  checkDuration,
+  checkIp,
+  checkRequired,
+  checkRoles,
+  checkSessionId,
+  checkText,
+  checkUserId,
+  LIMITS,
+} from "./validation.js";
+
+/** How sessions behave, unless a call says otherwise within the maxima. */
+export interface SessionPolicy extends SessionLimit {
+  readonly idleTimeoutMs: number;
+  readonly lifetimeMs: number;
+  /** The most that a call may ask for, of either timeout. */
+  readonly maxLifetimeMs: number;
+}
+
+/** 30 minutes idle, 24 hours in all, a year at most; 10 sessions per user, the oldest make room. */
+export const DEFAULT_SESSION_POLICY: SessionPolicy = {
+  idleTimeoutMs: 30 * 60_000,
+  lifetimeMs: 24 * 3_600_000,
+  maxLifetimeMs: 365 * 24 * 3_600_000,
+  maxSessionsPerUser: 10,
+  policy: "evict_oldest",
+};
+
+/** What `Sessions.create` takes. The limits stand at CreateSessionRequest in the contract. */
+export interface CreateSession {
+  readonly userId: string;
+  readonly sessionId?: string;
+  readonly displayName?: string;
+  readonly roles?: readonly string[];
+  readonly client?: Partial<SessionClient>;
+  readonly data?: JsonObject;
+  readonly idleTimeoutMs?: number;
+  readonly lifetimeMs?: number;
+}
+
+/** A session named by its id, or proven by its token. */
+export type SessionTarget = { readonly sessionId: string } | { readonly token: string };
+
+/** What `Sessions.list` takes. */
+export interface ListSessions {
+  readonly userId?: string;
+  readonly showExpired?: boolean;
+  readonly showRevoked?: boolean;
+  readonly role?: string;
+  readonly ip?: string;
+  readonly createTimeFromMs?: number;
+  readonly createTimeToMs?: number;
+  readonly lastAccessTimeFromMs?: number;
+  readonly lastAccessTimeToMs?: number;
+  /** By creation time; newest first (`desc`) by default. */
+  readonly order?: "asc" | "desc";
+  /** 50 by default. */
+  readonly pageSize?: number;
+  readonly pageToken?: string;
+}
+
+/** A page of sessions; `nextPageToken` is absent on the last one. */
+export interface SessionPage {
+  readonly sessions: readonly Session[];
+  readonly unreadableSessionIds: readonly string[];
+  readonly nextPageToken?: string;
+}
+
+const DEFAULT_PAGE_SIZE = 50;
+/** How many sessions a page of a filtered list looks at before it ends early. */
+const MAX_SCANNED_PER_PAGE = 5_000;
+/** How many sessions a filtered list asks the store for at a time. */
+const SCAN_BATCH_SIZE = 500;
+/** Verifying counts as activity once this part of the idle timeout has passed since the last. */
+const TOUCH_FRACTION = 0.1;
+/**
+ * How often an update is tried when other servers keep changing the session in
+ * between. Each failed try is another server's success, so this is reached only
+ * where dozens of servers update one session at the same moment.
+ */
+const MAX_UPDATE_ATTEMPTS = 50;
+
+/**
+ * The sessions of all users: validates, makes ids and tokens, seals and unseals,
+ * and leaves to the store what must be atomic. Every method may throw
+ * STORE_UNAVAILABLE; methods that take input, INVALID_ARGUMENT naming the field.
+ */
+export class Sessions {
+  readonly #store: SessionStore;
+  readonly #keyring: Keyring;
+  readonly #policy: SessionPolicy;
+  readonly #updates = new KeyedQueue();
+
+  constructor(options: {
+    readonly store: SessionStore;
+    readonly keyring: Keyring;
+    /** What is absent is as in `DEFAULT_SESSION_POLICY`. */
+    readonly policy?: Partial<SessionPolicy>;
+  }) {
+    this.#store = options.store;
+    this.#keyring = options.keyring;
+    this.#policy = { ...DEFAULT_SESSION_POLICY, ...options.policy };
+  }
+
+  /**
+   * Starts a session. Throws SESSION_ALREADY_EXISTS for a chosen id that is
+   * taken and, under the policy `reject`, SESSION_LIMIT_REACHED.
+   */
+  async create(input: CreateSession): Promise<{
+    readonly session: Session;
+    readonly token: string;
+    readonly evictedSessionIds: readonly string[];
+  }> {
+    const idleTimeoutMs = input.idleTimeoutMs ?? this.#policy.idleTimeoutMs;
+    const lifetimeMs = input.lifetimeMs ?? this.#policy.lifetimeMs;
+    checkUserId("user_id", input.userId);
+    checkDuration("idle_timeout", idleTimeoutMs, this.#policy.maxLifetimeMs);
+    checkDuration("lifetime", lifetimeMs, this.#policy.maxLifetimeMs);
+    if (input.sessionId !== undefined) checkChosenId("session_id", input.sessionId);
+    const content = newContent(input);
+
+    const partition = partitionOfUser(input.userId);
+    const id = input.sessionId ?? generateSessionId(partition);
+    const secret = generateSecret();
+    const { session, evictedIds } = await this.#store.create(
+      {
+        key: { partition, id },
+        userId: input.userId,
+        record: sealContent(this.#keyring, { id, userId: input.userId }, content),
+        tokenHash: hashSecret(secret),
+        idleTimeoutMs,
+        lifetimeMs,
+      },
+      this.#policy,
+    );
+    return {
+      session: this.#unseal(session),
+      token: formatSessionToken({ partition, sessionId: id, secret }),
+      evictedSessionIds: evictedIds,
+    };
+  }
+
+  /** The session a token proves. Counts as activity unless `touch` is false. Throws SESSION_NOT_FOUND. */
+  async verify(token: string, { touch = true } = {}): Promise<Session> {
+    const stored = await this.#authenticate(token);
+    return this.#unseal(touch ? await this.#recordActivity(stored) : stored);
+  }
+
+  /** Verifies 1 to 1000 tokens. Each fails for itself; the errors stand in their places. */
+  async verifyMany(
+    tokens: readonly string[],
+    { touch = true } = {},
+  ): Promise<readonly (Session | SessiondError)[]> {
+    checkBatchSize("tokens", tokens.length);
+    const parsed = tokens.map(parseSessionToken);
+    const found = await this.#getInOrder(parsed.map((token) => token && keyOf(token)));
+    return Promise.all(
+      found.map((stored, i) =>
+        settle(async () => {
+          const secret = parsed[i]?.secret;
+          if (stored === undefined || secret === undefined) throw sessionNotFound();
+          if (!hashesEqual(stored.tokenHash, hashSecret(secret))) throw sessionNotFound();
+          return this.#unseal(touch ? await this.#recordActivity(stored) : stored);
+        }),
+      ),
+    );
+  }
+
+  /** An active session. Throws SESSION_NOT_FOUND, also where it is not `userId`'s. */
+  async get(sessionId: string, { userId }: { readonly userId?: string } = {}): Promise<Session> {
+    const key = await this.#locate(sessionId, userId);
+    return this.#unseal(await this.#find(key, userId));
+  }
+
+  /** Reads 1 to 1000 active sessions. Each fails for itself; the errors stand in their places. */
+  async getMany(sessionIds: readonly string[]): Promise<readonly (Session | SessiondError)[]> {
+    checkBatchSize("session_ids", sessionIds.length);
+    const keys = await Promise.all(
+      sessionIds.map((id, i) => settle(() => this.#locate(id, undefined, `session_ids[${i}]`))),
+    );
+    const found = await this.#getInOrder(
+      keys.map((key) => (key instanceof SessiondError ? undefined : key)),
+    );
+    return Promise.all(
+      found.map((stored, i) =>
+        settle(async () => {
+          const key = keys[i];
+          if (key instanceof SessiondError) throw key;
+          if (stored === undefined) throw sessionNotFound();
+          return this.#unseal(stored);
+        }),
+      ),
+    );
+  }
+
+  /**
+   * A page of sessions in the order of creation. With a filter on sealed fields
+   * or on activity a page may end early; it is the last when it has no token.
+   */
+  async list(request: ListSessions): Promise<SessionPage> {
+    const { pageSize: requestedSize, pageToken, ...query } = request;
+    checkListRequest(request);
+    const pageSize = requestedSize || DEFAULT_PAGE_SIZE;
+    const filtered = hasContentFilter(query);
+    const storeQuery = toStoreQuery(query, filtered ? SCAN_BATCH_SIZE : pageSize);
+
+    const sessions: Session[] = [];
+    const unreadableSessionIds: string[] = [];
+    let after = pageToken ? parsePageToken(query, pageToken) : undefined;
+    let scanned = 0;
+    do {
+      const page = await this.#store.list({ ...storeQuery, ...(after && { after }) });
+      after = page.next;
+      for (const stored of page.sessions) {
+        scanned++;
+        const session = await settle(async () => this.#unseal(stored));
+        if (session instanceof SessiondError) unreadableSessionIds.push(stored.id);
+        else if (matches(session, query)) sessions.push(session);
+        if (sessions.length + unreadableSessionIds.length === pageSize) {
+          const isLast = stored === page.sessions.at(-1) && page.next === undefined;
+          after = isLast ? undefined : { createTimeMs: stored.createTimeMs, id: stored.id };
+          break;
+        }
+      }
+    } while (
+      after !== undefined &&
+      sessions.length + unreadableSessionIds.length < pageSize &&
+      scanned < MAX_SCANNED_PER_PAGE
+    );
+    return {
+      sessions,
+      unreadableSessionIds,
+      ...(after && { nextPageToken: formatPageToken(query, after) }),
+    };
+  }
+
+  /** How many sessions are active, of one user or of all. */
+  async count(userId?: string): Promise<number> {
+    if (userId !== undefined) checkUserId("user_id", userId);
+    return this.#store.count(userId);
+  }
+
+  /**
+   * Changes some fields of an active session. Throws SESSION_NOT_FOUND;
+   * ETAG_MISMATCH where `etag` is given and is not the session's; OVERLOADED
+   * where too many servers update the session at once.
+   */
+  async update(
+    sessionId: string,
+    update: SessionUpdate,
+    { userId, etag }: { readonly userId?: string; readonly etag?: string } = {},
+  ): Promise<Session> {
+    checkUpdate(update);
+    if (etag !== undefined) checkText("etag", etag, LIMITS.etagBytes);
+    const key = await this.#locate(sessionId, userId);
+    // One server's updates of one session wait for each other here; only those
+    // of other servers are left to meet at the store.
+    return this.#updates.run(key.id, () => this.#compareAndSet(key, update, userId, etag));
+  }
+
+  async #compareAndSet(
+    key: SessionKey,
+    update: SessionUpdate,
+    userId: string | undefined,
+    etag: string | undefined,
+  ): Promise<Session> {
+    for (let attempt = 0; attempt < MAX_UPDATE_ATTEMPTS; attempt++) {
+      const stored = await this.#find(key, userId);
+      if (etag !== undefined && etag !== sessionEtag(stored)) {
+        throw new SessiondError("ETAG_MISMATCH", "etag: the session has changed since it was read");
+      }
+      const content = applyUpdate(this.#unseal(stored), update);
+      const record = sealContent(this.#keyring, stored, content);
+      const replaced = await this.#store.replaceRecord(key, stored.version, record);
+      if (replaced === undefined) throw sessionNotFound();
+      if (replaced !== "version_mismatch") return this.#unseal(replaced);
+    }
+    throw new SessiondError("OVERLOADED", "too many concurrent updates of this session");
+  }
+
+  /** Moves the idle deadline to a full idle timeout from now. Throws SESSION_NOT_FOUND. */
+  async refresh(target: SessionTarget): Promise<Session> {
+    const { key, tokenHash } = await this.#resolve(target);
+    const touched = await this.#store.touch(key, tokenHash);
+    if (touched === undefined) throw sessionNotFound();
+    return this.#unseal(touched);
+  }
+
+  /** Replaces a session's token; the old one is dead at once. Throws SESSION_NOT_FOUND. */
+  async rotateToken(token: string): Promise<{ readonly session: Session; readonly token: string }> {
+    const { key, tokenHash } = await this.#resolve({ token });
+    const secret = generateSecret();
+    const rotated = await this.#store.rotateToken(key, tokenHash, hashSecret(secret));
+    if (rotated === undefined) throw sessionNotFound();
+    return {
+      session: this.#unseal(rotated),
+      token: formatSessionToken({ partition: key.partition, sessionId: key.id, secret }),
+    };
+  }
+
+  /** Ends a session for good. Answers whether this call did; what is not active is no error. */
+  async revoke(target: SessionTarget, reason = ""): Promise<boolean> {
+    checkText("reason", reason, LIMITS.reasonBytes);
+    const resolved = await settle(() => this.#resolve(target));
+    if (resolved instanceof SessiondError) {
+      if (resolved.reason === "SESSION_NOT_FOUND") return false;
+      throw resolved;
+    }
+    return this.#store.revoke(resolved.key, reason, resolved.tokenHash);
+  }
+
+  /** Ends all sessions of a user, but `exceptSessionId`. Answers how many this call ended. */
+  async revokeUser(
+    userId: string,
+    options: { readonly exceptSessionId?: string; readonly reason?: string } = {},
+  ): Promise<number> {
+    const { exceptSessionId, reason = "" } = options;
+    checkUserId("user_id", userId);
+    if (exceptSessionId !== undefined) checkSessionId("except_session_id", exceptSessionId);
+    checkText("reason", reason, LIMITS.reasonBytes);
+    return this.#store.revokeUser(userId, reason, exceptSessionId);
+  }
+
+  /** The active session a token proves. */
+  async #authenticate(token: string): Promise<StoredSession> {
+    checkRequired("token", token);
+    const parsed = parseSessionToken(token);
+    if (parsed === undefined) throw sessionNotFound();
+    const stored = await this.#store.get(keyOf(parsed));
+    if (stored === undefined) throw sessionNotFound();
+    if (!hashesEqual(stored.tokenHash, hashSecret(parsed.secret))) throw sessionNotFound();
+    return stored;
+  }
+
+  /** Where a target's session is and, if it was named by a token, the hash it must still have. */
+  #resolve(target: { readonly token: string }): Promise<{ key: SessionKey; tokenHash: Uint8Array }>;
+  #resolve(target: SessionTarget): Promise<{ key: SessionKey; tokenHash?: Uint8Array }>;
+  async #resolve(target: SessionTarget): Promise<{ key: SessionKey; tokenHash?: Uint8Array }> {
+    if ("sessionId" in target) return { key: await this.#locate(target.sessionId) };
+    const { id, userId, tokenHash } = await this.#authenticate(target.token);
+    return { key: { id, partition: partitionOfUser(userId) }, tokenHash };
+  }
+
+  async #locate(id: string, userId?: string, field = "session_id"): Promise<SessionKey> {
+    checkSessionId(field, id);
+    if (userId !== undefined) checkUserId("user_id", userId);
+    if (isGeneratedId(id)) return { id, partition: id.slice(0, 2) };
+    if (userId !== undefined) return { id, partition: partitionOfUser(userId) };
+    const partition = await this.#store.partitionOf(id);
+    if (partition === undefined) throw sessionNotFound();
+    return { id, partition };
+  }
+
+  async #find(key: SessionKey, userId: string | undefined): Promise<StoredSession> {
+    const stored = await this.#store.get(key);
+    if (stored === undefined) throw sessionNotFound();
+    if (userId !== undefined && stored.userId !== userId) throw sessionNotFound();
+    return stored;
+  }
+
+  /** Reads the sessions at the keys there are, and leaves the places of the others empty. */
+  async #getInOrder(
+    keys: readonly (SessionKey | undefined)[],
+  ): Promise<readonly (StoredSession | undefined)[]> {
+    const present = keys.filter((key) => key !== undefined);
+    const found = present.length > 0 ? await this.#store.getMany(present) : [];
+    let next = 0;
+    return keys.map((key) => (key === undefined ? undefined : found[next++]));
+  }
+
+  /** Touches a session whose last touch is a while ago, so that a hot one costs few writes. */
+  async #recordActivity(stored: StoredSession): Promise<StoredSession> {
+    const quietMs = stored.readTimeMs - stored.lastAccessTimeMs;
+    if (quietMs < stored.idleTimeoutMs * TOUCH_FRACTION) return stored;
+    const key = { id: stored.id, partition: partitionOfUser(stored.userId) };
+    const touched = await this.#store.touch(key, stored.tokenHash);
+    if (touched === undefined) throw sessionNotFound();
+    return touched;
+  }
+
+  #unseal(stored: StoredSession): Session {
+    return unsealSession(this.#keyring, stored);
+  }
+}
+
+/** The result of `task`, or the error it failed with if that is one of ours. */
+async function settle<T>(task: () => Promise<T>): Promise<T | SessiondError> {
+  try {
+    return await task();
+  } catch (error) {
+    if (error instanceof SessiondError && error.reason !== "STORE_UNAVAILABLE") return error;
+    throw error;
+  }
+}
+
+function keyOf(token: { readonly partition: string; readonly sessionId: string }): SessionKey {
+  return { partition: token.partition, id: token.sessionId };
+}
+
+function newContent(input: CreateSession): SessionContent {
+  const { displayName = "", roles = [], client = {}, data = {} } = input;
+  checkText("display_name", displayName, LIMITS.displayNameBytes);
+  checkRoles("roles", roles);
+  checkClient("client", client);
+  checkData("data", data);
+  return { displayName, roles, client: { ip: "", userAgent: "", device: "", ...client }, data };
+}
+
+function checkListRequest(request: ListSessions): void {
+  const { userId, role, ip, pageSize = 0, pageToken } = request;
+  if (userId !== undefined) checkUserId("user_id", userId);
+  if (role !== undefined) checkText("filter.role", role, LIMITS.roleBytes);
+  if (ip !== undefined) checkIp("filter.ip", ip);
+  if (!Number.isInteger(pageSize) || pageSize < 0 || pageSize > LIMITS.pageSize) {
+    throw invalidArgument("page_size", `expected 0 to ${LIMITS.pageSize}, got ${pageSize}`);
+  }
+  if (pageToken !== undefined) checkText("page_token", pageToken, LIMITS.pageTokenBytes);
+}
+
+function toStoreQuery(query: ListSessions, limit: number): Omit<ListQuery, "after"> {
+  return {
+    showExpired: query.showExpired ?? false,
+    showRevoked: query.showRevoked ?? false,
+    order: query.order ?? "desc",
+    limit,
+    ...(query.userId !== undefined && { userId: query.userId }),
+    ...(query.createTimeFromMs !== undefined && { createTimeFromMs: query.createTimeFromMs }),
+    ...(query.createTimeToMs !== undefined && { createTimeToMs: query.createTimeToMs }),
+  };
+}
+
+/** Whether the filter says something that only the unsealed session can answer. */
+function hasContentFilter(query: ListSessions): boolean {
+  return (
+    query.role !== undefined ||
+    query.ip !== undefined ||
+    query.lastAccessTimeFromMs !== undefined ||
+    query.lastAccessTimeToMs !== undefined
+  );
+}
+
+function matches(session: Session, query: ListSessions): boolean {
+  const { role, ip, lastAccessTimeFromMs = -Infinity, lastAccessTimeToMs = Infinity } = query;
+  return (
+    (role === undefined || session.roles.includes(role)) &&
+    (ip === undefined || session.client.ip === ip) &&
+    session.lastAccessTimeMs >= lastAccessTimeFromMs &&
+    session.lastAccessTimeMs < lastAccessTimeToMs
+  );
+}

@@ -1,0 +1,152 @@
+import { isIP } from "node:net";
+import { invalidArgument } from "./errors.js";
+import type { JsonObject, JsonValue, SessionClient } from "./session.js";
+import { isChosenId, isGeneratedId } from "./session-id.js";
+
+/** The limits of the contract, as the comments in the .proto files state them. */
+export const LIMITS = {
+  userIdBytes: 256,
+  displayNameBytes: 256,
+  roles: 64,
+  roleBytes: 128,
+  userAgentBytes: 1024,
+  deviceBytes: 256,
+  dataBytes: 16 * 1024,
+  dataDepth: 32,
+  reasonBytes: 256,
+  etagBytes: 64,
+  pageTokenBytes: 1024,
+  pageSize: 1000,
+  batchSize: 1000,
+} as const;
+
+/** Throws INVALID_ARGUMENT unless `value` can name a user. */
+export function checkUserId(field: string, value: string): void {
+  checkRequired(field, value);
+  checkText(field, value, LIMITS.userIdBytes);
+  if (hasControlCharacter(value)) {
+    throw invalidArgument(field, "expected no control characters");
+  }
+}
+
+/** Throws INVALID_ARGUMENT unless `value` can be the id of a session, made or chosen. */
+export function checkSessionId(field: string, value: string): void {
+  checkRequired(field, value);
+  if (!isGeneratedId(value) && !isChosenId(value)) {
+    throw invalidArgument(
+      field,
+      "expected 64 lowercase hex digits, or 1 to 128 characters out of A-Z a-z 0-9 . _ ~ : @ -",
+    );
+  }
+}
+
+/** Throws INVALID_ARGUMENT unless a caller may choose `value` for a new session. */
+export function checkChosenId(field: string, value: string): void {
+  if (!isChosenId(value)) {
+    throw invalidArgument(
+      field,
+      "expected 1 to 128 characters out of A-Z a-z 0-9 . _ ~ : @ - and not 64 hex digits",
+    );
+  }
+}
+
+/** Throws INVALID_ARGUMENT where a required text is empty. */
+export function checkRequired(field: string, value: string): void {
+  if (value === "") throw invalidArgument(field, "required");
+}
+
+/** Throws INVALID_ARGUMENT unless `value` is well-formed Unicode of at most `maxBytes` in UTF-8. */
+export function checkText(field: string, value: string, maxBytes: number): void {
+  if (!value.isWellFormed()) throw invalidArgument(field, "expected well-formed Unicode");
+  // No UTF-8 is shorter than its UTF-16, so this spares measuring a huge text.
+  const bytes = value.length > maxBytes ? value.length : Buffer.byteLength(value);
+  if (bytes > maxBytes) {
+    throw invalidArgument(field, `expected at most ${maxBytes} bytes`);
+  }
+}
+
+/** Throws INVALID_ARGUMENT unless `values` can be a session's roles. */
+export function checkRoles(field: string, values: readonly string[]): void {
+  if (values.length > LIMITS.roles) {
+    throw invalidArgument(field, `expected at most ${LIMITS.roles} roles, got ${values.length}`);
+  }
+  for (const [i, role] of values.entries()) {
+    checkRequired(`${field}[${i}]`, role);
+    checkText(`${field}[${i}]`, role, LIMITS.roleBytes);
+  }
+}
+
+/** Throws INVALID_ARGUMENT unless `client` can be a session's client. Absent and empty parts are fine. */
+export function checkClient(field: string, client: Partial<SessionClient>): void {
+  if (client.ip) checkIp(`${field}.ip`, client.ip);
+  if (client.userAgent) checkText(`${field}.user_agent`, client.userAgent, LIMITS.userAgentBytes);
+  if (client.device) checkText(`${field}.device`, client.device, LIMITS.deviceBytes);
+}
+
+/** Throws INVALID_ARGUMENT unless `value` is an IP address. */
+export function checkIp(field: string, value: string): void {
+  if (isIP(value) === 0) {
+    throw invalidArgument(field, "expected an IPv4 or IPv6 address without a port");
+  }
+}
+
+/** Throws INVALID_ARGUMENT unless `data` is JSON within the limits of size and depth. */
+export function checkData(field: string, data: JsonObject): void {
+  checkJson(field, data, LIMITS.dataDepth);
+  const bytes = Buffer.byteLength(JSON.stringify(data));
+  if (bytes > LIMITS.dataBytes) {
+    throw invalidArgument(
+      field,
+      `expected at most ${LIMITS.dataBytes} bytes as JSON, got ${bytes}`,
+    );
+  }
+}
+
+/** Throws INVALID_ARGUMENT unless `value` is a whole number of milliseconds from 1 to `maxMs`. */
+export function checkDuration(field: string, valueMs: number, maxMs: number): void {
+  if (!Number.isInteger(valueMs) || valueMs < 1) {
+    throw invalidArgument(field, "expected a positive duration of at least 1 ms");
+  }
+  if (valueMs > maxMs) {
+    throw invalidArgument(field, `expected at most ${maxMs / 1000} s, the server's maximum`);
+  }
+}
+
+/** Throws INVALID_ARGUMENT unless a batch has from 1 to the maximum of entries. */
+export function checkBatchSize(field: string, size: number): void {
+  if (size < 1 || size > LIMITS.batchSize) {
+    throw invalidArgument(field, `expected 1 to ${LIMITS.batchSize} entries, got ${size}`);
+  }
+}
+
+function checkJson(field: string, value: JsonValue, depth: number): void {
+  if (depth < 0) {
+    throw invalidArgument(field, `expected at most ${LIMITS.dataDepth} levels of nesting`);
+  }
+  switch (typeof value) {
+    case "boolean":
+      return;
+    case "string":
+      if (!value.isWellFormed()) throw invalidArgument(field, "expected well-formed Unicode");
+      return;
+    case "number":
+      if (!Number.isFinite(value)) throw invalidArgument(field, "expected finite numbers");
+      return;
+    case "object":
+      for (const [key, child] of Object.entries(value ?? {})) {
+        if (!key.isWellFormed()) throw invalidArgument(field, "expected well-formed Unicode");
+        checkJson(field, child, depth - 1);
+      }
+      return;
+    default:
+      throw invalidArgument(field, `expected JSON, got a ${typeof value}`);
+  }
+}
+
+function hasControlCharacter(value: string): boolean {
+  for (let i = 0; i < value.length; i++) {
+    const code = value.charCodeAt(i);
+    if (code < 0x20 || (code >= 0x7f && code < 0xa0)) return true;
+  }
+  return false;
+}
