@@ -1,1 +1,2 @@
-export {};
+export { connectRedis, type RedisLocation, type RedisNode } from "./connect-redis.js";
+export { RedisSessionStore, type RedisSessionStoreOptions } from "./redis-session-store.js";
