@@ -1,29 +1,29 @@
 import { Cluster, Redis, type RedisOptions } from "ioredis";
 
-/** Where Redis is, and how to get in. */
-export type RedisLocation =
-  | { readonly kind: "standalone"; readonly url: string }
-  | {
-      readonly kind: "cluster";
-      readonly nodes: readonly RedisNode[];
-      readonly username?: string;
-      readonly password?: string;
-    }
-  | {
-      readonly kind: "sentinel";
-      readonly sentinels: readonly RedisNode[];
-      /** The name of the monitored primary. */
-      readonly master: string;
-      readonly username?: string;
-      readonly password?: string;
-      readonly db?: number;
-    };
-
 /** A host and its port. */
 export interface RedisNode {
   readonly host: string;
   readonly port: number;
 }
+
+/** How to get into Redis. */
+export interface RedisAccess {
+  readonly tls: boolean;
+  readonly username?: string;
+  readonly password?: string;
+}
+
+/** Where Redis is, and how to get in. */
+export type RedisLocation =
+  | ({ readonly kind: "redis"; readonly address: RedisNode; readonly db: number } & RedisAccess)
+  | ({ readonly kind: "redis-cluster"; readonly nodes: readonly RedisNode[] } & RedisAccess)
+  | ({
+      readonly kind: "redis-sentinel";
+      readonly sentinels: readonly RedisNode[];
+      /** The name of the monitored primary. */
+      readonly masterName: string;
+      readonly db: number;
+    } & RedisAccess);
 
 const COMMAND_TIMEOUT_MS = 1_000;
 const SOCKET_TIMEOUT_MS = 1_500;
@@ -50,30 +50,27 @@ export function connectRedis(
 
 function open(location: RedisLocation): Redis | Cluster {
   switch (location.kind) {
-    case "standalone":
-      return new Redis(location.url, CONNECTION_OPTIONS);
-    case "sentinel": {
-      const { sentinels, master, username, password, db = 0 } = location;
+    case "redis": {
+      const { address, db } = location;
+      return new Redis({ ...CONNECTION_OPTIONS, ...accessOptions(location), ...address, db });
+    }
+    case "redis-sentinel": {
+      const { sentinels, masterName, db } = location;
       return new Redis({
         ...CONNECTION_OPTIONS,
+        ...accessOptions(location),
         sentinels: [...sentinels],
-        name: master,
+        name: masterName,
         db,
         sentinelRetryStrategy: reconnectDelay,
-        ...(username !== undefined && { username }),
-        ...(password !== undefined && { password }),
+        enableTLSForSentinelMode: location.tls,
       });
     }
-    case "cluster": {
-      const { nodes, username, password } = location;
-      const { retryStrategy: _, enableOfflineQueue: __, ...redisOptions } = CONNECTION_OPTIONS;
-      return new Cluster([...nodes], {
-        redisOptions: {
-          ...redisOptions,
-          ...(username !== undefined && { username }),
-          ...(password !== undefined && { password }),
-        },
-        enableOfflineQueue: false,
+    case "redis-cluster": {
+      const { retryStrategy: _retry, enableOfflineQueue, ...redisOptions } = CONNECTION_OPTIONS;
+      return new Cluster([...location.nodes], {
+        redisOptions: { ...redisOptions, ...accessOptions(location) },
+        enableOfflineQueue,
         clusterRetryStrategy: reconnectDelay,
         maxRedirections: MAX_REDIRECTIONS,
         retryDelayOnFailover: 0,
@@ -81,6 +78,14 @@ function open(location: RedisLocation): Redis | Cluster {
       });
     }
   }
+}
+
+function accessOptions({ tls, username, password }: RedisAccess): RedisOptions {
+  return {
+    ...(tls && { tls: {} }),
+    ...(username !== undefined && { username }),
+    ...(password !== undefined && { password }),
+  };
 }
 
 const CONNECTION_OPTIONS = {

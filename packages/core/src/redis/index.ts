@@ -1,2 +1,7 @@
-export { connectRedis, type RedisLocation, type RedisNode } from "./connect-redis.js";
+export {
+  connectRedis,
+  type RedisAccess,
+  type RedisLocation,
+  type RedisNode,
+} from "./connect-redis.js";
 export { RedisSessionStore, type RedisSessionStoreOptions } from "./redis-session-store.js";

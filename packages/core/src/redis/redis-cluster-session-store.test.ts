@@ -24,7 +24,7 @@ afterAll(() => server.stop());
 
 async function connect() {
   const nodes = [{ host: "127.0.0.1", port: server.port }];
-  const cluster = connectRedis({ kind: "cluster", nodes }, () => {});
+  const cluster = connectRedis({ kind: "redis-cluster", nodes, tls: false }, () => {});
   await once(cluster, "ready");
   return cluster;
 }

@@ -13,7 +13,10 @@ beforeAll(async () => {
 afterAll(() => server.stop());
 
 async function connect() {
-  const redis = connectRedis({ kind: "standalone", url: server.url }, () => {});
+  const redis = connectRedis(
+    { kind: "redis", address: { host: "127.0.0.1", port: server.port }, db: 0, tls: false },
+    () => {},
+  );
   await once(redis, "ready");
   return redis;
 }
