@@ -1,1 +1,42 @@
-export {};
+export type { JsonObject, JsonValue } from "@bufbuild/protobuf";
+export { Code } from "@connectrpc/connect";
+export {
+  type CreatedSession,
+  createSessionClient,
+  type FieldSelection,
+  type GetSessionOptions,
+  type ListAllSessionsOptions,
+  type RevokeSessionOptions,
+  type RevokeUserSessionsOptions,
+  type RotatedSession,
+  type SessionClient,
+  type SessionPage,
+  type UpdateSessionOptions,
+  type VerifySessionOptions,
+} from "./client.js";
+export {
+  type FieldViolation,
+  SessiondError,
+  type SessiondErrorOptions,
+  type SessiondErrorReason,
+} from "./error.js";
+export type {
+  AccessToken,
+  CallOptions,
+  ServerOptions,
+  SessionClientOptions,
+} from "./options.js";
+export type {
+  ClientInfo,
+  Session,
+  SessionField,
+  SessionResult,
+  SessionState,
+} from "./session.js";
+export type {
+  NewSession,
+  SessionFilter,
+  SessionQuery,
+  SessionTarget,
+  SessionUpdate,
+} from "./session-request.js";

@@ -156,7 +156,9 @@ export interface SessionStore {
 
   /**
    * A page of sessions in the order of creation. A session that exists
-   * throughout is on exactly one page, whatever else changes meanwhile.
+   * throughout is on exactly one page, whatever else changes meanwhile. A page
+   * may be short, even empty, where much that has ended lies in between; only
+   * the one without `next` is the last.
    */
   list(query: ListQuery): Promise<ListPage>;
 

@@ -99,8 +99,8 @@ export interface SessionPage {
 }
 
 const DEFAULT_PAGE_SIZE = 50;
-/** How many sessions a page of a filtered list looks at before it ends early. */
-const MAX_SCANNED_PER_PAGE = 5_000;
+/** How often the store is asked for more before a page ends early. */
+const MAX_READS_PER_PAGE = 10;
 /** How many sessions a filtered list asks the store for at a time. */
 const SCAN_BATCH_SIZE = 500;
 /** Verifying counts as activity once this part of the idle timeout has passed since the last. */
@@ -199,7 +199,10 @@ export class Sessions {
   }
 
   /** An active session. Throws SESSION_NOT_FOUND, also where it is not `userId`'s. */
-  async get(sessionId: string, { userId }: { readonly userId?: string } = {}): Promise<Session> {
+  async get(
+    sessionId: string,
+    { userId }: { readonly userId?: string | undefined } = {},
+  ): Promise<Session> {
     const key = await this.#locate(sessionId, userId);
     return this.#unseal(await this.#find(key, userId));
   }
@@ -239,12 +242,12 @@ export class Sessions {
     const sessions: Session[] = [];
     const unreadableSessionIds: string[] = [];
     let after = pageToken ? parsePageToken(query, pageToken) : undefined;
-    let scanned = 0;
+    let reads = 0;
     do {
+      reads++;
       const page = await this.#store.list({ ...storeQuery, ...(after && { after }) });
       after = page.next;
       for (const stored of page.sessions) {
-        scanned++;
         const session = await settle(async () => this.#unseal(stored));
         if (session instanceof SessiondError) unreadableSessionIds.push(stored.id);
         else if (matches(session, query)) sessions.push(session);
@@ -257,7 +260,7 @@ export class Sessions {
     } while (
       after !== undefined &&
       sessions.length + unreadableSessionIds.length < pageSize &&
-      scanned < MAX_SCANNED_PER_PAGE
+      reads < MAX_READS_PER_PAGE
     );
     return {
       sessions,
@@ -280,7 +283,10 @@ export class Sessions {
   async update(
     sessionId: string,
     update: SessionUpdate,
-    { userId, etag }: { readonly userId?: string; readonly etag?: string } = {},
+    {
+      userId,
+      etag,
+    }: { readonly userId?: string | undefined; readonly etag?: string | undefined } = {},
   ): Promise<Session> {
     checkUpdate(update);
     if (etag !== undefined) checkText("etag", etag, LIMITS.etagBytes);
@@ -344,7 +350,7 @@ export class Sessions {
   /** Ends all sessions of a user, but `exceptSessionId`. Answers how many this call ended. */
   async revokeUser(
     userId: string,
-    options: { readonly exceptSessionId?: string; readonly reason?: string } = {},
+    options: { readonly exceptSessionId?: string | undefined; readonly reason?: string } = {},
   ): Promise<number> {
     const { exceptSessionId, reason = "" } = options;
     checkUserId("user_id", userId);

@@ -80,7 +80,7 @@ function open(location: RedisLocation): Redis | Cluster {
   }
 }
 
-function accessOptions({ tls, username, password }: RedisAccess): RedisOptions {
+function accessOptions({ tls, username, password }: RedisAccess) {
   return {
     ...(tls && { tls: {} }),
     ...(username !== undefined && { username }),

@@ -1,0 +1,242 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { exportJWK, generateKeyPair } from "jose";
+import { afterAll, describe, expect, test } from "vitest";
+import { ALGORITHMS, type AuthConfig, parseAuthConfig, readAuthFile } from "./auth-config.js";
+import { ConfigError } from "./config-error.js";
+
+const directory = mkdtempSync(join(tmpdir(), "sessiond-auth-"));
+afterAll(() => rmSync(directory, { recursive: true }));
+
+const { privateKey, publicKey } = await generateKeyPair("ES256", { extractable: true });
+writeFileSync(join(directory, "jwks.json"), JSON.stringify({ keys: [await exportJWK(publicKey)] }));
+writeFileSync(
+  join(directory, "private.json"),
+  JSON.stringify({ keys: [await exportJWK(privateKey)] }),
+);
+
+const knownPermissions = ["sessions:read", "sessions:create"];
+const issuer = { issuer: "https://id.example.com", audience: "sessiond", algorithms: ["RS256"] };
+
+function parse(json: unknown): AuthConfig {
+  const text = typeof json === "string" ? json : JSON.stringify(json);
+  return parseAuthConfig(text, { directory, knownPermissions });
+}
+
+function faultsOf(json: unknown): readonly string[] {
+  try {
+    parse(json);
+  } catch (error) {
+    if (error instanceof ConfigError) return error.faults;
+    throw error;
+  }
+  return [];
+}
+
+/** The faults of a file whose one issuer is changed like this. */
+function issuerFaults(change: Record<string, unknown>): readonly string[] {
+  return faultsOf({ issuers: [{ ...issuer, ...change }] });
+}
+
+test("an issuer needs a name, an audience and algorithms; the rest has defaults", () => {
+  expect(parse({ issuers: [issuer] })).toEqual({
+    issuers: [
+      {
+        issuer: "https://id.example.com",
+        audiences: ["sessiond"],
+        algorithms: ["RS256"],
+        keys: { kind: "discovery" },
+        clockToleranceMs: 5_000,
+      },
+    ],
+    roles: new Map(),
+  });
+});
+
+test("everything can be said", () => {
+  const config = parse({
+    issuers: [
+      {
+        ...{ issuer: "https://a.example.com", audience: ["sessiond", "other"] },
+        ...{ algorithms: ["PS512", "EdDSA"], jwks_uri: "https://a.example.com/jwks" },
+        ...{ typ: "at+jwt", clock_tolerance: "30s" },
+      },
+      { issuer: "cluster", audience: "s", algorithms: ["ES256"], jwks_file: "jwks.json" },
+    ],
+    roles: { support: ["sessions:read"], admin: ["sessions:read", "sessions:create"] },
+  });
+  expect(config.issuers).toEqual([
+    {
+      issuer: "https://a.example.com",
+      audiences: ["sessiond", "other"],
+      algorithms: ["PS512", "EdDSA"],
+      keys: { kind: "url", url: "https://a.example.com/jwks" },
+      typ: "at+jwt",
+      clockToleranceMs: 30_000,
+    },
+    {
+      issuer: "cluster",
+      audiences: ["s"],
+      algorithms: ["ES256"],
+      keys: { kind: "file", path: join(directory, "jwks.json") },
+      clockToleranceMs: 5_000,
+    },
+  ]);
+  expect(Object.fromEntries(config.roles)).toEqual({
+    support: ["sessions:read"],
+    admin: ["sessions:read", "sessions:create"],
+  });
+});
+
+test("every fault is found at once, each by its place", () => {
+  expect(
+    faultsOf({
+      issuers: [
+        { issuer: 7, audience: [], algorithms: ["none", "RS256", 1], clock_tolerance: "soon" },
+        { ...issuer, audience: ["a", ""], jwks_url: "x", typ: null },
+        "https://id.example.com",
+      ],
+      roles: { support: ["sessions:raed"], admin: "sessions:read", none: [] },
+      issuer: {},
+    }),
+  ).toEqual([
+    "issuer: unknown key; expected issuers",
+    "issuers[0].issuer: expected text",
+    "issuers[0].audience: expected a list of at least one value",
+    "issuers[0].algorithms[2]: expected text",
+    "issuers[0].algorithms[0]: none is refused: whoever can verify such a token can forge it; " +
+      `expected one of ${ALGORITHMS.join(", ")}`,
+    "issuers[0].clock_tolerance: expected a duration such as 30m or 24h",
+    "issuers[1].jwks_url: unknown key; expected jwks_uri",
+    "issuers[1].audience[1]: expected text",
+    "issuers[1].typ: expected text",
+    "issuers[2]: expected a JSON object",
+    "issuers[2].issuer: required",
+    "issuers[2].audience: required",
+    "issuers[2].algorithms: required",
+    'roles.support[0]: unknown permission "sessions:raed" (did you mean sessions:read?)',
+    "roles.admin: expected a list of at least one value",
+    "roles.none: expected a list of at least one value",
+  ]);
+});
+
+test.each([
+  ["", "expected JSON: Unexpected end of JSON input"],
+  ["null", "expected a JSON object"],
+  ["[]", "expected a JSON object"],
+  ["{}", "issuers: required"],
+  ['{"issuers":[]}', "issuers: expected a list of at least one value"],
+])("a file with %s says nothing about issuers", (text, expected) => {
+  expect(faultsOf(text)).toContain(expected);
+});
+
+describe("algorithms", () => {
+  test.each(ALGORITHMS)("%s is accepted", (algorithm) => {
+    expect(issuerFaults({ algorithms: [algorithm] })).toEqual([]);
+  });
+
+  test.each(["none", "None", "HS256", "HS384", "HS512", "hs256"])(
+    "%s is refused, with the reason",
+    (algorithm) => {
+      expect(issuerFaults({ algorithms: ["RS256", algorithm] })).toEqual([
+        expect.stringContaining(`issuers[0].algorithms[1]: ${algorithm} is refused: whoever can`),
+      ]);
+    },
+  );
+
+  test.each(["rs256", "ES256K", "RSA", "RSA-OAEP"])("%s is unknown", (algorithm) => {
+    expect(issuerFaults({ algorithms: [algorithm] })).toEqual([
+      expect.stringContaining("issuers[0].algorithms[0]: expected one of RS256"),
+    ]);
+  });
+
+  test("none at all is a fault", () => {
+    expect(issuerFaults({ algorithms: [] })).toHaveLength(1);
+    expect(issuerFaults({ algorithms: undefined })).toEqual(["issuers[0].algorithms: required"]);
+  });
+});
+
+describe("an issuer", () => {
+  test("over plain http is refused unless it is on this machine", () => {
+    expect(issuerFaults({ issuer: "http://127.0.0.1:9000" })).toEqual([]);
+    const fault = "expected an https:// URL; http:// is for loopback hosts only";
+    expect(issuerFaults({ issuer: "http://id.example.com" })).toEqual([
+      `issuers[0].issuer: ${fault}`,
+    ]);
+    expect(issuerFaults({ issuer: "http://id.example.com", jwks_file: "jwks.json" })).toEqual([
+      `issuers[0].issuer: ${fault}`,
+    ]);
+    expect(issuerFaults({ jwks_uri: "http://id.example.com/k" })).toEqual([
+      `issuers[0].jwks_uri: ${fault}`,
+    ]);
+  });
+
+  test("needs no URL where its keys are found without it", () => {
+    expect(issuerFaults({ issuer: "cluster", jwks_file: "jwks.json" })).toEqual([]);
+    expect(issuerFaults({ issuer: "cluster" })).toEqual([
+      expect.stringContaining("expected a URL"),
+    ]);
+  });
+
+  test("that is discovered has neither query nor fragment", () => {
+    for (const issuerUrl of ["https://id.example.com/?a", "https://id.example.com/#a"]) {
+      expect(issuerFaults({ issuer: issuerUrl })).toEqual([
+        "issuers[0].issuer: expected a URL without query and fragment",
+      ]);
+    }
+  });
+
+  test("can be named only once", () => {
+    expect(faultsOf({ issuers: [issuer, { ...issuer, audience: "b" }] })).toEqual([
+      "issuers[1].issuer: the same as issuers[0].issuer",
+    ]);
+  });
+
+  test("has its keys in one place", () => {
+    expect(issuerFaults({ jwks_uri: "https://id.example.com/k", jwks_file: "jwks.json" })).toEqual([
+      "issuers[0].jwks_file: expected only one of jwks_uri and jwks_file",
+    ]);
+  });
+
+  test.each([
+    ["0s", 0],
+    ["5m", 300_000],
+  ])("may have a clock %s off", (tolerance, ms) => {
+    const [parsed] = parse({ issuers: [{ ...issuer, clock_tolerance: tolerance }] }).issuers;
+    expect(parsed?.clockToleranceMs).toBe(ms);
+  });
+
+  test.each(["5m1ms", "-5s", "5"])("may not have a clock %s off", (tolerance) => {
+    expect(issuerFaults({ clock_tolerance: tolerance })).toHaveLength(1);
+  });
+});
+
+test("a file of keys must be there, and hold public keys", () => {
+  expect(issuerFaults({ jwks_file: "nowhere.json" })).toEqual([
+    expect.stringMatching(/^issuers\[0\]\.jwks_file: ENOENT/),
+  ]);
+  expect(issuerFaults({ jwks_file: "private.json" })).toEqual([
+    "issuers[0].jwks_file: expected public keys only; one of them is private or symmetric",
+  ]);
+});
+
+test("a role can have any name, that of a property of all objects included", () => {
+  const config = parse(
+    '{"issuers":[ISSUER],"roles":{"__proto__":["sessions:read"]}}'.replace(
+      "ISSUER",
+      JSON.stringify(issuer),
+    ),
+  );
+  expect(config.roles.get("__proto__")).toEqual(["sessions:read"]);
+  expect(config.roles.get("constructor")).toBeUndefined();
+});
+
+test("a file's keys are looked for beside it", () => {
+  const path = join(directory, "auth.json");
+  writeFileSync(path, JSON.stringify({ issuers: [{ ...issuer, jwks_file: "./jwks.json" }] }));
+  expect(readAuthFile(path, knownPermissions).issuers[0]?.keys).toEqual({
+    kind: "file",
+    path: join(directory, "jwks.json"),
+  });
+});

@@ -1,0 +1,222 @@
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Keyring } from "@sessiond/core";
+import { decodeJwt } from "jose";
+import { afterAll, describe, expect, test } from "vitest";
+import { createAccessTokenVerifier } from "./access-token.js";
+import { runCli } from "./cli.js";
+import type { Config, Environment } from "./config.js";
+import { developmentAuthConfig } from "./development-keys.js";
+
+const directory = mkdtempSync(join(tmpdir(), "sessiond-cli-"));
+afterAll(() => rmSync(directory, { recursive: true }));
+
+interface Outcome {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+  readonly served: readonly Config[];
+}
+
+interface Surroundings {
+  readonly env?: Environment;
+  readonly serve?: (config: Config) => Promise<void>;
+}
+
+async function run(
+  argv: readonly string[],
+  { env = {}, serve }: Surroundings = {},
+): Promise<Outcome> {
+  const served: Config[] = [];
+  const text = { stdout: "", stderr: "" };
+  const code = await runCli({
+    argv,
+    env,
+    stdout: {
+      write: (part) => {
+        text.stdout += part;
+      },
+    },
+    stderr: {
+      write: (part) => {
+        text.stderr += part;
+      },
+    },
+    serve: serve ?? (async (config) => void served.push(config)),
+  });
+  return { code, ...text, served };
+}
+
+describe("help", () => {
+  test.each([[[]], [["help"]], [["--help"]], [["-h"]], [["help", "help"]]])(
+    "%j prints every command",
+    async (argv) => {
+      const { code, stdout, stderr } = await run(argv);
+      expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+      for (const command of ["serve", "token", "keygen", "help"]) {
+        expect(stdout).toMatch(new RegExp(`^  ${command} +\\w`, "m"));
+      }
+    },
+  );
+
+  test.each([
+    ["serve", "SESSIOND_GRPC_ADDRESS"],
+    ["token", "sessions:create"],
+    ["keygen", "--kid"],
+  ])("%s --help prints what it takes, and does nothing else", async (command, expected) => {
+    const outcomes = [
+      await run([command, "--help"]),
+      await run([command, "-h"]),
+      await run(["help", command]),
+      await run([command, "--nonsense", "--help"]),
+    ];
+    for (const outcome of outcomes) {
+      expect(outcome).toEqual({ ...outcomes[0], code: 0, stderr: "", served: [] });
+      expect(outcome.stdout).toContain(`Usage: sessiond ${command}`);
+      expect(outcome.stdout).toContain(expected);
+    }
+  });
+
+  test("the version is that of the package", async () => {
+    expect(await run(["--version"])).toMatchObject({ code: 0, stdout: "sessiond 0.1.0\n" });
+  });
+});
+
+describe("serve", () => {
+  test("serves with the configuration of flags and environment", async () => {
+    const env = { SESSIOND_IDLE_TIMEOUT: "5m", SESSIOND_LIFETIME: "1h" };
+    const { code, served } = await run(["serve", "--lifetime", "2h"], { env });
+    expect(code).toBe(0);
+    expect(served).toMatchObject([
+      { sessionPolicy: { idleTimeoutMs: 300_000, lifetimeMs: 7_200_000 } },
+    ]);
+  });
+
+  test("does not start with a faulty configuration, and prints every fault", async () => {
+    const outcome = await run(["serve", "--store", "x", "--nonsense"], {
+      env: { SESSIOND_LIFETIME: "x" },
+    });
+    expect(outcome).toMatchObject({ code: 2, stdout: "", served: [] });
+    expect(outcome.stderr.split("\n")).toEqual([
+      "sessiond: --nonsense: unknown flag",
+      expect.stringMatching(/^sessiond: SESSIOND_STORE \(--store\): expected/),
+      expect.stringMatching(/^sessiond: SESSIOND_LIFETIME \(--lifetime\): expected/),
+      "",
+    ]);
+  });
+
+  test("fails with 1 where the server does, and prints why", async () => {
+    const serve = async () => {
+      throw new Error("cannot listen", { cause: new Error("address in use") });
+    };
+    expect(await run(["serve"], { serve })).toMatchObject({
+      code: 1,
+      stderr: "sessiond: cannot listen\n  caused by: address in use\n",
+    });
+  });
+});
+
+describe("token", () => {
+  const dataDir = join(directory, "data");
+
+  test("prints a token alone, which the development server accepts", async () => {
+    const { code, stdout, stderr } = await run([
+      ...["token", "--permissions", "sessions:create, sessions:read,sessions:read"],
+      ...["--data-dir", dataDir],
+    ]);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/^[\w-]+\.[\w-]+\.[\w-]+\n$/);
+    expect(stderr).toContain("made a new signing key");
+    const verifier = createAccessTokenVerifier(await developmentAuthConfig(dataDir));
+    expect(await verifier.verify(stdout.trim())).toMatchObject({
+      subject: "development",
+      permissions: new Set(["sessions:create", "sessions:read"]),
+    });
+    const { iat = 0, exp = 0 } = decodeJwt(stdout.trim());
+    expect(exp - iat).toBe(3_600);
+  });
+
+  test("takes a subject, a time to live, and the data directory from the environment", async () => {
+    const { stdout, stderr } = await run(
+      ["token", "--permissions=sessions:read", "--subject=billing", "--ttl=5m"],
+      { env: { SESSIOND_DATA_DIR: dataDir, SESSIOND_UNRELATED: "x" } },
+    );
+    expect(stderr).toBe("");
+    const { sub, iat = 0, exp = 0 } = decodeJwt(stdout.trim());
+    expect({ sub, ttl: exp - iat }).toEqual({ sub: "billing", ttl: 300 });
+  });
+
+  test("refuses what it does not understand, all at once, and makes no key", async () => {
+    const unused = join(directory, "unused");
+    const outcome = await run([
+      ...["token", "--permissions", "sessions:fly,sessions:read", "--subject=", "--ttl=0s"],
+      ...["--data-dir", unused, "--scope", "x"],
+    ]);
+    expect(outcome).toMatchObject({ code: 2, stdout: "" });
+    expect(outcome.stderr.split("\n")).toEqual([
+      "sessiond: --scope: unknown flag",
+      'sessiond: --permissions: unknown "sessions:fly"; known permissions: ' +
+        "sessions:create, sessions:read, sessions:update, sessions:delete",
+      "sessiond: --subject: expected 1 to 256 characters",
+      "sessiond: --ttl: expected a duration longer than zero",
+      "",
+    ]);
+    expect(readdirSync(directory)).not.toContain("unused");
+  });
+
+  test.each([[[]], [["--permissions", ""]], [["--permissions=,"]]])(
+    "with %j lists the known permissions",
+    async (flags) => {
+      const { code, stderr } = await run(["token", ...flags]);
+      expect(code).toBe(2);
+      expect(stderr).toContain("expected at least one; known permissions: sessions:create");
+    },
+  );
+
+  test("fails with 1 where the data directory cannot be used", async () => {
+    const outcome = await run(["token", "--permissions=sessions:read", "--data-dir=/dev/null/x"]);
+    expect(outcome).toMatchObject({ code: 1, stdout: "" });
+    expect(outcome.stderr).toContain("ENOTDIR");
+  });
+});
+
+describe("keygen", () => {
+  test("prints a key as SESSIOND_KEYRING takes it, another one each time", async () => {
+    const [first, second] = [await run(["keygen"]), await run(["keygen"])];
+    expect(first.code).toBe(0);
+    expect(first.stdout).not.toBe(second.stdout);
+    const keyring = Keyring.parse(`${first.stdout.trim()},${second.stdout.trim()}`);
+    expect(first.stdout).toContain(`${keyring.activeKeyId}:`);
+  });
+
+  test("takes the key's name", async () => {
+    const { stdout } = await run(["keygen", "--kid", "2026-01"]);
+    expect(Keyring.parse(stdout.trim()).activeKeyId).toBe("2026-01");
+  });
+
+  test.each(["", "a:b", "a,b", "a b", "x".repeat(33)])('refuses the name "%s"', async (kid) => {
+    expect(await run(["keygen", `--kid=${kid}`])).toMatchObject({
+      code: 2,
+      stdout: "",
+      stderr: expect.stringContaining("--kid: expected 1 to 32 characters"),
+    });
+  });
+});
+
+describe("what is no command", () => {
+  test.each([
+    [["serv"], "unknown command serv (did you mean serve?); see: sessiond help"],
+    [["help", "tokn"], "unknown command tokn (did you mean token?); see: sessiond help"],
+    [["redis://:hunter2@localhost"], "unknown command; see: sessiond help"],
+    [
+      ["--store=redis://:hunter2@localhost"],
+      "expected a command before flags: sessiond serve --store …",
+    ],
+  ])("%j is refused", async (argv, expected) => {
+    expect(await run(argv)).toEqual({
+      ...{ code: 2, stdout: "", served: [] },
+      stderr: `sessiond: ${expected}\n`,
+    });
+  });
+});

@@ -1,0 +1,230 @@
+import { existsSync, readFileSync } from "node:fs";
+import { Keyring } from "@sessiond/core";
+import { didYouMean } from "./closest-name.js";
+import {
+  type Config,
+  dataDirectory,
+  describeSettings,
+  type Environment,
+  loadConfig,
+} from "./config.js";
+import { ConfigError } from "./config-error.js";
+import {
+  type DevelopmentToken,
+  developmentSigningKeyPath,
+  mintDevelopmentToken,
+} from "./development-keys.js";
+import { parseDuration } from "./duration.js";
+import { parseFlags } from "./flags.js";
+import { KNOWN_PERMISSIONS } from "./permissions.js";
+
+const EXIT_OK = 0;
+const EXIT_FAILURE = 1;
+/** The command line or the configuration is at fault; trying again is of no use. */
+const EXIT_USAGE = 2;
+
+const TOKEN_FLAGS = ["permissions", "subject", "ttl", "data-dir"];
+const DEFAULT_TOKEN_TTL = "1h";
+
+/** Where text goes, such as `process.stdout`. */
+export interface Output {
+  write(text: string): unknown;
+}
+
+/** What the command line runs with. */
+export interface CliContext {
+  /** The arguments after the program: `process.argv.slice(2)`. */
+  readonly argv: readonly string[];
+  readonly env: Environment;
+  readonly stdout: Output;
+  readonly stderr: Output;
+  /** Serves until it is told to stop; rejects where it cannot. */
+  readonly serve: (config: Config) => Promise<void>;
+}
+
+type CommandContext = Omit<CliContext, "argv"> & { readonly args: readonly string[] };
+
+interface Command {
+  readonly summary: string;
+  readonly help: () => string;
+  readonly run: (context: CommandContext) => Promise<void>;
+}
+
+/**
+ * Runs one command and answers the exit code: 0 when all is well, 1 when it
+ * failed, 2 when the command line or the configuration is at fault. Never
+ * rejects. What was asked for goes to `stdout`, everything else to `stderr`.
+ */
+export async function runCli(context: CliContext): Promise<number> {
+  const { argv, stdout, stderr } = context;
+  const [first = "help", ...args] = argv;
+  try {
+    if (first === "--version") stdout.write(`sessiond ${version()}\n`);
+    else if (first === "help" || first === "--help" || first === "-h") stdout.write(help(args));
+    else if (args.includes("--help") || args.includes("-h")) stdout.write(help([first]));
+    else await commandNamed(first).run({ ...context, args });
+    return EXIT_OK;
+  } catch (error) {
+    if (error instanceof ConfigError) {
+      stderr.write(`sessiond: ${error.faults.join("\nsessiond: ")}\n`);
+      return EXIT_USAGE;
+    }
+    stderr.write(`sessiond: ${describeFailure(error)}\n`);
+    return EXIT_FAILURE;
+  }
+}
+
+const COMMANDS: ReadonlyMap<string, Command> = new Map([
+  ["serve", { summary: "runs the server", help: serveHelp, run: runServe }],
+  ["token", { summary: "makes an access token for development", help: tokenHelp, run: runToken }],
+  ["keygen", { summary: "makes a key for SESSIOND_KEYRING", help: keygenHelp, run: runKeygen }],
+]);
+
+function commandNamed(name: string): Command {
+  const command = COMMANDS.get(name);
+  if (command !== undefined) return command;
+  if (name.startsWith("-")) {
+    throw new ConfigError([
+      `expected a command before flags: sessiond serve ${nameOfFlag(name)} …`,
+    ]);
+  }
+  const shown = /^[a-z-]{1,32}$/i.test(name) ? ` ${name}` : "";
+  const hint = didYouMean(name, [...COMMANDS.keys(), "help"]);
+  throw new ConfigError([`unknown command${shown}${hint}; see: sessiond help`]);
+}
+
+async function runServe({ args, env, serve }: CommandContext): Promise<void> {
+  await serve(loadConfig({ argv: args, env }));
+}
+
+function serveHelp(): string {
+  return `Usage: sessiond serve [flags]
+
+Runs the server until SIGTERM or SIGINT. Every setting is a flag or an environment
+variable; flags go first. Durations are written 500ms, 30s, 30m, 24h, 7d or 1h30m.
+
+On loopback addresses, without a keyring or an auth file, this is a development
+server: it makes its own keys, keeps them in the data directory, and accepts the
+tokens that \`sessiond token\` makes there.
+
+${describeSettings()}`;
+}
+
+async function runToken({ args, env, stdout, stderr }: CommandContext): Promise<void> {
+  const token = parseTokenFlags(args, env);
+  const keyPath = developmentSigningKeyPath(token.dataDir);
+  const isNewKey = !existsSync(keyPath);
+  const text = await mintDevelopmentToken(token);
+  // Whoever is in the wrong directory learns it here, not from a server's refusal.
+  if (isNewKey) stderr.write(`sessiond: made a new signing key, ${keyPath}\n`);
+  stdout.write(`${text}\n`);
+}
+
+function parseTokenFlags(args: readonly string[], env: Environment): DevelopmentToken {
+  const { values, faults: flagFaults } = parseFlags(args, TOKEN_FLAGS);
+  const faults = [...flagFaults];
+  const read = <T>(flag: string, fallback: T, parse: (text: string | undefined) => T): T => {
+    try {
+      return parse(values.get(flag));
+    } catch (error) {
+      faults.push(`--${flag}: ${error instanceof Error ? error.message : error}`);
+      return fallback;
+    }
+  };
+  const token = {
+    permissions: read<readonly string[]>("permissions", [], parsePermissions),
+    subject: read("subject", "", parseSubject),
+    ttlMs: read("ttl", 0, (text) => parseDuration(text ?? DEFAULT_TOKEN_TTL)),
+    dataDir: read("data-dir", "", (text) => dataDirectory(text, env)),
+  };
+  if (faults.length > 0) throw new ConfigError(faults);
+  return token;
+}
+
+function parsePermissions(text: string | undefined): readonly string[] {
+  const known = `known permissions: ${KNOWN_PERMISSIONS.join(", ")}`;
+  const permissions = (text ?? "").split(/[\s,]+/).filter((word) => word !== "");
+  if (permissions.length === 0) throw new Error(`expected at least one; ${known}`);
+  const unknown = permissions.filter((permission) => !KNOWN_PERMISSIONS.includes(permission));
+  if (unknown.length > 0)
+    throw new Error(`unknown ${JSON.stringify(unknown.join(", "))}; ${known}`);
+  return [...new Set(permissions)];
+}
+
+function parseSubject(text = "development"): string {
+  if (text === "" || text.length > 256) throw new Error("expected 1 to 256 characters");
+  return text;
+}
+
+function tokenHelp(): string {
+  return `Usage: sessiond token --permissions a,b [flags]
+
+Prints an access token that a development server with the same data directory
+accepts. It is of no use with a server that has an auth file.
+
+  --permissions LIST     separated by commas: ${KNOWN_PERMISSIONS.slice(0, 2).join(", ")},
+                         ${KNOWN_PERMISSIONS.slice(2).join(", ")}
+  --subject NAME         who calls, as logs say (default development)
+  --ttl DURATION         how long the token is good for (default ${DEFAULT_TOKEN_TTL})
+  --data-dir DIRECTORY   the server's (SESSIOND_DATA_DIR, default .sessiond)
+`;
+}
+
+async function runKeygen({ args, stdout }: CommandContext): Promise<void> {
+  const { values, faults } = parseFlags(args, ["kid"]);
+  if (faults.length > 0) throw new ConfigError(faults);
+  const key = Keyring.generateKey(values.get("kid"));
+  try {
+    Keyring.parse(key);
+  } catch {
+    throw new ConfigError(["--kid: expected 1 to 32 characters out of A-Z a-z 0-9 . _ -"]);
+  }
+  stdout.write(`${key}\n`);
+}
+
+function keygenHelp(): string {
+  return `Usage: sessiond keygen [--kid NAME]
+
+Prints a new key as SESSIOND_KEYRING takes it: kid:base64. To rotate keys, put the
+new one in front of the old: SESSIOND_KEYRING="new:…,old:…". Drop the old one once
+every session that was sealed under it has ended.
+
+  --kid NAME   the key's name, 1 to 32 characters out of A-Z a-z 0-9 . _ -
+               (default a random one)
+`;
+}
+
+function help([name]: readonly string[]): string {
+  if (name !== undefined && name !== "help") return commandNamed(name).help();
+  const commands = [...COMMANDS].map(([command, { summary }]) => [command, summary]);
+  const lines = [...commands, ["help", "prints this, or with a command's name what that takes"]];
+  return `sessiond ${version()}, a session service over gRPC, Connect and JSON
+
+Usage: sessiond <command> [flags]
+
+${lines.map(([command = "", summary]) => `  ${command.padEnd(8)} ${summary}\n`).join("")}
+Every setting of the server: sessiond serve --help
+`;
+}
+
+function version(): string {
+  const json: unknown = JSON.parse(
+    readFileSync(new URL("../package.json", import.meta.url), "utf8"),
+  );
+  const hasVersion = typeof json === "object" && json !== null && "version" in json;
+  return hasVersion ? String(json.version) : "";
+}
+
+/** The error's message and those of what caused it, one per line. */
+function describeFailure(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const { cause } = error;
+  return cause === undefined
+    ? error.message
+    : `${error.message}\n  caused by: ${describeFailure(cause)}`;
+}
+
+/** `--store=redis://…` may hold a password. */
+function nameOfFlag(flag: string): string {
+  return flag.split("=")[0] ?? flag;
+}

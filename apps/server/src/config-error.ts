@@ -1,0 +1,11 @@
+/** Says everything that is wrong with a configuration at once, each fault by its key. */
+export class ConfigError extends Error {
+  override readonly name = "ConfigError";
+  /** One line per fault: `SESSIOND_IDLE_TIMEOUT (--idle-timeout): expected …`. No secrets. */
+  readonly faults: readonly string[];
+
+  constructor(faults: readonly string[]) {
+    super(faults.join("\n"));
+    this.faults = faults;
+  }
+}

@@ -1,0 +1,277 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { DEFAULT_SESSION_POLICY, Keyring } from "@sessiond/core";
+import { afterAll, describe, expect, test } from "vitest";
+import { type Config, dataDirectory, describeSettings, loadConfig } from "./config.js";
+import { ConfigError } from "./config-error.js";
+
+const directory = mkdtempSync(join(tmpdir(), "sessiond-config-"));
+afterAll(() => rmSync(directory, { recursive: true }));
+
+const authFile = join(directory, "auth.json");
+writeFileSync(
+  authFile,
+  JSON.stringify({
+    issuers: [{ issuer: "https://id.example.com", audience: "sessiond", algorithms: ["RS256"] }],
+  }),
+);
+const keyring = Keyring.generateKey("k1");
+
+function load(env: Record<string, string> = {}, ...argv: string[]): Config {
+  return loadConfig({ argv, env });
+}
+
+function faultsOf(env: Record<string, string> = {}, ...argv: string[]): readonly string[] {
+  try {
+    load(env, ...argv);
+  } catch (error) {
+    if (error instanceof ConfigError) return error.faults;
+    throw error;
+  }
+  return [];
+}
+
+test("without any setting, the server is one for development with the documented defaults", () => {
+  expect(load({ PATH: "/bin", HOME: "/root" })).toEqual({
+    grpcAddress: { host: "127.0.0.1", port: 50_051 },
+    httpAddress: { host: "127.0.0.1", port: 8080 },
+    store: { kind: "sqlite", path: join(".sessiond", "sessiond.db") },
+    sessionPolicy: DEFAULT_SESSION_POLICY,
+    retentionMs: 600_000,
+    keyring: undefined,
+    auth: undefined,
+    reflection: true,
+    logLevel: "info",
+    dataDir: ".sessiond",
+  });
+});
+
+test("every setting can come from the environment", () => {
+  const config = load({
+    SESSIOND_GRPC_ADDRESS: "0.0.0.0:1",
+    SESSIOND_HTTP_ADDRESS: "[::]:2",
+    SESSIOND_STORE: "redis://localhost",
+    SESSIOND_IDLE_TIMEOUT: "15m",
+    SESSIOND_LIFETIME: "12h",
+    SESSIOND_MAX_LIFETIME: "30d",
+    SESSIOND_MAX_SESSIONS_PER_USER: "3",
+    SESSIOND_LIMIT_POLICY: "reject",
+    SESSIOND_RETENTION: "1h",
+    SESSIOND_KEYRING: keyring,
+    SESSIOND_AUTH: authFile,
+    SESSIOND_REFLECTION: "false",
+    SESSIOND_LOG_LEVEL: "debug",
+    SESSIOND_DATA_DIR: "/var/lib/sessiond",
+  });
+  expect(config).toMatchObject({
+    grpcAddress: { host: "0.0.0.0", port: 1 },
+    httpAddress: { host: "::", port: 2 },
+    store: { kind: "redis" },
+    sessionPolicy: {
+      idleTimeoutMs: 900_000,
+      lifetimeMs: 43_200_000,
+      maxLifetimeMs: 2_592_000_000,
+      maxSessionsPerUser: 3,
+      policy: "reject",
+    },
+    retentionMs: 3_600_000,
+    auth: { issuers: [{ issuer: "https://id.example.com" }] },
+    reflection: false,
+    logLevel: "debug",
+    dataDir: "/var/lib/sessiond",
+  });
+  expect(config.keyring?.activeKeyId).toBe("k1");
+});
+
+test("a flag goes before the environment, whose value is then not even read", () => {
+  const config = load({ SESSIOND_IDLE_TIMEOUT: "nonsense" }, "--idle-timeout", "5m");
+  expect(config.sessionPolicy.idleTimeoutMs).toBe(300_000);
+});
+
+test("an empty environment variable is as good as none", () => {
+  expect(load({ SESSIOND_IDLE_TIMEOUT: "", SESSIOND_KEYRING: "" })).toEqual(load());
+});
+
+test("the default store is in the data directory", () => {
+  expect(load({}, "--data-dir=/srv/x").store).toEqual({
+    kind: "sqlite",
+    path: "/srv/x/sessiond.db",
+  });
+});
+
+describe("faults", () => {
+  test("all are found at once, and each names its key", () => {
+    const env = {
+      SESSIOND_GRPC_ADDRESS: "50051",
+      SESSIOND_IDLE_TIMEOUT: "abc",
+      SESSIOND_LIMIT_POLICY: "evict",
+      SESSIOND_LOG_LEVEL: "loud",
+      SESSIOND_STROE: "sqlite::memory:",
+    };
+    expect(
+      faultsOf(env, "--max-sessions-per-user", "0", "--reflection=yes", "--idel", "x"),
+    ).toEqual([
+      "--idel: unknown flag",
+      "SESSIOND_STROE: unknown variable (did you mean SESSIOND_STORE?)",
+      "SESSIOND_GRPC_ADDRESS (--grpc-address): expected host:port such as 127.0.0.1:8080 or [::1]:8080, " +
+        'got "50051"',
+      'SESSIOND_IDLE_TIMEOUT (--idle-timeout): expected a duration such as 30m or 24h, got "abc"',
+      "SESSIOND_MAX_SESSIONS_PER_USER (--max-sessions-per-user): expected a whole number from 1 to 1000, " +
+        'got "0"',
+      'SESSIOND_LIMIT_POLICY (--limit-policy): expected evict_oldest or reject, got "evict"',
+      'SESSIOND_REFLECTION (--reflection): expected true or false, got "yes"',
+      "SESSIOND_LOG_LEVEL (--log-level): expected trace, debug, info, warn, error, fatal, or silent, " +
+        'got "loud"',
+    ]);
+  });
+
+  test.each(["1", "1000"])("a user may have %s sessions", (count) => {
+    expect(load({ SESSIOND_MAX_SESSIONS_PER_USER: count }).sessionPolicy.maxSessionsPerUser).toBe(
+      Number(count),
+    );
+  });
+
+  test.each(["0", "1001", "-1", "1.5", "ten", "1e2"])(
+    "a user may not have %s sessions",
+    (count) => {
+      expect(faultsOf({ SESSIOND_MAX_SESSIONS_PER_USER: count })).toHaveLength(1);
+    },
+  );
+
+  test.each(["idle-timeout", "lifetime", "max-lifetime", "retention"])(
+    "--%s can be neither zero nor negative",
+    (flag) => {
+      expect(faultsOf({}, `--${flag}=0s`)).toHaveLength(1);
+      expect(faultsOf({}, `--${flag}=-5m`)).toHaveLength(1);
+    },
+  );
+
+  test("a default timeout can be as long as the longest allowed, and no longer", () => {
+    expect(faultsOf({ SESSIOND_MAX_LIFETIME: "24h" })).toEqual([]);
+    expect(faultsOf({ SESSIOND_MAX_LIFETIME: "23h59m" }, "--idle-timeout", "1d")).toEqual([
+      "SESSIOND_IDLE_TIMEOUT (--idle-timeout): expected at most 23h59m, " +
+        "which is SESSIOND_MAX_LIFETIME (--max-lifetime), got 1d",
+      "SESSIOND_LIFETIME (--lifetime): expected at most 23h59m, " +
+        "which is SESSIOND_MAX_LIFETIME (--max-lifetime), got 1d",
+    ]);
+  });
+
+  test("both servers on one address is a fault, unless the system chooses the port", () => {
+    const both = (address: string) => [`--grpc-address=${address}`, `--http-address=${address}`];
+    expect(faultsOf({}, ...both("127.0.0.1:0"))).toEqual([]);
+    expect(faultsOf({}, ...both("127.0.0.1:1"))).toEqual([
+      "SESSIOND_HTTP_ADDRESS (--http-address): expected another address than " +
+        "SESSIOND_GRPC_ADDRESS (--grpc-address), 127.0.0.1:1",
+    ]);
+    expect(faultsOf({}, "--grpc-address=127.0.0.1:1", "--http-address=127.0.0.2:1")).toEqual([]);
+  });
+
+  test("no secret is repeated, wherever it was put", () => {
+    const secret = "hunter2";
+    const faults = faultsOf(
+      {
+        SESSIOND_STORE: `redis://:${secret}@nowhere:x`,
+        SESSIOND_KEYRING: `k1:${secret}`,
+        SESSIOND_PASSWORD: secret,
+      },
+      `--redis=${secret}`,
+      "--password",
+      secret,
+      secret,
+    );
+    expect(faults).toHaveLength(6);
+    expect(faults.join("\n")).not.toContain(secret);
+  });
+
+  test("a long value is repeated in part", () => {
+    const [fault] = faultsOf({ SESSIOND_LOG_LEVEL: "x".repeat(10_000) });
+    expect(fault).toMatch(/got "x{100}…"$/);
+  });
+
+  test("every fault of the auth file is among them, by its place in the file", () => {
+    const path = join(directory, "faulty.json");
+    writeFileSync(path, JSON.stringify({ issuers: [{}], roles: { a: ["sessions:raed"] } }));
+    expect(faultsOf({ SESSIOND_AUTH: path })).toEqual([
+      "SESSIOND_AUTH (--auth): issuers[0].issuer: required",
+      "SESSIOND_AUTH (--auth): issuers[0].audience: required",
+      "SESSIOND_AUTH (--auth): issuers[0].algorithms: required",
+      "SESSIOND_AUTH (--auth): roles.a[0]: " +
+        'unknown permission "sessions:raed" (did you mean sessions:read?)',
+    ]);
+    expect(faultsOf({ SESSIOND_AUTH: "nowhere.json" })).toEqual([
+      expect.stringMatching(/^SESSIOND_AUTH \(--auth\): cannot read .*nowhere\.json: ENOENT/),
+    ]);
+  });
+});
+
+describe("a server that others can reach", () => {
+  test.each([
+    ["SESSIOND_GRPC_ADDRESS", "0.0.0.0:50051"],
+    ["SESSIOND_GRPC_ADDRESS", "sessiond.example.com:50051"],
+    ["SESSIOND_HTTP_ADDRESS", "[::]:8080"],
+    ["SESSIOND_HTTP_ADDRESS", "10.0.0.1:0"],
+  ])("needs a keyring and an auth file: %s=%s", (name, address) => {
+    const flag = name === "SESSIOND_GRPC_ADDRESS" ? "--grpc-address" : "--http-address";
+    const why = `required, as ${name} (${flag}) is ${address} and not loopback`;
+    const noKeyring = `SESSIOND_KEYRING (--keyring): ${why}; make a key with \`sessiond keygen\``;
+    const noAuth = `SESSIOND_AUTH (--auth): ${why}; name a JSON file of the issuers whose tokens to accept`;
+    expect(faultsOf({ [name]: address })).toEqual([noKeyring, noAuth]);
+    expect(faultsOf({ [name]: address, SESSIOND_KEYRING: keyring })).toEqual([noAuth]);
+    expect(faultsOf({ [name]: address, SESSIOND_AUTH: authFile })).toEqual([noKeyring]);
+    expect(faultsOf({ [name]: address, SESSIOND_AUTH: authFile }, "--keyring", keyring)).toEqual(
+      [],
+    );
+  });
+
+  test.each(["127.0.0.1:1", "127.1.2.3:1", "[::1]:1", "localhost:1"])(
+    "is not one on %s",
+    (address) => {
+      expect(
+        faultsOf({ SESSIOND_GRPC_ADDRESS: address, SESSIOND_HTTP_ADDRESS: "localhost:2" }),
+      ).toEqual([]);
+    },
+  );
+});
+
+test("on loopback, a given keyring or auth file is used, and only the other made for development", () => {
+  expect(load({ SESSIOND_KEYRING: keyring })).toMatchObject({ auth: undefined });
+  expect(load({ SESSIOND_KEYRING: keyring }).keyring?.activeKeyId).toBe("k1");
+  expect(load({ SESSIOND_AUTH: authFile }).keyring).toBeUndefined();
+  expect(load({ SESSIOND_AUTH: authFile }).auth).toBeDefined();
+});
+
+test("variables that Kubernetes sets for a service called sessiond are no faults", () => {
+  const env = {
+    SESSIOND_SERVICE_HOST: "10.0.0.7",
+    SESSIOND_SERVICE_PORT: "50051",
+    SESSIOND_SERVICE_PORT_GRPC: "50051",
+    SESSIOND_PORT: "tcp://10.0.0.7:50051",
+    SESSIOND_PORT_50051_TCP: "tcp://10.0.0.7:50051",
+    SESSIOND_PORT_50051_TCP_PROTO: "tcp",
+    SESSIOND_PORT_50051_TCP_PORT: "50051",
+    SESSIOND_PORT_50051_TCP_ADDR: "10.0.0.7",
+    SESSIOND_GRPC_PORT: "tcp://10.0.0.7:50051",
+  };
+  expect(faultsOf(env)).toEqual([]);
+  expect(faultsOf({ SESSIOND_GRPC_PORT: "50051" })).toEqual([
+    expect.stringContaining("SESSIOND_GRPC_PORT: unknown variable"),
+  ]);
+});
+
+test("help names every setting by flag and variable, with its default, within 80 columns", () => {
+  const help = describeSettings();
+  for (const name of ["GRPC_ADDRESS", "STORE", "KEYRING", "AUTH", "RETENTION", "DATA_DIR"]) {
+    expect(help).toContain(`SESSIOND_${name}\n`);
+    expect(help).toContain(`--${name.toLowerCase().replaceAll("_", "-")} `);
+  }
+  expect(help).toContain("(default 127.0.0.1:50051)");
+  expect(Math.max(...help.split("\n").map((line) => line.length))).toBeLessThanOrEqual(80);
+});
+
+test("the data directory alone comes from the flag, the environment, or is .sessiond", () => {
+  expect(dataDirectory("a", { SESSIOND_DATA_DIR: "b" })).toBe("a");
+  expect(dataDirectory(undefined, { SESSIOND_DATA_DIR: "b" })).toBe("b");
+  expect(dataDirectory(undefined, { SESSIOND_DATA_DIR: "" })).toBe(".sessiond");
+  expect(() => dataDirectory("", {})).toThrow("expected a path");
+});

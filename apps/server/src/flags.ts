@@ -1,0 +1,42 @@
+import { parseArgs } from "node:util";
+import { didYouMean } from "./closest-name.js";
+
+/** What a command line says, and everything that is wrong with it. */
+export interface Flags {
+  readonly values: ReadonlyMap<string, string>;
+  /** One line per fault. No values: one may be a secret. */
+  readonly faults: readonly string[];
+}
+
+/** Reads `--name value` and `--name=value` for the names in `known`. Nothing else is allowed. */
+export function parseFlags(argv: readonly string[], known: readonly string[]): Flags {
+  const options = Object.fromEntries(known.map((name) => [name, { type: "string" } as const]));
+  const { tokens } = parseArgs({ args: [...argv], options, strict: false, tokens: true });
+  const values = new Map<string, string>();
+  const faults: string[] = [];
+  let unknownAt = Number.NaN;
+  for (const token of tokens) {
+    if (token.kind === "positional") {
+      // What follows an unknown flag is likely its value, and said enough about.
+      if (token.index === unknownAt + 1) continue;
+      faults.push(`argument ${token.index + 1}: not a flag; expected --name value`);
+    } else if (token.kind === "option") {
+      if (!known.includes(token.name) || token.rawName.length === 2) {
+        unknownAt = token.inlineValue === true ? Number.NaN : token.index;
+        faults.push(`${token.rawName}: unknown flag${didYouMean(token.name, known, "--")}`);
+      } else if (values.has(token.name)) {
+        faults.push(`${token.rawName}: given twice`);
+      } else if (token.value === undefined || isFlag(token.value, token.inlineValue)) {
+        faults.push(`${token.rawName}: expected a value`);
+      } else {
+        values.set(token.name, token.value);
+      }
+    }
+  }
+  return { values, faults };
+}
+
+/** `--a --b` is an `--a` without its value; whoever means a value writes `--a=--b`. */
+function isFlag(value: string, isInline: boolean): boolean {
+  return !isInline && value.startsWith("--");
+}

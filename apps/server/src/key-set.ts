@@ -1,0 +1,64 @@
+import {
+  createLocalJWKSet,
+  errors,
+  type JSONWebKeySet,
+  type JWK,
+  type JWTVerifyGetKey,
+} from "jose";
+
+/** The public keys that an issuer signs with, as one JWK Set said (RFC 7517, 5). */
+export interface KeySet {
+  /**
+   * Finds the key for a token's header, as jose's `jwtVerify` asks for it. Throws
+   * jose's errors where no key or several match, and any other Error where the
+   * key itself cannot be used.
+   */
+  readonly find: JWTVerifyGetKey;
+  /** Equal for sets of the same keys, in whatever order. */
+  readonly fingerprint: string;
+}
+
+/** Reads the JSON of a JWK Set. Throws an Error that says what is wrong and shows no key. */
+export function parseKeySet(text: string): KeySet {
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch {
+    // The parser's own message quotes the text.
+    throw new Error("expected a JWK Set, got what is not JSON");
+  }
+  if (!isKeySet(json)) throw new Error('expected a JWK Set: {"keys": [{"kty": …}, …]}');
+  if (json.keys.some(isSecret)) {
+    throw new Error("expected public keys only; one of them is private or symmetric");
+  }
+  const fingerprint = json.keys.map((key) => JSON.stringify(key)).sort();
+  return { find: finderOf(json), fingerprint: fingerprint.join("\n") };
+}
+
+/** Tells a damaged key, which jose reports by some error of its own, from a token without one. */
+function finderOf(json: JSONWebKeySet): JWTVerifyGetKey {
+  const find = createLocalJWKSet(json);
+  return async (header, token) => {
+    try {
+      return await find(header, token);
+    } catch (error) {
+      if (error instanceof errors.JWKSNoMatchingKey) throw error;
+      if (error instanceof errors.JWKSMultipleMatchingKeys) throw error;
+      throw new Error("the key that the token names cannot be used", { cause: error });
+    }
+  };
+}
+
+function isKeySet(json: unknown): json is JSONWebKeySet {
+  if (typeof json !== "object" || json === null || !("keys" in json)) return false;
+  return Array.isArray(json.keys) && json.keys.every(isKey);
+}
+
+function isKey(json: unknown): boolean {
+  return typeof json === "object" && json !== null && "kty" in json && typeof json.kty === "string";
+}
+
+/** `d` is what makes an RSA, EC or OKP key private (RFC 7518, 6; RFC 8037), `k` is a shared secret. */
+function isSecret(key: JWK): boolean {
+  return key.kty === "oct" || key.k !== undefined || key.d !== undefined || key.priv !== undefined;
+}

@@ -1,0 +1,5 @@
+/**
+ * The largest message either wire takes. The largest honest one is a batch of
+ * 1000 tokens, well below; gRPC's own default is the same.
+ */
+export const MAX_MESSAGE_BYTES = 4 * 1024 * 1024;

@@ -1,0 +1,32 @@
+import { once } from "node:events";
+import type { SessionStore } from "@sessiond/core";
+import { connectRedis, RedisSessionStore } from "@sessiond/core/redis";
+import { SqliteSessionStore } from "@sessiond/core/sqlite";
+import type { Logger } from "pino";
+import type { Config } from "./config.js";
+
+/** How long starting waits for Redis. */
+const CONNECT_WAIT_MS = 2_000;
+
+/**
+ * Opens the store that the configuration names. Rejects where a file cannot be
+ * opened. A Redis that is down is no fault here: the server starts, says that it
+ * is not ready, and is once Redis comes.
+ */
+export async function openStore(
+  { store: location, retentionMs }: Pick<Config, "store" | "retentionMs">,
+  logger: Logger,
+): Promise<SessionStore> {
+  if (location.kind === "sqlite") {
+    return SqliteSessionStore.open({ path: location.path, retentionMs });
+  }
+  const redis = connectRedis(location, (error) => {
+    logger.warn({ error: error.message }, "redis connection failed");
+  });
+  try {
+    await once(redis, "ready", { signal: AbortSignal.timeout(CONNECT_WAIT_MS) });
+  } catch {
+    // Said by readiness, which goes on asking.
+  }
+  return new RedisSessionStore({ redis, retentionMs });
+}

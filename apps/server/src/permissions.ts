@@ -1,0 +1,30 @@
+import { type DescMethod, type DescService, getOption, hasOption } from "@bufbuild/protobuf";
+import { permission } from "@sessiond/proto/sessiond/v1/permission";
+import { SessionService } from "@sessiond/proto/sessiond/v1/session_service";
+
+const SHAPE = /^[a-z_]+:[a-z_]+$/;
+
+/**
+ * The permission that a method's option in the proto demands of its callers.
+ * Throws an Error for a method without a usable one; asked of every method at
+ * start, this keeps a server from serving a method that is open by omission.
+ */
+export function permissionOf(method: DescMethod): string {
+  const name = `${method.parent.typeName}.${method.name}`;
+  if (!hasOption(method, permission)) {
+    throw new Error(`${name} declares no permission: set (sessiond.v1.permission) in the proto`);
+  }
+  const value = getOption(method, permission);
+  if (!SHAPE.test(value)) {
+    throw new Error(`${name} declares the permission "${value}": expected resource:action`);
+  }
+  return value;
+}
+
+/** Every permission that a method of these services demands, in the order of the methods. */
+export function knownPermissions(services: readonly DescService[]): readonly string[] {
+  return [...new Set(services.flatMap((service) => service.methods.map(permissionOf)))];
+}
+
+/** Every permission of sessiond: what a token can be minted with and a role can grant. */
+export const KNOWN_PERMISSIONS: readonly string[] = knownPermissions([SessionService]);

@@ -1,0 +1,92 @@
+import {
+  create,
+  type DescMessage,
+  type MessageInitShape,
+  type MessageShape,
+} from "@bufbuild/protobuf";
+import { anyPack, durationFromMs } from "@bufbuild/protobuf/wkt";
+import { Code, ConnectError } from "@connectrpc/connect";
+import { type ErrorReason, SessiondError } from "@sessiond/core";
+import {
+  BadRequestSchema,
+  ErrorInfoSchema,
+  RetryInfoSchema,
+} from "@sessiond/proto/google/rpc/error_details";
+import { type Status, StatusSchema } from "@sessiond/proto/google/rpc/status";
+
+/** The `domain` of every `google.rpc.ErrorInfo` that sessiond sends. */
+export const ERROR_DOMAIN = "sessiond";
+
+/** How long callers are told to wait before they try again. */
+const RETRY_DELAY_MS = 500;
+
+/** The RPC code of every reason. A new reason does not compile until it has one. */
+const CODES = {
+  SESSION_NOT_FOUND: Code.NotFound,
+  INVALID_ARGUMENT: Code.InvalidArgument,
+  SESSION_ALREADY_EXISTS: Code.AlreadyExists,
+  ETAG_MISMATCH: Code.Aborted,
+  SESSION_LIMIT_REACHED: Code.ResourceExhausted,
+  SESSION_UNREADABLE: Code.DataLoss,
+  UNAUTHENTICATED: Code.Unauthenticated,
+  PERMISSION_DENIED: Code.PermissionDenied,
+  ISSUER_UNAVAILABLE: Code.Unavailable,
+  STORE_UNAVAILABLE: Code.Unavailable,
+  OVERLOADED: Code.ResourceExhausted,
+} as const satisfies Record<ErrorReason, Code>;
+
+/** The reasons after which the same call may well succeed a little later. */
+const TRANSIENT: ReadonlySet<ErrorReason> = new Set([
+  "ISSUER_UNAVAILABLE",
+  "STORE_UNAVAILABLE",
+  "OVERLOADED",
+]);
+
+/**
+ * The error as callers see it, on every wire: code, message, `ErrorInfo`, and
+ * `BadRequest` or `RetryInfo` where they apply. What is not ours becomes
+ * "internal error"; its cause is for the log.
+ */
+export function toConnectError(error: unknown): ConnectError {
+  if (error instanceof ConnectError) return error;
+  if (!(error instanceof SessiondError)) {
+    return new ConnectError("internal error", Code.Internal, undefined, undefined, error);
+  }
+  const { reason, message } = error;
+  const connectError = new ConnectError(message, CODES[reason], undefined, detailsOf(error), error);
+  // RFC 6750, 3: what a refused bearer of an HTTP resource is told.
+  if (reason === "UNAUTHENTICATED") {
+    connectError.metadata.set("www-authenticate", 'Bearer error="invalid_token"');
+  }
+  return connectError;
+}
+
+/** The same for one result of a batch. */
+export function toStatus(error: SessiondError): Status {
+  return create(StatusSchema, {
+    code: CODES[error.reason],
+    message: error.message,
+    details: detailsOf(error).map(({ desc, value }) => anyPack(desc, value)),
+  });
+}
+
+function detailsOf({ reason, metadata }: SessiondError) {
+  const details = [
+    detail(ErrorInfoSchema, { reason, domain: ERROR_DOMAIN, metadata: { ...metadata } }),
+  ];
+  if (reason === "INVALID_ARGUMENT") {
+    const { field = "", description = "" } = metadata;
+    details.push(detail(BadRequestSchema, { fieldViolations: [{ field, description }] }));
+  }
+  if (TRANSIENT.has(reason)) {
+    details.push(detail(RetryInfoSchema, { retryDelay: durationFromMs(RETRY_DELAY_MS) }));
+  }
+  return details;
+}
+
+function detail<Desc extends DescMessage>(
+  desc: Desc,
+  init: MessageInitShape<Desc>,
+): { readonly desc: DescMessage; readonly value: MessageShape<DescMessage> } {
+  return { desc, value: create(desc, init) };
+}

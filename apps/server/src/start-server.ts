@@ -1,0 +1,101 @@
+import { type SessionPolicy, Sessions } from "@sessiond/core";
+import { destination, type Logger, pino, stdTimeFunctions } from "pino";
+import { createAccessTokenVerifier } from "./access-token.js";
+import { type Address, formatAddress } from "./address.js";
+import type { Config } from "./config.js";
+import { developmentAuthConfig, developmentKeyring } from "./development-keys.js";
+import { startGrpcServer } from "./grpc-server.js";
+import { startHttpServer } from "./http-server.js";
+import { createInterceptors } from "./interceptors.js";
+import { openStore } from "./open-store.js";
+import { Readiness } from "./readiness.js";
+import { sessionRoutes } from "./session-routes.js";
+import { describeStore } from "./store-location.js";
+import { Sweeper } from "./sweeper.js";
+
+/** How long calls under way may take to finish once the server was told to stop. */
+const GRACE_MS = 10_000;
+
+/** A server that serves. */
+export interface RunningServer {
+  readonly grpcAddress: Address;
+  readonly httpAddress: Address;
+  /** Lets calls under way finish, then closes everything. Idempotent. */
+  stop(): Promise<void>;
+}
+
+/** Makes the log: JSON lines on stdout, written without waiting for the disk or the terminal. */
+export function createLogger(level: Config["logLevel"]): Logger {
+  return pino(
+    { level, base: null, timestamp: stdTimeFunctions.isoTime },
+    destination({ dest: 1, sync: false }),
+  );
+}
+
+/**
+ * Opens everything in the order of need and closes it in reverse, also where
+ * starting fails half-way. Rejects where the store cannot be opened or an
+ * address cannot be listened on.
+ */
+export async function startServer(config: Config, logger: Logger): Promise<RunningServer> {
+  await using opened = new AsyncDisposableStack();
+
+  const keyring = config.keyring ?? (await developmentKeyring(config.dataDir));
+  const auth = config.auth ?? (await developmentAuthConfig(config.dataDir));
+  const verifier = createAccessTokenVerifier(auth, {
+    onLoadFailure: (issuer, cause) => logger.warn({ issuer, err: cause }, "no signing keys"),
+  });
+  opened.defer(() => verifier.close());
+
+  const store = await openStore(config, logger);
+  opened.defer(() => store.close());
+
+  const sweeper = new Sweeper(store, logger);
+  sweeper.start();
+  opened.defer(() => sweeper.stop());
+
+  const readiness = new Readiness(store, logger);
+  await readiness.start();
+  opened.defer(() => readiness.stop());
+
+  const shutdown = new AbortController();
+  const policy: SessionPolicy = config.sessionPolicy;
+  const served = {
+    routes: sessionRoutes(new Sessions({ store, keyring, policy })),
+    interceptors: createInterceptors({ logger, verifier }),
+    shutdownSignal: shutdown.signal,
+  };
+  const grpc = await startGrpcServer({
+    ...served,
+    address: config.grpcAddress,
+    health: readiness.health,
+    reflection: config.reflection,
+  });
+  opened.defer(() => grpc.stop(GRACE_MS));
+  const http = await startHttpServer({ ...served, address: config.httpAddress, readiness });
+  opened.defer(() => http.stop(GRACE_MS));
+
+  logger.info(
+    {
+      grpc_address: formatAddress(grpc.address),
+      http_address: formatAddress(http.address),
+      store: describeStore(config.store),
+    },
+    "listening",
+  );
+  const closing = opened.move();
+  // What takes calls stops first, and says so before it does.
+  closing.defer(() => {
+    readiness.stop();
+    shutdown.abort();
+  });
+  let stopped: Promise<void> | undefined;
+  return {
+    grpcAddress: grpc.address,
+    httpAddress: http.address,
+    stop: () => {
+      stopped ??= closing.disposeAsync();
+      return stopped;
+    },
+  };
+}

@@ -1,0 +1,77 @@
+import { create, fromBinary, type JsonObject, toBinary } from "@bufbuild/protobuf";
+import {
+  CreateSessionRequestSchema,
+  SessionResultSchema,
+} from "@sessiond/proto/sessiond/v1/session_service";
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { checkJsonObject } from "./json.js";
+import { wireSession } from "./testing/session-server.js";
+
+const jsonObject = fc.dictionary(
+  fc.string({ unit: "grapheme" }),
+  fc.jsonValue({ maxDepth: 4, noUnicodeString: false }),
+) as fc.Arbitrary<JsonObject>;
+
+test("every JSON object is accepted and arrives as it was", () => {
+  fc.assert(
+    fc.property(jsonObject, (data) => {
+      checkJsonObject(data, "data");
+      const message = create(CreateSessionRequestSchema, { data });
+      const bytes = toBinary(CreateSessionRequestSchema, message);
+      const received = fromBinary(CreateSessionRequestSchema, bytes);
+      expect(JSON.parse(JSON.stringify(received.data))).toEqual(JSON.parse(JSON.stringify(data)));
+    }),
+  );
+});
+
+/** An object with so many levels. */
+function nested(levels: number): JsonObject {
+  let object: JsonObject = {};
+  for (let level = 1; level < levels; level++) {
+    object = { a: object };
+  }
+  return object;
+}
+
+test("data of 48 levels is accepted and still fits a batch; one level more is refused", () => {
+  checkJsonObject(nested(48), "data");
+  const result = create(SessionResultSchema, {
+    result: { case: "session", value: wireSession({ data: nested(48) }) },
+  });
+  fromBinary(SessionResultSchema, toBinary(SessionResultSchema, result));
+  expect(() => checkJsonObject(nested(49), "data")).toThrow("at most 48 levels");
+});
+
+test("data that contains itself is refused", () => {
+  const loop: Record<string, unknown> = {};
+  loop["self"] = loop;
+  expect(() => checkJsonObject(loop, "data")).toThrow("levels of nesting");
+});
+
+describe("what protobuf would change in silence is refused, naming the place", () => {
+  const sparse: unknown[] = [1];
+  sparse[2] = 3;
+  const faults: [string, unknown, string][] = [
+    ["undefined", { a: undefined }, "data.a: expected JSON, not undefined"],
+    ["NaN", { a: [1, Number.NaN] }, "data.a[1]: expected JSON, not NaN"],
+    ["infinity", { a: -Infinity }, "data.a: expected JSON, not an infinite number"],
+    ["a Date", { a: { b: new Date() } }, "data.a.b: expected JSON, not Date"],
+    ["a Map", { a: new Map() }, "data.a: expected JSON, not Map"],
+    ["a bigint", { a: 1n }, "data.a: expected JSON, not bigint"],
+    ["a function", { a() {} }, "data.a: expected JSON, not function"],
+    ["a hole", { a: sparse }, "data.a[1]: expected JSON, not undefined"],
+    ["half a character", { a: "\ud800" }, "data.a: expected well-formed Unicode"],
+    ["half a character in a key", { "\ud800": 1 }, "a key of data: expected well-formed Unicode"],
+    ["an array at the top", [1], "data: expected a JSON object"],
+    ["null at the top", null, "data: expected a JSON object"],
+    ["a string at the top", "{}", "data: expected a JSON object"],
+  ];
+  test.each(faults)("%s", (_, data, message) => {
+    expect(() => checkJsonObject(data, "data")).toThrow(message);
+  });
+});
+
+test("an object without a prototype is as good as any", () => {
+  checkJsonObject(Object.assign(Object.create(null), { a: 1 }), "data");
+});

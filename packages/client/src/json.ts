@@ -1,0 +1,69 @@
+import type { JsonObject } from "@bufbuild/protobuf";
+import { invalidArgument } from "./error.js";
+
+/**
+ * How deeply data may be nested: what protobuf's limit of 100 nested messages
+ * lets through. A server may allow less.
+ */
+const MAX_DEPTH = 48;
+
+/**
+ * Throws INVALID_ARGUMENT, naming the place, unless `data` is a JSON object.
+ *
+ * Checked before sending, because protobuf would send something else in silence:
+ * `undefined` and NaN as null, a Date as `{}`, half of a surrogate pair as U+FFFD.
+ */
+export function checkJsonObject(data: unknown, field: string): asserts data is JsonObject {
+  if (!isPlainObject(data)) {
+    throw invalidArgument(field, "expected a JSON object");
+  }
+  checkJsonValue(data, field, 1);
+}
+
+/** Throws INVALID_ARGUMENT, naming the place, unless `value` can be sent as JSON. */
+function checkJsonValue(value: unknown, place: string, depth: number): void {
+  if (depth > MAX_DEPTH) {
+    throw invalidArgument(place, `expected at most ${MAX_DEPTH} levels of nesting`);
+  }
+  if (Array.isArray(value)) {
+    // Array.from, so that holes are seen.
+    Array.from(value).forEach((item, index) => {
+      checkJsonValue(item, `${place}[${index}]`, depth + 1);
+    });
+  } else if (isPlainObject(value)) {
+    for (const [key, child] of Object.entries(value)) {
+      checkText(key, `a key of ${place}`);
+      checkJsonValue(child, `${place}.${key}`, depth + 1);
+    }
+  } else if (typeof value === "string") {
+    checkText(value, place);
+  } else if (value !== null && typeof value !== "boolean" && !Number.isFinite(value)) {
+    throw invalidArgument(place, `expected JSON, not ${nameOf(value)}`);
+  }
+}
+
+/** Throws INVALID_ARGUMENT unless `text` is a string that UTF-8 can carry. It is not repeated. */
+export function checkText(text: unknown, field: string): asserts text is string {
+  if (typeof text !== "string") {
+    throw invalidArgument(field, `expected a string, not ${nameOf(text)}`);
+  }
+  if (!text.isWellFormed()) {
+    throw invalidArgument(field, "expected well-formed Unicode");
+  }
+}
+
+function isPlainObject(value: unknown): value is Record<string, unknown> {
+  if (typeof value !== "object" || value === null) {
+    return false;
+  }
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return prototype === null || Object.getPrototypeOf(prototype) === null;
+}
+
+/** The kind of a value, for messages: never the value itself. */
+function nameOf(value: unknown): string {
+  if (typeof value === "number" && !Number.isFinite(value)) {
+    return Number.isNaN(value) ? "NaN" : "an infinite number";
+  }
+  return typeof value === "object" && value !== null ? value.constructor.name : typeof value;
+}
