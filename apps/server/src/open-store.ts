@@ -1,6 +1,11 @@
 import { once } from "node:events";
 import type { SessionStore } from "@sessiond/core";
-import { connectRedis, RedisSessionStore } from "@sessiond/core/redis";
+import {
+  connectRedis,
+  RedisSessionStore,
+  readEvictionPolicies,
+  SAFE_EVICTION_POLICY,
+} from "@sessiond/core/redis";
 import { SqliteSessionStore } from "@sessiond/core/sqlite";
 import type { Logger } from "pino";
 import type { Config } from "./config.js";
@@ -23,10 +28,26 @@ export async function openStore(
   const redis = connectRedis(location, (error) => {
     logger.warn({ error: error.message }, "redis connection failed");
   });
+  redis.on("ready", () => warnOfEviction(redis, logger));
   try {
     await once(redis, "ready", { signal: AbortSignal.timeout(CONNECT_WAIT_MS) });
   } catch {
     // Said by readiness, which goes on asking.
   }
   return new RedisSessionStore({ redis, retentionMs });
+}
+
+/** A Redis that may evict keys drops sessions, and tombstones, without a word. */
+async function warnOfEviction(redis: ReturnType<typeof connectRedis>, logger: Logger) {
+  try {
+    const policies = await readEvictionPolicies(redis);
+    const unsafe = policies.find((policy) => policy !== SAFE_EVICTION_POLICY);
+    if (unsafe === undefined) return;
+    logger.warn(
+      { maxmemory_policy: unsafe },
+      `Redis may drop sessions in silence: set its maxmemory-policy to ${SAFE_EVICTION_POLICY}`,
+    );
+  } catch (error) {
+    logger.debug({ err: error }, "the maxmemory-policy of Redis is not known");
+  }
 }

@@ -4,4 +4,5 @@ export {
   type RedisLocation,
   type RedisNode,
 } from "./connect-redis.js";
+export { readEvictionPolicies, SAFE_EVICTION_POLICY } from "./eviction-policy.js";
 export { RedisSessionStore, type RedisSessionStoreOptions } from "./redis-session-store.js";

@@ -1,0 +1,86 @@
+import { execFile } from "node:child_process";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { pino } from "pino";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { formatAddress } from "./address.js";
+import { readAuthFile } from "./auth-config.js";
+import { describeSettings, loadConfig } from "./config.js";
+import { mintDevelopmentToken } from "./development-keys.js";
+import { KNOWN_PERMISSIONS } from "./permissions.js";
+import { type RunningServer, startServer } from "./start-server.js";
+
+const run = promisify(execFile);
+const README = new URL("../../../README.md", import.meta.url);
+
+let dataDir: string;
+let readme: string;
+let server: RunningServer;
+let token: string;
+
+beforeAll(async () => {
+  dataDir = await mkdtemp(join(tmpdir(), "sessiond-readme-"));
+  readme = await readFile(README, "utf8");
+  const argv = ["--grpc-address=127.0.0.1:0", "--http-address=127.0.0.1:0"];
+  const config = loadConfig({ argv, env: { SESSIOND_DATA_DIR: dataDir } });
+  server = await startServer(config, pino({ level: "silent" }));
+  const permissions = KNOWN_PERMISSIONS;
+  token = await mintDevelopmentToken({ dataDir, permissions, subject: "readme", ttlMs: 60_000 });
+});
+
+afterAll(async () => {
+  await server?.stop();
+  await rm(dataDir, { recursive: true });
+});
+
+/** The code blocks of a language, in order, with the addresses of the server under test. */
+function blocks(language: string): readonly string[] {
+  const pattern = new RegExp(`^\`\`\`${language}\\n(.*?)^\`\`\``, "gms");
+  return [...readme.matchAll(pattern)].map(([, code = ""]) =>
+    code
+      .replaceAll("127.0.0.1:50051", formatAddress(server.grpcAddress))
+      .replaceAll("127.0.0.1:8080", formatAddress(server.httpAddress)),
+  );
+}
+
+test("the README's TypeScript runs as it stands there", async () => {
+  const [example = ""] = blocks("ts");
+  // Beside the build, where the SDK resolves as it does for this package.
+  const file = new URL("../dist/readme-example.mts", import.meta.url);
+  await writeFile(file, example);
+  const { stdout } = await run(process.execPath, [file.pathname], {
+    env: { ...process.env, TOKEN: token },
+  });
+  expect(stdout).toBe("ann [ 'editor' ]\nundefined\n");
+});
+
+test("the README's curl commands create a session and list it", async () => {
+  const [commands = ""] = blocks("sh").filter((block) => block.includes("curl"));
+  const { stdout } = await run("bash", ["-ec", commands], {
+    env: { ...process.env, TOKEN: token },
+  });
+  expect(stdout).toMatch(/"token":"sst_[\w-]+"/);
+  expect(stdout.match(/"displayName":"Bob"/g)).toHaveLength(2);
+  expect(stdout.match(/"idleTimeout":"900s"/g)).toHaveLength(2);
+});
+
+test("the README's auth file is accepted", async () => {
+  const [json = ""] = blocks("json");
+  const file = join(dataDir, "auth.json");
+  await writeFile(file, json);
+  expect(readAuthFile(file, KNOWN_PERMISSIONS).issuers).toHaveLength(1);
+});
+
+test("the README names every setting, and no other, with its default", () => {
+  const settings = [...readme.matchAll(/^\| `(SESSIOND_\w+)`\s+\| `?([^|`]+?)`?\s+\|/gm)];
+  const help = describeSettings();
+  expect(settings.map(([, name]) => name)).toEqual(
+    [...help.matchAll(/SESSIOND_\w+/g)].map(([name]) => name),
+  );
+  for (const [, name = "", value = ""] of settings) {
+    const described = help.slice(help.indexOf(name)).replace(/\s+/g, " ");
+    if (/^[\w.:]+$/.test(value)) expect(described).toContain(`(default ${value})`);
+  }
+});
