@@ -9,13 +9,13 @@ import { LIMITS } from "./validation.js";
  * same query only. It holds nothing that its reader was not just shown, so it
  * is neither sealed nor signed.
  */
-export function formatPageToken(query: unknown, cursor: ListCursor): string {
+export function formatPageToken(query: object, cursor: ListCursor): string {
   const json = JSON.stringify([fingerprint(query), cursor.createTimeMs, cursor.id]);
   return Buffer.from(json).toString("base64url");
 }
 
 /** Reads a token made for this very query. Throws INVALID_ARGUMENT naming `page_token` otherwise. */
-export function parsePageToken(query: unknown, token: string): ListCursor {
+export function parsePageToken(query: object, token: string): ListCursor {
   const [queryFingerprint, createTimeMs, id] = parseParts(token);
   if (
     typeof createTimeMs !== "number" ||
@@ -44,6 +44,8 @@ function parseParts(token: string): readonly unknown[] {
   }
 }
 
-function fingerprint(query: unknown): string {
-  return hash("sha256", JSON.stringify(query), "base64url").slice(0, 16);
+/** The same for the same query, in whatever order its parts were put. */
+function fingerprint(query: object): string {
+  const parts = Object.entries(query).sort(([a], [b]) => (a < b ? -1 : 1));
+  return hash("sha256", JSON.stringify(parts), "base64url").slice(0, 16);
 }

@@ -233,9 +233,10 @@ export class Sessions {
    * or on activity a page may end early; it is the last when it has no token.
    */
   async list(request: ListSessions): Promise<SessionPage> {
-    const { pageSize: requestedSize, pageToken, ...query } = request;
     checkListRequest(request);
+    const { pageSize: requestedSize, pageToken, ...filters } = request;
     const pageSize = requestedSize || DEFAULT_PAGE_SIZE;
+    const query = { showExpired: false, showRevoked: false, order: "desc" as const, ...filters };
     const filtered = hasContentFilter(query);
     const storeQuery = toStoreQuery(query, filtered ? SCAN_BATCH_SIZE : pageSize);
 
@@ -455,11 +456,14 @@ function checkListRequest(request: ListSessions): void {
   if (pageToken !== undefined) checkText("page_token", pageToken, LIMITS.pageTokenBytes);
 }
 
-function toStoreQuery(query: ListSessions, limit: number): Omit<ListQuery, "after"> {
+function toStoreQuery(
+  query: ListSessions & Pick<ListQuery, "showExpired" | "showRevoked" | "order">,
+  limit: number,
+): Omit<ListQuery, "after"> {
   return {
-    showExpired: query.showExpired ?? false,
-    showRevoked: query.showRevoked ?? false,
-    order: query.order ?? "desc",
+    showExpired: query.showExpired,
+    showRevoked: query.showRevoked,
+    order: query.order,
     limit,
     ...(query.userId !== undefined && { userId: query.userId }),
     ...(query.createTimeFromMs !== undefined && { createTimeFromMs: query.createTimeFromMs }),

@@ -9,6 +9,7 @@ export const LIMITS = {
   displayNameBytes: 256,
   roles: 64,
   roleBytes: 128,
+  ipBytes: 64,
   userAgentBytes: 1024,
   deviceBytes: 256,
   dataBytes: 16 * 1024,
@@ -85,7 +86,8 @@ export function checkClient(field: string, client: Partial<SessionClient>): void
 
 /** Throws INVALID_ARGUMENT unless `value` is an IP address. */
 export function checkIp(field: string, value: string): void {
-  if (isIP(value) === 0) {
+  // The length, because nothing limits that of an IPv6 zone.
+  if (value.length > LIMITS.ipBytes || isIP(value) === 0) {
     throw invalidArgument(field, "expected an IPv4 or IPv6 address without a port");
   }
 }

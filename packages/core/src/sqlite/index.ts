@@ -1,1 +1,1 @@
-export {};
+export { SqliteSessionStore, type SqliteSessionStoreOptions } from "./sqlite-session-store.js";

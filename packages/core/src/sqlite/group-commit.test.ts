@@ -1,0 +1,138 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { sessionNotFound } from "../errors.js";
+import { GroupCommit } from "./group-commit.js";
+
+let dir: string;
+let db: DatabaseSync;
+/** Sees only what has been committed. */
+let observer: DatabaseSync;
+let writes: GroupCommit;
+
+beforeEach(async () => {
+  dir = await mkdtemp(join(tmpdir(), "sessiond-"));
+  const path = join(dir, "test.db");
+  db = new DatabaseSync(path, { timeout: 0 });
+  db.exec("PRAGMA journal_mode = WAL; CREATE TABLE entries (entry TEXT PRIMARY KEY) STRICT");
+  observer = new DatabaseSync(path, { timeout: 0 });
+  writes = new GroupCommit(db);
+});
+afterEach(async () => {
+  db.close();
+  observer.close();
+  await rm(dir, { recursive: true });
+});
+
+function add(entry: string): string {
+  db.prepare("INSERT INTO entries VALUES (?)").run(entry);
+  return entry;
+}
+
+function committed(): unknown[] {
+  return observer
+    .prepare("SELECT entry FROM entries ORDER BY entry")
+    .all()
+    .map((row) => row["entry"]);
+}
+
+test("a write answers its value once it is committed", async () => {
+  expect(await writes.run(() => add("a"))).toBe("a");
+  expect(committed()).toEqual(["a"]);
+});
+
+test("the writes of one turn are committed together, in their order", async () => {
+  const seen: unknown[] = [];
+  const run = (entry: string) =>
+    writes.run(() => {
+      seen.push([entry, committed()]);
+      return add(entry);
+    });
+  await Promise.all([run("a"), Promise.resolve().then(() => run("b")), run("c")]);
+  expect(seen).toEqual([
+    ["a", []],
+    ["c", []],
+    ["b", []],
+  ]);
+  expect(committed()).toEqual(["a", "b", "c"]);
+});
+
+test("no promise is settled before the commit of all", async () => {
+  const views: unknown[] = [];
+  const looking = (write: Promise<unknown>) =>
+    write.then(
+      () => views.push(committed()),
+      () => views.push(committed()),
+    );
+  const refuse = () => {
+    throw sessionNotFound();
+  };
+  await Promise.all([
+    looking(writes.run(() => add("a"))),
+    looking(writes.run(refuse)),
+    looking(writes.run(() => add("b"))),
+  ]);
+  expect(views).toEqual(Array(3).fill(["a", "b"]));
+});
+
+test("an operation that refuses leaves the others of its batch alone", async () => {
+  const refused = writes.run(() => {
+    throw sessionNotFound();
+  });
+  const others = Promise.all([writes.run(() => add("a")), writes.run(() => add("b"))]);
+  await expect(refused).rejects.toMatchObject({ reason: "SESSION_NOT_FOUND" });
+  expect(await others).toEqual(["a", "b"]);
+  expect(committed()).toEqual(["a", "b"]);
+});
+
+test("an operation that fails is undone, and fails alone", async () => {
+  let runs = 0;
+  const outcomes = await Promise.allSettled([
+    writes.run(() => add("a")),
+    writes.run(() => {
+      runs++;
+      add("half");
+      throw new TypeError("a fault of ours");
+    }),
+    writes.run(() => add("a")),
+    writes.run(() => add("c")),
+  ]);
+  expect(outcomes).toMatchObject([
+    { value: "a" },
+    { reason: { name: "TypeError", message: "a fault of ours" } },
+    { reason: { message: "UNIQUE constraint failed: entries.entry" } },
+    { value: "c" },
+  ]);
+  expect(runs).toBe(2);
+  expect(committed()).toEqual(["a", "c"]);
+});
+
+test("while another holds the lock nothing is run, and all is unavailable", async () => {
+  observer.exec("BEGIN IMMEDIATE");
+  let runs = 0;
+  const outcomes = await Promise.allSettled(
+    Array.from({ length: 3 }, () => writes.run(() => runs++)),
+  );
+  for (const outcome of outcomes) {
+    expect(outcome).toMatchObject({ reason: { reason: "STORE_UNAVAILABLE" } });
+  }
+  expect(runs).toBe(0);
+  observer.exec("ROLLBACK");
+  expect(await writes.run(() => add("a"))).toBe("a");
+});
+
+test("more writes than fit in a batch are all made", async () => {
+  const entries = Array.from({ length: 2_500 }, (_, i) => `${i}`.padStart(4, "0"));
+  await Promise.all(entries.map((entry) => writes.run(() => add(entry))));
+  expect(committed()).toEqual(entries);
+});
+
+test("what is not committed when the queue is closed is refused", async () => {
+  const pending = writes.run(() => add("a"));
+  writes.close();
+  await expect(pending).rejects.toMatchObject({ reason: "STORE_UNAVAILABLE" });
+  await new Promise(setImmediate);
+  expect(committed()).toEqual([]);
+});

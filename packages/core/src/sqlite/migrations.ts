@@ -1,0 +1,76 @@
+import type { DatabaseSync } from "node:sqlite";
+
+/** Marks a file as one of sessiond's (`PRAGMA application_id`): "ssnd". */
+const APPLICATION_ID = 0x73736e64;
+
+/**
+ * What brings a file from each schema version to the next. A migration that has
+ * been released is never changed; a new one is added at the end.
+ */
+export const MIGRATIONS: readonly string[] = [
+  `
+  -- end_time_ms is when the session was revoked or, once a sweep has noticed, when
+  -- it expired. A row is in the live_ indexes until then and in the ended_ ones
+  -- after, so that the ended do not slow down what concerns the active. Only
+  -- revocation ends a session through this column: reads go by the deadline.
+  CREATE TABLE sessions (
+    id                      TEXT NOT NULL PRIMARY KEY,
+    partition               TEXT NOT NULL,
+    user_id                 TEXT NOT NULL,
+    create_time_ms          INTEGER NOT NULL,
+    authenticate_time_ms    INTEGER NOT NULL,
+    last_access_time_ms     INTEGER NOT NULL,
+    idle_timeout_ms         INTEGER NOT NULL,
+    expire_time_ms          INTEGER NOT NULL,
+    absolute_expire_time_ms INTEGER NOT NULL,
+    version                 INTEGER NOT NULL,
+    token_hash              BLOB NOT NULL,
+    record                  BLOB NOT NULL,
+    revoke_time_ms          INTEGER,
+    revoke_reason           TEXT,
+    end_time_ms             INTEGER
+  ) STRICT;
+
+  CREATE INDEX live_by_user ON sessions (user_id, create_time_ms, id) WHERE end_time_ms IS NULL;
+  CREATE INDEX live_by_creation ON sessions (create_time_ms, id) WHERE end_time_ms IS NULL;
+  CREATE INDEX live_by_deadline ON sessions (expire_time_ms) WHERE end_time_ms IS NULL;
+  CREATE INDEX ended_by_user ON sessions (user_id, create_time_ms, id) WHERE end_time_ms IS NOT NULL;
+  CREATE INDEX ended_by_creation ON sessions (create_time_ms, id) WHERE end_time_ms IS NOT NULL;
+  CREATE INDEX ended_by_end ON sessions (end_time_ms) WHERE end_time_ms IS NOT NULL;
+  `,
+];
+
+/**
+ * Brings a database to the newest schema. Throws an Error for one that a newer
+ * version has written, and for one that is not sessiond's.
+ */
+export function migrate(db: DatabaseSync, migrations: readonly string[] = MIGRATIONS): void {
+  db.exec("BEGIN IMMEDIATE");
+  try {
+    const version = pragma(db, "user_version");
+    assertOurs(db, version, migrations.length);
+    for (const migration of migrations.slice(version)) db.exec(migration);
+    db.exec(`PRAGMA application_id = ${APPLICATION_ID}`);
+    db.exec(`PRAGMA user_version = ${migrations.length}`);
+    db.exec("COMMIT");
+  } finally {
+    if (db.isTransaction) db.exec("ROLLBACK");
+  }
+}
+
+function assertOurs(db: DatabaseSync, version: number, newestVersion: number): void {
+  const isEmpty = db.prepare("SELECT 1 FROM sqlite_schema LIMIT 1").get() === undefined;
+  if (!isEmpty && pragma(db, "application_id") !== APPLICATION_ID) {
+    throw new Error("it is the database of another application");
+  }
+  if (version > newestVersion) {
+    throw new Error(
+      `it was written by a newer version of sessiond (schema ${version}; ` +
+        `this version knows schemas up to ${newestVersion})`,
+    );
+  }
+}
+
+function pragma(db: DatabaseSync, name: "user_version" | "application_id"): number {
+  return Number(db.prepare(`PRAGMA ${name}`).get()?.[name]);
+}

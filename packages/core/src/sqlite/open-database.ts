@@ -1,0 +1,65 @@
+import { closeSync, mkdirSync, openSync } from "node:fs";
+import { dirname, resolve } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import { setTimeout as sleep } from "node:timers/promises";
+import { storeUnavailable } from "../errors.js";
+import { migrate } from "./migrations.js";
+import { SQLITE, sqliteCode } from "./sqlite-errors.js";
+
+/** The path that stands for a database in memory. */
+export const IN_MEMORY = ":memory:";
+
+/** How long a write waits for another process's. Waiting stops everything else in this one. */
+const BUSY_TIMEOUT_MS = 2_000;
+
+/** What the WAL file shrinks back to after it had to grow. */
+const WAL_SIZE_LIMIT_BYTES = 64 * 1024 * 1024;
+
+/**
+ * Opens the database at `path`, makes it with its directories if need be, for
+ * its owner only, and brings it to the newest schema. Throws STORE_UNAVAILABLE
+ * that says why not.
+ */
+export async function openDatabase(path: string): Promise<DatabaseSync> {
+  // An absolute path, because SQLite would take "file:…" for a URI and "" for a temporary file.
+  const file = path === IN_MEMORY ? IN_MEMORY : resolve(path);
+  let db: DatabaseSync | undefined;
+  try {
+    if (file !== IN_MEMORY) createPrivately(file);
+    db = new DatabaseSync(file, { timeout: BUSY_TIMEOUT_MS, enableForeignKeyConstraints: true });
+    await configure(db);
+    migrate(db);
+    return db;
+  } catch (error) {
+    db?.close();
+    const why = error instanceof Error ? error.message : String(error);
+    throw storeUnavailable(`cannot open ${file}: ${why}`, error);
+  }
+}
+
+/** Makes the file before SQLite does, which would make it readable for all. */
+function createPrivately(file: string): void {
+  mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
+  closeSync(openSync(file, "a", 0o600));
+}
+
+async function configure(db: DatabaseSync): Promise<void> {
+  // In a WAL, readers and the writer do not wait for each other, and a commit is one fsync.
+  await retryWhileBusy(() => db.exec("PRAGMA journal_mode = WAL"));
+  // Anything less could lose an acknowledged revocation in a power failure.
+  db.exec("PRAGMA synchronous = FULL");
+  db.exec(`PRAGMA journal_size_limit = ${WAL_SIZE_LIMIT_BYTES}`);
+}
+
+/** Going over to WAL is the one step where SQLite does not wait for another process itself. */
+async function retryWhileBusy(step: () => void): Promise<void> {
+  const deadlineMs = performance.now() + BUSY_TIMEOUT_MS;
+  for (;;) {
+    try {
+      return step();
+    } catch (error) {
+      if (sqliteCode(error) !== SQLITE.BUSY || performance.now() > deadlineMs) throw error;
+      await sleep(10);
+    }
+  }
+}

@@ -1,0 +1,291 @@
+import type { DatabaseSync, StatementSync } from "node:sqlite";
+import { SessiondError, storeUnavailable } from "../errors.js";
+import type { Partition } from "../session-id.js";
+import {
+  EVICTION_REASON,
+  type ListPage,
+  type ListQuery,
+  type NewSession,
+  type SessionKey,
+  type SessionLimit,
+  type SessionStore,
+  type StoredSession,
+  type SweepResult,
+} from "../session-store.js";
+import { GroupCommit } from "./group-commit.js";
+import { openDatabase } from "./open-database.js";
+import { SQLITE, sqliteCode, toStoreError } from "./sqlite-errors.js";
+import {
+  firstColumn,
+  listStatement,
+  prepare,
+  prepareStatements,
+  type SessionRow,
+  type Statements,
+} from "./statements.js";
+
+/** How to open a `SqliteSessionStore`. */
+export interface SqliteSessionStoreOptions {
+  /** The database file, or `:memory:` for one that is gone when the store is closed. */
+  readonly path: string;
+  /** How long ended sessions stay. 10 minutes by default: longer than any call can be in flight. */
+  readonly retentionMs?: number;
+  /**
+   * The clock, `Date.now` by default. It should not be set back: a session that
+   * had expired before would be active again, unless a sweep came in between.
+   */
+  readonly now?: () => number;
+}
+
+const DEFAULT_RETENTION_MS = 10 * 60_000;
+
+/**
+ * Keeps sessions in an SQLite file. Calls block the event loop for as long as
+ * they take, which is microseconds to read and an fsync to write; writes asked
+ * for in the same turn share one. Servers on one machine may share the file.
+ */
+export class SqliteSessionStore implements SessionStore {
+  readonly #db: DatabaseSync;
+  readonly #retentionMs: number;
+  readonly #now: () => number;
+  readonly #statements: Statements;
+  /** The statements of lists by their text; there are as many as there are kinds of queries. */
+  readonly #listStatements = new Map<string, StatementSync>();
+  readonly #writes: GroupCommit;
+
+  private constructor(db: DatabaseSync, options: SqliteSessionStoreOptions) {
+    this.#db = db;
+    this.#retentionMs = options.retentionMs ?? DEFAULT_RETENTION_MS;
+    this.#now = options.now ?? Date.now;
+    this.#statements = prepareStatements(db);
+    this.#writes = new GroupCommit(db);
+  }
+
+  /**
+   * Opens the file, and makes it first where there is none. Throws
+   * STORE_UNAVAILABLE with the reason where it cannot, also for a file that a
+   * newer version has written.
+   */
+  static async open(options: SqliteSessionStoreOptions): Promise<SqliteSessionStore> {
+    return new SqliteSessionStore(await openDatabase(options.path), options);
+  }
+
+  async create(
+    session: NewSession,
+    limit: SessionLimit,
+  ): Promise<{ readonly session: StoredSession; readonly evictedIds: readonly string[] }> {
+    try {
+      return await this.#write((now) => this.#insert(session, limit, now));
+    } catch (error) {
+      throw isFull(error) ? new SessiondError("OVERLOADED", "the session store is full") : error;
+    }
+  }
+
+  async partitionOf(chosenId: string): Promise<Partition | undefined> {
+    const row = this.#read(() => this.#statements.partitionOf.get({ id: chosenId }));
+    return row && String(firstColumn(row));
+  }
+
+  async get(key: SessionKey): Promise<StoredSession | undefined> {
+    return this.#read((now) => this.#find(key, now));
+  }
+
+  async getMany(keys: readonly SessionKey[]): Promise<readonly (StoredSession | undefined)[]> {
+    return this.#read((now) => keys.map((key) => this.#find(key, now)));
+  }
+
+  touch({ id, partition }: SessionKey, tokenHash?: Uint8Array): Promise<StoredSession | undefined> {
+    return this.#write((now) => {
+      const values = { id, partition, now, tokenHash: tokenHash ?? null };
+      const row = this.#statements.touch.get(values);
+      return row && toStoredSession(row, now);
+    });
+  }
+
+  replaceRecord(
+    key: SessionKey,
+    version: number,
+    record: Uint8Array,
+  ): Promise<StoredSession | "version_mismatch" | undefined> {
+    return this.#write((now) => {
+      const { id, partition } = key;
+      const row = this.#statements.replaceRecord.get({ id, partition, now, version, record });
+      if (row !== undefined) return toStoredSession(row, now);
+      return this.#find(key, now) && "version_mismatch";
+    });
+  }
+
+  rotateToken(
+    { id, partition }: SessionKey,
+    tokenHash: Uint8Array,
+    newTokenHash: Uint8Array,
+  ): Promise<StoredSession | undefined> {
+    return this.#write((now) => {
+      const values = { id, partition, now, tokenHash, newTokenHash };
+      const row = this.#statements.rotateToken.get(values);
+      return row && toStoredSession(row, now);
+    });
+  }
+
+  revoke({ id, partition }: SessionKey, reason: string, tokenHash?: Uint8Array): Promise<boolean> {
+    return this.#write((now) => {
+      const values = { id, partition, now, reason, tokenHash: tokenHash ?? null };
+      return this.#statements.revoke.run(values).changes === 1;
+    });
+  }
+
+  revokeUser(userId: string, reason: string, exceptId?: string): Promise<number> {
+    return this.#write((now) => {
+      const values = { userId, now, reason, exceptId: exceptId ?? null };
+      return Number(this.#statements.revokeUser.run(values).changes);
+    });
+  }
+
+  async list(query: ListQuery): Promise<ListPage> {
+    return this.#read((now) => {
+      // One more than asked for tells whether there is a next page.
+      const { sql, parameters } = listStatement({ ...query, limit: query.limit + 1 }, now);
+      const rows = this.#prepareList(sql).all(parameters);
+      const sessions = rows.slice(0, query.limit).map((row) => toStoredSession(row, now));
+      const last = rows.length > query.limit ? sessions.at(-1) : undefined;
+      return {
+        sessions,
+        ...(last && { next: { createTimeMs: last.createTimeMs, id: last.id } }),
+      };
+    });
+  }
+
+  async count(userId?: string): Promise<number> {
+    return this.#read((now) => this.#count(userId, now));
+  }
+
+  sweep(limit: number): Promise<SweepResult> {
+    return this.#write((now) => {
+      const endedBy = now - this.#retentionMs;
+      this.#statements.settleExpired.run({ now, limit });
+      const reclaimed = Number(this.#statements.removeEnded.run({ endedBy, limit }).changes);
+      const more =
+        this.#statements.hasEnded.get({ endedBy }) !== undefined ||
+        this.#statements.hasExpired.get({ now }) !== undefined;
+      return { reclaimed, more };
+    });
+  }
+
+  async check(): Promise<void> {
+    this.#read(() => this.#statements.check.get());
+  }
+
+  async close(): Promise<void> {
+    this.#writes.close();
+    // The last one to close the file brings the WAL home and removes it.
+    if (this.#db.isOpen) this.#db.close();
+  }
+
+  #insert(session: NewSession, limit: SessionLimit, now: number) {
+    const { key, userId, record, tokenHash, idleTimeoutMs, lifetimeMs } = session;
+    const { id, partition } = key;
+    if (this.#statements.idIsTaken.get({ id }) !== undefined) {
+      throw new SessiondError("SESSION_ALREADY_EXISTS", "a session with this id exists already");
+    }
+    const evictedIds = this.#makeRoom(userId, limit, now);
+    const times = { now, idleTimeoutMs, lifetimeMs };
+    const row = this.#statements.insert.get({ id, partition, userId, record, tokenHash, ...times });
+    if (row === undefined) throw new Error("an INSERT with RETURNING answered no row");
+    return { session: toStoredSession(row, now), evictedIds };
+  }
+
+  /** Evicts as many of a user's sessions as leave room for one more. Answers their ids. */
+  #makeRoom(userId: string, limit: SessionLimit, now: number): string[] {
+    const tooMany = this.#count(userId, now) + 1 - limit.maxSessionsPerUser;
+    if (tooMany <= 0) return [];
+    if (limit.policy === "reject") {
+      throw new SessiondError(
+        "SESSION_LIMIT_REACHED",
+        `the user has ${limit.maxSessionsPerUser} sessions already`,
+      );
+    }
+    const oldest = this.#statements.oldestOfUser.all({ userId, now, count: tooMany });
+    const ids = oldest.map((row) => String(firstColumn(row)));
+    for (const id of ids) this.#statements.evict.run({ id, now, reason: EVICTION_REASON });
+    return ids;
+  }
+
+  #find({ id, partition }: SessionKey, now: number): StoredSession | undefined {
+    const row = this.#statements.get.get(id, partition, now);
+    return row && toStoredSession(row, now);
+  }
+
+  #count(userId: string | undefined, now: number): number {
+    const row =
+      userId === undefined
+        ? this.#statements.countAll.get({ now })
+        : this.#statements.countUser.get({ userId, now });
+    return Number(firstColumn(row));
+  }
+
+  #prepareList(sql: string): StatementSync {
+    let statement = this.#listStatements.get(sql);
+    if (statement === undefined) {
+      statement = prepare(this.#db, sql);
+      this.#listStatements.set(sql, statement);
+    }
+    return statement;
+  }
+
+  #read<T>(query: (now: number) => T): T {
+    this.#assertOpen();
+    try {
+      return query(this.#now());
+    } catch (error) {
+      throw toStoreError(error);
+    }
+  }
+
+  async #write<T>(change: (now: number) => T): Promise<T> {
+    this.#assertOpen();
+    return this.#writes.run(() => change(this.#now()));
+  }
+
+  #assertOpen(): void {
+    if (!this.#db.isOpen) throw storeUnavailable("it was closed");
+  }
+}
+
+function toStoredSession(row: unknown, readTimeMs: number): StoredSession {
+  const [
+    id,
+    userId,
+    createTimeMs,
+    authenticateTimeMs,
+    lastAccessTimeMs,
+    idleTimeoutMs,
+    expireTimeMs,
+    absoluteExpireTimeMs,
+    version,
+    tokenHash,
+    record,
+    revokeTimeMs,
+    revokeReason,
+  ] = row as SessionRow;
+  return {
+    id,
+    userId,
+    createTimeMs,
+    authenticateTimeMs,
+    lastAccessTimeMs,
+    idleTimeoutMs,
+    expireTimeMs,
+    absoluteExpireTimeMs,
+    version,
+    tokenHash,
+    record,
+    readTimeMs,
+    ...(revokeTimeMs !== null && { revokeTimeMs }),
+    ...(revokeReason !== null && { revokeReason }),
+  };
+}
+
+/** Whether a write failed because the disk, or the file's size limit, is used up. */
+function isFull(error: unknown): boolean {
+  return error instanceof SessiondError && sqliteCode(error.cause) === SQLITE.FULL;
+}

@@ -1,0 +1,106 @@
+import type { NewSession, SessionLimit, SessionStore, StoredSession } from "../../session-store.js";
+import { EVERYTHING, listAll } from "../checks/fixtures.js";
+import type {
+  OpenedSessionStore,
+  OpenSessionStore,
+  OpenSessionStoreOptions,
+} from "../session-store-check.js";
+
+/** A store that breaks a promise of the contract on purpose. */
+export interface BrokenSessionStore {
+  /** What it does wrong: "a store that …". */
+  readonly fault: string;
+  /** The titles of the checks that must see it; others may as well. */
+  readonly caughtBy: readonly string[];
+  /** Opens it on top of a correct store. */
+  readonly open: (openCorrect: OpenSessionStore) => OpenSessionStore;
+}
+
+/** What a broken store is made of. */
+export interface CorrectSessionStore extends OpenSessionStoreOptions {
+  readonly store: SessionStore;
+  /** Makes a call at another time: this much later, or earlier. */
+  readonly shifted: <T>(shiftMs: number, call: () => Promise<T>) => Promise<T>;
+  /** All sessions there are, ended ones too, in the order of creation. */
+  readonly everything: () => Promise<readonly StoredSession[]>;
+  /** The active sessions of a user, in the order of creation. */
+  readonly activeOf: (userId: string) => Promise<readonly StoredSession[]>;
+}
+
+/** Describes a broken store by the methods in which it differs from a correct one. */
+export function broken(
+  fault: string,
+  caughtBy: readonly string[],
+  differ: (correct: CorrectSessionStore) => Partial<SessionStore>,
+): BrokenSessionStore {
+  return {
+    fault,
+    caughtBy,
+    open: (openCorrect) => async (options) => {
+      let shiftMs = 0;
+      const opened = await openCorrect({ ...options, now: () => options.now() + shiftMs });
+      const shifted = async <T>(byMs: number, call: () => Promise<T>) => {
+        shiftMs = byMs;
+        try {
+          return await call();
+        } finally {
+          shiftMs = 0;
+        }
+      };
+      const wrap = (store: SessionStore) =>
+        overriding(store, differ({ ...options, store, shifted, ...lookups(store) }));
+      return withStores(opened, wrap);
+    },
+  };
+}
+
+function withStores(
+  opened: OpenedSessionStore,
+  wrap: (store: SessionStore) => SessionStore,
+): OpenedSessionStore {
+  return {
+    ...opened,
+    store: wrap(opened.store),
+    ...(opened.peer && { peer: wrap(opened.peer) }),
+  };
+}
+
+function lookups(store: SessionStore): Pick<CorrectSessionStore, "everything" | "activeOf"> {
+  return {
+    everything: () => listAll(store, EVERYTHING),
+    activeOf: (userId) =>
+      listAll(store, { userId, showExpired: false, showRevoked: false, order: "asc" }),
+  };
+}
+
+/** A store that answers by its own methods where it has them, and by another store's otherwise. */
+function overriding(store: SessionStore, own: Partial<SessionStore>): SessionStore {
+  return new Proxy(store, {
+    get(target, name) {
+      const method: unknown = Reflect.get(own, name) ?? Reflect.get(target, name);
+      return typeof method === "function" && !(name in own) ? method.bind(target) : method;
+    },
+  });
+}
+
+/** A limit that lets everything pass. */
+export const UNLIMITED: SessionLimit = { maxSessionsPerUser: 1_000_000, policy: "reject" };
+
+/** The session that creating `session` now would answer, in a store that does not keep it. */
+export function pretended(session: NewSession, nowMs: number): StoredSession {
+  const { key, userId, record, tokenHash, idleTimeoutMs, lifetimeMs } = session;
+  return {
+    id: key.id,
+    userId,
+    record,
+    tokenHash,
+    idleTimeoutMs,
+    createTimeMs: nowMs,
+    authenticateTimeMs: nowMs,
+    lastAccessTimeMs: nowMs,
+    expireTimeMs: nowMs + Math.min(idleTimeoutMs, lifetimeMs),
+    absoluteExpireTimeMs: nowMs + lifetimeMs,
+    version: 1,
+    readTimeMs: nowMs,
+  };
+}

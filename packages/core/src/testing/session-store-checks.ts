@@ -1,0 +1,21 @@
+import { changeChecks } from "./checks/change-checks.js";
+import { createChecks } from "./checks/create-checks.js";
+import { expiryChecks } from "./checks/expiry-checks.js";
+import { listChecks } from "./checks/list-checks.js";
+import { modelChecks } from "./checks/model-checks.js";
+import { readChecks } from "./checks/read-checks.js";
+import { revokeChecks } from "./checks/revoke-checks.js";
+import { sweepChecks } from "./checks/sweep-checks.js";
+import type { SessionStoreCheck } from "./session-store-check.js";
+
+/** The contract of `SessionStore`, promise by promise. */
+export const sessionStoreChecks: readonly SessionStoreCheck[] = [
+  ...createChecks,
+  ...readChecks,
+  ...expiryChecks,
+  ...changeChecks,
+  ...revokeChecks,
+  ...listChecks,
+  ...sweepChecks,
+  ...modelChecks,
+];
