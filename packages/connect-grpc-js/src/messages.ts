@@ -1,0 +1,54 @@
+import {
+  type BinaryReadOptions,
+  type BinaryWriteOptions,
+  type DescMessage,
+  fromBinary,
+  type MessageShape,
+  toBinary,
+} from "@bufbuild/protobuf";
+import { Code, ConnectError } from "@connectrpc/connect";
+
+/**
+ * Parses a message of a request.
+ *
+ * grpc-js does not do this, because it would answer INTERNAL before any
+ * interceptor sees the call. Bytes that are no such message are the client's
+ * mistake, so that the code is INVALID_ARGUMENT: nobody should be woken by it.
+ *
+ * @throws ConnectError (InvalidArgument)
+ */
+export function parseMessage<Desc extends DescMessage>(
+  desc: Desc,
+  bytes: Buffer,
+  options: Partial<BinaryReadOptions> | undefined,
+): MessageShape<Desc> {
+  try {
+    // Fields of type bytes are views of the input. They must not be Buffers,
+    // whose slice() and toString() differ from those of a Uint8Array.
+    return fromBinary(desc, new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length), options);
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    const message = `cannot parse ${desc.typeName}: ${why}`;
+    throw new ConnectError(message, Code.InvalidArgument, undefined, undefined, cause);
+  }
+}
+
+/**
+ * Serializes a message of a response.
+ *
+ * @throws ConnectError (Internal) that names the type only: the cause may quote
+ * a field's value.
+ */
+export function serializeMessage<Desc extends DescMessage>(
+  desc: Desc,
+  message: MessageShape<Desc>,
+  options: Partial<BinaryWriteOptions> | undefined,
+): Buffer {
+  try {
+    const bytes = toBinary(desc, message, options);
+    return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+  } catch (cause) {
+    const message = `cannot serialize ${desc.typeName}`;
+    throw new ConnectError(message, Code.Internal, undefined, undefined, cause);
+  }
+}

@@ -1,0 +1,79 @@
+import type { DescMethodStreaming, Message } from "@bufbuild/protobuf";
+import type { MethodImplSpec, StreamRequest, UnaryRequest } from "@connectrpc/connect";
+import type { CallLifetime } from "./call-lifetime.js";
+import { LAZY_SIGNAL, lazyProperty, SOURCE } from "./lazy-property.js";
+import { parseMessage } from "./messages.js";
+import { headersFromMetadata } from "./metadata.js";
+import type { IncomingCall, Route } from "./route.js";
+
+const LAZY_MESSAGE = lazyProperty("message");
+
+/** Makes the parts of a unary request that are costly or may fail, when they are read. */
+class UnarySource {
+  readonly #route: Route;
+  readonly #bytes: Buffer;
+  readonly #lifetime: CallLifetime;
+  #message: Message | undefined;
+
+  constructor(route: Route, bytes: Buffer, lifetime: CallLifetime) {
+    this.#route = route;
+    this.#bytes = bytes;
+    this.#lifetime = lifetime;
+  }
+
+  get signal(): AbortSignal {
+    return this.#lifetime.signal;
+  }
+
+  get message(): Message {
+    const { spec, binaryOptions } = this.#route;
+    this.#message ??= parseMessage(spec.method.input, this.#bytes, binaryOptions);
+    return this.#message;
+  }
+}
+
+/**
+ * The request of a unary call as interceptors see it.
+ *
+ * The message is parsed when it is first read, mostly by the innermost function.
+ * So a call that an interceptor refuses costs no parsing, and the interceptors,
+ * of which one writes the log, see a message that cannot be parsed as an error
+ * of the call. (connect-node parses before the interceptors run.)
+ */
+export function createUnaryRequest(
+  route: Route<Extract<MethodImplSpec, { kind: "unary" }>>,
+  call: IncomingCall & { readonly request: Buffer },
+  lifetime: CallLifetime,
+): UnaryRequest {
+  const request = {
+    ...requestProperties(route, call),
+    stream: false,
+    method: route.spec.method,
+    [SOURCE]: new UnarySource(route, call.request, lifetime),
+  };
+  Object.defineProperty(request, "signal", LAZY_SIGNAL);
+  return Object.defineProperty(request, "message", LAZY_MESSAGE) as unknown as UnaryRequest;
+}
+
+/** The request of a streaming call as interceptors see it. */
+export function createStreamRequest(
+  route: Route,
+  method: DescMethodStreaming,
+  call: IncomingCall,
+  message: AsyncIterable<Message>,
+  signal: AbortSignal,
+): StreamRequest {
+  return { ...requestProperties(route, call), stream: true, method, message, signal };
+}
+
+function requestProperties(route: Route, call: IncomingCall) {
+  return {
+    service: route.spec.method.parent,
+    requestMethod: "POST",
+    // grpc-js does not tell whether the connection is encrypted.
+    url: `http://${call.getHost()}${call.getPath()}`,
+    // Not made lazily: nearly every chain reads the authorization header.
+    header: headersFromMetadata(call.metadata),
+    contextValues: route.contextValues(call),
+  };
+}
