@@ -1,5 +1,7 @@
 import { once } from "node:events";
-import { connect } from "node:http2";
+import { connect, constants } from "node:http2";
+import { connect as connectSocket } from "node:net";
+import { Duplex } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
@@ -294,6 +296,41 @@ test("a handler does not take the requests of a client that hung up for complete
   session.destroy();
   expect(await failure).toBeInstanceOf(ConnectError);
   expect(await failure).toMatchObject({ code: Code.Canceled });
+});
+
+test("a handler does not take the requests of a client that cancels for complete", async () => {
+  const { routes, started, failure } = readingRoutes();
+  await using loopback = await listen({ routes });
+  const { hostname, port } = new URL(loopback.baseUrl);
+  const socket = connectSocket(Number(port), hostname);
+  // Around the socket, so that what HTTP/2 writes can be held back.
+  const connection = new Duplex({
+    read() {},
+    write(bytes, _encoding, done) {
+      socket.write(bytes);
+      done();
+    },
+  });
+  socket.on("data", (bytes) => connection.push(bytes));
+  const session = connect(loopback.baseUrl, { createConnection: () => connection });
+  const stream = session.request({
+    ":method": "POST",
+    ":path": "/echo.v1.EchoService/ClientStream",
+    "content-type": "application/grpc",
+    te: "trailers",
+  });
+  stream.on("error", () => {});
+  stream.write(Buffer.alloc(5));
+  await started;
+  // Node ends the request and then resets the stream. The two arrive together.
+  socket.cork();
+  stream.close(constants.NGHTTP2_CANCEL);
+  await sleep(20);
+  socket.uncork();
+  expect(await failure).toBeInstanceOf(ConnectError);
+  expect(await failure).toMatchObject({ code: Code.Canceled });
+  session.destroy();
+  socket.destroy();
 });
 
 test("a `finally` that throws after a cancellation does no harm", async () => {

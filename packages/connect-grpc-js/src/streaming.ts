@@ -102,9 +102,10 @@ async function* requestMessages(
     for await (const bytes of received) {
       yield parseMessage(route.spec.method.input, bytes, route.binaryOptions);
     }
-    // When a client resets a stream, Node may end the request as if it were
-    // complete, and report the reset later in the same turn of the event loop.
-    // Half an upload must not pass for a whole one.
+    // A client that cancels may end its request just before it resets the
+    // stream, as Node's own does. When both arrive together, the cancellation
+    // shows only later in this turn of the event loop. Half an upload must not
+    // pass for a whole one.
     await setImmediate();
     signal.throwIfAborted();
   } catch (error) {

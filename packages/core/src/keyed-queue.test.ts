@@ -47,6 +47,23 @@ test("a task that fails fails alone, and those behind it run", async () => {
   expect(await queue.run("key", async () => "again")).toBe("again");
 });
 
+test("a task waits for those before it, also when the first of them are done", async () => {
+  const queue = new KeyedQueue();
+  const running: string[] = [];
+  const task = (name: string) => async () => {
+    running.push(name);
+    const alone = running.length === 1;
+    await sleep(5);
+    running.splice(running.indexOf(name), 1);
+    return alone;
+  };
+  const first = queue.run("key", task("first"));
+  const second = queue.run("key", task("second"));
+  expect(await first).toBe(true);
+  const third = queue.run("key", task("third"));
+  expect(await Promise.all([second, third])).toEqual([true, true]);
+});
+
 test("a key that is idle again starts afresh", async () => {
   const queue = new KeyedQueue();
   for (let i = 0; i < 3; i++) {

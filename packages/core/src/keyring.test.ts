@@ -4,7 +4,7 @@ import { describe, expect, test } from "vitest";
 import { SessiondError } from "./errors.js";
 import { Keyring, sealedKeyId } from "./keyring.js";
 
-const bytes = fc.uint8Array({ maxLength: 400 });
+const bytes = fc.uint8Array({ maxLength: 400, size: "max" });
 const context = Buffer.from("session\0id\0user");
 
 function key(kid: string): string {

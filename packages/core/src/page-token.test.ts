@@ -9,7 +9,7 @@ const cursors = fc.record({
   createTimeMs: fc.integer({ min: 0, max: 8_640_000_000_000_000 }),
   id: fc.oneof(
     fc.constantFrom(generateSessionId("00"), generateSessionId("ff")),
-    fc.string({ unit: fc.constantFrom(..."aZ9._~:@-"), minLength: 1, maxLength: 128 }),
+    fc.string({ unit: fc.constantFrom(..."aZ9._~:@-"), minLength: 1, maxLength: 128, size: "max" }),
   ),
 });
 

@@ -60,6 +60,19 @@ async function createUnreadable(input: Partial<CreateSession> = {}) {
   return new Sessions({ store, keyring: otherKeyring }).create({ userId: "ann", ...input });
 }
 
+/** The sealed record of an active session. */
+async function recordOf(id: string): Promise<Uint8Array> {
+  const page = await store.list({
+    showExpired: false,
+    showRevoked: false,
+    order: "asc",
+    limit: 100,
+  });
+  const record = page.sessions.find((session) => session.id === id)?.record;
+  if (record === undefined) throw new Error(`there is no session ${id}`);
+  return record;
+}
+
 function idsOf(found: readonly Session[]): string[] {
   return found.map(({ id }) => id);
 }
@@ -326,6 +339,42 @@ describe("verifying a token", () => {
     await expect(sessions.get(session.id)).rejects.toMatchObject(NOT_FOUND);
   });
 
+  test("fails where the token is rotated between the session's reading and its touching", async () => {
+    const { token } = await create({ idleTimeoutMs: 10_000 });
+    clock.advance(5_000);
+    const get = store.get.bind(store);
+    vi.spyOn(store, "get").mockImplementationOnce(async (key) => {
+      const found = await get(key);
+      await sessions.rotateToken(token);
+      return found;
+    });
+    await expect(sessions.verify(token)).rejects.toMatchObject(NOT_FOUND);
+  });
+
+  test("fails where the record is that of another session", async () => {
+    const [ann, other] = [await create({ displayName: "Ann" }), await create()];
+    const bob = await create({ userId: "bob" });
+    const record = await recordOf(ann.session.id);
+    for (const { session, token } of [other, bob]) {
+      const key = { id: session.id, partition: session.id.slice(0, 2) };
+      await store.replaceRecord(key, 1, record);
+      const verified = sessions.verify(token);
+      await expect(verified).rejects.toMatchObject({ reason: "SESSION_UNREADABLE" });
+    }
+    expect((await sessions.verify(ann.token)).displayName).toBe("Ann");
+  });
+
+  test("fails where the record is that of another user's session of the same chosen id", async () => {
+    await create({ sessionId: "jti-1", idleTimeoutMs: 1 });
+    const record = await recordOf("jti-1");
+    clock.advance(HOUR_MS);
+    await store.sweep(10);
+    const bob = await create({ userId: "bob", sessionId: "jti-1" });
+    await store.replaceRecord({ id: "jti-1", partition: partitionOfUser("bob") }, 1, record);
+    const verified = sessions.verify(bob.token);
+    await expect(verified).rejects.toMatchObject({ reason: "SESSION_UNREADABLE" });
+  });
+
   test("says so where the record cannot be read, and names the key that is missing", async () => {
     const { token } = await createUnreadable();
     await expect(sessions.verify(token)).rejects.toMatchObject({
@@ -341,9 +390,11 @@ describe("verifying many tokens", () => {
     const revoked = await create();
     await sessions.revoke({ token: revoked.token });
     const unreadable = await createUnreadable();
+    const parsed = parseSessionToken(ann.token);
+    if (parsed === undefined) throw new Error("expected a token");
     const results = await sessions.verifyMany([
       bob.token,
-      "garbage",
+      formatSessionToken({ ...parsed, secret: generateSecret() }),
       ann.token,
       revoked.token,
       "",
@@ -660,9 +711,14 @@ describe("listing sessions", () => {
 
   test("takes a page token however the query that it belongs to is put", async () => {
     await createMany(3, [{}]);
-    const first = await sessions.list({ userId: "ann", order: "asc", pageSize: 1 });
+    const first = await sessions.list({ userId: "ann", createTimeFromMs: 1, pageSize: 1 });
     const pageToken = first.nextPageToken ?? "";
-    const same = await sessions.list({ order: "asc", userId: "ann", pageSize: 1, pageToken });
+    const same = await sessions.list({
+      createTimeFromMs: 1,
+      userId: "ann",
+      pageSize: 1,
+      pageToken,
+    });
     expect(same.sessions).toHaveLength(1);
   });
 
@@ -1015,7 +1071,8 @@ test("a store that is down is never taken for a missing or an active session", a
     () => sessions.verify(token),
     () => sessions.verifyMany([token]),
     () => sessions.get(session.id),
-    () => sessions.getMany(["jti-1", generateSessionId("00")]),
+    () => sessions.getMany(["jti-1"]),
+    () => sessions.getMany([generateSessionId("00")]),
     () => sessions.list({}),
     () => sessions.count(),
     () => sessions.update("jti-1", {}),

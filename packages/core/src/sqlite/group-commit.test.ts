@@ -16,7 +16,12 @@ beforeEach(async () => {
   dir = await mkdtemp(join(tmpdir(), "sessiond-"));
   const path = join(dir, "test.db");
   db = new DatabaseSync(path, { timeout: 0 });
-  db.exec("PRAGMA journal_mode = WAL; CREATE TABLE entries (entry TEXT PRIMARY KEY) STRICT");
+  db.exec(`
+    PRAGMA journal_mode = WAL;
+    CREATE TABLE entries (
+      entry TEXT PRIMARY KEY,
+      parent TEXT REFERENCES entries DEFERRABLE INITIALLY DEFERRED
+    ) STRICT`);
   observer = new DatabaseSync(path, { timeout: 0 });
   writes = new GroupCommit(db);
 });
@@ -27,7 +32,7 @@ afterEach(async () => {
 });
 
 function add(entry: string): string {
-  db.prepare("INSERT INTO entries VALUES (?)").run(entry);
+  db.prepare("INSERT INTO entries (entry) VALUES (?)").run(entry);
   return entry;
 }
 
@@ -107,6 +112,24 @@ test("an operation that fails is undone, and fails alone", async () => {
   ]);
   expect(runs).toBe(2);
   expect(committed()).toEqual(["a", "c"]);
+});
+
+test("an operation that makes the commit fail is undone, and fails alone", async () => {
+  const orphan = () => {
+    db.exec("INSERT INTO entries VALUES ('orphan', 'missing')");
+    return "orphan";
+  };
+  const outcomes = await Promise.allSettled([
+    writes.run(() => add("a")),
+    writes.run(orphan),
+    writes.run(() => add("b")),
+  ]);
+  expect(outcomes).toMatchObject([
+    { value: "a" },
+    { reason: { message: "FOREIGN KEY constraint failed" } },
+    { value: "b" },
+  ]);
+  expect(committed()).toEqual(["a", "b"]);
 });
 
 test("while another holds the lock nothing is run, and all is unavailable", async () => {

@@ -12,6 +12,9 @@ export const IN_MEMORY = ":memory:";
 /** How long a write waits for another process's. Waiting stops everything else in this one. */
 const BUSY_TIMEOUT_MS = 2_000;
 
+/** Spares a fifth of the time of a read, once there are more sessions than SQLite's own 2 MB hold. */
+const CACHE_SIZE_KIB = 64 * 1024;
+
 /** What the WAL file shrinks back to after it had to grow. */
 const WAL_SIZE_LIMIT_BYTES = 64 * 1024 * 1024;
 
@@ -49,6 +52,8 @@ async function configure(db: DatabaseSync): Promise<void> {
   // Anything less could lose an acknowledged revocation in a power failure.
   db.exec("PRAGMA synchronous = FULL");
   db.exec(`PRAGMA journal_size_limit = ${WAL_SIZE_LIMIT_BYTES}`);
+  // A negative number counts KiB, a positive one pages.
+  db.exec(`PRAGMA cache_size = ${-CACHE_SIZE_KIB}`);
 }
 
 /** Going over to WAL is the one step where SQLite does not wait for another process itself. */

@@ -238,6 +238,14 @@ test("servers that open a new file at the same moment all get it", async () => {
   expect(pragma("user_version")).toBe(MIGRATIONS.length);
 });
 
+test("a new file that another program is writing to is waited for", async () => {
+  const child = spawnTypeScript(new URL("hold-lock.test.child.ts", import.meta.url), [path, "300"]);
+  await once(child.stdout ?? child, "data");
+  const store = await SqliteSessionStore.open({ path });
+  await addSession(store);
+  await store.close();
+});
+
 test("servers in different processes share a file, and none exceeds the limit", async () => {
   const outputs = await Promise.all(
     Array.from({ length: 3 }, () => run("open-file.test.child.ts", [path, "100"])),

@@ -1,8 +1,12 @@
+import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { SqliteSessionStore } from "../sqlite/index.js";
 import { brokenSessionStores } from "./broken-session-stores.js";
 import { type OpenSessionStore, runSessionStoreCheck } from "./session-store-check.js";
 import { sessionStoreChecks } from "./session-store-checks.js";
+
+// That a property fails is all that is asked here, not what its least counterexample is.
+fc.configureGlobal({ endOnFailure: true });
 
 const openCorrect: OpenSessionStore = async (options) => ({
   store: await SqliteSessionStore.open({ path: ":memory:", ...options }),

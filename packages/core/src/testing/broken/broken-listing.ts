@@ -1,5 +1,4 @@
 import type { ListCursor, ListPage, StoredSession } from "../../session-store.js";
-import { byCreation } from "../checks/fixtures.js";
 import { type BrokenSessionStore, broken } from "./broken-session-store.js";
 
 const ALL_PAGES =
@@ -179,9 +178,7 @@ export const brokenListing: readonly BrokenSessionStore[] = [
     ({ store }) => ({
       async list(query) {
         const page = await store.list(query);
-        const sorted = page.sessions.toSorted(
-          (a, b) => a.lastAccessTimeMs - b.lastAccessTimeMs || byCreation(a, b),
-        );
+        const sorted = page.sessions.toSorted((a, b) => a.lastAccessTimeMs - b.lastAccessTimeMs);
         return { ...page, sessions: sorted };
       },
     }),

@@ -30,7 +30,7 @@ async function addOneOfEachState({ store, clock }: SessionStoreContext): Promise
 /** How many sessions of which users are created, the clock moving on or standing still in between. */
 const populations = fc.array(
   fc.record({ user: fc.integer({ min: 0, max: 2 }), pauseMs: fc.constantFrom(0, 0, 0, 1, 2) }),
-  { minLength: 1, maxLength: 30 },
+  { minLength: 1, maxLength: 30, size: "max" },
 );
 
 type Population = readonly { readonly user: number; readonly pauseMs: number }[];

@@ -59,7 +59,7 @@ const AWKWARD_USER_IDS = [
 
 /** What users may be called: well-formed, and without control characters. */
 const userIds = fc
-  .string({ unit: "binary", minLength: 1, maxLength: 40 })
+  .string({ unit: "binary", minLength: 1, maxLength: 40, size: "max" })
   .filter((text) => text.isWellFormed() && !/\p{Cc}/u.test(text));
 
 async function assertOwnSessionOnly(store: SessionStore, userId: string): Promise<void> {
@@ -191,7 +191,7 @@ export const readChecks: readonly SessionStoreCheck[] = [
       assert.equal(hex(big.record), hex(allBytes));
       assert.equal(hex((await store.get(keyOf(big)))?.record ?? new Uint8Array()), hex(allBytes));
 
-      const anyBytes = fc.uint8Array({ minLength: 1, maxLength: 300 });
+      const anyBytes = fc.uint8Array({ minLength: 1, maxLength: 300, size: "max" });
       await fc.assert(
         fc.asyncProperty(anyBytes, anyBytes, async (first, second) => {
           const session = await addSession(store, { record: first });
