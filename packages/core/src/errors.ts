@@ -43,6 +43,24 @@ export function sessionNotFound(): SessiondError {
   return new SessiondError("SESSION_NOT_FOUND", "session not found");
 }
 
+/** The id that a caller chose is taken, or was until a short while ago. */
+export function sessionAlreadyExists(): SessiondError {
+  return new SessiondError("SESSION_ALREADY_EXISTS", "session_id: a session with this id exists");
+}
+
+/** The user has as many active sessions as the policy `reject` lets them have. */
+export function sessionLimitReached(maxSessionsPerUser: number): SessiondError {
+  return new SessiondError(
+    "SESSION_LIMIT_REACHED",
+    `the user has ${maxSessionsPerUser} active sessions already, which is the limit`,
+  );
+}
+
+/** The store has no room for more. Nothing was changed. */
+export function storeFull(cause: unknown): SessiondError {
+  return new SessiondError("OVERLOADED", "the session store is full", { cause });
+}
+
 /** Refuses a field of a request: `invalidArgument("page_size", "expected at most 1000")`. */
 export function invalidArgument(field: string, description: string): SessiondError {
   return new SessiondError("INVALID_ARGUMENT", `${field}: ${description}`, {

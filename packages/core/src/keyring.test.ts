@@ -159,6 +159,10 @@ describe("a keyring", () => {
     ["k1:", 'key 1 ("k1"): expected 32 bytes in base64, got 0'],
     [`k1:${Buffer.alloc(31).toString("base64")}`, "got 31"],
     [`k1:${Buffer.alloc(33).toString("base64")}`, "got 33"],
+    [
+      `k1:${Buffer.alloc(32).toString("base64").replace("A", "A!")}`,
+      "expected base64 and nothing else",
+    ],
     [`${k1},${k2},${key("k1")}`, 'key 3: the key id "k1" occurs twice'],
   ])("says what is wrong with %j", (text, message) => {
     expect(() => Keyring.parse(text)).toThrow(message);

@@ -53,6 +53,10 @@ export class Keyring {
           `${position} ("${kid}"): expected ${KEY_BYTES} bytes in base64, got ${key.length}`,
         );
       }
+      // Buffer skips what is not base64; a key that was mistyped must not pass for another.
+      if (key.toString("base64") !== encoded) {
+        throw new Error(`${position} ("${kid}"): expected base64 and nothing else`);
+      }
       if (keys.has(kid)) throw new Error(`${position}: the key id "${kid}" occurs twice`);
       keys.set(kid, key);
     }

@@ -94,9 +94,11 @@ export interface SweepResult {
 export interface SessionStore {
   /**
    * Adds a session, unless the key's id is taken, in any partition:
-   * SESSION_ALREADY_EXISTS. At the limit it first revokes the user's oldest
+   * SESSION_ALREADY_EXISTS, whatever the limit says. At the limit it first revokes the user's oldest
    * sessions (by creation time, then id), or throws SESSION_LIMIT_REACHED,
    * as the policy says. Throws OVERLOADED where the store is full.
+   *
+   * `evictedIds` are in that order, oldest first.
    *
    * `createTimeMs`, `authenticateTimeMs` and `lastAccessTimeMs` are now, the
    * version is 1, and the deadlines follow from the timeouts.
@@ -165,13 +167,19 @@ export interface SessionStore {
   /** How many sessions are active, of one user or of all. Exact. */
   count(userId?: string): Promise<number>;
 
-  /** Removes ended sessions whose retention is over, at most about `limit` of them. */
+  /**
+   * Removes ended sessions whose retention is over, at most about `limit` of
+   * them. There may be more to do though nothing was removed.
+   */
   sweep(limit: number): Promise<SweepResult>;
 
   /** Returns when the store can serve; throws STORE_UNAVAILABLE otherwise. */
   check(): Promise<void>;
 
-  /** Lets go of what the store opened. Calls still under way fail with STORE_UNAVAILABLE. */
+  /**
+   * Lets go of what the store opened; twice is fine. Calls still under way, and
+   * later ones, fail with STORE_UNAVAILABLE.
+   */
   close(): Promise<void>;
 }
 

@@ -236,7 +236,8 @@ export class Sessions {
     checkListRequest(request);
     const { pageSize: requestedSize, pageToken, ...filters } = request;
     const pageSize = requestedSize || DEFAULT_PAGE_SIZE;
-    const query = { showExpired: false, showRevoked: false, order: "desc" as const, ...filters };
+    const { showExpired = false, showRevoked = false, order = "desc" } = filters;
+    const query = { ...filters, showExpired, showRevoked, order };
     const filtered = hasContentFilter(query);
     const storeQuery = toStoreQuery(query, filtered ? SCAN_BATCH_SIZE : pageSize);
 
@@ -365,9 +366,11 @@ export class Sessions {
     checkRequired("token", token);
     const parsed = parseSessionToken(token);
     if (parsed === undefined) throw sessionNotFound();
+    // Hashed before it is known whether there is such a session, so that the time
+    // taken does not tell.
+    const tokenHash = hashSecret(parsed.secret);
     const stored = await this.#store.get(keyOf(parsed));
-    if (stored === undefined) throw sessionNotFound();
-    if (!hashesEqual(stored.tokenHash, hashSecret(parsed.secret))) throw sessionNotFound();
+    if (stored === undefined || !hashesEqual(stored.tokenHash, tokenHash)) throw sessionNotFound();
     return stored;
   }
 

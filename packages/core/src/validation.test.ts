@@ -174,8 +174,8 @@ describe("data", () => {
   });
 
   test("may be nested so deep, and no deeper", () => {
-    accepts(() => checkData("field", nested(LIMITS.dataDepth + 1)));
-    refuses(() => checkData("field", nested(LIMITS.dataDepth + 2)));
+    accepts(() => checkData("field", nested(LIMITS.dataDepth)));
+    refuses(() => checkData("field", nested(LIMITS.dataDepth + 1)));
     refuses(() => checkData("field", nested(10_000)));
     const lists = JSON.parse(`{"a":${"[".repeat(33)}${"]".repeat(33)}}`);
     refuses(() => checkData("field", lists));

@@ -122,9 +122,6 @@ export function checkBatchSize(field: string, size: number): void {
 }
 
 function checkJson(field: string, value: JsonValue, depth: number): void {
-  if (depth < 0) {
-    throw invalidArgument(field, `expected at most ${LIMITS.dataDepth} levels of nesting`);
-  }
   switch (typeof value) {
     case "boolean":
       return;
@@ -135,6 +132,9 @@ function checkJson(field: string, value: JsonValue, depth: number): void {
       if (!Number.isFinite(value)) throw invalidArgument(field, "expected finite numbers");
       return;
     case "object":
+      if (depth === 0) {
+        throw invalidArgument(field, `expected at most ${LIMITS.dataDepth} levels of nesting`);
+      }
       for (const [key, child] of Object.entries(value ?? {})) {
         if (!key.isWellFormed()) throw invalidArgument(field, "expected well-formed Unicode");
         checkJson(field, child, depth - 1);

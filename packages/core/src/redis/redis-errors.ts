@@ -1,4 +1,4 @@
-import { SessiondError, storeUnavailable } from "../errors.js";
+import { storeFull, storeUnavailable } from "../errors.js";
 
 /**
  * Replies that say Redis cannot serve for the moment, or does not let us:
@@ -30,9 +30,7 @@ export function fromRedisError(error: unknown): Error {
   }
   const prefix = error.message.split(" ", 1)[0] ?? "";
   if (prefix === "OOM") {
-    return new SessiondError("OVERLOADED", "the session store is full", {
-      cause: withoutCommand(error),
-    });
+    return storeFull(withoutCommand(error));
   }
   if (UNAVAILABLE_REPLIES.has(prefix)) {
     return storeUnavailable(`Redis answered ${prefix}`, withoutCommand(error));

@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import type { Cluster, Redis } from "ioredis";
-import { SessiondError, storeUnavailable } from "../errors.js";
+import { sessionAlreadyExists, sessionLimitReached, storeUnavailable } from "../errors.js";
 import { isGeneratedId, PARTITIONS, type Partition, partitionOfUser } from "../session-id.js";
 import {
   EVICTION_REASON,
@@ -134,13 +134,10 @@ export class RedisSessionStore implements SessionStore {
           evictedIds: evicted.map(String),
         };
       case "exists":
-        throw alreadyExists(key.id);
+        throw sessionAlreadyExists();
       case "limit":
         if (claim) await this.#releaseId(key.id, claim);
-        throw new SessiondError(
-          "SESSION_LIMIT_REACHED",
-          `the user already has ${limit.maxSessionsPerUser} active sessions`,
-        );
+        throw sessionLimitReached(limit.maxSessionsPerUser);
       default:
         throw storeUnavailable("creating the session took too long");
     }
@@ -263,12 +260,12 @@ export class RedisSessionStore implements SessionStore {
       const claim = parseClaim(text.toString());
       if (isClaimed === 1) return claim;
 
-      if (Number(claimedNow) - claim.timeMs < CLAIM_GRACE_MS) throw alreadyExists(key.id);
+      if (Number(claimedNow) - claim.timeMs < CLAIM_GRACE_MS) throw sessionAlreadyExists();
       const holder = this.#keys.session({ partition: claim.partition, id: key.id });
-      if (await this.#call((redis) => redis.exists(holder))) throw alreadyExists(key.id);
+      if (await this.#call((redis) => redis.exists(holder))) throw sessionAlreadyExists();
       abandoned = claim.text;
     }
-    throw alreadyExists(key.id);
+    throw sessionAlreadyExists();
   }
 
   /** Gives back an id, unless somebody has claimed it anew. */
@@ -440,10 +437,6 @@ function parseClaim(text: string): IdClaim {
 /** ioredis takes bytes only as Buffers. */
 function buffer(bytes: Uint8Array): Buffer {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-}
-
-function alreadyExists(id: string): SessiondError {
-  return new SessiondError("SESSION_ALREADY_EXISTS", `session_id: "${id}" is taken`);
 }
 
 /** Whether a session is within the creation times of a query and after its cursor. */

@@ -1,5 +1,11 @@
 import type { DatabaseSync, StatementSync } from "node:sqlite";
-import { SessiondError, storeUnavailable } from "../errors.js";
+import {
+  SessiondError,
+  sessionAlreadyExists,
+  sessionLimitReached,
+  storeFull,
+  storeUnavailable,
+} from "../errors.js";
 import type { Partition } from "../session-id.js";
 import {
   EVICTION_REASON,
@@ -77,7 +83,7 @@ export class SqliteSessionStore implements SessionStore {
     try {
       return await this.#write((now) => this.#insert(session, limit, now));
     } catch (error) {
-      throw isFull(error) ? new SessiondError("OVERLOADED", "the session store is full") : error;
+      throw isFull(error) ? storeFull(error) : error;
     }
   }
 
@@ -185,7 +191,7 @@ export class SqliteSessionStore implements SessionStore {
     const { key, userId, record, tokenHash, idleTimeoutMs, lifetimeMs } = session;
     const { id, partition } = key;
     if (this.#statements.idIsTaken.get({ id }) !== undefined) {
-      throw new SessiondError("SESSION_ALREADY_EXISTS", "a session with this id exists already");
+      throw sessionAlreadyExists();
     }
     const evictedIds = this.#makeRoom(userId, limit, now);
     const times = { now, idleTimeoutMs, lifetimeMs };
@@ -199,10 +205,7 @@ export class SqliteSessionStore implements SessionStore {
     const tooMany = this.#count(userId, now) + 1 - limit.maxSessionsPerUser;
     if (tooMany <= 0) return [];
     if (limit.policy === "reject") {
-      throw new SessiondError(
-        "SESSION_LIMIT_REACHED",
-        `the user has ${limit.maxSessionsPerUser} sessions already`,
-      );
+      throw sessionLimitReached(limit.maxSessionsPerUser);
     }
     const oldest = this.#statements.oldestOfUser.all({ userId, now, count: tooMany });
     const ids = oldest.map((row) => String(firstColumn(row)));

@@ -59,7 +59,7 @@ export type CreateSessionRequest = Message<"sessiond.v1.CreateSessionRequest"> &
   client?: Client | undefined;
 
   /**
-   * At most 16 KiB as JSON.
+   * At most 16 KiB as JSON, and 32 levels of nesting.
    *
    * @generated from field: google.protobuf.Struct data = 6;
    */
