@@ -1,4 +1,4 @@
-import { Code, ConnectError, encodeBinaryHeader } from "@connectrpc/connect";
+import { Code, ConnectError } from "@connectrpc/connect";
 import { Metadata, type ServerUnaryCall } from "@grpc/grpc-js";
 
 /**
@@ -23,22 +23,6 @@ const PROTOCOL_HEADERS = new Set([
   "upgrade",
   "user-agent",
 ]);
-
-/**
- * Converts the metadata of a request. Several values of one key are joined with
- * ", ", and binary values become unpadded base64: `decodeBinaryHeader` of
- * @connectrpc/connect reads them.
- */
-export function headersFromMetadata(metadata: Metadata): Headers {
-  const headers = new Headers();
-  const entries = metadata.toJSON();
-  for (const key in entries) {
-    for (const value of entries[key] ?? []) {
-      headers.append(key, typeof value === "string" ? value : encodeBinaryHeader(value));
-    }
-  }
-  return headers;
-}
 
 /**
  * Adds the headers of a response to metadata, except those of the protocol.

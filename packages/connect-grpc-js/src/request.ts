@@ -3,7 +3,7 @@ import type { MethodImplSpec, StreamRequest, UnaryRequest } from "@connectrpc/co
 import type { CallLifetime } from "./call-lifetime.js";
 import { LAZY_SIGNAL, lazyProperty, SOURCE } from "./lazy-property.js";
 import { parseMessage } from "./messages.js";
-import { headersFromMetadata } from "./metadata.js";
+import { RequestHeaders } from "./request-headers.js";
 import type { IncomingCall, Route } from "./route.js";
 
 const LAZY_MESSAGE = lazyProperty("message");
@@ -72,8 +72,7 @@ function requestProperties(route: Route, call: IncomingCall) {
     requestMethod: "POST",
     // grpc-js does not tell whether the connection is encrypted.
     url: `http://${call.getHost()}${call.getPath()}`,
-    // Not made lazily: nearly every chain reads the authorization header.
-    header: headersFromMetadata(call.metadata),
+    header: new RequestHeaders(call.metadata),
     contextValues: route.contextValues(call),
   };
 }

@@ -14,6 +14,7 @@ import {
   type SweepResult,
 } from "../session-store.js";
 import { byCreation, cursorOf, takeInCreationOrder } from "./creation-order.js";
+import { ReadBatch, type SendReads } from "./read-batch.js";
 import { RedisClock } from "./redis-clock.js";
 import { fromRedisError, isNoScript } from "./redis-errors.js";
 import {
@@ -78,6 +79,9 @@ interface IdClaim {
 
 /** One argument of a command. */
 type Argument = string | number | Buffer;
+type Command = readonly [name: string, key: string, ...args: Argument[]];
+/** What became of a command in a pipeline. */
+type Settled = readonly [error: Error | null, reply: unknown];
 
 /**
  * Sessions in Redis 7 or newer: standalone, behind Sentinel, or a Cluster.
@@ -91,6 +95,7 @@ export class RedisSessionStore implements SessionStore {
   readonly #retentionMs: number;
   readonly #fixedClock: (() => number) | undefined;
   readonly #clock: RedisClock;
+  readonly #reads = new ReadBatch<Fields>((reads) => this.#sendReads(reads));
   /** The partition that the next sweep starts with. */
   #sweepFrom = 0;
 
@@ -150,9 +155,7 @@ export class RedisSessionStore implements SessionStore {
 
   async get(key: SessionKey): Promise<StoredSession | undefined> {
     const now = this.#now() ?? (await this.#firstNow());
-    const fields = await this.#call((redis) =>
-      redis.hmgetBuffer(this.#keys.session(key), ...SESSION_FIELDS),
-    );
+    const fields = await this.#reads.read(this.#keys.session(key));
     return activeSession(key.id, fields, now);
   }
 
@@ -383,32 +386,49 @@ export class RedisSessionStore implements SessionStore {
     });
   }
 
+  /** Sends the hot reads of one turn, and settles each by itself. */
+  async #sendReads(reads: Parameters<SendReads<Fields>>[0]): Promise<void> {
+    const commands = reads.map(({ key }): Command => ["hmget", key, ...SESSION_FIELDS]);
+    const settled = await this.#settleMany(commands);
+    for (const [i, { resolve, reject }] of reads.entries()) {
+      const [error, reply] = settled[i] ?? [];
+      if (error) reject(fromRedisError(error));
+      else resolve(reply as Fields);
+    }
+  }
+
+  /** Sends commands that read. Rejects where one of them fails. */
+  async #callMany(commands: readonly Command[]): Promise<readonly unknown[]> {
+    const settled = await this.#settleMany(commands);
+    return settled.map(([error, reply]) => {
+      if (error) throw fromRedisError(error);
+      return reply;
+    });
+  }
+
   /** Sends commands that read, in as few round trips as the topology allows. */
-  async #callMany(commands: readonly (readonly [string, string, ...Argument[]])[]) {
-    const replies = new Array<unknown>(commands.length);
+  async #settleMany(commands: readonly Command[]): Promise<readonly Settled[]> {
+    const settled: Settled[] = [];
     await Promise.all(
-      this.#pipelines(commands).map((indexes) =>
-        this.#call(async (redis) => {
-          const pipeline = redis.pipeline();
-          for (const i of indexes) {
-            const [name, key, ...args] = commands[i] ?? ["", ""];
-            pipeline.callBuffer(name, key, ...args);
-          }
-          for (const [n, [error, reply]] of ((await pipeline.exec()) ?? []).entries()) {
-            if (error) throw error;
-            replies[indexes[n] ?? -1] = reply;
-          }
-        }),
-      ),
+      this.#pipelines(commands).map(async (indexes) => {
+        const pipeline = this.#redis.pipeline();
+        for (const i of indexes) pipeline.callBuffer(...(commands[i] as Command));
+        try {
+          const results = (await pipeline.exec()) ?? [];
+          for (const [n, i] of indexes.entries()) settled[i] = results[n] ?? NOT_SENT;
+        } catch (error) {
+          for (const i of indexes) settled[i] = [error as Error, undefined];
+        }
+      }),
     );
-    return replies;
+    return settled;
   }
 
   /**
    * Which commands go together: all of them, or in a cluster those whose keys
    * share a hash tag, since ioredis sends a pipeline to one node.
    */
-  #pipelines(commands: readonly (readonly [string, string, ...Argument[]])[]): number[][] {
+  #pipelines(commands: readonly Command[]): readonly (readonly number[])[] {
     if (!this.#redis.isCluster) return commands.length > 0 ? [[...commands.keys()]] : [];
     const groups = new Map<string, number[]>();
     for (const [i, [, key]] of commands.entries()) {
@@ -433,6 +453,8 @@ function parseClaim(text: string): IdClaim {
   const [partition = "", time] = text.split(" ");
   return { text, partition, timeMs: Number(time) };
 }
+
+const NOT_SENT: Settled = [new Error("the command was not sent"), undefined];
 
 /** ioredis takes bytes only as Buffers. */
 function buffer(bytes: Uint8Array): Buffer {

@@ -1,0 +1,58 @@
+import type { LoadResult } from "./load.ts";
+
+/** All runs of one target. */
+export interface Measurement {
+  readonly name: string;
+  readonly results: LoadResult[];
+}
+
+/** RESULTS.md: each target beside the peer, which is the last one. */
+export function report(
+  measurements: readonly Measurement[],
+  run: { readonly command: string; readonly machine: string },
+): string {
+  const peer = measurements.at(-1);
+  const [grpc, http] = measurements;
+  if (peer === undefined || grpc === undefined || http === undefined) throw new Error("no results");
+  const rows = measurements.map((measurement) => {
+    const rates = measurement.results.map((result) => result.callsPerSecond);
+    const spread = `${Math.round(Math.min(...rates))}–${Math.round(Math.max(...rates))}`;
+    const micros = Math.round(cpuOf(measurement));
+    const ms = median(measurement.results.map((result) => result.meanMs)).toFixed(1);
+    const ratio = (rateOf(measurement) / rateOf(peer)).toFixed(2);
+    return `| ${ratio} | ${measurement.name} | ${Math.round(rateOf(measurement))} | ${spread} | ${micros} | ${ms} |`;
+  });
+  return `# VerifySession, beside a bare grpc-js server
+
+Written by \`${run.command}\` on ${run.machine}.
+
+| of the peer | what | calls/s | slowest–fastest round | CPU µs a call | mean ms |
+| ----------: | ---- | ------: | --------------------: | ------------: | ------: |
+${rows.join("\n")}
+
+On Redis, the gRPC port answers ${(rateOf(grpc) / rateOf(http)).toFixed(1)} times as many calls as the HTTP port; the HTTP port
+takes ${(cpuOf(http) / cpuOf(grpc)).toFixed(1)} times the CPU time for a call.
+
+- The same call everywhere: VerifySession of one session with two roles, a client and a little data.
+  sessiond verifies the caller's access token (remembered after the first call) and permission,
+  reads the session from the store, checks its secret, unseals it, and logs the call.
+- The peer is grpc-js alone: it parses the same request and serialises the same response.
+- Each server has core 0 to itself while it is measured; h2load and Redis share core 1. 100 calls are
+  under way at any moment: 25 on each of 4 HTTP/2 connections, or 1 on each of 100 HTTP/1.1 ones.
+- Targets take turns, round by round; all figures are medians of the rounds. The machine is
+  shared, so compare rows of one run only.
+`;
+}
+
+function cpuOf({ results }: Measurement): number {
+  return median(results.map((result) => result.cpuMicros));
+}
+
+function rateOf({ results }: Measurement): number {
+  return median(results.map((result) => result.callsPerSecond));
+}
+
+function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN;
+}

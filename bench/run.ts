@@ -1,0 +1,162 @@
+// Measures VerifySession on both wires beside a bare grpc-js server, all on one
+// core each, and writes RESULTS.md.
+import { execFileSync, spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { availableParallelism, tmpdir } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { create, toBinary } from "@bufbuild/protobuf";
+import { createClient } from "@connectrpc/connect";
+import { createGrpcTransport } from "@connectrpc/connect-node";
+import { startRedisServer } from "@sessiond/core/testing";
+import {
+  SessionService,
+  VerifySessionRequestSchema,
+  VerifySessionResponseSchema,
+} from "@sessiond/proto/sessiond/v1/session_service";
+import { load, type Target } from "./load.ts";
+import { moveTo, type ServerProcess, startOn } from "./processes.ts";
+import { type Measurement, report } from "./report.ts";
+
+const SERVER_CORE = "0";
+const LOAD_CORE = "1";
+const METHOD = `/${SessionService.typeName}/VerifySession`;
+const MAIN = new URL("../apps/server/dist/main.js", import.meta.url).pathname;
+const ECHO = new URL("echo-server.ts", import.meta.url).pathname;
+const RESULTS = new URL("RESULTS.md", import.meta.url);
+
+/** A session such as a web application has. */
+const SESSION = {
+  userId: "0b8b2b32-6a0e-4e8f-8a9c-5f5f1f0d8f53",
+  displayName: "Ada Lovelace",
+  roles: ["editor", "billing"],
+  client: {
+    ip: "203.0.113.7",
+    userAgent: "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+    device: "laptop",
+  },
+  data: { theme: "dark", locale: "en-GB", cart: ["sku-1", "sku-2"] },
+};
+
+const { values } = parseArgs({
+  options: {
+    seconds: { type: "string", default: "5" },
+    rounds: { type: "string", default: "5" },
+    help: { type: "boolean", default: false },
+  },
+});
+if (values.help) {
+  console.log(`Usage: pnpm bench [--seconds N] [--rounds N]
+
+Calls VerifySession for N seconds (default 5) on each target in turn, N rounds
+(default 5), and writes bench/RESULTS.md. Needs redis-server, taskset and h2load
+(Debian: apt-get install redis-server util-linux nghttp2-client), and two cores.`);
+} else {
+  await main(Number(values.seconds), Number(values.rounds));
+}
+
+async function main(seconds: number, rounds: number): Promise<void> {
+  requireTools();
+  const dir = mkdtempSync(join(tmpdir(), "sessiond-bench-"));
+  await using stack = new AsyncDisposableStack();
+  stack.defer(() => rmSync(dir, { recursive: true }));
+  const redis = stack.use(await startRedisServer());
+  moveTo(LOAD_CORE, redis.pid);
+
+  const targets: Target[] = [];
+  for (const [store, url] of [
+    ["Redis", redis.url],
+    ["SQLite", `sqlite:${join(dir, "sessiond.db")}`],
+  ] as const) {
+    const server = await startSessiond(dir, url);
+    stack.defer(() => server.stop());
+    targets.push(...(await targetsOf(store, server, dir)));
+  }
+  const echo = await startOn(SERVER_CORE, [ECHO, join(dir, "response")]);
+  stack.defer(() => echo.stop());
+  const [first] = targets;
+  if (first === undefined) throw new Error("there is nothing to measure");
+  const peer = `http://${echo.addresses.get("grpc_address")}${METHOD}`;
+  targets.push({ ...first, name: "bare grpc-js echo", url: peer, server: echo });
+
+  const measurements: Measurement[] = targets.map(({ name }) => ({ name, results: [] }));
+  for (let round = 1; round <= rounds; round++) {
+    // In turn, so that whatever else the machine does falls on all alike.
+    for (const [i, target] of targets.entries()) {
+      const result = load(target, LOAD_CORE, seconds);
+      measurements[i]?.results.push(result);
+      console.log(
+        `${round}/${rounds} ${target.name}: ${Math.round(result.callsPerSecond)} calls/s`,
+      );
+    }
+  }
+  const text = report(measurements, {
+    command: `pnpm bench --seconds ${seconds} --rounds ${rounds}`,
+    machine: `Node ${process.versions.node}, ${availableParallelism()} cores`,
+  });
+  writeFileSync(RESULTS, text);
+  console.log(`\n${text}`);
+}
+
+function requireTools(): void {
+  const missing = ["taskset", "h2load"].filter(
+    (tool) => spawnSync(tool, ["--version"], { stdio: "ignore" }).status !== 0,
+  );
+  if (missing.length === 0) return;
+  console.error(`bench: ${missing.join(" and ")} must be on the PATH; see --help`);
+  process.exit(1);
+}
+
+function startSessiond(dir: string, store: string): Promise<ServerProcess> {
+  const addresses = ["--grpc-address", "127.0.0.1:0", "--http-address", "127.0.0.1:0"];
+  const args = [MAIN, "serve", ...addresses, "--store", store, "--data-dir", dir];
+  return startOn(SERVER_CORE, args);
+}
+
+/** Creates a session, checks that it verifies, and answers how to verify it on each wire. */
+async function targetsOf(store: string, server: ServerProcess, dir: string): Promise<Target[]> {
+  const permissions = "sessions:create,sessions:read";
+  const accessToken = execFileSync(
+    process.execPath,
+    [MAIN, "token", "--permissions", permissions, "--data-dir", dir],
+    { encoding: "utf8" },
+  ).trim();
+  const headers = { authorization: `Bearer ${accessToken}` };
+  const grpc = `http://${server.addresses.get("grpc_address")}`;
+  const http = `http://${server.addresses.get("http_address")}`;
+  const client = createClient(SessionService, createGrpcTransport({ baseUrl: grpc }));
+  const { token } = await client.createSession(SESSION, { headers });
+  const response = await client.verifySession({ token }, { headers });
+  if (response.session?.userId !== SESSION.userId) throw new Error("the session does not verify");
+
+  const message = toBinary(
+    VerifySessionRequestSchema,
+    create(VerifySessionRequestSchema, { token }),
+  );
+  const frame = Buffer.alloc(5);
+  frame.writeUInt32BE(message.length, 1);
+  const grpcBody = join(dir, `${store}.grpc`);
+  const httpBody = join(dir, `${store}.proto`);
+  writeFileSync(grpcBody, Buffer.concat([frame, message]));
+  writeFileSync(httpBody, message);
+  writeFileSync(join(dir, "response"), toBinary(VerifySessionResponseSchema, response));
+  const authorization = `authorization: Bearer ${accessToken}`;
+  return [
+    {
+      name: `sessiond gRPC port, ${store}`,
+      url: grpc + METHOD,
+      isHttp1: false,
+      body: grpcBody,
+      server,
+      headers: ["content-type: application/grpc", "te: trailers", authorization],
+    },
+    {
+      name: `sessiond HTTP port (Connect), ${store}`,
+      url: http + METHOD,
+      isHttp1: true,
+      body: httpBody,
+      server,
+      headers: ["content-type: application/proto", authorization],
+    },
+  ];
+}
