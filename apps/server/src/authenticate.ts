@@ -12,12 +12,17 @@ const BEARER = /^bearer +(\S+) *$/i;
 /** Lets only calls with a valid access token pass, and notes whose it is. */
 export function authenticate(verifier: AccessTokenVerifier): Interceptor {
   return (next) => async (request) => {
-    const verified = verifier.verify(bearerToken(request.header.get("authorization")));
+    const verified = callerOf(request.header, verifier);
     // A remembered token is answered at once; no turn of the event loop for it.
     const caller = verified instanceof Promise ? await verified : verified;
     request.contextValues.set(callerKey, caller);
     return next(request);
   };
+}
+
+/** Whose access token a request carries. Throws, or rejects, as `AccessTokenVerifier.verify`. */
+export function callerOf(header: Headers, verifier: AccessTokenVerifier): Caller | Promise<Caller> {
+  return verifier.verify(bearerToken(header.get("authorization")));
 }
 
 /** The token of an `authorization` header (RFC 6750, 2.1). */

@@ -1,6 +1,7 @@
 import type { DescMethod } from "@bufbuild/protobuf";
 import type { Interceptor } from "@connectrpc/connect";
 import { SessiondError } from "@sessiond/core";
+import type { Caller } from "./access-token.js";
 import { callerKey } from "./authenticate.js";
 import { permissionOf } from "./permissions.js";
 
@@ -8,16 +9,20 @@ const permissions = new Map<DescMethod, string>();
 
 /** Lets only calls pass whose caller has the permission that the method's option names. */
 export const authorize: Interceptor = (next) => async (request) => {
-  const permission = cachedPermissionOf(request.method);
-  if (!request.contextValues.get(callerKey)?.permissions.has(permission)) {
-    throw new SessiondError(
-      "PERMISSION_DENIED",
-      `the access token does not grant the permission "${permission}"`,
-      { metadata: { permission } },
-    );
-  }
+  checkPermission(request.method, request.contextValues.get(callerKey));
   return next(request);
 };
+
+/** Throws PERMISSION_DENIED, naming the permission, unless the caller has what the method demands. */
+export function checkPermission(method: DescMethod, caller: Caller | undefined): void {
+  const permission = cachedPermissionOf(method);
+  if (caller?.permissions.has(permission)) return;
+  throw new SessiondError(
+    "PERMISSION_DENIED",
+    `the access token does not grant the permission "${permission}"`,
+    { metadata: { permission } },
+  );
+}
 
 function cachedPermissionOf(method: DescMethod): string {
   let permission = permissions.get(method);

@@ -1,5 +1,13 @@
 import type { ConnectRouter, Interceptor } from "@connectrpc/connect";
-import { Server, ServerCredentials } from "@grpc/grpc-js";
+import {
+  logVerbosity,
+  Server,
+  ServerCredentials,
+  ServerInterceptingCall,
+  type ServerInterceptor,
+  setLogVerbosity,
+  status,
+} from "@grpc/grpc-js";
 import { addConnectRoutes } from "@sessiond/connect-grpc-js";
 import { SessionService } from "@sessiond/proto/sessiond/v1/session_service";
 import type { HealthImplementation } from "grpc-health-check";
@@ -9,7 +17,6 @@ import { addReflection } from "./reflection.js";
 
 /** Calls that one connection may have under way; more wait at the client. */
 const MAX_CONCURRENT_STREAMS = 1_000;
-const MAX_METADATA_BYTES = 32 * 1024;
 /** Clients that are gone without a word are noticed within about this time. */
 const KEEPALIVE_TIME_MS = 60_000;
 const KEEPALIVE_TIMEOUT_MS = 20_000;
@@ -27,27 +34,57 @@ export interface GrpcServerOptions {
 /** A gRPC server that listens. */
 export interface GrpcServer {
   readonly address: Address;
-  /** Lets calls under way finish, for at most `graceMs`, then cuts them. */
+  /** Lets calls under way finish, for at most `graceMs`, then cuts them. Idempotent. */
   stop(graceMs: number): Promise<void>;
 }
 
 /** Starts serving gRPC, health and reflection. Rejects where the address cannot be listened on. */
 export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcServer> {
+  // grpc-js would write headers that it dislikes to stderr, access tokens and all.
+  setLogVerbosity(logVerbosity.NONE);
+  const { routes, interceptors, shutdownSignal } = options;
   const server = new Server({
     "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
     "grpc.max_concurrent_streams": MAX_CONCURRENT_STREAMS,
-    "grpc.max_metadata_size": MAX_METADATA_BYTES,
     "grpc.keepalive_time_ms": KEEPALIVE_TIME_MS,
     "grpc.keepalive_timeout_ms": KEEPALIVE_TIMEOUT_MS,
+    interceptors: [endStreamsOn(shutdownSignal)],
   });
-  const { routes, interceptors, shutdownSignal } = options;
   addConnectRoutes(server, { routes, interceptors, shutdownSignal });
   options.health.addToServer(server);
   if (options.reflection) addReflection(server, [SessionService]);
   const port = await bind(server, options.address);
+  let stopped: Promise<void> | undefined;
   return {
     address: { host: options.address.host, port },
-    stop: (graceMs) => stop(server, graceMs),
+    stop: (graceMs) => {
+      stopped ??= stop(server, graceMs);
+      return stopped;
+    },
+  };
+}
+
+/**
+ * Ends watches of the server's health, and reflection, when the server stops.
+ * Neither ends by itself, and the server would wait for them. Connect routes see
+ * to their own streams.
+ */
+function endStreamsOn(shutdownSignal: AbortSignal): ServerInterceptor {
+  const ends = new Set<() => void>();
+  shutdownSignal.addEventListener("abort", () => {
+    for (const end of ends) end();
+  });
+  return ({ path, responseStream }, call) => {
+    // Every call comes by here, so those that are not meant pass as they are.
+    if (!responseStream || path.startsWith("/sessiond.")) return call as ServerInterceptingCall;
+    const end = () =>
+      call.sendStatus({ code: status.UNAVAILABLE, details: "the server is stopping" });
+    return new ServerInterceptingCall(call, {
+      start: (next) => {
+        ends.add(end);
+        next({ onCancel: () => ends.delete(end) });
+      },
+    });
   };
 }
 
@@ -61,9 +98,16 @@ function bind(server: Server, address: Address): Promise<number> {
   });
 }
 
+/** Resolves after the grace at the latest: a connection whose other end is dead never closes. */
 async function stop(server: Server, graceMs: number): Promise<void> {
-  const force = setTimeout(() => server.forceShutdown(), graceMs);
-  // Its error says that connections were cut, which is what forceShutdown is for.
-  await new Promise<void>((resolve) => server.tryShutdown(() => resolve()));
-  clearTimeout(force);
+  await new Promise<void>((resolve) => {
+    const force = setTimeout(() => {
+      server.forceShutdown();
+      resolve();
+    }, graceMs);
+    server.tryShutdown(() => {
+      clearTimeout(force);
+      resolve();
+    });
+  });
 }

@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { createRegistry } from "@bufbuild/protobuf";
-import type { ConnectRouter, Interceptor } from "@connectrpc/connect";
+import type { ConnectRouter, HandlerContext, Interceptor } from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
 import {
   BadRequestSchema,
@@ -16,11 +16,22 @@ import type { Readiness } from "./readiness.js";
 /** How long a client may take to send a request. */
 const REQUEST_TIMEOUT_MS = 30_000;
 
+const JSON_OPTIONS = {
+  // A result of a batch carries its error's details in google.protobuf.Any.
+  registry: createRegistry(ErrorInfoSchema, BadRequestSchema, RetryInfoSchema),
+  // A misspelt `exceptSessionId` must not end the session that it was to spare.
+  ignoreUnknownFields: false,
+  // Invalid UTF-8 is refused; to replace it would make one user id of many.
+  textDecoder: new TextDecoder("utf-8", { fatal: true }),
+};
+
 /** What the HTTP port serves. */
 export interface HttpServerOptions {
   readonly address: Address;
   readonly routes: (router: ConnectRouter) => void;
   readonly interceptors: readonly Interceptor[];
+  /** Asked before a request is read. */
+  readonly requestGate: (context: HandlerContext) => Promise<void>;
   readonly readiness: Readiness;
   readonly shutdownSignal: AbortSignal;
 }
@@ -28,7 +39,7 @@ export interface HttpServerOptions {
 /** An HTTP server that listens. */
 export interface HttpServer {
   readonly address: Address;
-  /** Lets requests under way finish, for at most `graceMs`, then cuts them. */
+  /** Lets requests under way finish, for at most `graceMs`, then cuts them. Idempotent. */
   stop(graceMs: number): Promise<void>;
 }
 
@@ -38,28 +49,36 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
   const rpc = connectNodeAdapter({
     routes: options.routes,
     interceptors: [...options.interceptors],
+    requestGate: options.requestGate,
     // gRPC proper has its own port; over HTTP/1.1 there is none.
     grpc: false,
     readMaxBytes: MAX_MESSAGE_BYTES,
     shutdownSignal: options.shutdownSignal,
-    // A result of a batch carries its error's details in google.protobuf.Any.
-    jsonOptions: { registry: createRegistry(ErrorInfoSchema, BadRequestSchema, RetryInfoSchema) },
+    jsonOptions: JSON_OPTIONS,
   });
+  const underWay = new Set<ServerResponse>();
   const server = createServer({ requestTimeout: REQUEST_TIMEOUT_MS }, (request, response) => {
+    underWay.add(response);
+    response.once("close", () => underWay.delete(response));
     switch (pathOf(request)) {
       case "/healthz":
         return respond(response, 200, "ok");
       case "/readyz":
         return respond(response, readiness.isReady ? 200 : 503, readiness.describe());
       default:
-        return rpc(request, response);
+        keepConnection(request, response);
+        return serveRpc(rpc, request, response);
     }
   });
   await listen(server, options.address);
   const { port } = server.address() as AddressInfo;
+  let stopped: Promise<void> | undefined;
   return {
     address: { host: options.address.host, port },
-    stop: (graceMs) => stop(server, graceMs),
+    stop: (graceMs) => {
+      stopped ??= stop(server, underWay, graceMs);
+      return stopped;
+    },
   };
 }
 
@@ -80,7 +99,38 @@ async function listen(server: Server, { host, port }: Address): Promise<void> {
   }
 }
 
-async function stop(server: Server, graceMs: number): Promise<void> {
+/**
+ * Connect makes a URL of the Host header, and throws where that cannot be done.
+ * Nobody's request may end the process.
+ */
+function serveRpc(
+  rpc: ReturnType<typeof connectNodeAdapter>,
+  request: IncomingMessage,
+  response: ServerResponse,
+): void {
+  try {
+    rpc(request, response);
+  } catch {
+    respond(response, 400, "expected a request with a valid Host header");
+  }
+}
+
+/**
+ * Keeps a connection usable when its request is refused before it was read to
+ * its end: Node would tell the client to keep it, and read nothing more from it.
+ */
+function keepConnection(request: IncomingMessage, response: ServerResponse): void {
+  request[Symbol.asyncIterator] = () => request.iterator({ destroyOnReturn: false });
+  response.once("finish", () => request.resume());
+}
+
+async function stop(
+  server: Server,
+  underWay: ReadonlySet<ServerResponse>,
+  graceMs: number,
+): Promise<void> {
+  // Their clients would keep the connections, and the server would wait for those.
+  for (const response of underWay) response.shouldKeepAlive = false;
   const force = setTimeout(() => server.closeAllConnections(), graceMs);
   await new Promise<void>((resolve) => {
     server.close(() => resolve());

@@ -1,6 +1,13 @@
-import type { Message } from "@bufbuild/protobuf";
-import { Code, ConnectError, type Interceptor } from "@connectrpc/connect";
-import { SessiondError } from "@sessiond/core";
+import type { DescMethod, Message } from "@bufbuild/protobuf";
+import {
+  Code,
+  ConnectError,
+  type ContextValues,
+  createContextKey,
+  type HandlerContext,
+  type Interceptor,
+} from "@connectrpc/connect";
+import { SESSION_TOKEN_PREFIX, SessiondError } from "@sessiond/core";
 import type { Logger } from "pino";
 import { callerKey } from "./authenticate.js";
 
@@ -11,6 +18,13 @@ const LOG_LEVELS: ReadonlyMap<Code, "error" | "warn"> = new Map([
   [Code.DataLoss, "error"],
   [Code.Unavailable, "warn"],
 ]);
+const MAX_ID_LENGTH = 128;
+const SESSION_TOKENS = new RegExp(`${SESSION_TOKEN_PREFIX}[\\w-]*`, "g");
+/** What protobuf says of JSON that is no message goes on to quote it. */
+const QUOTED_JSON = /(?<= from JSON): .*$/s;
+
+/** Whether the call has come as far as `logCalls`. */
+const isLoggedKey = createContextKey(false, { description: "whether the call is being logged" });
 
 type Request = Parameters<ReturnType<Interceptor>>[0];
 
@@ -22,36 +36,75 @@ type Request = Parameters<ReturnType<Interceptor>>[0];
 export function logCalls(logger: Logger): Interceptor {
   return (next) => async (request) => {
     const startMs = performance.now();
+    const { method, contextValues } = request;
+    contextValues.set(isLoggedKey, true);
     try {
       const response = await next(request);
       const sessionId = sessionIdOf(response.message) ?? sessionIdOf(request.message);
-      logger.info({ ...fieldsOf(request, startMs), code: "ok", session_id: sessionId }, "call");
+      const fields = fieldsOf(method, contextValues, startMs);
+      logger.info({ ...fields, code: "ok", session_id: sessionId }, "call");
       return response;
     } catch (error) {
-      const { code, rawMessage, cause } = ConnectError.from(error);
-      logger[LOG_LEVELS.get(code) ?? "info"](
-        {
-          ...fieldsOf(request, startMs),
-          code: codeName(code),
-          session_id: sessionIdOf(request.message),
-          error: rawMessage,
-          ...(LOG_LEVELS.has(code) && { err: rootCause(cause) }),
-        },
-        "call",
-      );
+      const fields = fieldsOf(method, contextValues, startMs);
+      logFailure(logger, { ...fields, session_id: refusedSessionId(request) }, error);
       throw error;
     }
   };
 }
 
-function fieldsOf({ method, contextValues }: Request, startMs: number) {
-  const caller = contextValues.get(callerKey);
+/**
+ * Logs a call that fails before it comes to the interceptors, in the same way.
+ * To be called first in connect-node's request gate. `complete` is given the
+ * error before it is logged and sent.
+ */
+export function logEarlyFailure(
+  logger: Logger,
+  { signal, method, values }: HandlerContext,
+  complete: (error: ConnectError) => void,
+): void {
+  const startMs = performance.now();
+  const onAbort = () => {
+    const error: unknown = signal.reason;
+    if (values.get(isLoggedKey) || !(error instanceof ConnectError)) return;
+    // Like a server that stops, a deadline that passes does not end the call here.
+    if (error.code === Code.DeadlineExceeded) return;
+    complete(error);
+    logFailure(logger, fieldsOf(method, values, startMs), error);
+  };
+  signal.addEventListener("abort", onAbort, { once: true });
+}
+
+function logFailure(logger: Logger, fields: object, error: unknown): void {
+  const { code, rawMessage, cause } = ConnectError.from(error);
+  logger[LOG_LEVELS.get(code) ?? "info"](
+    {
+      ...fields,
+      code: codeName(code),
+      error: loggable(rawMessage),
+      ...(LOG_LEVELS.has(code) && { err: rootCause(cause) }),
+    },
+    "call",
+  );
+}
+
+function fieldsOf(method: DescMethod, values: ContextValues, startMs: number) {
+  const caller = values.get(callerKey);
   return {
     method: `${method.parent.typeName}/${method.name}`,
     duration_ms: Math.round((performance.now() - startMs) * 1000) / 1000,
     caller: caller?.subject,
     issuer: caller?.issuer,
   };
+}
+
+/** Of a refused request. That of nobody known is not parsed for it, and some cannot be. */
+function refusedSessionId(request: Request): string | undefined {
+  if (request.contextValues.get(callerKey) === undefined) return undefined;
+  try {
+    return sessionIdOf(request.message);
+  } catch {
+    return undefined;
+  }
 }
 
 /** The id of the session that a request names or a response returns, if it is one. */
@@ -61,9 +114,19 @@ function sessionIdOf(message: object): string | undefined {
     readonly session?: { readonly id: string };
     readonly target?: { readonly case?: string; readonly value?: string };
   };
-  if (session?.id) return session.id;
-  if (target?.case === "sessionId") return target.value;
-  return sessionId || undefined;
+  const named = target?.case === "sessionId" ? target.value : sessionId;
+  const id = session?.id || named;
+  return id && isSessionId(id) ? id : undefined;
+}
+
+/** Requests may hold anything where an id belongs; what callers mistake for one is the token. */
+function isSessionId(id: string): boolean {
+  return id.length <= MAX_ID_LENGTH && !id.startsWith(SESSION_TOKEN_PREFIX);
+}
+
+/** A message for the caller, without what it repeats of the request that is for no log. */
+function loggable(message: string): string {
+  return message.replace(QUOTED_JSON, "").replaceAll(SESSION_TOKENS, "[session token]");
 }
 
 /** What one of our errors was caused by; it says no more itself than its message. */

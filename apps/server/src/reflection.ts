@@ -2,11 +2,16 @@ import { type DescFile, type DescService, toBinary } from "@bufbuild/protobuf";
 import { FileDescriptorProtoSchema } from "@bufbuild/protobuf/wkt";
 import type { Server } from "@grpc/grpc-js";
 import { ReflectionService } from "@grpc/reflection";
+import { file_google_rpc_error_details } from "@sessiond/proto/google/rpc/error_details";
 
-/** Lets tools such as grpcurl ask the server for the contract of these services. */
+/**
+ * Lets tools such as grpcurl ask the server for the contract of these services,
+ * and for that of the error details, which none of them can refer to.
+ */
 export function addReflection(server: Server, services: readonly DescService[]): void {
   const files = new Map<string, Buffer>();
   for (const service of services) collectFiles(service.file, files);
+  collectFiles(file_google_rpc_error_details, files);
   // The library looks at nothing of a definition but the files it comes from.
   const definition = {
     format: "Protocol Buffer 3 EnumDescriptorProto" as const,

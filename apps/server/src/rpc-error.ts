@@ -48,7 +48,7 @@ const TRANSIENT: ReadonlySet<ErrorReason> = new Set([
  * "internal error"; its cause is for the log.
  */
 export function toConnectError(error: unknown): ConnectError {
-  if (error instanceof ConnectError) return error;
+  if (error instanceof ConnectError) return describeMalformed(error);
   if (!(error instanceof SessiondError)) {
     return new ConnectError("internal error", Code.Internal, undefined, undefined, error);
   }
@@ -61,6 +61,17 @@ export function toConnectError(error: unknown): ConnectError {
   return connectError;
 }
 
+/**
+ * Completes Connect's own complaint about a message that cannot be parsed, which
+ * has no details, and whose field is at best named in its words.
+ */
+export function describeMalformed(error: ConnectError): ConnectError {
+  if (error.code === Code.InvalidArgument && error.details.length === 0) {
+    error.details.push(errorInfo("INVALID_ARGUMENT", {}));
+  }
+  return error;
+}
+
 /** The same for one result of a batch. */
 export function toStatus(error: SessiondError): Status {
   return create(StatusSchema, {
@@ -71,9 +82,7 @@ export function toStatus(error: SessiondError): Status {
 }
 
 function detailsOf({ reason, metadata }: SessiondError) {
-  const details = [
-    detail(ErrorInfoSchema, { reason, domain: ERROR_DOMAIN, metadata: { ...metadata } }),
-  ];
+  const details = [errorInfo(reason, metadata)];
   if (reason === "INVALID_ARGUMENT") {
     const { field = "", description = "" } = metadata;
     details.push(detail(BadRequestSchema, { fieldViolations: [{ field, description }] }));
@@ -82,6 +91,10 @@ function detailsOf({ reason, metadata }: SessiondError) {
     details.push(detail(RetryInfoSchema, { retryDelay: durationFromMs(RETRY_DELAY_MS) }));
   }
   return details;
+}
+
+function errorInfo(reason: ErrorReason, metadata: SessiondError["metadata"]) {
+  return detail(ErrorInfoSchema, { reason, domain: ERROR_DOMAIN, metadata: { ...metadata } });
 }
 
 function detail<Desc extends DescMessage>(

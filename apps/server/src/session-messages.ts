@@ -141,7 +141,7 @@ export function readMaskOf(mask: FieldMask | undefined): (session: pb.Session) =
   if (paths.length === 0) return (session) => session;
   const unknown = paths.find((path) => !READ_PATHS.has(path));
   if (unknown !== undefined) {
-    throw invalidArgument("read_mask", `Session has no field "${unknown}"`);
+    throw invalidArgument("read_mask", `Session has no field ${quote(unknown)}`);
   }
   return (session) => {
     const masked = create(pb.SessionSchema);
@@ -150,6 +150,7 @@ export function readMaskOf(mask: FieldMask | undefined): (session: pb.Session) =
   };
 }
 
+const MAX_QUOTED_LENGTH = 64;
 const DATA_PREFIX = "data.";
 const CLIENT_PREFIX = "client.";
 const UPDATE_PATHS =
@@ -184,22 +185,31 @@ function fromUpdatePath(
     case "client.device":
       return { client: { ...update.client, device: client?.device ?? "" } };
     default:
-      throw invalidArgument("update_mask", `unknown path "${path}"; expected ${UPDATE_PATHS}`);
+      throw invalidArgument("update_mask", `unknown path ${quote(path)}; expected ${UPDATE_PATHS}`);
   }
 }
 
 /**
  * Refuses data that the mask does not name where it names single keys: over JSON
  * a key with capitals arrives in another spelling, and would be lost in silence.
+ * The message does not repeat the key, since messages are logged and data is not.
  */
 function checkDataKeysNamed(data: object, named: ReadonlyMap<string, JsonValue | undefined>): void {
-  const unnamed = Object.keys(data).find((key) => !named.has(key));
-  if (named.size === 0 || unnamed === undefined) return;
+  if (named.size === 0 || Object.keys(data).every((key) => named.has(key))) return;
   throw invalidArgument(
     "update_mask",
-    `session.data has the key "${unnamed}", which no path names; ` +
+    "session.data has a key that no path names; " +
       "in JSON, replace data as a whole if a key has capitals",
   );
+}
+
+/**
+ * A caller's text within a message. Cut, because gRPC carries messages in a
+ * header, and one that is too long for the client ends its whole connection.
+ */
+function quote(text: string): string {
+  const cut = text.length > MAX_QUOTED_LENGTH ? `${text.slice(0, MAX_QUOTED_LENGTH)}…` : text;
+  return JSON.stringify(cut.toWellFormed());
 }
 
 function copyPath(path: string, from: pb.Session, to: pb.Session): void {

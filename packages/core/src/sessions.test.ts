@@ -406,7 +406,7 @@ describe("verifying many tokens", () => {
       NOT_FOUND,
       { id: ann.session.id },
       NOT_FOUND,
-      NOT_FOUND,
+      invalid("token"),
       { reason: "SESSION_UNREADABLE" },
       { id: "jti-1" },
     ]);

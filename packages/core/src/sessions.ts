@@ -189,6 +189,7 @@ export class Sessions {
     return Promise.all(
       found.map((stored, i) =>
         settle(async () => {
+          checkRequired("token", tokens[i] ?? "");
           const secret = parsed[i]?.secret;
           if (stored === undefined || secret === undefined) throw sessionNotFound();
           if (!hashesEqual(stored.tokenHash, hashSecret(secret))) throw sessionNotFound();

@@ -1,0 +1,40 @@
+import { SqliteSessionStore } from "@sessiond/core/sqlite";
+import { pino } from "pino";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { Readiness } from "./readiness.js";
+
+let store: SqliteSessionStore;
+let readiness: Readiness;
+beforeEach(async () => {
+  store = await SqliteSessionStore.open({ path: ":memory:" });
+  readiness = new Readiness(store, pino({ level: "silent" }));
+});
+afterEach(async () => {
+  readiness.stop();
+  await store.close();
+});
+
+test("a server is not ready before its store was first asked", async () => {
+  expect([readiness.isReady, readiness.describe()]).toEqual([false, "starting"]);
+  await readiness.start();
+  expect([readiness.isReady, readiness.describe()]).toEqual([true, "ready"]);
+});
+
+test("a server whose store is gone is not ready", async () => {
+  await store.close();
+  await readiness.start();
+  expect([readiness.isReady, readiness.describe()]).toEqual([false, "store unavailable"]);
+});
+
+test("a server that stops is not ready again, whatever a late answer of its store says", async () => {
+  let answer = () => {};
+  store.check = () =>
+    new Promise((resolve) => {
+      answer = resolve;
+    });
+  const started = readiness.start();
+  readiness.stop();
+  answer();
+  await started;
+  expect([readiness.isReady, readiness.describe()]).toEqual([false, "stopping"]);
+});

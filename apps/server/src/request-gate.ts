@@ -1,0 +1,42 @@
+import { Code, type ConnectError, type HandlerContext } from "@connectrpc/connect";
+import type { Logger } from "pino";
+import type { AccessTokenVerifier } from "./access-token.js";
+import { callerKey, callerOf } from "./authenticate.js";
+import { checkPermission } from "./authorize.js";
+import { logEarlyFailure } from "./log-calls.js";
+import { describeMalformed, toConnectError } from "./rpc-error.js";
+
+/**
+ * What connect-node asks before it reads a request. It parses requests before
+ * the interceptors run, where the gRPC port leaves that to the last of them. So
+ * this port needs them to be preceded: nobody unknown gets anything parsed, and
+ * a request that cannot be parsed is answered and logged as on the other port.
+ */
+export function createRequestGate(options: {
+  readonly logger: Logger;
+  readonly verifier: AccessTokenVerifier;
+}): (context: HandlerContext) => Promise<void> {
+  const { logger, verifier } = options;
+  return async (context) => {
+    let isOpen = false;
+    // Connect sends the very error that it aborts the call's signal with, so that
+    // its own can be given the form of the contract there.
+    logEarlyFailure(logger, context, (error) => {
+      if (isOpen) completeReadError(error);
+    });
+    try {
+      const caller = await callerOf(context.requestHeader, verifier);
+      context.values.set(callerKey, caller);
+      checkPermission(context.method, caller);
+    } catch (error) {
+      throw toConnectError(error);
+    }
+    isOpen = true;
+  };
+}
+
+/** Bytes that are no message are the caller's mistake, where Connect says INTERNAL. */
+function completeReadError(error: ConnectError): void {
+  if (error.code === Code.Internal) Object.assign(error, { code: Code.InvalidArgument });
+  describeMalformed(error);
+}

@@ -1,0 +1,101 @@
+import { DEFAULT_SESSION_POLICY, Keyring, type SessionPolicy } from "@sessiond/core";
+import { pino } from "pino";
+import type { AuthConfig, IssuerConfig } from "../auth-config.js";
+import type { Config } from "../config.js";
+import { KNOWN_PERMISSIONS } from "../permissions.js";
+import { startServer } from "../start-server.js";
+import { parseStoreLocation } from "../store-location.js";
+import { TestIssuer } from "./test-issuer.js";
+
+/** One line of the log, as the server writes it. */
+export type LogLine = Readonly<Record<string, unknown>>;
+
+/** What tests change about the server that `startTestServer` starts. */
+export interface TestServerOptions {
+  /** As `SESSIOND_STORE` says it; in memory by default. */
+  readonly store?: string;
+  readonly policy?: Partial<SessionPolicy>;
+  /** Shared by servers that share a store. */
+  readonly keyring?: Keyring;
+  /** One of the test's own, which the test closes; otherwise the server comes with one. */
+  readonly issuer?: TestIssuer;
+  readonly config?: Partial<Config>;
+}
+
+/** A real server on ports of its own, with an issuer whose access tokens it accepts. */
+export interface TestServer extends AsyncDisposable {
+  /** `127.0.0.1:port` */
+  readonly grpcAddress: string;
+  readonly grpcUrl: string;
+  readonly httpUrl: string;
+  readonly issuer: TestIssuer;
+  /** An access token with every permission. */
+  readonly accessToken: string;
+  /** All that the server has logged so far. */
+  readonly logs: readonly LogLine[];
+  stop(): Promise<void>;
+}
+
+const AUDIENCE = "sessiond";
+
+/** Starts a server as `sessiond serve` would with this configuration, but in this process. */
+export async function startTestServer(options: TestServerOptions = {}): Promise<TestServer> {
+  await using opened = new AsyncDisposableStack();
+  const issuer =
+    options.issuer ?? opened.adopt(await startTestIssuer(), (started) => started.close());
+  const logs: LogLine[] = [];
+  const logger = pino(
+    { level: "trace", base: null },
+    { write: (line) => logs.push(JSON.parse(line)) },
+  );
+  const server = await startServer(testConfig(options, issuer), logger);
+  opened.defer(() => server.stop());
+  const accessToken = await issuer.sign({ claims: { scope: KNOWN_PERMISSIONS.join(" ") } });
+  const closing = opened.move();
+  const grpcAddress = `127.0.0.1:${server.grpcAddress.port}`;
+  return {
+    grpcAddress,
+    grpcUrl: `http://${grpcAddress}`,
+    httpUrl: `http://127.0.0.1:${server.httpAddress.port}`,
+    issuer,
+    accessToken,
+    logs,
+    stop: () => server.stop(),
+    [Symbol.asyncDispose]: () => closing.disposeAsync(),
+  };
+}
+
+/** An issuer with one key, `test`. */
+export async function startTestIssuer(): Promise<TestIssuer> {
+  const issuer = await TestIssuer.start();
+  await issuer.addKey("test");
+  return issuer;
+}
+
+/** A configuration that accepts the issuer's tokens and listens where there is room. */
+export function testConfig(options: TestServerOptions, issuer: TestIssuer): Config {
+  return {
+    grpcAddress: { host: "127.0.0.1", port: 0 },
+    httpAddress: { host: "127.0.0.1", port: 0 },
+    store: parseStoreLocation(options.store ?? "sqlite::memory:"),
+    sessionPolicy: { ...DEFAULT_SESSION_POLICY, ...options.policy },
+    retentionMs: 600_000,
+    keyring: options.keyring ?? Keyring.parse(Keyring.generateKey("test")),
+    auth: testAuthConfig(issuer),
+    reflection: true,
+    logLevel: "trace",
+    dataDir: "unused",
+    ...options.config,
+  };
+}
+
+function testAuthConfig(issuer: TestIssuer): AuthConfig {
+  const accepted: IssuerConfig = {
+    issuer: issuer.url,
+    audiences: [AUDIENCE],
+    algorithms: ["ES256"],
+    keys: { kind: "url", url: issuer.jwksUrl },
+    clockToleranceMs: 0,
+  };
+  return { issuers: [accepted], roles: new Map() };
+}

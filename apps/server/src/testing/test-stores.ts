@@ -1,0 +1,19 @@
+import { startRedisServer } from "@sessiond/core/testing";
+
+/** A store to run a server on, gone when disposed of. */
+export interface TestStore extends AsyncDisposable {
+  /** As `SESSIOND_STORE` names it. */
+  readonly url: string;
+}
+
+/** The stores that whatever a caller can see must be alike on. */
+export const STORES: readonly {
+  readonly name: string;
+  readonly open: () => Promise<TestStore>;
+}[] = [
+  {
+    name: "SQLite",
+    open: async () => ({ url: "sqlite::memory:", [Symbol.asyncDispose]: async () => {} }),
+  },
+  { name: "Redis", open: startRedisServer },
+];

@@ -1,0 +1,159 @@
+import { create, createRegistry, fromBinary, toBinary } from "@bufbuild/protobuf";
+import {
+  type Client,
+  type Code,
+  ConnectError,
+  createClient,
+  type Transport,
+} from "@connectrpc/connect";
+import {
+  createConnectTransport,
+  createGrpcTransport,
+  createGrpcWebTransport,
+} from "@connectrpc/connect-node";
+import { credentials, Client as GrpcClient, Metadata, type ServiceError } from "@grpc/grpc-js";
+import { BadRequestSchema, ErrorInfoSchema } from "@sessiond/proto/google/rpc/error_details";
+import { StatusSchema } from "@sessiond/proto/google/rpc/status";
+import { SessionService } from "@sessiond/proto/sessiond/v1/session_service";
+import type { TestServer } from "./test-server.js";
+
+/** A typed client of the real service. */
+export type SessionServiceClient = Client<typeof SessionService>;
+
+type ServerAddresses = Pick<TestServer, "grpcAddress" | "grpcUrl" | "httpUrl">;
+
+/** One of the ways in which the server can be called. */
+export interface Wire {
+  readonly name: string;
+  readonly open: (server: ServerAddresses) => Transport;
+}
+
+const HTTP = { httpVersion: "1.1" } as const;
+
+/** gRPC as most of its callers speak it: with the client of grpc-js. */
+export const GRPC: Wire = {
+  name: "gRPC with grpc-js",
+  open: ({ grpcAddress }) => grpcJsTransport(grpcAddress),
+};
+
+/** JSON over HTTP, as curl would send it. */
+export const JSON_OVER_HTTP: Wire = {
+  name: "Connect with JSON",
+  open: ({ httpUrl }) =>
+    createConnectTransport({
+      ...HTTP,
+      baseUrl: httpUrl,
+      useBinaryFormat: false,
+      // To read the error details within the results of a batch.
+      jsonOptions: { registry: createRegistry(ErrorInfoSchema, BadRequestSchema) },
+    }),
+};
+
+/** Connect as its generated clients speak it; unlike JSON, it can carry any message. */
+export const PROTOBUF_OVER_HTTP: Wire = {
+  name: "Connect with protobuf",
+  open: ({ httpUrl }) =>
+    createConnectTransport({ ...HTTP, baseUrl: httpUrl, useBinaryFormat: true }),
+};
+
+/** Every wire that the server is reached over. */
+export const WIRES: readonly Wire[] = [
+  GRPC,
+  {
+    name: "gRPC with connect-node",
+    open: ({ grpcUrl }) => createGrpcTransport({ baseUrl: grpcUrl }),
+  },
+  JSON_OVER_HTTP,
+  PROTOBUF_OVER_HTTP,
+  {
+    name: "gRPC-Web",
+    open: ({ httpUrl }) => createGrpcWebTransport({ ...HTTP, baseUrl: httpUrl }),
+  },
+];
+
+/** A client whose calls carry these headers. */
+export function sessionClient(
+  transport: Transport,
+  headers: Readonly<Record<string, string>>,
+): SessionServiceClient {
+  const withHeaders: Transport = {
+    unary: (method, signal, timeoutMs, header, input, contextValues) => {
+      const merged = new Headers({ ...headers, ...Object.fromEntries(new Headers(header)) });
+      return transport.unary(method, signal, timeoutMs, merged, input, contextValues);
+    },
+    stream: transport.stream,
+  };
+  return createClient(SessionService, withHeaders);
+}
+
+/** A client over this wire whose calls carry an access token with every permission. */
+export function clientOver(wire: Wire, server: TestServer): SessionServiceClient {
+  return sessionClient(wire.open(server), bearer(server.accessToken));
+}
+
+/** The header that carries an access token. */
+export function bearer(token: string): { readonly authorization: string } {
+  return { authorization: `Bearer ${token}` };
+}
+
+/** Sends unary calls with grpc-js, so that the clients that Connect generates can use it. */
+function grpcJsTransport(address: string): Transport {
+  const client = new GrpcClient(address, credentials.createInsecure());
+  return {
+    unary: async (method, _signal, timeoutMs, header, input) => {
+      const path = `/${method.parent.typeName}/${method.name}`;
+      const request = toBinary(method.input, create(method.input, input));
+      const headers = Object.fromEntries(new Headers(header));
+      const response = await callWithBytes(client, path, request, { headers, timeoutMs });
+      const message = fromBinary(method.output, response);
+      return { ...EMPTY, service: method.parent, method, message };
+    },
+    stream: () => Promise.reject(new Error("the service has no streams")),
+  };
+}
+
+const EMPTY = { stream: false, header: new Headers(), trailer: new Headers() } as const;
+
+/** What goes with a call of `callWithBytes`. */
+export interface RawCallOptions {
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly timeoutMs?: number | undefined;
+}
+
+/** Makes a unary gRPC call with whatever bytes as its message. Rejects with a ConnectError. */
+export function callWithBytes(
+  client: GrpcClient,
+  path: string,
+  request: Uint8Array,
+  { headers = {}, timeoutMs }: RawCallOptions = {},
+): Promise<Uint8Array> {
+  const metadata = new Metadata();
+  for (const [name, value] of Object.entries(headers)) metadata.set(name, value);
+  return new Promise((resolve, reject) => {
+    client.makeUnaryRequest(
+      path,
+      (bytes: Uint8Array) => Buffer.from(bytes),
+      (bytes: Buffer) => new Uint8Array(bytes),
+      request,
+      metadata,
+      timeoutMs === undefined ? {} : { deadline: Date.now() + timeoutMs },
+      (error, response) => {
+        if (error) reject(toConnectError(error));
+        else if (response) resolve(response);
+      },
+    );
+  });
+}
+
+/** The same error as Connect's own clients make of it. */
+function toConnectError({ code, details, metadata }: ServiceError): ConnectError {
+  const error = new ConnectError(details, code as number as Code);
+  const [status] = metadata.get("grpc-status-details-bin");
+  if (status instanceof Buffer) {
+    error.details = fromBinary(StatusSchema, status).details.map(({ typeUrl, value }) => ({
+      type: typeUrl.replace("type.googleapis.com/", ""),
+      value,
+    }));
+  }
+  return error;
+}
