@@ -139,6 +139,8 @@ async function targetsOf(store: string, server: ServerProcess, dir: string): Pro
   const httpBody = join(dir, `${store}.proto`);
   writeFileSync(grpcBody, Buffer.concat([frame, message]));
   writeFileSync(httpBody, message);
+  const jsonBody = join(dir, `${store}.json`);
+  writeFileSync(jsonBody, JSON.stringify({ token }));
   writeFileSync(join(dir, "response"), toBinary(VerifySessionResponseSchema, response));
   const authorization = `authorization: Bearer ${accessToken}`;
   return [
@@ -157,6 +159,14 @@ async function targetsOf(store: string, server: ServerProcess, dir: string): Pro
       body: httpBody,
       server,
       headers: ["content-type: application/proto", authorization],
+    },
+    {
+      name: `sessiond HTTP port (JSON), ${store}`,
+      url: http + METHOD,
+      isHttp1: true,
+      body: jsonBody,
+      server,
+      headers: ["content-type: application/json", authorization],
     },
   ];
 }
