@@ -7,6 +7,7 @@ export type ErrorReason =
   | "SESSION_NOT_FOUND"
   | "INVALID_ARGUMENT"
   | "SESSION_ALREADY_EXISTS"
+  | "REQUEST_ID_REUSED"
   | "ETAG_MISMATCH"
   | "SESSION_LIMIT_REACHED"
   | "SESSION_UNREADABLE"
@@ -46,6 +47,14 @@ export function sessionNotFound(): SessiondError {
 /** The id that a caller chose is taken, or was until a short while ago. */
 export function sessionAlreadyExists(): SessiondError {
   return new SessiondError("SESSION_ALREADY_EXISTS", "session_id: a session with this id exists");
+}
+
+/** The request id was used before, for something else. Nothing was changed. */
+export function requestIdReused(): SessiondError {
+  return new SessiondError(
+    "REQUEST_ID_REUSED",
+    "request_id: it was used before, for a request with other contents",
+  );
 }
 
 /** The user has as many active sessions as the policy `reject` lets them have. */

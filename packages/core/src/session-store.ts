@@ -1,4 +1,5 @@
 import type { SessionFacts } from "./session.js";
+import type { EventLog } from "./session-event.js";
 import type { Partition } from "./session-id.js";
 
 /** Where a session is kept. */
@@ -66,10 +67,38 @@ export interface ListPage {
   readonly next?: ListCursor;
 }
 
+/** A request that must take effect at most once, however often it is sent. */
+export interface OnceOnly {
+  /** Names the request, across all users: at most 200 characters, no spaces. */
+  readonly key: string;
+  /** What to answer a repetition with, sealed. */
+  readonly record: Uint8Array;
+  /** How long repetitions are recognised. */
+  readonly keptForMs: number;
+}
+
+/** What `create` did. */
+export interface Creation {
+  readonly session: StoredSession;
+  /** Oldest first. */
+  readonly evictedIds: readonly string[];
+}
+
+/** What an earlier call with the same request did. */
+export interface RepeatedCreation {
+  /** The record that the earlier call brought. */
+  readonly repeated: Uint8Array;
+  /** As it is now, in whatever state; undefined once it is removed for good. */
+  readonly session: StoredSession | undefined;
+  readonly evictedIds: readonly string[];
+}
+
 /** What a sweep did. */
 export interface SweepResult {
   /** How many ended sessions were removed for good. */
   readonly reclaimed: number;
+  /** How many index entries that disagreed with the sessions were put right. */
+  readonly healed: number;
   /** Whether the sweep stopped at its limit with more left to do. */
   readonly more: boolean;
 }
@@ -93,20 +122,34 @@ export interface SweepResult {
  */
 export interface SessionStore {
   /**
+   * The changes of sessions. Each change but a touch and `reseal` appends its
+   * events in the same atomic step, one for every session it changed.
+   */
+  readonly events: EventLog;
+
+  /**
    * Adds a session, unless the key's id is taken, in any partition:
    * SESSION_ALREADY_EXISTS, whatever the limit says. At the limit it first revokes the user's oldest
    * sessions (by creation time, then id), or throws SESSION_LIMIT_REACHED,
    * as the policy says. Throws OVERLOADED where the store is full.
    *
-   * `evictedIds` are in that order, oldest first.
-   *
    * `createTimeMs`, `authenticateTimeMs` and `lastAccessTimeMs` are now, the
    * version is 1, and the deadlines follow from the timeouts.
    */
-  create(
+  create(session: NewSession, limit: SessionLimit): Promise<Creation>;
+
+  /**
+   * As `create`, at most once for a request: a repetition changes nothing and
+   * answers what is known of the first. Which of two calls with different
+   * contents is a repetition the store does not judge, but one for a user of
+   * another partition throws REQUEST_ID_REUSED. A call that failed, other than with
+   * STORE_UNAVAILABLE, is as if it had not been made.
+   */
+  createOnce(
+    request: OnceOnly,
     session: NewSession,
     limit: SessionLimit,
-  ): Promise<{ readonly session: StoredSession; readonly evictedIds: readonly string[] }>;
+  ): Promise<Creation | RepeatedCreation>;
 
   /** The partition that an id chosen by a caller lives in, if any session with it exists. */
   partitionOf(chosenId: string): Promise<Partition | undefined>;
@@ -135,6 +178,13 @@ export interface SessionStore {
     version: number,
     record: Uint8Array,
   ): Promise<StoredSession | "version_mismatch" | undefined>;
+
+  /**
+   * Replaces a sealed record, of a session in any state, if it is still exactly
+   * `record`. Not a change of the session: its version stays, and there is no
+   * event. Answers whether it did.
+   */
+  reseal(key: SessionKey, record: Uint8Array, resealed: Uint8Array): Promise<boolean>;
 
   /**
    * Replaces the token hash of an active session that has exactly
@@ -169,7 +219,9 @@ export interface SessionStore {
 
   /**
    * Removes ended sessions whose retention is over, at most about `limit` of
-   * them. There may be more to do though nothing was removed.
+   * them, and events older than that; checks a part of the indexes, another one
+   * every time, and puts right what disagrees with the sessions. There may be
+   * more to do though nothing was removed.
    */
   sweep(limit: number): Promise<SweepResult>;
 
