@@ -5,4 +5,8 @@ export {
   type RedisNode,
 } from "./connect-redis.js";
 export { readEvictionPolicies, SAFE_EVICTION_POLICY } from "./eviction-policy.js";
-export { RedisSessionStore, type RedisSessionStoreOptions } from "./redis-session-store.js";
+export {
+  type Durability,
+  RedisSessionStore,
+  type RedisSessionStoreOptions,
+} from "./redis-session-store.js";

@@ -1,28 +1,41 @@
-import { randomBytes } from "node:crypto";
 import type { Cluster, Redis } from "ioredis";
-import { sessionAlreadyExists, sessionLimitReached, storeUnavailable } from "../errors.js";
+import {
+  requestIdReused,
+  sessionAlreadyExists,
+  sessionLimitReached,
+  storeUnavailable,
+} from "../errors.js";
 import { isGeneratedId, PARTITIONS, type Partition, partitionOfUser } from "../session-id.js";
 import {
+  type Creation,
   EVICTION_REASON,
   type ListPage,
   type ListQuery,
   type NewSession,
+  type OnceOnly,
+  type RepeatedCreation,
   type SessionKey,
   type SessionLimit,
   type SessionStore,
   type StoredSession,
   type SweepResult,
 } from "../session-store.js";
+import { ChosenIds } from "./chosen-ids.js";
 import { byCreation, cursorOf, takeInCreationOrder } from "./creation-order.js";
+import { IndexCheck, type Suspect } from "./index-check.js";
+import { Primaries } from "./primaries.js";
 import { ReadBatch, type SendReads } from "./read-batch.js";
+import { RecentRevocations } from "./recent-revocations.js";
 import { RedisClock } from "./redis-clock.js";
-import { fromRedisError, isNoScript } from "./redis-errors.js";
+import { type Argument, type Command, RedisCommands } from "./redis-commands.js";
+import { fromRedisError } from "./redis-errors.js";
+import { RedisEventLog } from "./redis-event-log.js";
 import {
-  CLAIM_ID,
+  CLAIM_REQUEST,
   CREATE,
-  RECLAIM_SLACK_MS,
-  RELEASE_ID,
+  HEAL,
   REPLACE_RECORD,
+  RESEAL,
   REVOKE,
   REVOKE_USER,
   ROTATE_TOKEN,
@@ -40,6 +53,15 @@ import {
   toStoredSession,
 } from "./stored-session.js";
 
+/**
+ * What a change waits for. `local`: for the primary alone, whose failure may then lose
+ * it. `replicated`: for at least one replica as well; a change that none
+ * confirms in time fails with STORE_UNAVAILABLE and is safe to try again. `auto`: what
+ * ends a session or a token waits for a replica where there are any, all else
+ * does not. None of it is consensus: a replica that was told may still not be the one that takes over.
+ */
+export type Durability = "auto" | "local" | "replicated";
+
 /** Options of `RedisSessionStore`. */
 export interface RedisSessionStoreOptions {
   /**
@@ -49,6 +71,8 @@ export interface RedisSessionStoreOptions {
   readonly redis: Redis | Cluster;
   /** How long ended sessions stay listed and their ids taken. 10 minutes by default. */
   readonly retentionMs?: number;
+  /** `auto` by default. */
+  readonly durability?: Durability;
   /** What every key starts with. Nothing by default. */
   readonly keyPrefix?: string;
   /**
@@ -59,29 +83,12 @@ export interface RedisSessionStoreOptions {
 }
 
 const DEFAULT_RETENTION_MS = 600_000;
-/**
- * How old another user's claim on an id must be, with no session to show for it,
- * to be taken for abandoned. Whoever made the claim must be done within half of
- * it, so that clocks of cluster nodes may differ by the other half.
- */
-const CLAIM_GRACE_MS = 10_000;
-/** How often an id that is being claimed by others at the same time is tried for. */
-const MAX_CLAIM_ATTEMPTS = 5;
+/** How much longer the claim on a request is kept than the request itself, which is recorded after it. */
+const CLAIM_SLACK_MS = 10_000;
 /** How many sessions of a partition one run of the sweep script removes. */
 const SWEEP_BATCH_SIZE = 100;
-
-/** A claim on a chosen id, as `CLAIM_ID` writes it. */
-interface IdClaim {
-  readonly text: string;
-  readonly partition: Partition;
-  readonly timeMs: number;
-}
-
-/** One argument of a command. */
-type Argument = string | number | Buffer;
-type Command = readonly [name: string, key: string, ...args: Argument[]];
-/** What became of a command in a pipeline. */
-type Settled = readonly [error: Error | null, reply: unknown];
+/** How many revocations are made again at a time. */
+const REAPPLY_BATCH_SIZE = 100;
 
 /**
  * Sessions in Redis 7 or newer: standalone, behind Sentinel, or a Cluster.
@@ -90,36 +97,77 @@ type Settled = readonly [error: Error | null, reply: unknown];
  * a chosen id costs a second step, on the key that keeps such ids unique.
  */
 export class RedisSessionStore implements SessionStore {
-  readonly #redis: Redis | Cluster;
+  readonly events: RedisEventLog;
+  readonly #commands: RedisCommands;
   readonly #keys: SessionKeys;
+  readonly #chosenIds: ChosenIds;
   readonly #retentionMs: number;
+  readonly #durability: Durability;
   readonly #fixedClock: (() => number) | undefined;
   readonly #clock: RedisClock;
+  readonly #primaries: Primaries;
+  readonly #revocations = new RecentRevocations();
+  readonly #indexCheck: IndexCheck;
   readonly #reads = new ReadBatch<Fields>((reads) => this.#sendReads(reads));
   /** The partition that the next sweep starts with. */
   #sweepFrom = 0;
 
   constructor(options: RedisSessionStoreOptions) {
-    this.#redis = options.redis;
-    this.#keys = new SessionKeys(options.keyPrefix ?? "");
-    this.#retentionMs = options.retentionMs ?? DEFAULT_RETENTION_MS;
-    this.#fixedClock = options.now;
+    const { redis, retentionMs = DEFAULT_RETENTION_MS, now } = options;
+    const commands = new RedisCommands(redis);
+    const keys = new SessionKeys(options.keyPrefix ?? "");
+    this.#commands = commands;
+    this.#keys = keys;
+    this.#retentionMs = retentionMs;
+    this.#durability = options.durability ?? "auto";
+    this.#fixedClock = now;
+    this.#chosenIds = new ChosenIds({ commands, keys, retentionMs, now });
+    this.events = new RedisEventLog({ commands, keys, retentionMs, now });
+    this.#indexCheck = new IndexCheck(commands, keys, (...what) => this.#heal(...what));
     this.#clock = new RedisClock(() => this.#readTime());
-    if (options.now === undefined) this.#clock.start();
+    if (now === undefined) this.#clock.start();
+    this.#primaries = new Primaries(redis, () => this.#revokeAgain());
+    this.#primaries.start();
   }
 
-  async create(
+  async create(session: NewSession, limit: SessionLimit): Promise<Creation> {
+    const created = await this.#create(session, limit);
+    if ("repeated" in created) throw new Error("a creation was taken for a repeated one");
+    return created;
+  }
+
+  async createOnce(
+    request: OnceOnly,
     session: NewSession,
     limit: SessionLimit,
-  ): Promise<{ readonly session: StoredSession; readonly evictedIds: readonly string[] }> {
+  ): Promise<Creation | RepeatedCreation> {
+    const claimed = await this.#commands.eval(
+      CLAIM_REQUEST,
+      [this.#keys.requestRef(request.key)],
+      [this.#fixedClock?.() ?? "", session.key.partition, request.keptForMs + CLAIM_SLACK_MS],
+    );
+    if (claimed !== 1) throw requestIdReused();
+    return this.#create(session, limit, request);
+  }
+
+  async #create(
+    session: NewSession,
+    limit: SessionLimit,
+    request?: OnceOnly,
+  ): Promise<Creation | RepeatedCreation> {
     const { key, userId } = session;
-    const claim = isGeneratedId(key.id) ? undefined : await this.#claimId(session);
+    const { id, partition } = key;
+    const claim = isGeneratedId(id) ? undefined : await this.#chosenIds.claim(session);
     const reply = await this.#run(
       CREATE,
-      key.partition,
-      [this.#keys.session(key), this.#keys.userSessions(key.partition, userId)],
+      partition,
       [
-        key.id,
+        this.#keys.session(key),
+        this.#keys.userSessions(partition, userId),
+        ...(request ? [this.#keys.request(partition, request.key)] : []),
+      ],
+      [
+        id,
         userId,
         buffer(session.record),
         buffer(session.tokenHash),
@@ -128,29 +176,42 @@ export class RedisSessionStore implements SessionStore {
         limit.maxSessionsPerUser,
         limit.policy,
         EVICTION_REASON,
-        claim ? claim.timeMs + CLAIM_GRACE_MS / 2 : "",
+        claim?.lapseTimeMs ?? "",
+        ...(request ? [buffer(request.record), request.keptForMs] : []),
       ],
+      this.#durability === "replicated",
     );
     const [outcome, now, fields, evicted] = reply as [Buffer, Buffer, Fields, Buffer[]];
     switch (outcome.toString()) {
-      case "created":
+      case "created": {
+        const evictedIds = evicted.map(String);
+        for (const evictedId of evictedIds) {
+          this.#revocations.add({ partition, id: evictedId }, EVICTION_REASON);
+        }
+        return { session: toStoredSession(id, fields, Number(now)), evictedIds };
+      }
+      case "repeated": {
+        const [repeated, repeatedId] = (reply as Buffer[]).slice(4) as [Buffer, Buffer];
         return {
-          session: toStoredSession(key.id, fields, Number(now)),
+          repeated,
+          session: fields[0]
+            ? toStoredSession(repeatedId.toString(), fields, Number(now))
+            : undefined,
           evictedIds: evicted.map(String),
         };
+      }
       case "exists":
         throw sessionAlreadyExists();
       case "limit":
-        if (claim) await this.#releaseId(key.id, claim);
+        if (claim) await this.#chosenIds.release(id, claim);
         throw sessionLimitReached(limit.maxSessionsPerUser);
       default:
         throw storeUnavailable("creating the session took too long");
     }
   }
 
-  async partitionOf(chosenId: string): Promise<Partition | undefined> {
-    const value = await this.#call((redis) => redis.get(this.#keys.sessionRef(chosenId)));
-    return value?.slice(0, 2);
+  partitionOf(chosenId: string): Promise<Partition | undefined> {
+    return this.#chosenIds.partitionOf(chosenId);
   }
 
   async get(key: SessionKey): Promise<StoredSession | undefined> {
@@ -175,9 +236,16 @@ export class RedisSessionStore implements SessionStore {
     version: number,
     record: Uint8Array,
   ): Promise<StoredSession | "version_mismatch" | undefined> {
-    const reply = await this.#runOnSession(REPLACE_RECORD, key, [buffer(record), version]);
+    const args = [buffer(record), version];
+    const isReplicated = this.#durability === "replicated";
+    const reply = await this.#runOnSession(REPLACE_RECORD, key, args, isReplicated);
     if (Array.isArray(reply) && reply.length === 0) return "version_mismatch";
     return repliedSession(key.id, reply);
+  }
+
+  async reseal(key: SessionKey, record: Uint8Array, resealed: Uint8Array): Promise<boolean> {
+    const args = [buffer(record), buffer(resealed)];
+    return (await this.#runOnSession(RESEAL, key, args)) === 1;
   }
 
   async rotateToken(
@@ -186,18 +254,27 @@ export class RedisSessionStore implements SessionStore {
     newTokenHash: Uint8Array,
   ): Promise<StoredSession | undefined> {
     const hashes = [buffer(tokenHash), buffer(newTokenHash)];
-    return repliedSession(key.id, await this.#runOnSession(ROTATE_TOKEN, key, hashes));
+    const isReplicated = await this.#revocationsAreReplicated();
+    const reply = await this.#runOnSession(ROTATE_TOKEN, key, hashes, isReplicated);
+    return repliedSession(key.id, reply);
   }
 
   async revoke(key: SessionKey, reason: string, tokenHash?: Uint8Array): Promise<boolean> {
     const args = tokenHash ? [reason, buffer(tokenHash)] : [reason];
-    return (await this.#runOnSession(REVOKE, key, args)) === 1;
+    const isReplicated = await this.#revocationsAreReplicated();
+    const isRevoked = (await this.#runOnSession(REVOKE, key, args, isReplicated)) === 1;
+    if (isRevoked) this.#revocations.add(key, reason);
+    return isRevoked;
   }
 
   async revokeUser(userId: string, reason: string, exceptId = ""): Promise<number> {
     const partition = partitionOfUser(userId);
     const keys = [this.#keys.userSessions(partition, userId)];
-    return Number(await this.#run(REVOKE_USER, partition, keys, [reason, exceptId]));
+    const isReplicated = await this.#revocationsAreReplicated();
+    const reply = await this.#run(REVOKE_USER, partition, keys, [reason, exceptId], isReplicated);
+    const ids = (reply as Buffer[]).map(String);
+    for (const id of ids) this.#revocations.add({ partition, id }, reason);
+    return ids.length;
   }
 
   async list(query: ListQuery): Promise<ListPage> {
@@ -213,88 +290,50 @@ export class RedisSessionStore implements SessionStore {
       userId === undefined
         ? PARTITIONS.map((partition) => this.#keys.sessions(partition))
         : [this.#keys.userSessions(partitionOfUser(userId), userId)];
-    const counts = await this.#callMany(keys.map((key) => ["zcount", key, `(${now}`, "+inf"]));
+    const counts = await this.#commands.readMany(
+      keys.map((key) => ({ key, command: ["zcount", key, `(${now}`, "+inf"] })),
+    );
     return counts.reduce<number>((sum, count) => sum + Number(count), 0);
   }
 
   async sweep(limit: number): Promise<SweepResult> {
     let reclaimed = 0;
+    let healed = await this.#indexCheck.checkSome();
     // Each sweep goes on where the last one stopped, so that no partition waits
     // behind a busy one.
     for (let visited = 0; visited < PARTITIONS.length; visited++) {
       const partition = PARTITIONS[this.#sweepFrom] ?? "00";
-      let seen = SWEEP_BATCH_SIZE;
-      while (seen === SWEEP_BATCH_SIZE) {
-        if (reclaimed >= limit) return { reclaimed, more: true };
+      let isMore = true;
+      while (isMore) {
+        if (reclaimed >= limit) return { reclaimed, healed, more: true };
         const reply = await this.#run(SWEEP, partition, [], [SWEEP_BATCH_SIZE]);
-        const [now, looked, removed] = reply as [Buffer, number, Buffer[]];
-        await this.#releaseIds(partition, removed.map(String), Number(now));
-        seen = looked;
+        const [now, more, removed, healedNow] = reply as [Buffer, number, Buffer[], number];
+        await this.#chosenIds.releaseRemoved(partition, removed.map(String), Number(now));
+        isMore = more === 1;
         reclaimed += removed.length;
+        healed += healedNow;
       }
       this.#sweepFrom = (this.#sweepFrom + 1) % PARTITIONS.length;
     }
-    return { reclaimed, more: false };
+    return { reclaimed, healed, more: false };
   }
 
   async check(): Promise<void> {
-    await this.#call((redis) => redis.ping());
+    await this.#commands.call((redis) => redis.ping());
   }
 
   async close(): Promise<void> {
     this.#clock.stop();
-    this.#redis.disconnect();
-  }
-
-  /** Makes sure that nobody else has the chosen id, or throws SESSION_ALREADY_EXISTS. */
-  async #claimId({ key, lifetimeMs }: NewSession): Promise<IdClaim> {
-    const ref = this.#keys.sessionRef(key.id);
-    const ttlMs = lifetimeMs + this.#retentionMs + RECLAIM_SLACK_MS;
-    const nonce = randomBytes(6).toString("base64url");
-    let abandoned = "";
-    for (let attempt = 0; attempt < MAX_CLAIM_ATTEMPTS; attempt++) {
-      const now = this.#fixedClock?.() ?? "";
-      const reply = await this.#eval(
-        CLAIM_ID,
-        [ref],
-        [now, key.partition, ttlMs, nonce, abandoned],
-      );
-      const [isClaimed, text, claimedNow] = reply as [number, Buffer, Buffer];
-      const claim = parseClaim(text.toString());
-      if (isClaimed === 1) return claim;
-
-      if (Number(claimedNow) - claim.timeMs < CLAIM_GRACE_MS) throw sessionAlreadyExists();
-      const holder = this.#keys.session({ partition: claim.partition, id: key.id });
-      if (await this.#call((redis) => redis.exists(holder))) throw sessionAlreadyExists();
-      abandoned = claim.text;
-    }
-    throw sessionAlreadyExists();
-  }
-
-  /** Gives back an id, unless somebody has claimed it anew. */
-  async #releaseId(id: string, claim: IdClaim): Promise<void> {
-    await this.#eval(RELEASE_ID, [this.#keys.sessionRef(id)], [claim.text]);
-  }
-
-  /** Gives back those of the ids of removed sessions that callers chose. */
-  async #releaseIds(partition: Partition, ids: readonly string[], now: number): Promise<void> {
-    const chosen = ids.filter((id) => !isGeneratedId(id));
-    const claims = await this.#callMany(chosen.map((id) => ["get", this.#keys.sessionRef(id)]));
-    await Promise.all(
-      claims.map(async (text, i) => {
-        const claim = text === null ? undefined : parseClaim(String(text));
-        // A younger claim may be that of a new session under way.
-        if (claim?.partition !== partition || now - claim.timeMs < CLAIM_GRACE_MS) return;
-        await this.#releaseId(chosen[i] ?? "", claim);
-      }),
-    );
+    this.#primaries.stop();
+    this.events.close();
+    this.#commands.close();
   }
 
   /** A user has few sessions, so they are read and sorted here. */
   async #listUser(userId: string, query: ListQuery, now: number): Promise<ListPage> {
     const partition = partitionOfUser(userId);
     const lowest = query.showRevoked ? "-inf" : query.showExpired ? 0 : `(${now}`;
-    const ids = await this.#call((redis) =>
+    const ids = await this.#commands.call((redis) =>
       redis.zrangebyscore(this.#keys.userSessions(partition, userId), lowest, "+inf"),
     );
     const found = await this.#readMany(ids.map((id) => ({ partition, id })));
@@ -311,11 +350,11 @@ export class RedisSessionStore implements SessionStore {
   async #listAll(query: ListQuery, now: number): Promise<ListPage> {
     const command = query.order === "asc" ? "zrangebyscore" : "zrevrangebyscore";
     const { entries, next } = await takeInCreationOrder(query, PARTITIONS, async (ranges) => {
-      const replies = await this.#callMany(
+      const replies = await this.#commands.readMany(
         ranges.map(({ partition, min, max, count }) => {
           const [first, last] = query.order === "asc" ? [min, max] : [max, min];
           const key = this.#keys.sessionsByCreateTime(partition);
-          return [command, key, first, last, "WITHSCORES", "LIMIT", 0, count];
+          return { key, command: [command, key, first, last, "WITHSCORES", "LIMIT", 0, count] };
         }),
       );
       return replies as readonly (readonly Buffer[])[];
@@ -327,8 +366,8 @@ export class RedisSessionStore implements SessionStore {
 
   /** The hashes at many keys, whatever their state. */
   async #readMany(keys: readonly SessionKey[]): Promise<readonly Fields[]> {
-    const replies = await this.#callMany(
-      keys.map((key) => ["hmget", this.#keys.session(key), ...SESSION_FIELDS]),
+    const replies = await this.#commands.readMany(
+      keys.map((key) => readSession(this.#keys.session(key))),
     );
     return replies as readonly Fields[];
   }
@@ -346,12 +385,38 @@ export class RedisSessionStore implements SessionStore {
   }
 
   async #readTime(): Promise<number> {
-    const [seconds, microseconds] = await this.#call((redis) => redis.time());
+    const [seconds, microseconds] = await this.#commands.call((redis) => redis.time());
     return Number(seconds) * 1000 + Number(microseconds) / 1000;
   }
 
-  #runOnSession(script: Script, key: SessionKey, args: readonly Argument[]): Promise<unknown> {
-    return this.#run(script, key.partition, [this.#keys.session(key)], [key.id, ...args]);
+  /** Whether what ends a session or a token waits for a replica. */
+  async #revocationsAreReplicated(): Promise<boolean> {
+    if (this.#durability !== "auto") return this.#durability === "replicated";
+    return this.#primaries.haveReplicas();
+  }
+
+  /** Makes recent revocations again, which changes nothing where they are still there. */
+  async #revokeAgain(): Promise<void> {
+    const revocations = this.#revocations.all();
+    for (let i = 0; i < revocations.length; i += REAPPLY_BATCH_SIZE) {
+      const batch = revocations.slice(i, i + REAPPLY_BATCH_SIZE);
+      await Promise.all(batch.map(({ key, reason }) => this.#runOnSession(REVOKE, key, [reason])));
+    }
+  }
+
+  async #heal(partition: Partition, suspects: readonly Suspect[]): Promise<number> {
+    const args = suspects.flatMap(({ id, userId = "" }) => [id, userId]);
+    return Number(await this.#run(HEAL, partition, [], args));
+  }
+
+  #runOnSession(
+    script: Script,
+    key: SessionKey,
+    args: readonly Argument[],
+    isReplicated = false,
+  ): Promise<unknown> {
+    const keys = [this.#keys.session(key)];
+    return this.#run(script, key.partition, keys, [key.id, ...args], isReplicated);
   }
 
   /** Runs a script on a partition, with the keys and arguments that all scripts share. */
@@ -360,101 +425,42 @@ export class RedisSessionStore implements SessionStore {
     partition: Partition,
     keys: readonly string[],
     args: readonly Argument[],
+    isReplicated = false,
   ): Promise<unknown> {
-    return this.#eval(
-      script,
-      [this.#keys.sessions(partition), this.#keys.sessionsByCreateTime(partition), ...keys],
-      [
-        this.#fixedClock?.() ?? "",
-        this.#retentionMs,
-        this.#keys.sessionPrefix(partition),
-        this.#keys.userSessionsPrefix(partition),
-        ...args,
-      ],
-    );
-  }
-
-  #eval(script: Script, keys: readonly string[], args: readonly Argument[]): Promise<unknown> {
-    return this.#call(async (redis) => {
-      try {
-        return await redis.callBuffer("evalsha", script.sha1, keys.length, ...keys, ...args);
-      } catch (error) {
-        // Redis forgot the script, or never had it; it did not run.
-        if (!isNoScript(error)) throw error;
-        return redis.callBuffer("eval", script.source, keys.length, ...keys, ...args);
-      }
-    });
+    const allKeys = [
+      this.#keys.sessions(partition),
+      this.#keys.sessionsByCreateTime(partition),
+      this.#keys.sessionEvents(partition),
+      ...keys,
+    ];
+    const allArgs = [
+      this.#fixedClock?.() ?? "",
+      this.#retentionMs,
+      this.#keys.sessionPrefix(partition),
+      this.#keys.userSessionsPrefix(partition),
+      this.#keys.eventChannel(),
+      partition,
+      ...args,
+    ];
+    return isReplicated
+      ? this.#commands.evalReplicated(script, allKeys, allArgs)
+      : this.#commands.eval(script, allKeys, allArgs);
   }
 
   /** Sends the hot reads of one turn, and settles each by itself. */
   async #sendReads(reads: Parameters<SendReads<Fields>>[0]): Promise<void> {
-    const commands = reads.map(({ key }): Command => ["hmget", key, ...SESSION_FIELDS]);
-    const settled = await this.#settleMany(commands);
+    const settled = await this.#commands.settleMany(reads.map(({ key }) => readSession(key)));
     for (const [i, { resolve, reject }] of reads.entries()) {
       const [error, reply] = settled[i] ?? [];
       if (error) reject(fromRedisError(error));
       else resolve(reply as Fields);
     }
   }
-
-  /** Sends commands that read. Rejects where one of them fails. */
-  async #callMany(commands: readonly Command[]): Promise<readonly unknown[]> {
-    const settled = await this.#settleMany(commands);
-    return settled.map(([error, reply]) => {
-      if (error) throw fromRedisError(error);
-      return reply;
-    });
-  }
-
-  /** Sends commands that read, in as few round trips as the topology allows. */
-  async #settleMany(commands: readonly Command[]): Promise<readonly Settled[]> {
-    const settled: Settled[] = [];
-    await Promise.all(
-      this.#pipelines(commands).map(async (indexes) => {
-        const pipeline = this.#redis.pipeline();
-        for (const i of indexes) pipeline.callBuffer(...(commands[i] as Command));
-        try {
-          const results = (await pipeline.exec()) ?? [];
-          for (const [n, i] of indexes.entries()) settled[i] = results[n] ?? NOT_SENT;
-        } catch (error) {
-          for (const i of indexes) settled[i] = [error as Error, undefined];
-        }
-      }),
-    );
-    return settled;
-  }
-
-  /**
-   * Which commands go together: all of them, or in a cluster those whose keys
-   * share a hash tag, since ioredis sends a pipeline to one node.
-   */
-  #pipelines(commands: readonly Command[]): readonly (readonly number[])[] {
-    if (!this.#redis.isCluster) return commands.length > 0 ? [[...commands.keys()]] : [];
-    const groups = new Map<string, number[]>();
-    for (const [i, [, key]] of commands.entries()) {
-      const tag = key.slice(key.indexOf("{"), key.indexOf("}"));
-      const group = groups.get(tag);
-      if (group) group.push(i);
-      else groups.set(tag, [i]);
-    }
-    return [...groups.values()];
-  }
-
-  async #call<T>(send: (redis: Redis | Cluster) => Promise<T>): Promise<T> {
-    try {
-      return await send(this.#redis);
-    } catch (error) {
-      throw fromRedisError(error);
-    }
-  }
 }
 
-function parseClaim(text: string): IdClaim {
-  const [partition = "", time] = text.split(" ");
-  return { text, partition, timeMs: Number(time) };
+function readSession(key: string): Command {
+  return { key, command: ["hmget", key, ...SESSION_FIELDS] };
 }
-
-const NOT_SENT: Settled = [new Error("the command was not sent"), undefined];
 
 /** ioredis takes bytes only as Buffers. */
 function buffer(bytes: Uint8Array): Buffer {

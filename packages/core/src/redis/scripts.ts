@@ -6,21 +6,27 @@ import { createHash } from "node:crypto";
  *
  *     KEYS[1]  sessions:{p}
  *     KEYS[2]  sessions_by_create_time:{p}
- *     KEYS[3]  session:{p}:<id>, or user_sessions:{p}:<user id> for `revokeUser`
+ *     KEYS[3]  session_events:{p}
+ *     KEYS[4]  session:{p}:<id>, or user_sessions:{p}:<user id> for `revokeUser`
  *     ARGV[1]  the time in ms, or '' for the time of Redis
- *     ARGV[2]  the retention of ended sessions in ms
+ *     ARGV[2]  the retention of ended sessions and of events in ms
  *     ARGV[3]  session:{p}:        what the keys of sessions start with
  *     ARGV[4]  user_sessions:{p}:  what the keys of users start with
+ *     ARGV[5]  the channel that is told which partitions have new events
+ *     ARGV[6]  the partition
  *
  * Keys that only the data tells (the user of a session, the sessions of a user)
- * are made from the last two; they are in the same slot as those in KEYS. Every
- * such key is read before anything is written: should it be elsewhere, in the
- * middle of a resharding, the script fails there with nothing changed.
+ * are made from the two prefixes; they are in the same slot as those in KEYS.
+ * Every such key is read before anything is written: should it be elsewhere, in
+ * the middle of a resharding, the script fails there with nothing changed.
  *
  * A session's score in `sessions` and `user_sessions` is its deadline while it
  * is not revoked, and the negative of its revocation time once it is. So the
  * active ones are those above now, and the ones to reclaim are those between
  * -(now - retention) and now - retention.
+ *
+ * An event's id in `session_events` is `<epoch>-<number>`: the time when the
+ * stream began, and consecutive numbers from 1 on, so that a reader sees a gap.
  */
 export interface Script {
   readonly source: string;
@@ -49,15 +55,21 @@ export const SESSION_FIELDS = [
  */
 export const RECLAIM_SLACK_MS = 3_600_000;
 
+/** At least this many of a partition's newest events are kept, for as long as the retention. */
+const MAX_EVENTS_PER_PARTITION = 1_000;
+/** The fields of an event; always all of them, which Redis then stores without their names. */
+export const EVENT_FIELDS = ["type", "session_id", "user_id", "version", "time", "reason"] as const;
+
 const PRELUDE = `
 local FIELDS = { ${SESSION_FIELDS.map((field) => `'${field}'`).join(", ")} }
 local TOKEN_HASH, VERSION, CREATE_TIME, IDLE_TIMEOUT = 3, 4, 5, 8
 local EXPIRE_TIME, ABSOLUTE_EXPIRE_TIME, REVOKE_TIME = 9, 10, 11
 local USER_ID, LAST_ACCESS_TIME = 1, 7
 
-local sessions, by_create_time = KEYS[1], KEYS[2]
+local sessions, by_create_time, events = KEYS[1], KEYS[2], KEYS[3]
 local retention = tonumber(ARGV[2])
 local session_prefix, user_prefix = ARGV[3], ARGV[4]
+local channel, partition = ARGV[5], ARGV[6]
 
 local function read_clock()
   if ARGV[1] ~= '' then return tonumber(ARGV[1]) end
@@ -90,18 +102,35 @@ local function keep_until(key, time)
   end
 end
 
+-- Appends an event; the first one in a script also tells those who listen.
+local epoch
+local function append(type, id, user_id, version, reason)
+  if not epoch then
+    local last = redis.call('XREVRANGE', events, '+', '-', 'COUNT', 1)[1]
+    epoch = last and string.match(last[1], '^%d+') or int(now)
+    redis.call('PUBLISH', channel, partition)
+  end
+  redis.call('XADD', events, 'MAXLEN', '~', ${MAX_EVENTS_PER_PARTITION}, epoch .. '-*', 'type', type,
+    'session_id', id, 'user_id', user_id, 'version', int(version), 'time', int(now), 'reason', reason)
+  redis.call('PEXPIREAT', events, int(now + retention + ${RECLAIM_SLACK_MS}))
+end
+
+-- Reads a key before it is written to, which fails where the key is elsewhere.
+local function probe(key) redis.call('EXISTS', key) end
+
 local function index(id, user_key, score)
   redis.call('ZADD', sessions, int(score), id)
   redis.call('ZADD', user_key, int(score), id)
 end
 
--- Revokes an active session, given its fields.
-local function revoke(id, fields, reason)
+-- Revokes an active session, given its fields. Its user's key must have been probed.
+local function revoke(type, id, fields, reason)
   local key, user_key = session_prefix .. id, user_prefix .. fields[USER_ID]
   redis.call('HSET', key, 'token_hash', '', 'version', int(fields[VERSION] + 1),
     'revoke_time', int(now), 'revoke_reason', reason)
   redis.call('PEXPIREAT', key, int(now + retention + ${RECLAIM_SLACK_MS}))
   index(id, user_key, -now)
+  append(type, id, fields[USER_ID], fields[VERSION] + 1, reason)
 end
 
 -- Moves the idle deadline of an active session, given its key and fields, and
@@ -112,6 +141,7 @@ local function touch(key, id, fields)
   deadline = math.max(deadline, tonumber(fields[EXPIRE_TIME]))
   fields[LAST_ACCESS_TIME], fields[EXPIRE_TIME] = int(last_access), int(deadline)
   local user_key = user_prefix .. fields[USER_ID]
+  probe(user_key)
   redis.call('HSET', key, 'last_access_time', int(last_access), 'expire_time', int(deadline))
   keep_until(key, deadline)
   index(id, user_key, deadline)
@@ -136,24 +166,37 @@ function script(shebang: string, body: string): Script {
 /**
  * Adds a session.
  *
- *     KEYS[4]   user_sessions:{p}:<user id>
- *     ARGV[5]   id              ARGV[6]   user id
- *     ARGV[7]   record          ARGV[8]   token hash
- *     ARGV[9]   idle timeout    ARGV[10]  lifetime
- *     ARGV[11]  max sessions    ARGV[12]  policy
- *     ARGV[13]  reason recorded with evicted sessions
- *     ARGV[14]  when the claim on a chosen id lapses, or ''
+ *     KEYS[5]   user_sessions:{p}:<user id>
+ *     KEYS[6]   request:{p}:<request>, if the request must take effect only once
+ *     ARGV[7]   id              ARGV[8]   user id
+ *     ARGV[9]   record          ARGV[10]  token hash
+ *     ARGV[11]  idle timeout    ARGV[12]  lifetime
+ *     ARGV[13]  max sessions    ARGV[14]  policy
+ *     ARGV[15]  reason recorded with evicted sessions
+ *     ARGV[16]  when the claim on a chosen id lapses, or ''
+ *     ARGV[17]  the request's record
+ *     ARGV[18]  how long repetitions of the request are recognised
  *
- * Answers `{ 'created', now, fields, evicted ids }`, or `{ 'exists' }`,
- * `{ 'limit' }` or `{ 'claim_lapsed' }` with nothing changed.
+ * Answers `{ 'created', now, fields, evicted ids }`; for a repetition
+ * `{ 'repeated', now, fields, evicted ids, request's record, id }`; or
+ * `{ 'exists' }`, `{ 'limit' }` or `{ 'claim_lapsed' }`. Only the first changes
+ * anything.
  */
 export const CREATE = script(
   DENY_OOM,
   `
-local key, user_key = KEYS[3], KEYS[4]
-local id, user_id, record, token_hash = ARGV[5], ARGV[6], ARGV[7], ARGV[8]
-local idle_timeout, lifetime, max_sessions = tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11])
-if ARGV[14] ~= '' and now >= tonumber(ARGV[14]) then return { 'claim_lapsed' } end
+local key, user_key, request = KEYS[4], KEYS[5], KEYS[6]
+local id, user_id, record, token_hash = ARGV[7], ARGV[8], ARGV[9], ARGV[10]
+local idle_timeout, lifetime, max_sessions = tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[13])
+if request then
+  local known = redis.call('HMGET', request, 'session_id', 'record', 'evicted', 'expire_time')
+  if known[1] and now < tonumber(known[4]) then
+    local evicted = {}
+    for other in string.gmatch(known[3], '%S+') do evicted[#evicted + 1] = other end
+    return { 'repeated', int(now), read(session_prefix .. known[1]), evicted, known[2], known[1] }
+  end
+end
+if ARGV[16] ~= '' and now >= tonumber(ARGV[16]) then return { 'claim_lapsed' } end
 if redis.call('EXISTS', key) == 1 then return { 'exists' } end
 
 local to_evict = {}
@@ -166,7 +209,7 @@ if redis.call('ZCOUNT', user_key, '(' .. int(now), '+inf') >= max_sessions then
     end
   end
   local surplus = #active - max_sessions + 1
-  if surplus > 0 and ARGV[12] == 'reject' then return { 'limit' } end
+  if surplus > 0 and ARGV[14] == 'reject' then return { 'limit' } end
   table.sort(active, function(a, b)
     if a.created ~= b.created then return a.created < b.created end
     return a.id < b.id
@@ -176,7 +219,7 @@ end
 
 local evicted = {}
 for i, session in ipairs(to_evict) do
-  revoke(session.id, session.fields, ARGV[13])
+  revoke('evicted', session.id, session.fields, ARGV[15])
   evicted[i] = session.id
 end
 
@@ -190,6 +233,13 @@ keep_until(key, deadline)
 index(id, user_key, deadline)
 keep_until(user_key, deadline)
 redis.call('ZADD', by_create_time, int(now), id)
+append('created', id, user_id, 1, '')
+if request then
+  local expire_time = now + tonumber(ARGV[18])
+  redis.call('HSET', request, 'session_id', id, 'record', ARGV[17],
+    'evicted', table.concat(evicted, ' '), 'expire_time', int(expire_time))
+  redis.call('PEXPIREAT', request, int(expire_time))
+end
 
 -- What this user's earlier sessions left behind, so that the index of a user
 -- who never stops logging in stays small also where no sweeper runs.
@@ -200,13 +250,13 @@ return { 'created', int(now), read(key), evicted }
 );
 
 /**
- * Records activity. ARGV[5] is the id, ARGV[6], if there, the token hash that the
+ * Records activity. ARGV[7] is the id, ARGV[8], if there, the token hash that the
  * session must have. Answers `{ now, fields }`, or nil where there is none such.
  */
 export const TOUCH = script(
   ALLOW_OOM,
   `
-local key, id, token_hash = KEYS[3], ARGV[5], ARGV[6]
+local key, id, token_hash = KEYS[4], ARGV[7], ARGV[8]
 local fields = read_active(key)
 if not fields then return nil end
 if token_hash and token_hash ~= fields[TOKEN_HASH] then return nil end
@@ -216,76 +266,97 @@ return { int(now), fields }
 );
 
 /**
- * Replaces the record (ARGV[6]) of a session (id ARGV[5]) at a version
- * (ARGV[7]). Answers `{ now, fields }`, `{}` at another version, or nil where
+ * Replaces the record (ARGV[8]) of a session (id ARGV[7]) at a version
+ * (ARGV[9]). Answers `{ now, fields }`, `{}` at another version, or nil where
  * the session is not active.
  */
 export const REPLACE_RECORD = script(
   DENY_OOM,
   `
-local key, record, version = KEYS[3], ARGV[6], ARGV[7]
+local key, id, record, version = KEYS[4], ARGV[7], ARGV[8], ARGV[9]
 local fields = read_active(key)
 if not fields then return nil end
 if fields[VERSION] ~= version then return {} end
 redis.call('HSET', key, 'record', record, 'version', int(version + 1))
+append('updated', id, fields[USER_ID], version + 1, '')
 return { int(now), read(key) }
 `,
 );
 
 /**
- * Replaces the token hash (ARGV[6]) of a session (id ARGV[5]) by another
- * (ARGV[7]). Answers `{ now, fields }`, or nil where there is none such.
+ * Replaces the sealed record of a session (id ARGV[7]), whatever its state, if it is
+ * ARGV[8], by ARGV[9]. Answers 1 if it did, 0 otherwise.
  */
-export const ROTATE_TOKEN = script(
-  ALLOW_OOM,
+export const RESEAL = script(
+  DENY_OOM,
   `
-local key, id, token_hash, new_token_hash = KEYS[3], ARGV[5], ARGV[6], ARGV[7]
-local fields = read_active(key)
-if not fields or fields[TOKEN_HASH] ~= token_hash then return nil end
-touch(key, id, fields)
-redis.call('HSET', key, 'token_hash', new_token_hash, 'authenticate_time', int(now),
-  'version', int(fields[VERSION] + 1))
-return { int(now), read(key) }
-`,
-);
-
-/**
- * Revokes a session. ARGV[5] is the id, ARGV[6] the reason, ARGV[7], if there, the
- * token hash that the session must have. Answers how many it revoked.
- */
-export const REVOKE = script(
-  ALLOW_OOM,
-  `
-local key, id, reason, token_hash = KEYS[3], ARGV[5], ARGV[6], ARGV[7]
-local fields = read_active(key)
-if not fields then return 0 end
-if token_hash and token_hash ~= fields[TOKEN_HASH] then return 0 end
-revoke(id, fields, reason)
+local key, record, resealed = KEYS[4], ARGV[8], ARGV[9]
+if redis.call('HGET', key, 'record') ~= record then return 0 end
+redis.call('HSET', key, 'record', resealed)
 return 1
 `,
 );
 
 /**
- * Revokes the sessions of a user. ARGV[5] is the reason, ARGV[6] the id to
- * spare, or ''. Answers how many it revoked.
+ * Replaces the token hash (ARGV[8]) of a session (id ARGV[7]) by another
+ * (ARGV[9]). Answers `{ now, fields }`, or nil where there is none such.
  */
-export const REVOKE_USER = script(
+export const ROTATE_TOKEN = script(
   ALLOW_OOM,
   `
-local user_key, reason, except = KEYS[3], ARGV[5], ARGV[6]
-local active = {}
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', user_key, '(' .. int(now), '+inf')) do
-  local fields = id ~= except and read_active(session_prefix .. id)
-  if fields then active[#active + 1] = { id = id, fields = fields } end
-end
-for _, session in ipairs(active) do revoke(session.id, session.fields, reason) end
-return #active
+local key, id, token_hash, new_token_hash = KEYS[4], ARGV[7], ARGV[8], ARGV[9]
+local fields = read_active(key)
+if not fields or fields[TOKEN_HASH] ~= token_hash then return nil end
+touch(key, id, fields)
+redis.call('HSET', key, 'token_hash', new_token_hash, 'authenticate_time', int(now),
+  'version', int(fields[VERSION] + 1))
+append('token_rotated', id, fields[USER_ID], fields[VERSION] + 1, '')
+return { int(now), read(key) }
 `,
 );
 
 /**
- * Removes at most ARGV[5] sessions whose retention is over. Answers
- * `{ now, number of index entries it looked at, ids it removed }`.
+ * Revokes a session. ARGV[7] is the id, ARGV[8] the reason, ARGV[9], if there, the
+ * token hash that the session must have. Answers how many it revoked.
+ */
+export const REVOKE = script(
+  ALLOW_OOM,
+  `
+local key, id, reason, token_hash = KEYS[4], ARGV[7], ARGV[8], ARGV[9]
+local fields = read_active(key)
+if not fields then return 0 end
+if token_hash and token_hash ~= fields[TOKEN_HASH] then return 0 end
+probe(user_prefix .. fields[USER_ID])
+revoke('revoked', id, fields, reason)
+return 1
+`,
+);
+
+/**
+ * Revokes the sessions of a user. ARGV[7] is the reason, ARGV[8] the id to
+ * spare, or ''. Answers the ids of those it revoked.
+ */
+export const REVOKE_USER = script(
+  ALLOW_OOM,
+  `
+local user_key, reason, except = KEYS[4], ARGV[7], ARGV[8]
+local active, ids = {}, {}
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', user_key, '(' .. int(now), '+inf')) do
+  local fields = id ~= except and read_active(session_prefix .. id)
+  if fields then
+    active[#active + 1] = { id = id, fields = fields }
+    ids[#ids + 1] = id
+  end
+end
+for _, session in ipairs(active) do revoke('revoked', session.id, session.fields, reason) end
+return ids
+`,
+);
+
+/**
+ * Removes at most ARGV[7] sessions whose retention is over, and as many events.
+ * Answers `{ now, whether there may be more, ids it removed, number of index
+ * entries put right }`.
  *
  * What the index takes for ended while the session says otherwise gets its
  * right place in the index back.
@@ -293,18 +364,22 @@ return #active
 export const SWEEP = script(
   ALLOW_OOM,
   `
-local cutoff = now - retention
-local ids = redis.call('ZRANGEBYSCORE', sessions, '-' .. int(cutoff), int(cutoff), 'LIMIT', 0, ARGV[5])
+local cutoff, limit = now - retention, tonumber(ARGV[7])
+local ids = redis.call('ZRANGEBYSCORE', sessions, '-' .. int(cutoff), int(cutoff), 'LIMIT', 0, limit)
 local found = {}
-for i, id in ipairs(ids) do found[i] = read(session_prefix .. id) end
+for i, id in ipairs(ids) do
+  found[i] = read(session_prefix .. id)
+  if found[i][USER_ID] then probe(user_prefix .. found[i][USER_ID]) end
+end
 
-local removed = {}
+local removed, healed = {}, 0
 for i, id in ipairs(ids) do
   local fields = found[i]
   local user_key = fields[USER_ID] and user_prefix .. fields[USER_ID]
   local ended = tonumber(fields[REVOKE_TIME] or fields[EXPIRE_TIME] or 0)
   if ended > cutoff then
     index(id, user_key, fields[REVOKE_TIME] and -ended or ended)
+    healed = healed + 1
   else
     redis.call('DEL', session_prefix .. id)
     redis.call('ZREM', sessions, id)
@@ -313,9 +388,99 @@ for i, id in ipairs(ids) do
     removed[#removed + 1] = id
   end
 end
-return { int(now), #ids, removed }
+
+-- The stream goes with its last event: what is left is then nothing at all.
+local oldest, first_kept = redis.call('XRANGE', events, '-', '+', 'COUNT', limit + 1), nil
+for i = 1, math.min(limit, #oldest) do
+  if tonumber(oldest[i][2][10]) > cutoff then
+    first_kept = oldest[i][1]
+    break
+  end
+end
+if not first_kept and #oldest > limit then first_kept = oldest[limit + 1][1] end
+if first_kept then
+  redis.call('XTRIM', events, 'MINID', first_kept)
+elseif #oldest > 0 then
+  redis.call('DEL', events)
+end
+local more = #ids == limit or (first_kept ~= nil and #oldest > limit and first_kept == oldest[limit + 1][1])
+return { int(now), more and 1 or 0, removed, healed }
 `,
 );
+
+/**
+ * Compares sessions with the indexes and puts these right.
+ *
+ *     ARGV[7], ARGV[9], …   ids
+ *     ARGV[8], ARGV[10], …  the users whose index names them, or ''
+ *
+ * Answers how many index entries it changed.
+ */
+export const HEAL = script(
+  ALLOW_OOM,
+  `
+local found = {}
+for i = 7, #ARGV, 2 do
+  local id, user_id = ARGV[i], ARGV[i + 1]
+  local fields = read(session_prefix .. id)
+  if fields[USER_ID] then probe(user_prefix .. fields[USER_ID]) end
+  if user_id ~= '' then probe(user_prefix .. user_id) end
+  found[#found + 1] = { id = id, user_id = user_id, fields = fields }
+end
+
+local healed = 0
+local function remove(key, id) healed = healed + redis.call('ZREM', key, id) end
+local function put(key, id, score)
+  if tonumber(redis.call('ZSCORE', key, id) or 'nan') == score then return end
+  redis.call('ZADD', key, int(score), id)
+  healed = healed + 1
+end
+for _, session in ipairs(found) do
+  local id, fields = session.id, session.fields
+  local owner = fields[USER_ID]
+  if session.user_id ~= '' and session.user_id ~= owner then remove(user_prefix .. session.user_id, id) end
+  if owner then
+    local deadline = tonumber(fields[REVOKE_TIME] or fields[EXPIRE_TIME])
+    local score = fields[REVOKE_TIME] and -deadline or deadline
+    put(sessions, id, score)
+    put(user_prefix .. owner, id, score)
+    keep_until(user_prefix .. owner, deadline)
+    put(by_create_time, id, tonumber(fields[CREATE_TIME]))
+  else
+    remove(sessions, id)
+    remove(by_create_time, id)
+  end
+end
+return healed
+`,
+);
+
+/**
+ * Reads a partition's events.
+ *
+ *     KEYS[1]  session_events:{p}
+ *     ARGV[1]  the time in ms, or '' for the time of Redis
+ *     ARGV[2]  the epoch of the reader's place   ARGV[3]  its number
+ *     ARGV[4]  how many events at most
+ *     ARGV[5]  '1' to tell which process this is, else ''
+ *
+ * Answers `{ now, run id or '', id of the last event or '', events }`: those after
+ * the place or, where the stream is of another epoch, all.
+ */
+export const READ_EVENTS = toScript(`#!lua flags=no-writes
+local now = ARGV[1]
+if now == '' then
+  local time = redis.call('TIME')
+  now = string.format('%d', time[1] * 1000 + math.floor(time[2] / 1000))
+end
+local run_id = ARGV[5] == '1' and string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') or ''
+local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
+if not last then return { now, run_id, '', {} } end
+local start = '-'
+if string.match(last[1], '^%d+') == ARGV[2] then start = '(' .. ARGV[2] .. '-' .. ARGV[3] end
+local events = tonumber(ARGV[4]) > 0 and redis.call('XRANGE', KEYS[1], start, '+', 'COUNT', ARGV[4]) or {}
+return { now, run_id, last[1], events }
+`);
 
 /**
  * Claims an id that a caller chose for a partition, so that no two users get it.
@@ -346,6 +511,32 @@ local ttl = math.max(tonumber(ARGV[3]), redis.call('PTTL', KEYS[1]))
 claim = ARGV[2] .. ' ' .. string.format('%d', now) .. ' ' .. ARGV[4]
 redis.call('SET', KEYS[1], claim, 'PX', string.format('%d', ttl))
 return { 1, claim }
+`);
+
+/**
+ * Claims a request for a partition, so that it takes effect in one only.
+ *
+ *     KEYS[1]  request_ref:<request>
+ *     ARGV[1]  the time in ms, or '' for the time of Redis
+ *     ARGV[2]  the partition
+ *     ARGV[3]  how long to keep the claim, in ms
+ *
+ * A claim is `<partition> <time when it ends>`. Answers 1, or 0 where it is
+ * another partition's.
+ */
+export const CLAIM_REQUEST = toScript(`${DENY_OOM}
+local now = tonumber(ARGV[1])
+if not now then
+  local time = redis.call('TIME')
+  now = time[1] * 1000 + math.floor(time[2] / 1000)
+end
+local claim = redis.call('GET', KEYS[1])
+if claim and string.sub(claim, 1, 2) ~= ARGV[2] and now < tonumber(string.sub(claim, 4)) then
+  return 0
+end
+local expire_time = string.format('%d', now + ARGV[3])
+redis.call('SET', KEYS[1], ARGV[2] .. ' ' .. expire_time, 'PXAT', expire_time)
+return 1
 `);
 
 /** Gives a chosen id back (KEYS[1]), unless the claim on it has become another than ARGV[1]. */

@@ -1,6 +1,13 @@
 import type { Partition } from "../session-id.js";
 import type { SessionKey } from "../session-store.js";
 
+/** A session's key, or that of an index: of all sessions, or of a user's. */
+export type ParsedKey =
+  | { readonly kind: "session"; readonly partition: Partition; readonly id: string }
+  | { readonly kind: "index"; readonly partition: Partition; readonly userId?: string };
+
+const SESSION_OR_INDEX = /^([a-z_]+):\{([0-9a-f]{2})\}(?::(.+))?$/s;
+
 /**
  * The names of the keys in Redis. `{p}` is the partition and the cluster hash
  * tag, so that everything of one user is in one slot.
@@ -42,8 +49,48 @@ export class SessionKeys {
     return `${this.#prefix}sessions_by_create_time:{${partition}}`;
   }
 
+  /** STREAM: the newest changes of a partition's sessions. */
+  sessionEvents(partition: Partition): string {
+    return `${this.#prefix}session_events:{${partition}}`;
+  }
+
+  /** Pub/Sub channel: the partitions whose streams have grown. */
+  eventChannel(): string {
+    return `${this.#prefix}session_events`;
+  }
+
+  /** HASH: what a request did that must take effect at most once. */
+  request(partition: Partition, request: string): string {
+    return `${this.#prefix}request:{${partition}}:${request}`;
+  }
+
+  /** STRING: the partition in which such a request took effect. */
+  requestRef(request: string): string {
+    return `${this.#prefix}request_ref:${request}`;
+  }
+
   /** STRING: the partition of an id that a caller chose. */
   sessionRef(chosenId: string): string {
     return `${this.#prefix}session_ref:${chosenId}`;
+  }
+
+  /** What the names of sessions and indexes match, for SCAN; some others may as well. */
+  pattern(): string {
+    return `${this.#prefix.replace(/[\\*?[\]]/g, "\\$&")}*session*:{??}*`;
+  }
+
+  /** What a key is, if it is a session or an index of sessions. */
+  parse(name: string): ParsedKey | undefined {
+    if (!name.startsWith(this.#prefix)) return undefined;
+    const match = SESSION_OR_INDEX.exec(name.slice(this.#prefix.length));
+    const [, kind, partition = "", rest] = match ?? [];
+    if (kind === "session" && rest !== undefined) return { kind, partition, id: rest };
+    if (kind === "user_sessions" && rest !== undefined) {
+      return { kind: "index", partition, userId: rest };
+    }
+    if (kind === "sessions" || kind === "sessions_by_create_time") {
+      return { kind: "index", partition };
+    }
+    return undefined;
   }
 }

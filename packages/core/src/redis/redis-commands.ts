@@ -1,0 +1,231 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Cluster, Redis } from "ioredis";
+import { storeUnavailable } from "../errors.js";
+import { fromRedisError, isMoved, isNoScript, isNotRunYet } from "./redis-errors.js";
+import type { Script } from "./scripts.js";
+
+/** One argument of a command. */
+export type Argument = string | number | Buffer;
+/** A command on one key. */
+export interface Command {
+  readonly key: string;
+  /** The name of the command and all its arguments, the key among them. */
+  readonly command: readonly [name: string, ...args: Argument[]];
+}
+/** What became of a command in a pipeline. */
+export type Settled = readonly [error: Error | null, reply: unknown];
+
+/** How long a script is tried again while a resharding moves its keys. */
+const RESHARDING_BUDGET_MS = 1_200;
+const RESHARDING_PAUSE_MS = 50;
+/** How long replicas have to acknowledge a change. */
+const REPLICATION_TIMEOUT_MS = 800;
+const REQUIRED_REPLICAS = 1;
+/** A write that leaves nothing, for WAIT to wait for. Must be possible when memory is used up. */
+const LAST_WRITE = `#!lua flags=allow-oom
+redis.call('SET', KEYS[1], '', 'PX', 1)
+redis.call('DEL', KEYS[1])`;
+
+/**
+ * Sends commands and scripts to Redis: in batches, around what resharding does to
+ * scripts and, where asked, not before a replica has what was changed. Nothing that
+ * may have run is sent a second time. Every failure is one of ours.
+ */
+export class RedisCommands {
+  readonly redis: Redis | Cluster;
+  /** Scripts that wait for replicas; a connection of their own, since WAIT blocks it. */
+  #replicated: Redis | Cluster | undefined;
+
+  constructor(redis: Redis | Cluster) {
+    this.redis = redis;
+  }
+
+  async call<T>(send: (redis: Redis | Cluster) => Promise<T>): Promise<T> {
+    try {
+      return await send(this.redis);
+    } catch (error) {
+      throw fromRedisError(error);
+    }
+  }
+
+  /** Sends commands that read. Rejects where one of them fails. */
+  async readMany(commands: readonly Command[]): Promise<readonly unknown[]> {
+    const settled = await this.settleMany(commands);
+    return settled.map(([error, reply]) => {
+      if (error) throw fromRedisError(error);
+      return reply;
+    });
+  }
+
+  /** Sends commands that read, in as few round trips as the topology allows. Does not reject. */
+  async settleMany(commands: readonly Command[]): Promise<readonly Settled[]> {
+    const settled: Settled[] = [];
+    await Promise.all(
+      this.#pipelines(commands).map(async (indexes) => {
+        const pipeline = this.redis.pipeline();
+        for (const i of indexes) pipeline.callBuffer(...(commands[i] as Command).command);
+        try {
+          const results = (await pipeline.exec()) ?? [];
+          for (const [n, i] of indexes.entries()) settled[i] = results[n] ?? NOT_SENT;
+        } catch (error) {
+          for (const i of indexes) settled[i] = [error as Error, undefined];
+        }
+      }),
+    );
+    return settled;
+  }
+
+  /** Runs a script. */
+  eval(script: Script, keys: readonly string[], args: readonly Argument[]): Promise<unknown> {
+    return retryWhileResharding(async () => {
+      try {
+        return await this.redis.callBuffer("evalsha", script.sha1, keys.length, ...keys, ...args);
+      } catch (error) {
+        // Redis forgot the script, or never had it; it did not run.
+        if (!isNoScript(error)) throw error;
+        return this.redis.callBuffer("eval", script.source, keys.length, ...keys, ...args);
+      }
+    });
+  }
+
+  /** Runs a script that only reads on many keys, in as few round trips as the topology allows. */
+  async evalReads(
+    script: Script,
+    reads: readonly { readonly key: string; readonly args: readonly Argument[] }[],
+  ): Promise<readonly unknown[]> {
+    const send = (name: string, text: string, some: typeof reads) =>
+      this.settleMany(
+        some.map(({ key, args }) => ({ key, command: [name, text, 1, key, ...args] })),
+      );
+    const settled = [...(await send("evalsha_ro", script.sha1, reads))];
+    const missing = [...settled.keys()].filter((i) => isNoScript(settled[i]?.[0]));
+    // A read-only EVAL teaches Redis the script; in a cluster each node learns it.
+    const again = await send(
+      "eval_ro",
+      script.source,
+      missing.map((i) => reads[i] as (typeof reads)[number]),
+    );
+    for (const [n, i] of missing.entries()) settled[i] = again[n] ?? NOT_SENT;
+    return settled.map(([error, reply]) => {
+      if (error) throw fromRedisError(error);
+      return reply;
+    });
+  }
+
+  /**
+   * Runs a script and waits until at least one replica has all that Redis had changed
+   * by then. Where none acknowledges in time, throws STORE_UNAVAILABLE although the
+   * script did run: what it changed may yet be lost in a failover. To run it again
+   * is safe if it was safe to run it twice, and then waits for what the first run changed, too.
+   */
+  evalReplicated(
+    script: Script,
+    keys: readonly string[],
+    args: readonly Argument[],
+  ): Promise<unknown> {
+    const run = (name: string, text: string) =>
+      this.#evalAndWait([name, text, keys.length, ...keys, ...args], keys[0] ?? "");
+    return retryWhileResharding(async () => {
+      try {
+        return await run("evalsha", script.sha1);
+      } catch (error) {
+        if (!isNoScript(error)) throw error;
+        return run("eval", script.source);
+      }
+    });
+  }
+
+  /** Opens a connection like the first, which the caller closes. */
+  openAnother(): Redis | Cluster {
+    const another = "nodes" in this.redis ? this.redis.duplicate() : this.redis.duplicate();
+    // Failed attempts to connect are reported by the first connection as well.
+    another.on("error", () => {});
+    return another;
+  }
+
+  /** Closes the connections; what is under way fails. */
+  close(): void {
+    this.redis.disconnect();
+    this.#replicated?.disconnect();
+  }
+
+  async #evalAndWait(command: readonly [name: string, ...args: Argument[]], key: string) {
+    const redis = await this.#replicatedConnection();
+    const pipeline = redis.pipeline();
+    pipeline.callBuffer(...command);
+    // WAIT waits for this connection's last write, so that there is one even where
+    // the script, run again, found nothing to change.
+    pipeline.call("eval", LAST_WRITE, 1, `${key}:last_write`);
+    pipeline.call("wait", REQUIRED_REPLICAS, REPLICATION_TIMEOUT_MS);
+    const [ran, wrote, waited] = (await pipeline.exec()) ?? [];
+    if (ran?.[0]) {
+      // A pipeline does not follow a slot to another node by itself.
+      if (isMoved(ran[0]) && redis.isCluster) (redis as Cluster).refreshSlotsCache();
+      throw ran[0];
+    }
+    if (wrote?.[0] || waited?.[0] || Number(waited?.[1]) < REQUIRED_REPLICAS) {
+      throw storeUnavailable(
+        "the change was made, but no replica confirmed it in time, so that a failover could undo it; it is safe to try again",
+        wrote?.[0] ?? waited?.[0],
+      );
+    }
+    return ran?.[1];
+  }
+
+  async #replicatedConnection(): Promise<Redis | Cluster> {
+    this.#replicated ??= this.openAnother();
+    await untilReady(this.#replicated);
+    return this.#replicated;
+  }
+
+  /**
+   * Which commands go together: all of them, or in a cluster those whose keys
+   * share a hash tag, since ioredis sends a pipeline to one node.
+   */
+  #pipelines(commands: readonly Command[]): readonly (readonly number[])[] {
+    if (!this.redis.isCluster) return commands.length > 0 ? [[...commands.keys()]] : [];
+    const groups = new Map<string, number[]>();
+    for (const [i, { key }] of commands.entries()) {
+      const tag = hashTag(key);
+      const group = groups.get(tag);
+      if (group) group.push(i);
+      else groups.set(tag, [i]);
+    }
+    return [...groups.values()];
+  }
+}
+
+/** The hash tag of a key, or the key itself where it has none. */
+function hashTag(key: string): string {
+  return /\{.+?\}/.exec(key)?.[0] ?? key;
+}
+
+/** Waits for a connection that is being made; one that fails is left to the command to report. */
+export async function untilReady(redis: Redis | Cluster): Promise<void> {
+  if (redis.status === "ready") return;
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const timeout = setTimeout(resolve, RESHARDING_BUDGET_MS);
+  redis.once("ready", resolve);
+  await promise;
+  clearTimeout(timeout);
+  redis.off("ready", resolve);
+}
+
+/**
+ * Tries again for a while what was refused because its keys were between two
+ * nodes: some have moved already, others not. Such a script has changed nothing.
+ */
+async function retryWhileResharding<T>(send: () => Promise<T>): Promise<T> {
+  const startMs = performance.now();
+  for (;;) {
+    try {
+      return await send();
+    } catch (error) {
+      const isOver = performance.now() - startMs > RESHARDING_BUDGET_MS;
+      if (isOver || !isNotRunYet(error)) throw fromRedisError(error);
+      await sleep(RESHARDING_PAUSE_MS);
+    }
+  }
+}
+
+const NOT_SENT: Settled = [new Error("the command was not sent"), undefined];
