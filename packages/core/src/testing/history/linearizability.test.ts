@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { EVICTION_REASON } from "../../session-store.js";
 import { type History, type HistoryEntry, saysNothing } from "./history.js";
 import { checkLinearizability } from "./linearizability.js";
 import { explainViolation, minimalHistory } from "./minimal-history.js";
@@ -87,15 +88,13 @@ const operations = fc.oneof<fc.MaybeWeightedArbitrary<Operation>[]>(
       .map(([from, to]) => ({ kind: "reseal", id: one, record: from, resealed: to })),
   ),
   id.map(revoke),
-  fc
-    .option(id, { nil: undefined })
-    .map(
-      (exceptId): Operation => ({
-        kind: "revokeUser",
-        reason: "all",
-        ...(exceptId && { exceptId }),
-      }),
-    ),
+  fc.option(id, { nil: undefined }).map(
+    (exceptId): Operation => ({
+      kind: "revokeUser",
+      reason: "all",
+      ...(exceptId && { exceptId }),
+    }),
+  ),
 );
 
 /** What became of a call that the generator puts at a moment of its own. */
@@ -191,6 +190,39 @@ describe("a history is accepted", () => {
         [get("s1"), 2_000, 2_001, "nothing"],
       ]),
     ).toBe("linearizable");
+  });
+
+  test("whichever of two calls of unknown outcome came first", () => {
+    const one = { maxSessions: 1 };
+    for (const [evicted, kept] of [
+      ["s1", "s2"],
+      ["s2", "s1"],
+    ] as const) {
+      expect(
+        verdictOf([
+          [create("s1", one), 0, 0, undefined],
+          [create("s2", one), 0, 0, undefined],
+          [get(kept), 1, 2, `${kept} version 1 ${kept}-r1 ${kept}-t1`],
+          [seen(evicted), 1, 2, `${evicted} version 2 ${evicted}-r1 (${EVICTION_REASON})`],
+        ]),
+      ).toBe("linearizable");
+    }
+  });
+
+  test("only with the lower id evicted, of two sessions that are equally old", () => {
+    const evicting = (evicted: string): Row[] => [
+      [create("s1"), 0, 1, "created s1 version 1 s1-r1 s1-t1"],
+      [create("s2"), 0, 1, "created s2 version 1 s2-r1 s2-t1"],
+      [create("s3"), 2, 3, `created s3 version 1 s3-r1 s3-t1, evicted ${evicted}`],
+    ];
+    const births = new Map(
+      [
+        ["s1", "bb"],
+        ["s2", "aa"],
+      ].map(([label = "", full = ""]) => [label, { id: full, createTimeMs: 1 }]),
+    );
+    expect(checkLinearizability(historyOf(evicting("s1"), births)).kind).toBe("violation");
+    expect(checkLinearizability(historyOf(evicting("s2"), births)).kind).toBe("linearizable");
   });
 
   test("whichever of two sessions was evicted, when nobody saw which is older", () => {
