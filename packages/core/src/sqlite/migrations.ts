@@ -38,6 +38,42 @@ export const MIGRATIONS: readonly string[] = [
   CREATE INDEX ended_by_creation ON sessions (create_time_ms, id) WHERE end_time_ms IS NOT NULL;
   CREATE INDEX ended_by_end ON sessions (end_time_ms) WHERE end_time_ms IS NOT NULL;
   `,
+  `
+  -- Consecutive numbers: AUTOINCREMENT never gives one out twice, not even that of
+  -- a row that was removed, and its counter is rolled back with a transaction that
+  -- fails. Trimming goes by the number as well, so no other index is needed.
+  CREATE TABLE session_events (
+    sequence   INTEGER PRIMARY KEY AUTOINCREMENT,
+    time_ms    INTEGER NOT NULL,
+    type       TEXT NOT NULL,
+    session_id TEXT NOT NULL,
+    user_id    TEXT NOT NULL,
+    version    INTEGER NOT NULL,
+    reason     TEXT
+  ) STRICT;
+
+  -- A reader that comes back with its place in a file that was deleted and made anew
+  -- must not take this one's events for what it missed. So the numbers of each file
+  -- begin somewhere else: at a random 32-bit number times 2^20, which leaves a million
+  -- events between the beginnings of two files, and half of the 2^53 that JavaScript
+  -- counts exactly for those to come.
+  INSERT INTO sqlite_sequence (name, seq)
+  VALUES ('session_events', (random() & 0xffffffff) * 0x100000);
+
+  -- What requests that must take effect at most once did. session_create_time_ms
+  -- tells the session from a later one that was given the same id.
+  CREATE TABLE requests (
+    key                    TEXT NOT NULL PRIMARY KEY,
+    partition              TEXT NOT NULL,
+    session_id             TEXT NOT NULL,
+    session_create_time_ms INTEGER NOT NULL,
+    record                 BLOB NOT NULL,
+    evicted_ids            TEXT NOT NULL,
+    expire_time_ms         INTEGER NOT NULL
+  ) STRICT;
+
+  CREATE INDEX requests_by_expiry ON requests (expire_time_ms);
+  `,
 ];
 
 /**

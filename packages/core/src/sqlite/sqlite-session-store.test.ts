@@ -17,7 +17,10 @@ describeSessionStore("SQLite on disk", async (options) => {
     peer: await SqliteSessionStore.open({ path, ...options }),
     leftovers: async () => {
       using db = new DatabaseSync(path);
-      return Number(db.prepare("SELECT count(*) AS count FROM sessions").get()?.["count"]);
+      const counts = ["sessions", "session_events", "requests"].map(
+        (table) => db.prepare(`SELECT count(*) AS count FROM ${table}`).get()?.["count"],
+      );
+      return counts.reduce<number>((sum, count) => sum + Number(count), 0);
     },
     dispose: () => rm(dir, { recursive: true }),
   };

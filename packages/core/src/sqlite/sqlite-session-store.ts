@@ -1,17 +1,22 @@
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import {
+  requestIdReused,
   SessiondError,
   sessionAlreadyExists,
   sessionLimitReached,
   storeFull,
   storeUnavailable,
 } from "../errors.js";
+import type { SessionEventType } from "../session-event.js";
 import type { Partition } from "../session-id.js";
 import {
+  type Creation,
   EVICTION_REASON,
   type ListPage,
   type ListQuery,
   type NewSession,
+  type OnceOnly,
+  type RepeatedCreation,
   type SessionKey,
   type SessionLimit,
   type SessionStore,
@@ -21,11 +26,14 @@ import {
 import { GroupCommit } from "./group-commit.js";
 import { openDatabase } from "./open-database.js";
 import { SQLITE, sqliteCode, toStoreError } from "./sqlite-errors.js";
+import { SqliteEventLog } from "./sqlite-event-log.js";
 import {
+  type ChangedRow,
   firstColumn,
   listStatement,
   prepare,
   prepareStatements,
+  type RequestRow,
   type SessionRow,
   type Statements,
 } from "./statements.js";
@@ -34,7 +42,10 @@ import {
 export interface SqliteSessionStoreOptions {
   /** The database file, or `:memory:` for one that is gone when the store is closed. */
   readonly path: string;
-  /** How long ended sessions stay. 10 minutes by default: longer than any call can be in flight. */
+  /**
+   * How long ended sessions and events stay. 10 minutes by default: longer than any
+   * call can be in flight.
+   */
   readonly retentionMs?: number;
   /**
    * The clock, `Date.now` by default. It should not be set back: a session that
@@ -51,6 +62,7 @@ const DEFAULT_RETENTION_MS = 10 * 60_000;
  * for in the same turn share one. Servers on one machine may share the file.
  */
 export class SqliteSessionStore implements SessionStore {
+  readonly events: SqliteEventLog;
   readonly #db: DatabaseSync;
   readonly #retentionMs: number;
   readonly #now: () => number;
@@ -65,6 +77,7 @@ export class SqliteSessionStore implements SessionStore {
     this.#now = options.now ?? Date.now;
     this.#statements = prepareStatements(db);
     this.#writes = new GroupCommit(db);
+    this.events = new SqliteEventLog(db, this.#statements, (query) => this.#read(query));
   }
 
   /**
@@ -76,15 +89,30 @@ export class SqliteSessionStore implements SessionStore {
     return new SqliteSessionStore(await openDatabase(options.path), options);
   }
 
-  async create(
+  create(session: NewSession, limit: SessionLimit): Promise<Creation> {
+    return this.#writeMore((now) => this.#insert(session, limit, now));
+  }
+
+  createOnce(
+    request: OnceOnly,
     session: NewSession,
     limit: SessionLimit,
-  ): Promise<{ readonly session: StoredSession; readonly evictedIds: readonly string[] }> {
-    try {
-      return await this.#write((now) => this.#insert(session, limit, now));
-    } catch (error) {
-      throw isFull(error) ? storeFull(error) : error;
-    }
+  ): Promise<Creation | RepeatedCreation> {
+    return this.#writeMore((now) => {
+      const earlier = this.#findRequest(request.key, session.key.partition, now);
+      if (earlier !== undefined) return earlier;
+      const creation = this.#insert(session, limit, now);
+      this.#statements.insertRequest.run({
+        key: request.key,
+        partition: session.key.partition,
+        sessionId: session.key.id,
+        record: request.record,
+        evictedIds: JSON.stringify(creation.evictedIds),
+        now,
+        keptForMs: request.keptForMs,
+      });
+      return creation;
+    });
   }
 
   async partitionOf(chosenId: string): Promise<Partition | undefined> {
@@ -116,9 +144,19 @@ export class SqliteSessionStore implements SessionStore {
     return this.#write((now) => {
       const { id, partition } = key;
       const row = this.#statements.replaceRecord.get({ id, partition, now, version, record });
-      if (row !== undefined) return toStoredSession(row, now);
+      if (row !== undefined) return this.#changed("updated", toStoredSession(row, now), now);
       return this.#find(key, now) && "version_mismatch";
     });
+  }
+
+  reseal(
+    { id, partition }: SessionKey,
+    record: Uint8Array,
+    resealed: Uint8Array,
+  ): Promise<boolean> {
+    return this.#write(
+      () => this.#statements.reseal.run({ id, partition, record, resealed }).changes === 1,
+    );
   }
 
   rotateToken(
@@ -129,21 +167,25 @@ export class SqliteSessionStore implements SessionStore {
     return this.#write((now) => {
       const values = { id, partition, now, tokenHash, newTokenHash };
       const row = this.#statements.rotateToken.get(values);
-      return row && toStoredSession(row, now);
+      return row && this.#changed("token_rotated", toStoredSession(row, now), now);
     });
   }
 
   revoke({ id, partition }: SessionKey, reason: string, tokenHash?: Uint8Array): Promise<boolean> {
     return this.#write((now) => {
       const values = { id, partition, now, reason, tokenHash: tokenHash ?? null };
-      return this.#statements.revoke.run(values).changes === 1;
+      const rows = this.#statements.revoke.all(values);
+      this.#revoked("revoked", rows, reason, now);
+      return rows.length === 1;
     });
   }
 
   revokeUser(userId: string, reason: string, exceptId?: string): Promise<number> {
     return this.#write((now) => {
       const values = { userId, now, reason, exceptId: exceptId ?? null };
-      return Number(this.#statements.revokeUser.run(values).changes);
+      const rows = this.#statements.revokeUser.all(values);
+      this.#revoked("revoked", rows, reason, now);
+      return rows.length;
     });
   }
 
@@ -170,10 +212,15 @@ export class SqliteSessionStore implements SessionStore {
       const endedBy = now - this.#retentionMs;
       this.#statements.settleExpired.run({ now, limit });
       const reclaimed = Number(this.#statements.removeEnded.run({ endedBy, limit }).changes);
+      this.#statements.removeExpiredRequests.run({ now, limit });
+      const hasMoreEvents = this.events.trim(endedBy, limit);
       const more =
+        hasMoreEvents ||
         this.#statements.hasEnded.get({ endedBy }) !== undefined ||
-        this.#statements.hasExpired.get({ now }) !== undefined;
-      return { reclaimed, more };
+        this.#statements.hasExpired.get({ now }) !== undefined ||
+        this.#statements.hasExpiredRequests.get({ now }) !== undefined;
+      // There is nothing to heal: the indexes are the database's own.
+      return { reclaimed, healed: 0, more };
     });
   }
 
@@ -183,11 +230,12 @@ export class SqliteSessionStore implements SessionStore {
 
   async close(): Promise<void> {
     this.#writes.close();
+    this.events.close();
     // The last one to close the file brings the WAL home and removes it.
     if (this.#db.isOpen) this.#db.close();
   }
 
-  #insert(session: NewSession, limit: SessionLimit, now: number) {
+  #insert(session: NewSession, limit: SessionLimit, now: number): Creation {
     const { key, userId, record, tokenHash, idleTimeoutMs, lifetimeMs } = session;
     const { id, partition } = key;
     if (this.#statements.idIsTaken.get({ id }) !== undefined) {
@@ -197,7 +245,21 @@ export class SqliteSessionStore implements SessionStore {
     const times = { now, idleTimeoutMs, lifetimeMs };
     const row = this.#statements.insert.get({ id, partition, userId, record, tokenHash, ...times });
     if (row === undefined) throw new Error("an INSERT with RETURNING answered no row");
-    return { session: toStoredSession(row, now), evictedIds };
+    return { session: this.#changed("created", toStoredSession(row, now), now), evictedIds };
+  }
+
+  /** What an earlier call with this request did, unless that is forgotten. */
+  #findRequest(key: string, partition: Partition, now: number): RepeatedCreation | undefined {
+    const row = this.#statements.findRequest.get({ key, now });
+    if (row === undefined) return undefined;
+    const [earlierPartition, id, createTimeMs, record, evictedIds] = row as unknown as RequestRow;
+    if (earlierPartition !== partition) throw requestIdReused();
+    const session = this.#statements.sessionOfRequest.get({ id, partition, createTimeMs });
+    return {
+      repeated: record,
+      session: session && toStoredSession(session, now),
+      evictedIds: JSON.parse(evictedIds) as string[],
+    };
   }
 
   /** Evicts as many of a user's sessions as leave room for one more. Answers their ids. */
@@ -209,8 +271,24 @@ export class SqliteSessionStore implements SessionStore {
     }
     const oldest = this.#statements.oldestOfUser.all({ userId, now, count: tooMany });
     const ids = oldest.map((row) => String(firstColumn(row)));
-    for (const id of ids) this.#statements.evict.run({ id, now, reason: EVICTION_REASON });
+    for (const id of ids) {
+      const rows = this.#statements.evict.all({ id, now, reason: EVICTION_REASON });
+      this.#revoked("evicted", rows, EVICTION_REASON, now);
+    }
     return ids;
+  }
+
+  /** Appends the event of a change, and answers the session that the change made. */
+  #changed(type: SessionEventType, session: StoredSession, now: number): StoredSession {
+    this.events.append(type, session.id, session.userId, session.version, now);
+    return session;
+  }
+
+  /** Appends the events of sessions that were revoked, for whatever reason. */
+  #revoked(type: SessionEventType, rows: readonly unknown[], reason: string, now: number): void {
+    for (const [id, userId, version] of rows as readonly ChangedRow[]) {
+      this.events.append(type, id, userId, version, now, reason);
+    }
   }
 
   #find({ id, partition }: SessionKey, now: number): StoredSession | undefined {
@@ -256,7 +334,18 @@ export class SqliteSessionStore implements SessionStore {
 
   async #write<T>(change: (now: number) => T): Promise<T> {
     this.#assertOpen();
-    return this.#writes.run(() => change(this.#now()));
+    const value = await this.#writes.run(() => change(this.#now()));
+    this.events.committed();
+    return value;
+  }
+
+  /** A write that may need room that there is not. */
+  async #writeMore<T>(change: (now: number) => T): Promise<T> {
+    try {
+      return await this.#write(change);
+    } catch (error) {
+      throw isFull(error) ? storeFull(error) : error;
+    }
   }
 
   #assertOpen(): void {

@@ -1,4 +1,5 @@
 import type { DatabaseSync, SQLOutputValue, StatementSync } from "node:sqlite";
+import type { SessionEventType } from "../session-event.js";
 import type { ListQuery } from "../session-store.js";
 
 /** What a query of sessions answers: all of a row that is not the store's own business. */
@@ -22,6 +23,34 @@ export type SessionRow = readonly [
   record: Uint8Array,
   revokeTimeMs: number | null,
   revokeReason: string | null,
+];
+
+/** What an event tells of the session that a change was made to. */
+const CHANGED_COLUMNS = "id, user_id, version";
+
+/** A row of `CHANGED_COLUMNS`. */
+export type ChangedRow = readonly [id: string, userId: string, version: number];
+
+const EVENT_COLUMNS = "sequence, time_ms, type, session_id, user_id, version, reason";
+
+/** A row of `EVENT_COLUMNS`. */
+export type EventRow = readonly [
+  sequence: number,
+  timeMs: number,
+  type: SessionEventType,
+  sessionId: string,
+  userId: string,
+  version: number,
+  reason: string | null,
+];
+
+/** A row of `findRequest`. */
+export type RequestRow = readonly [
+  partition: string,
+  sessionId: string,
+  sessionCreateTimeMs: number,
+  record: Uint8Array,
+  evictedIds: string,
 ];
 
 /** The active session at a key, which has the token hash if one is given. */
@@ -70,14 +99,20 @@ export const STATEMENTS = {
     UPDATE sessions
     SET ${ACTIVITY}, authenticate_time_ms = :now, token_hash = :newTokenHash, version = version + 1
     WHERE ${ACTIVE_AT_KEY} AND token_hash = :tokenHash RETURNING ${COLUMNS}`,
-  revoke: `UPDATE sessions SET ${REVOCATION} WHERE ${ACTIVE_AT_KEY} AND ${HAS_TOKEN}`,
+  reseal: `
+    UPDATE sessions SET record = :resealed
+    WHERE id = :id AND partition = :partition AND record = :record`,
+  revoke: `
+    UPDATE sessions SET ${REVOCATION} WHERE ${ACTIVE_AT_KEY} AND ${HAS_TOKEN}
+    RETURNING ${CHANGED_COLUMNS}`,
   revokeUser: `
     UPDATE sessions INDEXED BY live_by_user SET ${REVOCATION}
-    WHERE ${ACTIVE_OF_USER} AND id IS NOT :exceptId`,
+    WHERE ${ACTIVE_OF_USER} AND id IS NOT :exceptId
+    RETURNING ${CHANGED_COLUMNS}`,
   oldestOfUser: `
     SELECT id FROM sessions INDEXED BY live_by_user
     WHERE ${ACTIVE_OF_USER} ORDER BY create_time_ms, id LIMIT :count`,
-  evict: `UPDATE sessions SET ${REVOCATION} WHERE id = :id`,
+  evict: `UPDATE sessions SET ${REVOCATION} WHERE id = :id RETURNING ${CHANGED_COLUMNS}`,
   countUser: `SELECT count(*) FROM sessions INDEXED BY live_by_user WHERE ${ACTIVE_OF_USER}`,
   countAll: `
     SELECT count(*) FROM sessions INDEXED BY live_by_deadline
@@ -101,6 +136,56 @@ export const STATEMENTS = {
     WHERE end_time_ms IS NULL AND expire_time_ms <= :now LIMIT 1`,
   hasEnded: `
     SELECT 1 FROM sessions INDEXED BY ended_by_end WHERE end_time_ms <= :endedBy LIMIT 1`,
+  /** By position, in the order of the columns but the first. */
+  appendEvent: `
+    INSERT INTO session_events (time_ms, type, session_id, user_id, version, reason)
+    VALUES (?, ?, ?, ?, ?, ?)`,
+  lastSequence: "SELECT seq FROM sqlite_sequence WHERE name = 'session_events'",
+  readEvents: `
+    SELECT ${EVENT_COLUMNS} FROM session_events
+    WHERE sequence > :after ORDER BY sequence LIMIT :limit`,
+  /**
+   * Removes the oldest events, up to the first that is to stay: only so do the others
+   * remain without a gap, whatever the clock did in between.
+   */
+  trimEvents: `
+    DELETE FROM session_events
+    WHERE sequence < coalesce(
+      (
+        SELECT sequence FROM session_events
+        WHERE sequence > :overflow
+          AND sequence < (SELECT min(sequence) FROM session_events) + :limit
+          AND time_ms > :trimBy
+        ORDER BY sequence LIMIT 1
+      ),
+      (SELECT min(sequence) FROM session_events) + :limit
+    )`,
+  hasEventsToTrim: `
+    SELECT 1 FROM session_events
+    WHERE sequence = (SELECT min(sequence) FROM session_events)
+      AND (sequence <= :overflow OR time_ms <= :trimBy)`,
+  findRequest: `
+    SELECT partition, session_id, session_create_time_ms, record, evicted_ids FROM requests
+    WHERE key = :key AND expire_time_ms > :now`,
+  /** The session of a request, in whatever state. */
+  sessionOfRequest: `
+    SELECT ${COLUMNS} FROM sessions
+    WHERE id = :id AND partition = :partition AND create_time_ms = :createTimeMs`,
+  /** Also in place of a request that has expired. */
+  insertRequest: `
+    INSERT OR REPLACE INTO requests (
+      key, partition, session_id, session_create_time_ms, record, evicted_ids, expire_time_ms
+    ) VALUES (
+      :key, :partition, :sessionId, :now, :record, :evictedIds, :now + :keptForMs
+    )`,
+  removeExpiredRequests: `
+    DELETE FROM requests
+    WHERE key IN (
+      SELECT key FROM requests INDEXED BY requests_by_expiry
+      WHERE expire_time_ms <= :now ORDER BY expire_time_ms LIMIT :limit
+    )`,
+  hasExpiredRequests: `
+    SELECT 1 FROM requests INDEXED BY requests_by_expiry WHERE expire_time_ms <= :now LIMIT 1`,
   check: "SELECT 1 FROM sessions LIMIT 1",
 } as const;
 
