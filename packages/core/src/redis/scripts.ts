@@ -105,12 +105,15 @@ end
 -- Appends an event; the first one in a script also tells those who listen.
 local epoch
 local function append(type, id, user_id, version, reason)
+  local event_id = epoch and epoch .. '-*'
   if not epoch then
     local last = redis.call('XREVRANGE', events, '+', '-', 'COUNT', 1)[1]
     epoch = last and string.match(last[1], '^%d+') or int(now)
+    -- By itself, Redis would begin with 0.
+    event_id = epoch .. (last and '-*' or '-1')
     redis.call('PUBLISH', channel, partition)
   end
-  redis.call('XADD', events, 'MAXLEN', '~', ${MAX_EVENTS_PER_PARTITION}, epoch .. '-*', 'type', type,
+  redis.call('XADD', events, 'MAXLEN', '~', ${MAX_EVENTS_PER_PARTITION}, event_id, 'type', type,
     'session_id', id, 'user_id', user_id, 'version', int(version), 'time', int(now), 'reason', reason)
   redis.call('PEXPIREAT', events, int(now + retention + ${RECLAIM_SLACK_MS}))
 end

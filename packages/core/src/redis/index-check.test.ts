@@ -1,0 +1,82 @@
+import { once } from "node:events";
+import type { Redis } from "ioredis";
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
+import { partitionOfUser } from "../session-id.js";
+import { type RedisServer, startRedisServer } from "../testing/redis-server.js";
+import { connectRedis } from "./connect-redis.js";
+import { RedisSessionStore } from "./redis-session-store.js";
+
+const LIMIT = { maxSessionsPerUser: 10, policy: "reject" } as const;
+const PARTITION = partitionOfUser("ada");
+
+let server: RedisServer;
+let redis: Redis;
+let store: RedisSessionStore;
+
+beforeAll(async () => {
+  server = await startRedisServer();
+});
+afterAll(() => server.stop());
+
+beforeEach(async () => {
+  const address = { host: "127.0.0.1", port: server.port };
+  redis = connectRedis({ kind: "redis", address, db: 0, tls: false }, () => {}) as Redis;
+  await once(redis, "ready");
+  await redis.flushall();
+  store = new RedisSessionStore({ redis });
+  for (const id of ["one", "two"]) await create(id);
+});
+afterEach(() => store.close());
+
+function create(id: string) {
+  const times = { idleTimeoutMs: 60_000, lifetimeMs: 60_000 };
+  const key = { partition: PARTITION, id };
+  const session = { key, userId: "ada", record: Buffer.of(1), tokenHash: Buffer.of(2), ...times };
+  return store.create(session, LIMIT);
+}
+
+test("a sound index is left as it is", async () => {
+  expect(await store.sweep(10)).toEqual({ reclaimed: 0, healed: 0, more: false });
+});
+
+test.each([
+  ["of all sessions", `sessions:{${PARTITION}}`],
+  ["of a user", `user_sessions:{${PARTITION}}:ada`],
+  ["by creation time", `sessions_by_create_time:{${PARTITION}}`],
+])("a session missing from the index %s is put back", async (_which, index) => {
+  const before = await redis.zrange(index, 0, -1, "WITHSCORES");
+  await redis.zrem(index, "one");
+  expect(await store.sweep(10)).toMatchObject({ healed: 1 });
+  expect(await redis.zrange(index, 0, -1, "WITHSCORES")).toEqual(before);
+});
+
+test("an index that is gone as a whole is made anew, with its expiry", async () => {
+  await redis.del(`user_sessions:{${PARTITION}}:ada`);
+  expect(await store.count("ada")).toBe(0);
+  expect(await store.sweep(10)).toMatchObject({ healed: 2 });
+  expect(await store.count("ada")).toBe(2);
+  expect(await redis.pttl(`user_sessions:{${PARTITION}}:ada`)).toBeGreaterThan(60_000);
+});
+
+test("entries of a session that somebody deleted go from every index", async () => {
+  await redis.del(`session:{${PARTITION}}:one`);
+  expect([await store.count("ada"), await store.count()]).toEqual([2, 2]);
+  expect(await store.sweep(10)).toMatchObject({ healed: 3 });
+  expect([await store.count("ada"), await store.count()]).toEqual([1, 1]);
+  expect(await redis.zrange(`sessions_by_create_time:{${PARTITION}}`, 0, -1)).toEqual(["two"]);
+});
+
+test("a deadline that disagrees with the session is put right", async () => {
+  await redis.zadd(`sessions:{${PARTITION}}`, 1e15, "one");
+  expect(await store.sweep(10)).toMatchObject({ healed: 1 });
+  const key = { partition: PARTITION, id: "one" };
+  const expireTimeMs = (await store.get(key))?.expireTimeMs;
+  expect(await redis.zscore(`sessions:{${PARTITION}}`, "one")).toBe(`${expireTimeMs}`);
+});
+
+test("drift anywhere in a large index is found in a few sweeps", async () => {
+  const lost = Array.from({ length: 2_000 }, (_, i) => `lost-${i}`);
+  await redis.zadd(`sessions:{${PARTITION}}`, ...lost.flatMap((id) => [9e12, id]));
+  for (let i = 0; i < 40; i++) await store.sweep(10);
+  expect(await redis.zrange(`sessions:{${PARTITION}}`, 0, -1)).toEqual(["one", "two"]);
+});
