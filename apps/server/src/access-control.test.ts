@@ -1,5 +1,7 @@
 import { createHmac, createPublicKey } from "node:crypto";
-import type { DescMethodUnary } from "@bufbuild/protobuf";
+import type { DescMethodServerStreaming, DescMethodUnary } from "@bufbuild/protobuf";
+import type { Transport } from "@connectrpc/connect";
+import { createAsyncIterable } from "@connectrpc/connect/protocol";
 import { SessionService } from "@sessiond/proto/sessiond/v1/session_service";
 import type { JWK } from "jose";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -9,7 +11,9 @@ import { TestIssuer } from "./testing/test-issuer.js";
 import { startTestIssuer, startTestServer, type TestServer } from "./testing/test-server.js";
 import { GRPC, JSON_OVER_HTTP, WIRES, type Wire } from "./testing/wires.js";
 
-const METHODS = Object.values(SessionService.method) as readonly DescMethodUnary[];
+type Method = DescMethodUnary | DescMethodServerStreaming;
+
+const METHODS = Object.values(SessionService.method) as readonly Method[];
 const TIMEOUT_MS = 5_000;
 const ALL_PERMISSIONS = { scope: KNOWN_PERMISSIONS.join(" ") };
 
@@ -24,21 +28,35 @@ afterAll(async () => {
   await server[Symbol.asyncDispose]();
 });
 
-/** How a method answers an empty request under this `authorization`, if it fails. */
+/** How a method answers an empty request under this `authorization`, if it fails at once. */
 function callAs(
   wire: Wire,
-  method: DescMethodUnary,
+  method: Method,
   authorization: string | undefined,
   on = server,
 ): Promise<Failure | undefined> {
   const headers = authorization === undefined ? {} : { authorization };
-  return wire
-    .open(on)
-    .unary(method, undefined, TIMEOUT_MS, headers, {}, undefined)
-    .then(
-      () => undefined,
-      (error) => failureOf(Promise.reject(error)),
-    );
+  return firstAnswer(wire.open(on), method, headers).then(
+    () => undefined,
+    (error) => failureOf(Promise.reject(error)),
+  );
+}
+
+/** Waits for one message; a stream is let go of then, as it may go on for ever. */
+async function firstAnswer(
+  transport: Transport,
+  method: Method,
+  headers: HeadersInit,
+): Promise<void> {
+  if (method.methodKind === "unary") {
+    await transport.unary(method, undefined, TIMEOUT_MS, headers, {}, undefined);
+    return;
+  }
+  const input = createAsyncIterable([{}]);
+  const cut = new AbortController();
+  const answer = await transport.stream(method, cut.signal, TIMEOUT_MS, headers, input, undefined);
+  for await (const _ of answer.message) break;
+  cut.abort();
 }
 
 const sign = (claims: object, header: object = {}) =>

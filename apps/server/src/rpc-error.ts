@@ -25,6 +25,7 @@ const CODES = {
   SESSION_NOT_FOUND: Code.NotFound,
   INVALID_ARGUMENT: Code.InvalidArgument,
   SESSION_ALREADY_EXISTS: Code.AlreadyExists,
+  REQUEST_ID_REUSED: Code.AlreadyExists,
   ETAG_MISMATCH: Code.Aborted,
   SESSION_LIMIT_REACHED: Code.ResourceExhausted,
   SESSION_UNREADABLE: Code.DataLoss,

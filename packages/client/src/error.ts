@@ -20,6 +20,7 @@ export type SessiondErrorReason =
   | "SESSION_NOT_FOUND"
   | "INVALID_ARGUMENT"
   | "SESSION_ALREADY_EXISTS"
+  | "REQUEST_ID_REUSED"
   | "ETAG_MISMATCH"
   | "SESSION_LIMIT_REACHED"
   | "SESSION_UNREADABLE"
@@ -45,6 +46,7 @@ export const codeByReason = {
   SESSION_NOT_FOUND: Code.NotFound,
   INVALID_ARGUMENT: Code.InvalidArgument,
   SESSION_ALREADY_EXISTS: Code.AlreadyExists,
+  REQUEST_ID_REUSED: Code.AlreadyExists,
   ETAG_MISMATCH: Code.Aborted,
   SESSION_LIMIT_REACHED: Code.ResourceExhausted,
   SESSION_UNREADABLE: Code.DataLoss,

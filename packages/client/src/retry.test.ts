@@ -5,7 +5,9 @@ import { describe, expect, test } from "vitest";
 import { SessiondError, type SessiondErrorReason } from "./error.js";
 import { backoffMs, mayRetry, type SessionMethod } from "./retry.js";
 
-const methods = Object.keys(SessionService.method) as SessionMethod[];
+const methods = SessionService.methods
+  .filter(({ methodKind }) => methodKind === "unary")
+  .map(({ localName }) => localName as SessionMethod);
 const once: SessionMethod[] = ["createSession", "updateSession", "rotateSessionToken"];
 
 /** What connect-node throws, down to the error of the system call that failed. */
@@ -47,6 +49,7 @@ test("an answer that another attempt would not change is final", () => {
     "SESSION_NOT_FOUND",
     "INVALID_ARGUMENT",
     "SESSION_ALREADY_EXISTS",
+    "REQUEST_ID_REUSED",
     "ETAG_MISMATCH",
     "SESSION_LIMIT_REACHED",
     "SESSION_UNREADABLE",

@@ -1,8 +1,12 @@
 import type { SessionService } from "@sessiond/proto/sessiond/v1/session_service";
 import { causes, type SessiondError } from "./error.js";
 
-/** An RPC of SessionService, as its stub names it. */
-export type SessionMethod = keyof (typeof SessionService)["method"];
+type Methods = (typeof SessionService)["method"];
+
+/** An RPC of SessionService with one answer, as its stub names it. */
+export type SessionMethod = {
+  [M in keyof Methods]: Methods[M] extends { methodKind: "unary" } ? M : never;
+}[keyof Methods];
 
 /**
  * Whether a call may be made again when it is not known what became of it.

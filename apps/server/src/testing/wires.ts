@@ -1,4 +1,11 @@
-import { create, createRegistry, fromBinary, toBinary } from "@bufbuild/protobuf";
+import {
+  create,
+  createRegistry,
+  type DescMessage,
+  fromBinary,
+  type MessageShape,
+  toBinary,
+} from "@bufbuild/protobuf";
 import {
   type Client,
   type Code,
@@ -11,7 +18,13 @@ import {
   createGrpcTransport,
   createGrpcWebTransport,
 } from "@connectrpc/connect-node";
-import { credentials, Client as GrpcClient, Metadata, type ServiceError } from "@grpc/grpc-js";
+import {
+  type ClientReadableStream,
+  credentials,
+  Client as GrpcClient,
+  Metadata,
+  type ServiceError,
+} from "@grpc/grpc-js";
 import { BadRequestSchema, ErrorInfoSchema } from "@sessiond/proto/google/rpc/error_details";
 import { StatusSchema } from "@sessiond/proto/google/rpc/status";
 import { SessionService } from "@sessiond/proto/sessiond/v1/session_service";
@@ -81,7 +94,10 @@ export function sessionClient(
       const merged = new Headers({ ...headers, ...Object.fromEntries(new Headers(header)) });
       return transport.unary(method, signal, timeoutMs, merged, input, contextValues);
     },
-    stream: transport.stream,
+    stream: (method, signal, timeoutMs, header, input, contextValues) => {
+      const merged = new Headers({ ...headers, ...Object.fromEntries(new Headers(header)) });
+      return transport.stream(method, signal, timeoutMs, merged, input, contextValues);
+    },
   };
   return createClient(SessionService, withHeaders);
 }
@@ -96,7 +112,10 @@ export function bearer(token: string): { readonly authorization: string } {
   return { authorization: `Bearer ${token}` };
 }
 
-/** Sends unary calls with grpc-js, so that the clients that Connect generates can use it. */
+/**
+ * Sends unary and server-streaming calls with grpc-js, so that the clients that
+ * Connect generates can use it.
+ */
 function grpcJsTransport(address: string): Transport {
   const client = new GrpcClient(address, credentials.createInsecure());
   return {
@@ -108,7 +127,14 @@ function grpcJsTransport(address: string): Transport {
       const message = fromBinary(method.output, response);
       return { ...EMPTY, service: method.parent, method, message };
     },
-    stream: () => Promise.reject(new Error("the service has no streams")),
+    stream: async (method, signal, timeoutMs, header, input) => {
+      const path = `/${method.parent.typeName}/${method.name}`;
+      const request = toBinary(method.input, create(method.input, await only(input)));
+      const headers = Object.fromEntries(new Headers(header));
+      const call = streamBytes(client, path, request, { headers, timeoutMs, signal });
+      const message = messagesOf(method.output, call);
+      return { ...EMPTY, stream: true, service: method.parent, method, message };
+    },
   };
 }
 
@@ -127,15 +153,13 @@ export function callWithBytes(
   request: Uint8Array,
   { headers = {}, timeoutMs }: RawCallOptions = {},
 ): Promise<Uint8Array> {
-  const metadata = new Metadata();
-  for (const [name, value] of Object.entries(headers)) metadata.set(name, value);
   return new Promise((resolve, reject) => {
     client.makeUnaryRequest(
       path,
       (bytes: Uint8Array) => Buffer.from(bytes),
       (bytes: Buffer) => new Uint8Array(bytes),
       request,
-      metadata,
+      metadataOf(headers),
       timeoutMs === undefined ? {} : { deadline: Date.now() + timeoutMs },
       (error, response) => {
         if (error) reject(toConnectError(error));
@@ -143,6 +167,57 @@ export function callWithBytes(
       },
     );
   });
+}
+
+/** Starts a server-streaming gRPC call. */
+function streamBytes(
+  client: GrpcClient,
+  path: string,
+  request: Uint8Array,
+  {
+    headers = {},
+    timeoutMs,
+    signal,
+  }: RawCallOptions & { readonly signal: AbortSignal | undefined },
+): ClientReadableStream<Buffer> {
+  const call = client.makeServerStreamRequest(
+    path,
+    (bytes: Uint8Array) => Buffer.from(bytes),
+    (bytes: Buffer) => bytes,
+    request,
+    metadataOf(headers),
+    timeoutMs === undefined ? {} : { deadline: Date.now() + timeoutMs },
+  );
+  signal?.addEventListener("abort", () => call.cancel(), { once: true });
+  return call;
+}
+
+/** The one request that a server-streaming call has. */
+async function only<T>(requests: AsyncIterable<T>): Promise<T> {
+  for await (const request of requests) return request;
+  throw new Error("expected a request");
+}
+
+/** The messages of a stream, as they come. A reader that stops cancels the call. */
+async function* messagesOf<Desc extends DescMessage>(
+  desc: Desc,
+  call: ClientReadableStream<Buffer>,
+): AsyncGenerator<MessageShape<Desc>> {
+  try {
+    for await (const bytes of call as AsyncIterable<Buffer>) {
+      yield fromBinary(desc, new Uint8Array(bytes));
+    }
+  } catch (error) {
+    throw toConnectError(error as ServiceError);
+  } finally {
+    call.cancel();
+  }
+}
+
+function metadataOf(headers: Readonly<Record<string, string>>): Metadata {
+  const metadata = new Metadata();
+  for (const [name, value] of Object.entries(headers)) metadata.set(name, value);
+  return metadata;
 }
 
 /** The same error as Connect's own clients make of it. */

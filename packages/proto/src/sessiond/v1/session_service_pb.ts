@@ -2,8 +2,8 @@
 // @generated from file sessiond/v1/session_service.proto (package sessiond.v1, syntax proto3)
 /* eslint-disable */
 
-import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
-import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
+import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import type { Duration, FieldMask, Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_duration, file_google_protobuf_field_mask, file_google_protobuf_struct, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import type { Status } from "../../google/rpc/status_pb.js";
@@ -17,7 +17,7 @@ import type { JsonObject, Message } from "@bufbuild/protobuf";
  * Describes the file sessiond/v1/session_service.proto.
  */
 export const file_sessiond_v1_session_service: GenFile = /*@__PURE__*/
-  fileDesc("CiFzZXNzaW9uZC92MS9zZXNzaW9uX3NlcnZpY2UucHJvdG8SC3Nlc3Npb25kLnYxIooCChRDcmVhdGVTZXNzaW9uUmVxdWVzdBIPCgd1c2VyX2lkGAEgASgJEhIKCnNlc3Npb25faWQYAiABKAkSFAoMZGlzcGxheV9uYW1lGAMgASgJEg0KBXJvbGVzGAQgAygJEiMKBmNsaWVudBgFIAEoCzITLnNlc3Npb25kLnYxLkNsaWVudBIlCgRkYXRhGAYgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdBIvCgxpZGxlX3RpbWVvdXQYByABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SKwoIbGlmZXRpbWUYCCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iagoVQ3JlYXRlU2Vzc2lvblJlc3BvbnNlEiUKB3Nlc3Npb24YASABKAsyFC5zZXNzaW9uZC52MS5TZXNzaW9uEg0KBXRva2VuGAIgASgJEhsKE2V2aWN0ZWRfc2Vzc2lvbl9pZHMYAyADKAkiNwoUVmVyaWZ5U2Vzc2lvblJlcXVlc3QSDQoFdG9rZW4YASABKAkSEAoIbm9fdG91Y2gYAiABKAgiPgoVVmVyaWZ5U2Vzc2lvblJlc3BvbnNlEiUKB3Nlc3Npb24YASABKAsyFC5zZXNzaW9uZC52MS5TZXNzaW9uIj4KGkJhdGNoVmVyaWZ5U2Vzc2lvbnNSZXF1ZXN0Eg4KBnRva2VucxgBIAMoCRIQCghub190b3VjaBgCIAEoCCJKChtCYXRjaFZlcmlmeVNlc3Npb25zUmVzcG9uc2USKwoHcmVzdWx0cxgBIAMoCzIaLnNlc3Npb25kLnYxLlNlc3Npb25SZXN1bHQiZwoNU2Vzc2lvblJlc3VsdBInCgdzZXNzaW9uGAEgASgLMhQuc2Vzc2lvbmQudjEuU2Vzc2lvbkgAEiMKBWVycm9yGAIgASgLMhIuZ29vZ2xlLnJwYy5TdGF0dXNIAEIICgZyZXN1bHQiZwoRR2V0U2Vzc2lvblJlcXVlc3QSEgoKc2Vzc2lvbl9pZBgBIAEoCRIPCgd1c2VyX2lkGAIgASgJEi0KCXJlYWRfbWFzaxgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE1hc2siOwoSR2V0U2Vzc2lvblJlc3BvbnNlEiUKB3Nlc3Npb24YASABKAsyFC5zZXNzaW9uZC52MS5TZXNzaW9uIl0KF0JhdGNoR2V0U2Vzc2lvbnNSZXF1ZXN0EhMKC3Nlc3Npb25faWRzGAEgAygJEi0KCXJlYWRfbWFzaxgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE1hc2siRwoYQmF0Y2hHZXRTZXNzaW9uc1Jlc3BvbnNlEisKB3Jlc3VsdHMYASADKAsyGi5zZXNzaW9uZC52MS5TZXNzaW9uUmVzdWx0IrcBChNMaXN0U2Vzc2lvbnNSZXF1ZXN0Eg8KB3VzZXJfaWQYASABKAkSFAoMc2hvd19leHBpcmVkGAIgASgIEhQKDHNob3dfcmV2b2tlZBgDIAEoCBIqCgZmaWx0ZXIYBCABKAsyGi5zZXNzaW9uZC52MS5TZXNzaW9uRmlsdGVyEhAKCG9yZGVyX2J5GAUgASgJEhEKCXBhZ2Vfc2l6ZRgGIAEoBRISCgpwYWdlX3Rva2VuGAcgASgJIocCCg1TZXNzaW9uRmlsdGVyEgwKBHJvbGUYASABKAkSCgoCaXAYAiABKAkSNAoQY3JlYXRlX3RpbWVfZnJvbRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASMgoOY3JlYXRlX3RpbWVfdG8YBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjkKFWxhc3RfYWNjZXNzX3RpbWVfZnJvbRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASNwoTbGFzdF9hY2Nlc3NfdGltZV90bxgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAidwoUTGlzdFNlc3Npb25zUmVzcG9uc2USJgoIc2Vzc2lvbnMYASADKAsyFC5zZXNzaW9uZC52MS5TZXNzaW9uEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRIeChZ1bnJlYWRhYmxlX3Nlc3Npb25faWRzGAMgAygJIicKFENvdW50U2Vzc2lvbnNSZXF1ZXN0Eg8KB3VzZXJfaWQYASABKAkiJgoVQ291bnRTZXNzaW9uc1Jlc3BvbnNlEg0KBWNvdW50GAEgASgFIqEBChRVcGRhdGVTZXNzaW9uUmVxdWVzdBISCgpzZXNzaW9uX2lkGAEgASgJEg8KB3VzZXJfaWQYAiABKAkSJQoHc2Vzc2lvbhgDIAEoCzIULnNlc3Npb25kLnYxLlNlc3Npb24SLwoLdXBkYXRlX21hc2sYBCABKAsyGi5nb29nbGUucHJvdG9idWYuRmllbGRNYXNrEgwKBGV0YWcYBSABKAkiPgoVVXBkYXRlU2Vzc2lvblJlc3BvbnNlEiUKB3Nlc3Npb24YASABKAsyFC5zZXNzaW9uZC52MS5TZXNzaW9uIkgKFVJlZnJlc2hTZXNzaW9uUmVxdWVzdBIUCgpzZXNzaW9uX2lkGAEgASgJSAASDwoFdG9rZW4YAiABKAlIAEIICgZ0YXJnZXQiPwoWUmVmcmVzaFNlc3Npb25SZXNwb25zZRIlCgdzZXNzaW9uGAEgASgLMhQuc2Vzc2lvbmQudjEuU2Vzc2lvbiIqChlSb3RhdGVTZXNzaW9uVG9rZW5SZXF1ZXN0Eg0KBXRva2VuGAEgASgJIlIKGlJvdGF0ZVNlc3Npb25Ub2tlblJlc3BvbnNlEiUKB3Nlc3Npb24YASABKAsyFC5zZXNzaW9uZC52MS5TZXNzaW9uEg0KBXRva2VuGAIgASgJIlcKFFJldm9rZVNlc3Npb25SZXF1ZXN0EhQKCnNlc3Npb25faWQYASABKAlIABIPCgV0b2tlbhgCIAEoCUgAEg4KBnJlYXNvbhgDIAEoCUIICgZ0YXJnZXQiKAoVUmV2b2tlU2Vzc2lvblJlc3BvbnNlEg8KB3Jldm9rZWQYASABKAgiVwoZUmV2b2tlVXNlclNlc3Npb25zUmVxdWVzdBIPCgd1c2VyX2lkGAEgASgJEhkKEWV4Y2VwdF9zZXNzaW9uX2lkGAIgASgJEg4KBnJlYXNvbhgDIAEoCSIzChpSZXZva2VVc2VyU2Vzc2lvbnNSZXNwb25zZRIVCg1yZXZva2VkX2NvdW50GAEgASgFMuIKCg5TZXNzaW9uU2VydmljZRJrCg1DcmVhdGVTZXNzaW9uEiEuc2Vzc2lvbmQudjEuQ3JlYXRlU2Vzc2lvblJlcXVlc3QaIi5zZXNzaW9uZC52MS5DcmVhdGVTZXNzaW9uUmVzcG9uc2UiE8K8GA9zZXNzaW9uczpjcmVhdGUSaQoNVmVyaWZ5U2Vzc2lvbhIhLnNlc3Npb25kLnYxLlZlcmlmeVNlc3Npb25SZXF1ZXN0GiIuc2Vzc2lvbmQudjEuVmVyaWZ5U2Vzc2lvblJlc3BvbnNlIhHCvBgNc2Vzc2lvbnM6cmVhZBJ7ChNCYXRjaFZlcmlmeVNlc3Npb25zEicuc2Vzc2lvbmQudjEuQmF0Y2hWZXJpZnlTZXNzaW9uc1JlcXVlc3QaKC5zZXNzaW9uZC52MS5CYXRjaFZlcmlmeVNlc3Npb25zUmVzcG9uc2UiEcK8GA1zZXNzaW9uczpyZWFkEmMKCkdldFNlc3Npb24SHi5zZXNzaW9uZC52MS5HZXRTZXNzaW9uUmVxdWVzdBofLnNlc3Npb25kLnYxLkdldFNlc3Npb25SZXNwb25zZSIUkAIBwrwYDXNlc3Npb25zOnJlYWQSdQoQQmF0Y2hHZXRTZXNzaW9ucxIkLnNlc3Npb25kLnYxLkJhdGNoR2V0U2Vzc2lvbnNSZXF1ZXN0GiUuc2Vzc2lvbmQudjEuQmF0Y2hHZXRTZXNzaW9uc1Jlc3BvbnNlIhSQAgHCvBgNc2Vzc2lvbnM6cmVhZBJpCgxMaXN0U2Vzc2lvbnMSIC5zZXNzaW9uZC52MS5MaXN0U2Vzc2lvbnNSZXF1ZXN0GiEuc2Vzc2lvbmQudjEuTGlzdFNlc3Npb25zUmVzcG9uc2UiFJACAcK8GA1zZXNzaW9uczpyZWFkEmwKDUNvdW50U2Vzc2lvbnMSIS5zZXNzaW9uZC52MS5Db3VudFNlc3Npb25zUmVxdWVzdBoiLnNlc3Npb25kLnYxLkNvdW50U2Vzc2lvbnNSZXNwb25zZSIUkAIBwrwYDXNlc3Npb25zOnJlYWQSawoNVXBkYXRlU2Vzc2lvbhIhLnNlc3Npb25kLnYxLlVwZGF0ZVNlc3Npb25SZXF1ZXN0GiIuc2Vzc2lvbmQudjEuVXBkYXRlU2Vzc2lvblJlc3BvbnNlIhPCvBgPc2Vzc2lvbnM6dXBkYXRlEm4KDlJlZnJlc2hTZXNzaW9uEiIuc2Vzc2lvbmQudjEuUmVmcmVzaFNlc3Npb25SZXF1ZXN0GiMuc2Vzc2lvbmQudjEuUmVmcmVzaFNlc3Npb25SZXNwb25zZSITwrwYD3Nlc3Npb25zOnVwZGF0ZRJ6ChJSb3RhdGVTZXNzaW9uVG9rZW4SJi5zZXNzaW9uZC52MS5Sb3RhdGVTZXNzaW9uVG9rZW5SZXF1ZXN0Gicuc2Vzc2lvbmQudjEuUm90YXRlU2Vzc2lvblRva2VuUmVzcG9uc2UiE8K8GA9zZXNzaW9uczp1cGRhdGUSbgoNUmV2b2tlU2Vzc2lvbhIhLnNlc3Npb25kLnYxLlJldm9rZVNlc3Npb25SZXF1ZXN0GiIuc2Vzc2lvbmQudjEuUmV2b2tlU2Vzc2lvblJlc3BvbnNlIhaQAgLCvBgPc2Vzc2lvbnM6ZGVsZXRlEn0KElJldm9rZVVzZXJTZXNzaW9ucxImLnNlc3Npb25kLnYxLlJldm9rZVVzZXJTZXNzaW9uc1JlcXVlc3QaJy5zZXNzaW9uZC52MS5SZXZva2VVc2VyU2Vzc2lvbnNSZXNwb25zZSIWkAICwrwYD3Nlc3Npb25zOmRlbGV0ZWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_field_mask, file_google_protobuf_struct, file_google_protobuf_timestamp, file_google_rpc_status, file_sessiond_v1_permission, file_sessiond_v1_session]);
+  fileDesc("CiFzZXNzaW9uZC92MS9zZXNzaW9uX3NlcnZpY2UucHJvdG8SC3Nlc3Npb25kLnYxIp4CChRDcmVhdGVTZXNzaW9uUmVxdWVzdBIPCgd1c2VyX2lkGAEgASgJEhIKCnNlc3Npb25faWQYAiABKAkSFAoMZGlzcGxheV9uYW1lGAMgASgJEg0KBXJvbGVzGAQgAygJEiMKBmNsaWVudBgFIAEoCzITLnNlc3Npb25kLnYxLkNsaWVudBIlCgRkYXRhGAYgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdBIvCgxpZGxlX3RpbWVvdXQYByABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SKwoIbGlmZXRpbWUYCCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEgoKcmVxdWVzdF9pZBgJIAEoCSJqChVDcmVhdGVTZXNzaW9uUmVzcG9uc2USJQoHc2Vzc2lvbhgBIAEoCzIULnNlc3Npb25kLnYxLlNlc3Npb24SDQoFdG9rZW4YAiABKAkSGwoTZXZpY3RlZF9zZXNzaW9uX2lkcxgDIAMoCSI3ChRWZXJpZnlTZXNzaW9uUmVxdWVzdBINCgV0b2tlbhgBIAEoCRIQCghub190b3VjaBgCIAEoCCI+ChVWZXJpZnlTZXNzaW9uUmVzcG9uc2USJQoHc2Vzc2lvbhgBIAEoCzIULnNlc3Npb25kLnYxLlNlc3Npb24iPgoaQmF0Y2hWZXJpZnlTZXNzaW9uc1JlcXVlc3QSDgoGdG9rZW5zGAEgAygJEhAKCG5vX3RvdWNoGAIgASgIIkoKG0JhdGNoVmVyaWZ5U2Vzc2lvbnNSZXNwb25zZRIrCgdyZXN1bHRzGAEgAygLMhouc2Vzc2lvbmQudjEuU2Vzc2lvblJlc3VsdCJnCg1TZXNzaW9uUmVzdWx0EicKB3Nlc3Npb24YASABKAsyFC5zZXNzaW9uZC52MS5TZXNzaW9uSAASIwoFZXJyb3IYAiABKAsyEi5nb29nbGUucnBjLlN0YXR1c0gAQggKBnJlc3VsdCJnChFHZXRTZXNzaW9uUmVxdWVzdBISCgpzZXNzaW9uX2lkGAEgASgJEg8KB3VzZXJfaWQYAiABKAkSLQoJcmVhZF9tYXNrGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLkZpZWxkTWFzayI7ChJHZXRTZXNzaW9uUmVzcG9uc2USJQoHc2Vzc2lvbhgBIAEoCzIULnNlc3Npb25kLnYxLlNlc3Npb24iXQoXQmF0Y2hHZXRTZXNzaW9uc1JlcXVlc3QSEwoLc2Vzc2lvbl9pZHMYASADKAkSLQoJcmVhZF9tYXNrGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLkZpZWxkTWFzayJHChhCYXRjaEdldFNlc3Npb25zUmVzcG9uc2USKwoHcmVzdWx0cxgBIAMoCzIaLnNlc3Npb25kLnYxLlNlc3Npb25SZXN1bHQitwEKE0xpc3RTZXNzaW9uc1JlcXVlc3QSDwoHdXNlcl9pZBgBIAEoCRIUCgxzaG93X2V4cGlyZWQYAiABKAgSFAoMc2hvd19yZXZva2VkGAMgASgIEioKBmZpbHRlchgEIAEoCzIaLnNlc3Npb25kLnYxLlNlc3Npb25GaWx0ZXISEAoIb3JkZXJfYnkYBSABKAkSEQoJcGFnZV9zaXplGAYgASgFEhIKCnBhZ2VfdG9rZW4YByABKAkihwIKDVNlc3Npb25GaWx0ZXISDAoEcm9sZRgBIAEoCRIKCgJpcBgCIAEoCRI0ChBjcmVhdGVfdGltZV9mcm9tGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIyCg5jcmVhdGVfdGltZV90bxgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASOQoVbGFzdF9hY2Nlc3NfdGltZV9mcm9tGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBI3ChNsYXN0X2FjY2Vzc190aW1lX3RvGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJ3ChRMaXN0U2Vzc2lvbnNSZXNwb25zZRImCghzZXNzaW9ucxgBIAMoCzIULnNlc3Npb25kLnYxLlNlc3Npb24SFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEh4KFnVucmVhZGFibGVfc2Vzc2lvbl9pZHMYAyADKAkiJwoUQ291bnRTZXNzaW9uc1JlcXVlc3QSDwoHdXNlcl9pZBgBIAEoCSImChVDb3VudFNlc3Npb25zUmVzcG9uc2USDQoFY291bnQYASABKAUioQEKFFVwZGF0ZVNlc3Npb25SZXF1ZXN0EhIKCnNlc3Npb25faWQYASABKAkSDwoHdXNlcl9pZBgCIAEoCRIlCgdzZXNzaW9uGAMgASgLMhQuc2Vzc2lvbmQudjEuU2Vzc2lvbhIvCgt1cGRhdGVfbWFzaxgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE1hc2sSDAoEZXRhZxgFIAEoCSI+ChVVcGRhdGVTZXNzaW9uUmVzcG9uc2USJQoHc2Vzc2lvbhgBIAEoCzIULnNlc3Npb25kLnYxLlNlc3Npb24iSAoVUmVmcmVzaFNlc3Npb25SZXF1ZXN0EhQKCnNlc3Npb25faWQYASABKAlIABIPCgV0b2tlbhgCIAEoCUgAQggKBnRhcmdldCI/ChZSZWZyZXNoU2Vzc2lvblJlc3BvbnNlEiUKB3Nlc3Npb24YASABKAsyFC5zZXNzaW9uZC52MS5TZXNzaW9uIioKGVJvdGF0ZVNlc3Npb25Ub2tlblJlcXVlc3QSDQoFdG9rZW4YASABKAkiUgoaUm90YXRlU2Vzc2lvblRva2VuUmVzcG9uc2USJQoHc2Vzc2lvbhgBIAEoCzIULnNlc3Npb25kLnYxLlNlc3Npb24SDQoFdG9rZW4YAiABKAkiVwoUUmV2b2tlU2Vzc2lvblJlcXVlc3QSFAoKc2Vzc2lvbl9pZBgBIAEoCUgAEg8KBXRva2VuGAIgASgJSAASDgoGcmVhc29uGAMgASgJQggKBnRhcmdldCIoChVSZXZva2VTZXNzaW9uUmVzcG9uc2USDwoHcmV2b2tlZBgBIAEoCCJXChlSZXZva2VVc2VyU2Vzc2lvbnNSZXF1ZXN0Eg8KB3VzZXJfaWQYASABKAkSGQoRZXhjZXB0X3Nlc3Npb25faWQYAiABKAkSDgoGcmVhc29uGAMgASgJIjMKGlJldm9rZVVzZXJTZXNzaW9uc1Jlc3BvbnNlEhUKDXJldm9rZWRfY291bnQYASABKAUiPQoUV2F0Y2hTZXNzaW9uc1JlcXVlc3QSDwoHdXNlcl9pZBgBIAEoCRIUCgxyZXN1bWVfdG9rZW4YAiABKAkixAEKFVdhdGNoU2Vzc2lvbnNSZXNwb25zZRIsCgZldmVudHMYASABKAsyGi5zZXNzaW9uZC52MS5TZXNzaW9uRXZlbnRzSAASMgoKY2hlY2twb2ludBgCIAEoCzIcLnNlc3Npb25kLnYxLldhdGNoQ2hlY2twb2ludEgAEigKBXJlc2V0GAMgASgLMhcuc2Vzc2lvbmQudjEuV2F0Y2hSZXNldEgAEhQKDHJlc3VtZV90b2tlbhgEIAEoCUIJCgdtZXNzYWdlIjoKDVNlc3Npb25FdmVudHMSKQoGZXZlbnRzGAEgAygLMhkuc2Vzc2lvbmQudjEuU2Vzc2lvbkV2ZW50IqsBCgxTZXNzaW9uRXZlbnQSKwoEdHlwZRgBIAEoDjIdLnNlc3Npb25kLnYxLlNlc3Npb25FdmVudFR5cGUSEgoKc2Vzc2lvbl9pZBgCIAEoCRIPCgd1c2VyX2lkGAMgASgJEigKBHRpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg8KB3ZlcnNpb24YBSABKAMSDgoGcmVhc29uGAYgASgJIjsKD1dhdGNoQ2hlY2twb2ludBIoCgR0aW1lGAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCIcCgpXYXRjaFJlc2V0Eg4KBnJlYXNvbhgBIAEoCSrcAQoQU2Vzc2lvbkV2ZW50VHlwZRIiCh5TRVNTSU9OX0VWRU5UX1RZUEVfVU5TUEVDSUZJRUQQABIeChpTRVNTSU9OX0VWRU5UX1RZUEVfQ1JFQVRFRBABEh4KGlNFU1NJT05fRVZFTlRfVFlQRV9VUERBVEVEEAISJAogU0VTU0lPTl9FVkVOVF9UWVBFX1RPS0VOX1JPVEFURUQQAxIeChpTRVNTSU9OX0VWRU5UX1RZUEVfUkVWT0tFRBAEEh4KGlNFU1NJT05fRVZFTlRfVFlQRV9FVklDVEVEEAUyzwsKDlNlc3Npb25TZXJ2aWNlEmsKDUNyZWF0ZVNlc3Npb24SIS5zZXNzaW9uZC52MS5DcmVhdGVTZXNzaW9uUmVxdWVzdBoiLnNlc3Npb25kLnYxLkNyZWF0ZVNlc3Npb25SZXNwb25zZSITwrwYD3Nlc3Npb25zOmNyZWF0ZRJpCg1WZXJpZnlTZXNzaW9uEiEuc2Vzc2lvbmQudjEuVmVyaWZ5U2Vzc2lvblJlcXVlc3QaIi5zZXNzaW9uZC52MS5WZXJpZnlTZXNzaW9uUmVzcG9uc2UiEcK8GA1zZXNzaW9uczpyZWFkEnsKE0JhdGNoVmVyaWZ5U2Vzc2lvbnMSJy5zZXNzaW9uZC52MS5CYXRjaFZlcmlmeVNlc3Npb25zUmVxdWVzdBooLnNlc3Npb25kLnYxLkJhdGNoVmVyaWZ5U2Vzc2lvbnNSZXNwb25zZSIRwrwYDXNlc3Npb25zOnJlYWQSYwoKR2V0U2Vzc2lvbhIeLnNlc3Npb25kLnYxLkdldFNlc3Npb25SZXF1ZXN0Gh8uc2Vzc2lvbmQudjEuR2V0U2Vzc2lvblJlc3BvbnNlIhSQAgHCvBgNc2Vzc2lvbnM6cmVhZBJ1ChBCYXRjaEdldFNlc3Npb25zEiQuc2Vzc2lvbmQudjEuQmF0Y2hHZXRTZXNzaW9uc1JlcXVlc3QaJS5zZXNzaW9uZC52MS5CYXRjaEdldFNlc3Npb25zUmVzcG9uc2UiFJACAcK8GA1zZXNzaW9uczpyZWFkEmkKDExpc3RTZXNzaW9ucxIgLnNlc3Npb25kLnYxLkxpc3RTZXNzaW9uc1JlcXVlc3QaIS5zZXNzaW9uZC52MS5MaXN0U2Vzc2lvbnNSZXNwb25zZSIUkAIBwrwYDXNlc3Npb25zOnJlYWQSbAoNQ291bnRTZXNzaW9ucxIhLnNlc3Npb25kLnYxLkNvdW50U2Vzc2lvbnNSZXF1ZXN0GiIuc2Vzc2lvbmQudjEuQ291bnRTZXNzaW9uc1Jlc3BvbnNlIhSQAgHCvBgNc2Vzc2lvbnM6cmVhZBJrCg1VcGRhdGVTZXNzaW9uEiEuc2Vzc2lvbmQudjEuVXBkYXRlU2Vzc2lvblJlcXVlc3QaIi5zZXNzaW9uZC52MS5VcGRhdGVTZXNzaW9uUmVzcG9uc2UiE8K8GA9zZXNzaW9uczp1cGRhdGUSbgoOUmVmcmVzaFNlc3Npb24SIi5zZXNzaW9uZC52MS5SZWZyZXNoU2Vzc2lvblJlcXVlc3QaIy5zZXNzaW9uZC52MS5SZWZyZXNoU2Vzc2lvblJlc3BvbnNlIhPCvBgPc2Vzc2lvbnM6dXBkYXRlEnoKElJvdGF0ZVNlc3Npb25Ub2tlbhImLnNlc3Npb25kLnYxLlJvdGF0ZVNlc3Npb25Ub2tlblJlcXVlc3QaJy5zZXNzaW9uZC52MS5Sb3RhdGVTZXNzaW9uVG9rZW5SZXNwb25zZSITwrwYD3Nlc3Npb25zOnVwZGF0ZRJuCg1SZXZva2VTZXNzaW9uEiEuc2Vzc2lvbmQudjEuUmV2b2tlU2Vzc2lvblJlcXVlc3QaIi5zZXNzaW9uZC52MS5SZXZva2VTZXNzaW9uUmVzcG9uc2UiFpACAsK8GA9zZXNzaW9uczpkZWxldGUSfQoSUmV2b2tlVXNlclNlc3Npb25zEiYuc2Vzc2lvbmQudjEuUmV2b2tlVXNlclNlc3Npb25zUmVxdWVzdBonLnNlc3Npb25kLnYxLlJldm9rZVVzZXJTZXNzaW9uc1Jlc3BvbnNlIhaQAgLCvBgPc2Vzc2lvbnM6ZGVsZXRlEmsKDVdhdGNoU2Vzc2lvbnMSIS5zZXNzaW9uZC52MS5XYXRjaFNlc3Npb25zUmVxdWVzdBoiLnNlc3Npb25kLnYxLldhdGNoU2Vzc2lvbnNSZXNwb25zZSIRwrwYDXNlc3Npb25zOnJlYWQwAWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_field_mask, file_google_protobuf_struct, file_google_protobuf_timestamp, file_google_rpc_status, file_sessiond_v1_permission, file_sessiond_v1_session]);
 
 /**
  * @generated from message sessiond.v1.CreateSessionRequest
@@ -80,6 +80,17 @@ export type CreateSessionRequest = Message<"sessiond.v1.CreateSessionRequest"> &
    * @generated from field: google.protobuf.Duration lifetime = 8;
    */
   lifetime?: Duration | undefined;
+
+  /**
+   * Makes the call safe to retry (AIP-155): 1 to 128 characters out of
+   * A-Z a-z 0-9 . _ ~ : @ -, a UUID recommended. A retry within 10 minutes by
+   * the same caller answers the same session, as it is now, and the same token;
+   * the same id with other contents is refused with REQUEST_ID_REUSED. Callers
+   * are told apart by the issuer and subject of their access tokens.
+   *
+   * @generated from field: string request_id = 9;
+   */
+  requestId: string;
 };
 
 /**
@@ -795,6 +806,237 @@ export const RevokeUserSessionsResponseSchema: GenMessage<RevokeUserSessionsResp
   messageDesc(file_sessiond_v1_session_service, 25);
 
 /**
+ * @generated from message sessiond.v1.WatchSessionsRequest
+ */
+export type WatchSessionsRequest = Message<"sessiond.v1.WatchSessionsRequest"> & {
+  /**
+   * All users when empty.
+   *
+   * @generated from field: string user_id = 1;
+   */
+  userId: string;
+
+  /**
+   * The last resume_token received, to go on after it; user_id must be as it was
+   * in the call that returned it. From now on when empty.
+   *
+   * @generated from field: string resume_token = 2;
+   */
+  resumeToken: string;
+};
+
+/**
+ * Describes the message sessiond.v1.WatchSessionsRequest.
+ * Use `create(WatchSessionsRequestSchema)` to create a new message.
+ */
+export const WatchSessionsRequestSchema: GenMessage<WatchSessionsRequest> = /*@__PURE__*/
+  messageDesc(file_sessiond_v1_session_service, 26);
+
+/**
+ * @generated from message sessiond.v1.WatchSessionsResponse
+ */
+export type WatchSessionsResponse = Message<"sessiond.v1.WatchSessionsResponse"> & {
+  /**
+   * @generated from oneof sessiond.v1.WatchSessionsResponse.message
+   */
+  message: {
+    /**
+     * @generated from field: sessiond.v1.SessionEvents events = 1;
+     */
+    value: SessionEvents;
+    case: "events";
+  } | {
+    /**
+     * @generated from field: sessiond.v1.WatchCheckpoint checkpoint = 2;
+     */
+    value: WatchCheckpoint;
+    case: "checkpoint";
+  } | {
+    /**
+     * @generated from field: sessiond.v1.WatchReset reset = 3;
+     */
+    value: WatchReset;
+    case: "reset";
+  } | { case: undefined; value?: undefined };
+
+  /**
+   * Where to go on after this message. Set with every message; opaque.
+   *
+   * @generated from field: string resume_token = 4;
+   */
+  resumeToken: string;
+};
+
+/**
+ * Describes the message sessiond.v1.WatchSessionsResponse.
+ * Use `create(WatchSessionsResponseSchema)` to create a new message.
+ */
+export const WatchSessionsResponseSchema: GenMessage<WatchSessionsResponse> = /*@__PURE__*/
+  messageDesc(file_sessiond_v1_session_service, 27);
+
+/**
+ * Events that come together because they were read together.
+ *
+ * @generated from message sessiond.v1.SessionEvents
+ */
+export type SessionEvents = Message<"sessiond.v1.SessionEvents"> & {
+  /**
+   * In order for each session. Never empty.
+   *
+   * @generated from field: repeated sessiond.v1.SessionEvent events = 1;
+   */
+  events: SessionEvent[];
+};
+
+/**
+ * Describes the message sessiond.v1.SessionEvents.
+ * Use `create(SessionEventsSchema)` to create a new message.
+ */
+export const SessionEventsSchema: GenMessage<SessionEvents> = /*@__PURE__*/
+  messageDesc(file_sessiond_v1_session_service, 28);
+
+/**
+ * A change of a session.
+ *
+ * @generated from message sessiond.v1.SessionEvent
+ */
+export type SessionEvent = Message<"sessiond.v1.SessionEvent"> & {
+  /**
+   * @generated from field: sessiond.v1.SessionEventType type = 1;
+   */
+  type: SessionEventType;
+
+  /**
+   * @generated from field: string session_id = 2;
+   */
+  sessionId: string;
+
+  /**
+   * @generated from field: string user_id = 3;
+   */
+  userId: string;
+
+  /**
+   * When it happened.
+   *
+   * @generated from field: google.protobuf.Timestamp time = 4;
+   */
+  time?: Timestamp | undefined;
+
+  /**
+   * Grows by one with every change of the session: what is not newer than what
+   * one has may be dropped.
+   *
+   * @generated from field: int64 version = 5;
+   */
+  version: bigint;
+
+  /**
+   * Why the session ended; with `REVOKED` and `EVICTED` only.
+   *
+   * @generated from field: string reason = 6;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message sessiond.v1.SessionEvent.
+ * Use `create(SessionEventSchema)` to create a new message.
+ */
+export const SessionEventSchema: GenMessage<SessionEvent> = /*@__PURE__*/
+  messageDesc(file_sessiond_v1_session_service, 29);
+
+/**
+ * Everything that happened before a time has been sent. Comes at least every
+ * second, so that silence means a broken stream and not that nothing happens.
+ *
+ * @generated from message sessiond.v1.WatchCheckpoint
+ */
+export type WatchCheckpoint = Message<"sessiond.v1.WatchCheckpoint"> & {
+  /**
+   * @generated from field: google.protobuf.Timestamp time = 1;
+   */
+  time?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message sessiond.v1.WatchCheckpoint.
+ * Use `create(WatchCheckpointSchema)` to create a new message.
+ */
+export const WatchCheckpointSchema: GenMessage<WatchCheckpoint> = /*@__PURE__*/
+  messageDesc(file_sessiond_v1_session_service, 30);
+
+/**
+ * Sent instead of events that are missing: what is known about sessions must be
+ * dropped and read anew. The resume point is gone, or the store is not what it
+ * was, after a restart or a failover. The stream goes on after it.
+ *
+ * @generated from message sessiond.v1.WatchReset
+ */
+export type WatchReset = Message<"sessiond.v1.WatchReset"> & {
+  /**
+   * For people; the wording may change.
+   *
+   * @generated from field: string reason = 1;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message sessiond.v1.WatchReset.
+ * Use `create(WatchResetSchema)` to create a new message.
+ */
+export const WatchResetSchema: GenMessage<WatchReset> = /*@__PURE__*/
+  messageDesc(file_sessiond_v1_session_service, 31);
+
+/**
+ * @generated from enum sessiond.v1.SessionEventType
+ */
+export enum SessionEventType {
+  /**
+   * @generated from enum value: SESSION_EVENT_TYPE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * @generated from enum value: SESSION_EVENT_TYPE_CREATED = 1;
+   */
+  CREATED = 1,
+
+  /**
+   * Its fields were changed.
+   *
+   * @generated from enum value: SESSION_EVENT_TYPE_UPDATED = 2;
+   */
+  UPDATED = 2,
+
+  /**
+   * Its token was replaced; the old one is dead.
+   *
+   * @generated from enum value: SESSION_EVENT_TYPE_TOKEN_ROTATED = 3;
+   */
+  TOKEN_ROTATED = 3,
+
+  /**
+   * @generated from enum value: SESSION_EVENT_TYPE_REVOKED = 4;
+   */
+  REVOKED = 4,
+
+  /**
+   * It had to go for a newer session of its user.
+   *
+   * @generated from enum value: SESSION_EVENT_TYPE_EVICTED = 5;
+   */
+  EVICTED = 5,
+}
+
+/**
+ * Describes the enum sessiond.v1.SessionEventType.
+ */
+export const SessionEventTypeSchema: GenEnum<SessionEventType> = /*@__PURE__*/
+  enumDesc(file_sessiond_v1_session_service, 0);
+
+/**
  * SessionService creates, verifies, refreshes, lists and revokes the login
  * sessions of other services' users.
  *
@@ -810,6 +1052,9 @@ export const RevokeUserSessionsResponseSchema: GenMessage<RevokeUserSessionsResp
  *   INVALID_ARGUMENT        INVALID_ARGUMENT     also a google.rpc.BadRequest
  *                                                that names the field
  *   SESSION_ALREADY_EXISTS  ALREADY_EXISTS       the chosen session_id is taken
+ *   REQUEST_ID_REUSED       ALREADY_EXISTS       the request_id was used before,
+ *                                                for a request with other
+ *                                                contents
  *   ETAG_MISMATCH           ABORTED              read again, then retry
  *   SESSION_LIMIT_REACHED   RESOURCE_EXHAUSTED   only under the limit policy
  *                                                `reject`
@@ -967,6 +1212,24 @@ export const SessionService: GenService<{
     methodKind: "unary";
     input: typeof RevokeUserSessionsRequestSchema;
     output: typeof RevokeUserSessionsResponseSchema;
+  },
+  /**
+   * Streams the changes of sessions, of one user or of all, as they happen.
+   *
+   * The events of one session come in order, and each is sent once per watch,
+   * also across calls that resume with the last token received. Activity and
+   * expiry are no events: a session's deadlines tell when it ends.
+   *
+   * The stream does not end by itself. A reader too slow for what happens is cut
+   * with OVERLOADED. A server that stops ends it with UNAVAILABLE; the reader
+   * goes on at another server with its token.
+   *
+   * @generated from rpc sessiond.v1.SessionService.WatchSessions
+   */
+  watchSessions: {
+    methodKind: "server_streaming";
+    input: typeof WatchSessionsRequestSchema;
+    output: typeof WatchSessionsResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_sessiond_v1_session_service, 0);
