@@ -37,6 +37,7 @@ test("without any setting, the server is one for development with the documented
     grpcAddress: { host: "127.0.0.1", port: 50_051 },
     httpAddress: { host: "127.0.0.1", port: 8080 },
     store: { kind: "sqlite", path: join(".sessiond", "sessiond.db") },
+    durability: "auto",
     sessionPolicy: DEFAULT_SESSION_POLICY,
     retentionMs: 600_000,
     keyring: undefined,
@@ -52,6 +53,7 @@ test("every setting can come from the environment", () => {
     SESSIOND_GRPC_ADDRESS: "0.0.0.0:1",
     SESSIOND_HTTP_ADDRESS: "[::]:2",
     SESSIOND_STORE: "redis://localhost",
+    SESSIOND_DURABILITY: "replicated",
     SESSIOND_IDLE_TIMEOUT: "15m",
     SESSIOND_LIFETIME: "12h",
     SESSIOND_MAX_LIFETIME: "30d",
@@ -68,6 +70,7 @@ test("every setting can come from the environment", () => {
     grpcAddress: { host: "0.0.0.0", port: 1 },
     httpAddress: { host: "::", port: 2 },
     store: { kind: "redis" },
+    durability: "replicated",
     sessionPolicy: {
       idleTimeoutMs: 900_000,
       lifetimeMs: 43_200_000,
@@ -101,6 +104,12 @@ test("the default store is in the data directory", () => {
 });
 
 describe("faults", () => {
+  test("replicas are asked for only where the store can have them", () => {
+    expect(() => load({ SESSIOND_DURABILITY: "replicated" })).toThrow(
+      "SESSIOND_DURABILITY (--durability): expected a Redis store in SESSIOND_STORE (--store)",
+    );
+  });
+
   test("all are found at once, and each names its key", () => {
     const env = {
       SESSIOND_GRPC_ADDRESS: "50051",

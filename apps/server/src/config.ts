@@ -1,5 +1,6 @@
 import { join, resolve } from "node:path";
 import { Keyring, type SessionPolicy } from "@sessiond/core";
+import type { Durability } from "@sessiond/core/redis";
 import { type Address, formatAddress, isLoopback, parseAddress } from "./address.js";
 import { type AuthConfig, readAuthFile } from "./auth-config.js";
 import { didYouMean } from "./closest-name.js";
@@ -14,6 +15,8 @@ export interface Config {
   readonly grpcAddress: Address;
   readonly httpAddress: Address;
   readonly store: StoreLocation;
+  /** What changes wait for on Redis. */
+  readonly durability: Durability;
   readonly sessionPolicy: SessionPolicy;
   /** How long ended sessions stay listed, and a revoked id refused. */
   readonly retentionMs: number;
@@ -29,6 +32,7 @@ export interface Config {
 
 const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
 const LIMIT_POLICIES = ["evict_oldest", "reject"] as const;
+const DURABILITIES = ["auto", "local", "replicated"] as const satisfies readonly Durability[];
 const PREFIX = "SESSIOND_";
 const MAX_SESSIONS_PER_USER = 1000;
 const MAX_QUOTED_LENGTH = 100;
@@ -82,6 +86,16 @@ const SETTINGS = {
       "(default sqlite:<data dir>/sessiond.db)",
     secret: true,
     parse: parseStoreLocation,
+  },
+  durability: {
+    env: "SESSIOND_DURABILITY",
+    flag: "durability",
+    placeholder: "LEVEL",
+    default: "auto",
+    help:
+      "what a change on Redis waits for: local, the primary alone; replicated, a replica as well; " +
+      "auto, a replica for what ends a session or a token, where there are replicas",
+    parse: (text) => parseChoice(text, DURABILITIES),
   },
   idleTimeout: {
     env: "SESSIOND_IDLE_TIMEOUT",
@@ -241,6 +255,7 @@ function toConfig(values: Values): Config {
     grpcAddress: values.grpcAddress,
     httpAddress: values.httpAddress,
     store: values.store ?? { kind: "sqlite", path: join(values.dataDir, "sessiond.db") },
+    durability: values.durability,
     sessionPolicy: {
       idleTimeoutMs: values.idleTimeout,
       lifetimeMs: values.lifetime,
@@ -269,6 +284,11 @@ function crossFaults(values: Partial<Values>): readonly string[] {
     faults.push(
       faultOf(SETTINGS[name], `expected at most ${most}, got ${formatDuration(durationMs)}`),
     );
+  }
+  const isRedis = values.store !== undefined && values.store.kind !== "sqlite";
+  if (values.durability === "replicated" && !isRedis) {
+    const expected = `expected a Redis store in ${keyOf(SETTINGS.store)} with "replicated"`;
+    faults.push(faultOf(SETTINGS.durability, expected));
   }
   if (grpcAddress === undefined || httpAddress === undefined) return faults;
   const isSamePort = grpcAddress.port === httpAddress.port && grpcAddress.port !== 0;

@@ -19,7 +19,11 @@ const CONNECT_WAIT_MS = 2_000;
  * is not ready, and is once Redis comes.
  */
 export async function openStore(
-  { store: location, retentionMs }: Pick<Config, "store" | "retentionMs">,
+  {
+    store: location,
+    retentionMs,
+    durability,
+  }: Pick<Config, "store" | "retentionMs" | "durability">,
   logger: Logger,
 ): Promise<SessionStore> {
   if (location.kind === "sqlite") {
@@ -34,7 +38,7 @@ export async function openStore(
   } catch {
     // Said by readiness, which goes on asking.
   }
-  return new RedisSessionStore({ redis, retentionMs });
+  return new RedisSessionStore({ redis, retentionMs, durability });
 }
 
 /** A Redis that may evict keys drops sessions, and tombstones, without a word. */

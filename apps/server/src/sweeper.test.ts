@@ -69,7 +69,7 @@ test("sessions are removed once they have ended and their retention is over", as
   await passTime(REST_MS);
   expect(await stored()).toBe(0);
   expect(sweeps).toBe(3);
-  expect(logs).toMatchObject([{ msg: "swept", reclaimed: 3 }]);
+  expect(logs).toMatchObject([{ msg: "removed ended sessions", reclaimed: 3 }]);
 });
 
 test("many are removed slice by slice, with room for calls in between", async () => {

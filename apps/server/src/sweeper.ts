@@ -9,8 +9,8 @@ const PAUSE_MS = 50;
 const SLICE_SIZE = 500;
 
 /**
- * Removes ended sessions in the background, a slice at a time. No answer depends
- * on it: it only gives memory back.
+ * Removes ended sessions in the background, a slice at a time, puts indexes right,
+ * and logs what it did.
  */
 export class Sweeper {
   readonly #store: SessionStore;
@@ -44,8 +44,10 @@ export class Sweeper {
 
   async #sweep(): Promise<void> {
     try {
-      const { reclaimed, more } = await this.#store.sweep(SLICE_SIZE);
-      if (reclaimed > 0) this.#logger.debug({ reclaimed }, "swept");
+      const { reclaimed, healed, more } = await this.#store.sweep(SLICE_SIZE);
+      if (reclaimed > 0) this.#logger.info({ reclaimed, more }, "removed ended sessions");
+      // Nothing of ours makes an index wrong, so somebody should know.
+      if (healed > 0) this.#logger.warn({ healed }, "put index entries right");
       this.#schedule(more ? PAUSE_MS : REST_MS);
     } catch (error) {
       this.#logger.warn({ err: error }, "sweep failed");

@@ -29,6 +29,8 @@ const COMMAND_TIMEOUT_MS = 1_000;
 const SOCKET_TIMEOUT_MS = 1_500;
 const CONNECT_TIMEOUT_MS = 1_000;
 const MAX_RECONNECT_DELAY_MS = 1_000;
+/** How often a cluster is asked which node has which slots; after a failover nobody else would say. */
+const SLOTS_REFRESH_INTERVAL_MS = 1_000;
 /** A cluster follows at most this many MOVED and ASK replies for one command. */
 const MAX_REDIRECTIONS = 5;
 
@@ -63,6 +65,10 @@ function open(location: RedisLocation): Redis | Cluster {
         name: masterName,
         db,
         sentinelRetryStrategy: reconnectDelay,
+        sentinelCommandTimeout: COMMAND_TIMEOUT_MS,
+        // Sentinels say when they have made another node the primary; a connection to
+        // the old one may still stand.
+        failoverDetector: true,
         enableTLSForSentinelMode: location.tls,
       });
     }
@@ -75,6 +81,7 @@ function open(location: RedisLocation): Redis | Cluster {
         maxRedirections: MAX_REDIRECTIONS,
         retryDelayOnFailover: 0,
         slotsRefreshTimeout: CONNECT_TIMEOUT_MS,
+        slotsRefreshInterval: SLOTS_REFRESH_INTERVAL_MS,
       });
     }
   }
@@ -96,6 +103,9 @@ const CONNECTION_OPTIONS = {
   enableOfflineQueue: false,
   autoResendUnfulfilledCommands: false,
   retryStrategy: reconnectDelay,
+  // A primary that has become a replica: connect anew, to whichever it is now. The
+  // command fails; it is not sent again.
+  reconnectOnError: (error: Error) => error.message.startsWith("READONLY"),
   // Nothing here needs RESP3, and it saves a handshake.
   protocol: 2,
 } as const satisfies RedisOptions;

@@ -44,10 +44,10 @@ test.each([
   ["of a user", `user_sessions:{${PARTITION}}:ada`],
   ["by creation time", `sessions_by_create_time:{${PARTITION}}`],
 ])("a session missing from the index %s is put back", async (_which, index) => {
-  const before = await redis.zrange(index, 0, -1, "WITHSCORES");
+  const before = await redis.zrange(index, "0", "-1", "WITHSCORES");
   await redis.zrem(index, "one");
   expect(await store.sweep(10)).toMatchObject({ healed: 1 });
-  expect(await redis.zrange(index, 0, -1, "WITHSCORES")).toEqual(before);
+  expect(await redis.zrange(index, "0", "-1", "WITHSCORES")).toEqual(before);
 });
 
 test("an index that is gone as a whole is made anew, with its expiry", async () => {
@@ -63,7 +63,7 @@ test("entries of a session that somebody deleted go from every index", async () 
   expect([await store.count("ada"), await store.count()]).toEqual([2, 2]);
   expect(await store.sweep(10)).toMatchObject({ healed: 3 });
   expect([await store.count("ada"), await store.count()]).toEqual([1, 1]);
-  expect(await redis.zrange(`sessions_by_create_time:{${PARTITION}}`, 0, -1)).toEqual(["two"]);
+  expect(await redis.zrange(`sessions_by_create_time:{${PARTITION}}`, "0", "-1")).toEqual(["two"]);
 });
 
 test("a deadline that disagrees with the session is put right", async () => {
@@ -78,5 +78,5 @@ test("drift anywhere in a large index is found in a few sweeps", async () => {
   const lost = Array.from({ length: 2_000 }, (_, i) => `lost-${i}`);
   await redis.zadd(`sessions:{${PARTITION}}`, ...lost.flatMap((id) => [9e12, id]));
   for (let i = 0; i < 40; i++) await store.sweep(10);
-  expect(await redis.zrange(`sessions:{${PARTITION}}`, 0, -1)).toEqual(["one", "two"]);
+  expect(await redis.zrange(`sessions:{${PARTITION}}`, "0", "-1")).toEqual(["one", "two"]);
 });

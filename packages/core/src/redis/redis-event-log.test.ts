@@ -39,7 +39,7 @@ async function openStore(
   });
 }
 
-function newSession(userId: string, id = randomUUID()): NewSession {
+function newSession(userId: string, id: string = randomUUID()): NewSession {
   return {
     key: { partition: partitionOfUser(userId), id },
     userId,
