@@ -4,14 +4,22 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { EVICTION_REASON, type StoredSession } from "../session-store.js";
+import {
+  EVICTION_REASON,
+  type NewSession,
+  type SessionKey,
+  type StoredSession,
+} from "../session-store.js";
 import {
   ACTIVE,
   addSession,
   addSessions,
+  comparable,
   EVERYTHING,
+  hex,
   keyOf,
   listAll,
+  newSession,
 } from "../testing/checks/fixtures.js";
 import { spawnTypeScript } from "../testing/spawn-typescript.js";
 import { MIGRATIONS, migrate } from "./migrations.js";
@@ -136,6 +144,25 @@ test("a full disk refuses new sessions, keeps what there is, and is got over", a
   expect(pragma("integrity_check")).toBe("ok");
 });
 
+test("a request that a full disk refuses has left no trace, and may be made again", async () => {
+  const [store, connection] = await openWithConnection();
+  const pages = Number(connection.prepare("PRAGMA page_count").get()?.["page_count"]);
+  connection.exec(`PRAGMA max_page_count = ${pages}`);
+  const limit = { maxSessionsPerUser: 10, policy: "reject" } as const;
+  // The session has room; what to answer a repetition with has not.
+  const request = { key: "caller:1", record: new Uint8Array(100_000), keptForMs: 600_000 };
+  const session = newSession();
+  const refused = store.createOnce(request, session, limit);
+  await expect(refused).rejects.toMatchObject({ reason: "OVERLOADED" });
+  expect(await store.count()).toBe(0);
+  const start = await store.events.end();
+
+  connection.exec(`PRAGMA max_page_count = ${pages + 2_000}`);
+  expect(await store.createOnce(request, session, limit)).not.toHaveProperty("repeated");
+  expect(await store.events.read(start, 10)).toMatchObject({ events: [{ type: "created" }] });
+  await store.close();
+});
+
 test("the clock is the system's and ended sessions stay for ten minutes, unless said otherwise", async () => {
   const store = await SqliteSessionStore.open({ path });
   const beforeMs = Date.now();
@@ -206,7 +233,47 @@ test("a file that others may read is left as its owner made it", async () => {
   expect(await modeOf(path)).toBe("640");
 });
 
+/** Makes a file as the first version of the schema had it, with a session in it. */
+function makeFileOfVersion1(session: NewSession): void {
+  using db = new DatabaseSync(path);
+  migrate(db, MIGRATIONS.slice(0, 1));
+  const { key, userId, tokenHash, record } = session;
+  const now = Date.now();
+  db.prepare(
+    `INSERT INTO sessions VALUES (
+      :id, :partition, :userId, :now, :now, :now, 60000, :now + 60000, :now + 600000, 3,
+      :tokenHash, :record, NULL, NULL, NULL
+    )`,
+  ).run({ ...key, userId, tokenHash, record, now });
+}
+
 describe("migrations", () => {
+  test("give a file of the first version an event log, and keep its sessions", async () => {
+    const session = newSession();
+    makeFileOfVersion1(session);
+    expect(pragma("user_version")).toBe(1);
+    const store = await SqliteSessionStore.open({ path });
+    expect(pragma("user_version")).toBe(MIGRATIONS.length);
+    expect(comparable(await kept(store, session.key))).toMatchObject({
+      userId: session.userId,
+      version: 3,
+      record: hex(session.record),
+    });
+    const start = await store.events.end();
+    expect(await store.events.read(start, 10)).toMatchObject({ events: [], isComplete: true });
+    await store.revoke(session.key, "logout");
+    expect(await store.events.read(start, 10)).toMatchObject({
+      events: [{ type: "revoked", sessionId: session.key.id, version: 4, reason: "logout" }],
+    });
+    await store.close();
+  });
+
+  async function kept(store: SqliteSessionStore, key: SessionKey): Promise<StoredSession> {
+    const session = await store.get(key);
+    if (session === undefined) throw new Error("the session is gone");
+    return session;
+  }
+
   const added = "ALTER TABLE sessions ADD COLUMN shoe_size INTEGER";
 
   test("bring an older file to the newest version and keep its sessions", async () => {
@@ -302,6 +369,19 @@ describe("a server that is killed", () => {
     }
   }
 
+  function assertEachChangeHasItsEvent(sessions: readonly StoredSession[]): void {
+    using db = new DatabaseSync(path);
+    const versions = db.prepare(
+      "SELECT version FROM session_events WHERE session_id = ? ORDER BY sequence",
+    );
+    for (const { id, version } of sessions) {
+      const told = versions.all(id).map((row) => row["version"]);
+      expect(told).toEqual(version === 2 ? [1, 2] : [1]);
+    }
+    const events = db.prepare("SELECT count(*) AS count FROM session_events").get()?.["count"];
+    expect(events).toBe(sessions.reduce((sum, { version }) => sum + version, 0));
+  }
+
   test("has kept every acknowledged change, and nothing by halves", async () => {
     const said: string[][] = [];
     for (const lines of [1, 150, 300, 77]) {
@@ -314,6 +394,7 @@ describe("a server that is killed", () => {
       const sessions = await listAll(store, EVERYTHING);
       const byId = new Map(sessions.map((session) => [session.id, session]));
       assertWhole(sessions);
+      assertEachChangeHasItsEvent(sessions);
       for (const id of idsAfter("created")) expect(byId.has(id), `${id} was created`).toBe(true);
       for (const id of idsAfter("revoked")) {
         expect(byId.get(id)?.revokeTimeMs, `${id} was revoked`).toBeDefined();
