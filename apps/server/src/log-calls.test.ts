@@ -111,6 +111,7 @@ describe.each(WIRES)("over $name", (wire) => {
     const mistakes = [
       () => client.getSession({ sessionId: token }),
       () => client.refreshSession({ target }),
+      () => client.revokeSession({ target, reason: "canary-value" }),
       () => client.updateSession({ sessionId: token, updateMask: { paths: ["roles"] } }),
       () => client.updateSession({ sessionId, updateMask: { paths: [token] } }),
       () =>
@@ -128,7 +129,9 @@ describe.each(WIRES)("over $name", (wire) => {
       () => sessionClient(wire.open(server), { authorization: token }).countSessions({}),
     ];
     for (const mistake of mistakes) await failureOf(mistake());
-    await client.revokeSession({ target, reason: "canary-value" });
+    const { token: revoked } = await client.createSession({ userId: "ann" });
+    const proven = { case: "token", value: revoked } as const;
+    await client.revokeSession({ target: proven, reason: "canary-value" });
 
     const text = JSON.stringify(server.logs);
     // Not even the beginning of one: some messages repeat no more than that.

@@ -21,7 +21,12 @@ const CANARIES = {
   updated: "canary-updated",
 };
 /** What is stored as it is; it shows that the search finds what is there. */
-const PLAIN = { userId: "plain-user-id", sessionId: "plain-session-id", reason: "plain-reason" };
+const PLAIN = {
+  userId: "plain-user-id",
+  sessionId: "plain-session-id",
+  requestId: "plain-request-id",
+  reason: "plain-reason",
+};
 
 let directory: string;
 beforeEach(async () => {
@@ -42,7 +47,8 @@ async function useEveryCall(server: TestServer): Promise<readonly string[]> {
     };
     const { userId, reason } = PLAIN;
     const sessionId = i % 2 ? `${PLAIN.sessionId}-${i}` : "";
-    const { session, token } = await client.createSession({ userId, sessionId, ...content });
+    const request = { userId, sessionId, ...content, requestId: `${PLAIN.requestId}-${i}` };
+    const { session, token } = await client.createSession(request);
     await client.verifySession({ token });
     await client.refreshSession({ target: { case: "token", value: token } });
     await client.updateSession({

@@ -40,7 +40,7 @@ type ListRequest = MessageInitShape<typeof ListSessionsRequestSchema>;
 type UpdateRequest = MessageInitShape<typeof UpdateSessionRequestSchema>;
 
 const creating = (request: CreateRequest) =>
-  fromCreateRequest(create(CreateSessionRequestSchema, request));
+  fromCreateRequest(create(CreateSessionRequestSchema, request), "a caller");
 const listing = (request: ListRequest) =>
   fromListRequest(create(ListSessionsRequestSchema, request));
 const updating = (paths: string[], session?: UpdateRequest["session"]) =>
@@ -96,7 +96,13 @@ describe("a session as a message", () => {
 
 describe("a request to create", () => {
   test("leaves out what is empty, so that the server's defaults apply", () => {
-    expect(creating({ userId: "ann" })).toEqual({ userId: "ann", displayName: "", roles: [] });
+    const caller = "a caller";
+    expect(creating({ userId: "ann" })).toEqual({
+      caller,
+      userId: "ann",
+      displayName: "",
+      roles: [],
+    });
   });
 
   test.each([

@@ -64,13 +64,19 @@ export function toResultMessage(result: Session | SessiondError): rpc.SessionRes
   });
 }
 
-export function fromCreateRequest(request: rpc.CreateSessionRequest): CreateSession {
-  const { userId, sessionId, displayName, roles, client, data, idleTimeout, lifetime } = request;
+export function fromCreateRequest(
+  request: rpc.CreateSessionRequest,
+  caller: string,
+): CreateSession {
+  const { userId, sessionId, displayName, roles, requestId } = request;
+  const { client, data, idleTimeout, lifetime } = request;
   return {
+    caller,
     userId,
     displayName,
     roles,
     ...(sessionId !== "" && { sessionId }),
+    ...(requestId !== "" && { requestId }),
     ...(client && { client: fromClient(client) }),
     ...(data && { data: data as JsonObject }),
     ...(idleTimeout && { idleTimeoutMs: fromDuration(idleTimeout) }),

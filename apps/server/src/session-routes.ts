@@ -1,6 +1,8 @@
 import type { ConnectRouter } from "@connectrpc/connect";
 import type { Sessions } from "@sessiond/core";
 import { SessionService } from "@sessiond/proto/sessiond/v1/session_service";
+import type { Caller } from "./access-token.js";
+import { callerKey } from "./authenticate.js";
 import {
   fromCreateRequest,
   fromListRequest,
@@ -16,8 +18,9 @@ import {
 export function sessionRoutes(sessions: Sessions): (router: ConnectRouter) => void {
   return (router) =>
     router.service(SessionService, {
-      async createSession(request) {
-        const { session, ...rest } = await sessions.create(fromCreateRequest(request));
+      async createSession(request, { values }) {
+        const create = fromCreateRequest(request, nameOf(values.get(callerKey)));
+        const { session, ...rest } = await sessions.create(create);
         const { token, evictedSessionIds } = rest;
         return {
           session: toSessionMessage(session),
@@ -88,4 +91,9 @@ export function sessionRoutes(sessions: Sessions): (router: ConnectRouter) => vo
         return { revokedCount: await sessions.revokeUser(userId, options) };
       },
     });
+}
+
+/** One text for issuer and subject, which no other pair has. */
+function nameOf(caller: Caller | undefined): string {
+  return JSON.stringify([caller?.issuer, caller?.subject]);
 }

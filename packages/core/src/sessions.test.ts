@@ -156,6 +156,7 @@ describe("creating a session", () => {
     ["user_id", { userId: "a\nb" }],
     ["session_id", { sessionId: "" }],
     ["session_id", { sessionId: generateSessionId("00") }],
+    ["session_id", { sessionId: "sst_jti-1" }],
     ["display_name", { displayName: "x".repeat(257) }],
     ["roles[1]", { roles: ["a", ""] }],
     ["client.ip", { client: { ip: "here" } }],
@@ -199,6 +200,218 @@ describe("creating a session", () => {
     expect(JSON.stringify(found.data)).toBe('{"__proto__":{"admin":true},"a":1}');
     expect(found.data["admin"]).toBeUndefined();
     expect(({} as JsonObject)["admin"]).toBeUndefined();
+  });
+});
+
+describe("a request to create that is repeated", () => {
+  const REUSED = { reason: "REQUEST_ID_REUSED" };
+  const asked: CreateSession = {
+    userId: "ann",
+    requestId: "request-1",
+    caller: "shop",
+    displayName: "Ann",
+    roles: ["admin", "user"],
+    client: { ip: "203.0.113.7" },
+    data: { theme: "dark", cart: { items: [1, 2.5, null], total: 2 } },
+    idleTimeoutMs: 60_000,
+  };
+
+  test("answers the same session and the same token, and creates no second", async () => {
+    const first = await sessions.create(asked);
+    clock.advance(MINUTE_MS - 1);
+    expect(await sessions.create(asked)).toEqual(first);
+    expect(await sessions.count()).toBe(1);
+    expect(await sessions.verify(first.token, { touch: false })).toEqual(first.session);
+  });
+
+  test("answers the ids that the first evicted, and evicts no more", async () => {
+    const evicting = withPolicy({ maxSessionsPerUser: 2 });
+    const ids: string[] = [];
+    for (let i = 0; i < 2; i++) {
+      ids.push((await evicting.create({ userId: "ann" })).session.id);
+      clock.advance(1);
+    }
+    const first = await evicting.create(asked);
+    expect(first.evictedSessionIds).toEqual([ids[0]]);
+    expect(await evicting.create(asked)).toEqual(first);
+    expect(await evicting.count("ann")).toBe(2);
+  });
+
+  test("answers the session as it is now: updated, expired, revoked", async () => {
+    const { session, token } = await sessions.create(asked);
+    const updated = await sessions.update(session.id, { displayName: "Ann B." });
+    expect((await sessions.create(asked)).session).toEqual(updated);
+    await sessions.revoke({ token }, "logout");
+    const repeated = await sessions.create(asked);
+    expect(repeated).toMatchObject({
+      token,
+      session: { state: "revoked", revokeReason: "logout" },
+    });
+
+    const brief = { ...asked, requestId: "request-2", idleTimeoutMs: 1 };
+    await sessions.create(brief);
+    clock.advance(1);
+    expect((await sessions.create(brief)).session.state).toBe("expired");
+    expect(await sessions.count()).toBe(0);
+  });
+
+  test("is the same however its keys are ordered, and whether what is empty is left out", async () => {
+    const first = await sessions.create(asked);
+    const reordered = {
+      ...asked,
+      data: { cart: { total: 2, items: [1, 2.5, null] }, theme: "dark" },
+      client: { device: "", userAgent: "", ip: "203.0.113.7" },
+    };
+    expect(await sessions.create(reordered)).toEqual(first);
+  });
+
+  test("is the same though the server's defaults have changed", async () => {
+    const { idleTimeoutMs: _, ...plain } = asked;
+    const first = await sessions.create(plain);
+    expect(await withPolicy({ idleTimeoutMs: 5_000 }).create(plain)).toEqual(first);
+  });
+
+  test.each<[string, Partial<CreateSession>]>([
+    ["user", { userId: "bob" }],
+    ["session id", { sessionId: "jti-1" }],
+    ["display name", { displayName: "ann" }],
+    ["order of roles", { roles: ["user", "admin"] }],
+    ["client", { client: { ip: "203.0.113.8" } }],
+    ["data, far inside", { data: { theme: "dark", cart: { items: [1, 2.5, 0], total: 2 } } }],
+    ["idle timeout", { idleTimeoutMs: 60_001 }],
+    ["lifetime", { lifetimeMs: 60_000 }],
+  ])("with another %s is refused, and creates nothing", async (_, other) => {
+    const { session, token } = await sessions.create(asked);
+    await expect(sessions.create({ ...asked, ...other })).rejects.toMatchObject(REUSED);
+    expect(await sessions.count()).toBe(1);
+    expect((await sessions.verify(token)).displayName).toBe(session.displayName);
+  });
+
+  test("for a user of the same partition is refused like any other", async () => {
+    const partition = partitionOfUser("ann");
+    let neighbour = 0;
+    while (partitionOfUser(`user-${neighbour}`) !== partition) neighbour++;
+    await sessions.create(asked);
+    const other = sessions.create({ ...asked, userId: `user-${neighbour}` });
+    await expect(other).rejects.toMatchObject(REUSED);
+    expect(await sessions.count()).toBe(1);
+  });
+
+  test("by another caller is another request", async () => {
+    const first = await sessions.create(asked);
+    for (const caller of ["blog", "", undefined]) {
+      const { caller: _, ...anonymous } = asked;
+      const other = await sessions.create(caller === undefined ? anonymous : { ...asked, caller });
+      expect(other.session.id === first.session.id).toBe(false);
+      expect(other.token).not.toBe(first.token);
+    }
+    // Nobody in particular is one caller, however it is said.
+    expect(await sessions.count()).toBe(3);
+  });
+
+  test("is another request once 10 minutes are over", async () => {
+    const first = await sessions.create({ ...asked, idleTimeoutMs: HOUR_MS });
+    clock.advance(10 * MINUTE_MS - 1);
+    expect(await sessions.create({ ...asked, idleTimeoutMs: HOUR_MS })).toEqual(first);
+    clock.advance(1);
+    const next = await sessions.create({ ...asked, displayName: "someone else" });
+    expect(next.session.id).not.toBe(first.session.id);
+    expect(await sessions.count()).toBe(2);
+  });
+
+  test("finds no session where that is gone for good, and makes no new one", async () => {
+    await store.close();
+    store = await SqliteSessionStore.open({ path: ":memory:", now: clock.now, retentionMs: 1_000 });
+    sessions = new Sessions({ store, keyring });
+    await sessions.create(asked);
+    clock.advance(2 * MINUTE_MS);
+    expect(await store.sweep(100)).toMatchObject({ reclaimed: 1 });
+    await expect(sessions.create(asked)).rejects.toMatchObject(NOT_FOUND);
+    const other = sessions.create({ ...asked, displayName: "Bob" });
+    await expect(other).rejects.toMatchObject(REUSED);
+    expect(await sessions.count()).toBe(0);
+  });
+
+  test("is recognised under a rotated key, and unreadable once its key is gone", async () => {
+    const first = await sessions.create(asked);
+    const newKey = Keyring.generateKey("k2");
+    const rotated = new Sessions({ store, keyring: Keyring.parse(`${newKey},${key}`) });
+    expect(await rotated.create(asked)).toEqual(first);
+    const dropped = new Sessions({ store, keyring: Keyring.parse(newKey) });
+    await expect(dropped.create(asked)).rejects.toMatchObject({
+      reason: "SESSION_UNREADABLE",
+      metadata: { key_id: "k1" },
+    });
+    expect(await sessions.count()).toBe(1);
+  });
+
+  test("is not answered from the record of another request", async () => {
+    const createOnce = vi.spyOn(store, "createOnce");
+    await sessions.create(asked);
+    const [request] = createOnce.mock.calls[0] ?? [];
+    const other = { ...asked, requestId: "request-2" };
+    createOnce.mockImplementationOnce(async (_, session, limit) => ({
+      ...(await store.create(session, limit)),
+      repeated: request?.record ?? new Uint8Array(),
+    }));
+    await expect(sessions.create(other)).rejects.toMatchObject({ reason: "SESSION_UNREADABLE" });
+  });
+
+  test("answers one session to a hundred at once", async () => {
+    const answers = await Promise.all(Array.from({ length: 100 }, () => sessions.create(asked)));
+    expect(new Set(answers.map(({ token }) => token)).size).toBe(1);
+    expect(await sessions.count()).toBe(1);
+  });
+
+  test("was not made when it failed, so that it may be corrected", async () => {
+    const strict = withPolicy({ maxSessionsPerUser: 1, policy: "reject" });
+    const { token } = await strict.create({ userId: "ann" });
+    await expect(strict.create(asked)).rejects.toMatchObject({ reason: "SESSION_LIMIT_REACHED" });
+    await strict.revoke({ token });
+    expect((await strict.create({ ...asked, displayName: "Bob" })).session.displayName).toBe("Bob");
+  });
+
+  test.each(["", "a b", "x".repeat(129), "a\n", "a/b", "\u00e9"])(
+    'under the id "%s" is refused, naming request_id',
+    async (requestId) => {
+      const refused = sessions.create({ ...asked, requestId });
+      await expect(refused).rejects.toMatchObject(invalid("request_id"));
+      expect(await sessions.count()).toBe(0);
+    },
+  );
+
+  test("may have any allowed id, by a caller of any name", async () => {
+    const caller = "https://issuer.example/\0\u{1f600} ".repeat(100);
+    for (const requestId of ["x".repeat(128), "A.b_c~d:e@f-9", "f".repeat(64)]) {
+      const first = await sessions.create({ ...asked, caller, requestId });
+      expect(await sessions.create({ ...asked, caller, requestId })).toEqual(first);
+    }
+  });
+
+  test("leaves neither content, nor its hash, nor the token's secret in the store's record", async () => {
+    const createOnce = vi.spyOn(store, "createOnce");
+    const canary = "canary-51c2";
+    const { token } = await sessions.create({
+      ...asked,
+      userId: "dora",
+      displayName: canary,
+      roles: [canary],
+      data: { [canary]: canary },
+    });
+    const [request] = createOnce.mock.calls[0] ?? [];
+    const context = Buffer.from(`request\0${request?.key}`);
+    const record = Buffer.from(request?.record ?? []);
+    const opened = Buffer.from(keyring.unseal(record, context)).toString();
+    const secret = Buffer.from(parseSessionToken(token)?.secret ?? []).toString("base64url");
+    const [fingerprint = "", kept] = JSON.parse(opened);
+    expect(kept).toBe(secret);
+    expect(fingerprint).toMatch(/^[\w-]{43}$/);
+
+    const stored = `${request?.key}|${record.toString("latin1")}|${record.toString("base64url")}`;
+    expect(stored).toContain("request-1");
+    for (const hidden of [canary, "dora", "shop", secret, fingerprint, token.slice(4, 40)]) {
+      expect(stored.includes(hidden), hidden).toBe(false);
+    }
   });
 });
 
@@ -1068,6 +1281,7 @@ test("a store that is down is never taken for a missing or an active session", a
   await store.close();
   const calls = [
     () => create(),
+    () => create({ requestId: "request-1" }),
     () => sessions.verify(token),
     () => sessions.verifyMany([token]),
     () => sessions.get(session.id),

@@ -1,3 +1,10 @@
+import {
+  createRequestKey,
+  fingerprintOf,
+  REQUEST_KEPT_FOR_MS,
+  sealCreateRequest,
+  secretOfRepetition,
+} from "./create-request.js";
 import { invalidArgument, SessiondError, sessionNotFound } from "./errors.js";
 import { KeyedQueue } from "./keyed-queue.js";
 import type { Keyring } from "./keyring.js";
@@ -13,6 +20,7 @@ import { generateSessionId, isGeneratedId, partitionOfUser } from "./session-id.
 import { sealContent, unsealSession } from "./session-record.js";
 import type {
   ListQuery,
+  NewSession,
   SessionKey,
   SessionLimit,
   SessionStore,
@@ -33,6 +41,7 @@ import {
   checkData,
   checkDuration,
   checkIp,
+  checkRequestId,
   checkRequired,
   checkRoles,
   checkSessionId,
@@ -68,6 +77,18 @@ export interface CreateSession {
   readonly data?: JsonObject;
   readonly idleTimeoutMs?: number;
   readonly lifetimeMs?: number;
+  /** Makes a repetition within 10 minutes answer the same session and token. */
+  readonly requestId?: string;
+  /** Who asks. Two callers never share a request id. */
+  readonly caller?: string;
+}
+
+/** What `Sessions.create` answers. */
+export interface CreatedSession {
+  readonly session: Session;
+  readonly token: string;
+  /** Oldest first. */
+  readonly evictedSessionIds: readonly string[];
 }
 
 /** A session named by its id, or proven by its token. */
@@ -137,38 +158,77 @@ export class Sessions {
   /**
    * Starts a session. Throws SESSION_ALREADY_EXISTS for a chosen id that is
    * taken and, under the policy `reject`, SESSION_LIMIT_REACHED.
+   *
+   * With a request id, a repetition answers the session as it is now, ended or
+   * not. Throws REQUEST_ID_REUSED where the first asked for something else,
+   * SESSION_NOT_FOUND where the session is gone for good, and SESSION_UNREADABLE
+   * where what is remembered of the first cannot be unsealed.
    */
-  async create(input: CreateSession): Promise<{
-    readonly session: Session;
-    readonly token: string;
-    readonly evictedSessionIds: readonly string[];
-  }> {
+  async create(input: CreateSession): Promise<CreatedSession> {
     const idleTimeoutMs = input.idleTimeoutMs ?? this.#policy.idleTimeoutMs;
     const lifetimeMs = input.lifetimeMs ?? this.#policy.lifetimeMs;
     checkUserId("user_id", input.userId);
     checkDuration("idle_timeout", idleTimeoutMs, this.#policy.maxLifetimeMs);
     checkDuration("lifetime", lifetimeMs, this.#policy.maxLifetimeMs);
     if (input.sessionId !== undefined) checkChosenId("session_id", input.sessionId);
+    if (input.requestId !== undefined) checkRequestId("request_id", input.requestId);
     const content = newContent(input);
 
     const partition = partitionOfUser(input.userId);
     const id = input.sessionId ?? generateSessionId(partition);
     const secret = generateSecret();
-    const { session, evictedIds } = await this.#store.create(
-      {
-        key: { partition, id },
-        userId: input.userId,
-        record: sealContent(this.#keyring, { id, userId: input.userId }, content),
-        tokenHash: hashSecret(secret),
-        idleTimeoutMs,
-        lifetimeMs,
-      },
-      this.#policy,
-    );
+    const newSession = {
+      key: { partition, id },
+      userId: input.userId,
+      record: sealContent(this.#keyring, { id, userId: input.userId }, content),
+      tokenHash: hashSecret(secret),
+      idleTimeoutMs,
+      lifetimeMs,
+    };
+    if (input.requestId !== undefined) {
+      const key = createRequestKey(input.caller ?? "", input.requestId);
+      // What was asked for, not what it comes to: the defaults may change between two tries.
+      const {
+        userId,
+        sessionId = null,
+        idleTimeoutMs: idle = null,
+        lifetimeMs: life = null,
+      } = input;
+      const asked = [userId, sessionId, idle, life, contentJson(content)];
+      return this.#createOnce(key, fingerprintOf(asked), newSession, secret);
+    }
+    const { session, evictedIds } = await this.#store.create(newSession, this.#policy);
+    return this.#created(session, secret, evictedIds);
+  }
+
+  async #createOnce(
+    key: string,
+    fingerprint: string,
+    newSession: NewSession,
+    secret: Uint8Array,
+  ): Promise<CreatedSession> {
+    const record = sealCreateRequest(this.#keyring, key, { fingerprint, secret });
+    const request = { key, record, keptForMs: REQUEST_KEPT_FOR_MS };
+    const creation = await this.#store.createOnce(request, newSession, this.#policy);
+    if (!("repeated" in creation)) {
+      return this.#created(creation.session, secret, creation.evictedIds);
+    }
+    const { repeated, session, evictedIds } = creation;
+    const firstSecret = secretOfRepetition(this.#keyring, key, repeated, fingerprint);
+    if (session === undefined) throw sessionNotFound();
+    return this.#created(session, firstSecret, evictedIds);
+  }
+
+  #created(
+    stored: StoredSession,
+    secret: Uint8Array,
+    evictedSessionIds: readonly string[],
+  ): CreatedSession {
+    const partition = partitionOfUser(stored.userId);
     return {
-      session: this.#unseal(session),
-      token: formatSessionToken({ partition, sessionId: id, secret }),
-      evictedSessionIds: evictedIds,
+      session: this.#unseal(stored),
+      token: formatSessionToken({ partition, sessionId: stored.id, secret }),
+      evictedSessionIds,
     };
   }
 
@@ -447,6 +507,12 @@ function newContent(input: CreateSession): SessionContent {
   checkClient("client", client);
   checkData("data", data);
   return { displayName, roles, client: { ip: "", userAgent: "", device: "", ...client }, data };
+}
+
+/** The content as the fingerprint of a request has it: complete, so that absent is as empty. */
+function contentJson({ displayName, roles, client, data }: SessionContent): JsonObject {
+  const { ip, userAgent, device } = client;
+  return { displayName, roles: [...roles], client: { ip, userAgent, device }, data };
 }
 
 function checkListRequest(request: ListSessions): void {

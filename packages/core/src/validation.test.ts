@@ -2,6 +2,7 @@ import { describe, expect, test } from "vitest";
 import { SessiondError } from "./errors.js";
 import type { JsonObject, JsonValue } from "./session.js";
 import { generateSessionId } from "./session-id.js";
+import { formatSessionToken, generateSecret } from "./session-token.js";
 import {
   checkBatchSize,
   checkChosenId,
@@ -9,6 +10,7 @@ import {
   checkData,
   checkDuration,
   checkIp,
+  checkRequestId,
   checkRequired,
   checkRoles,
   checkSessionId,
@@ -100,6 +102,40 @@ describe("a session id", () => {
     accepts(() => checkChosenId("field", "jti-1"));
     for (const id of ["", "x".repeat(129), generateSessionId("ab"), "A".repeat(64), "{a}"]) {
       refuses(() => checkChosenId("field", id));
+    }
+  });
+});
+
+describe("a session token where an id belongs", () => {
+  const token = formatSessionToken({
+    partition: "ab",
+    sessionId: generateSessionId("ab"),
+    secret: generateSecret(),
+  });
+
+  test("is refused, and so is whatever begins like one, so that it is never logged as an id", () => {
+    for (const text of [token, "sst_", "sst_jti-1"]) {
+      refuses(() => checkSessionId("field", text));
+      refuses(() => checkChosenId("field", text));
+    }
+    accepts(() => checkChosenId("field", "sst-jti-1"));
+    accepts(() => checkSessionId("field", "a-sst_jti"));
+  });
+
+  test("is not repeated in the complaint", () => {
+    expect(() => checkSessionId("session_id", token)).toThrow(
+      "session_id: expected a session id, got what looks like a session token",
+    );
+  });
+});
+
+describe("a request id", () => {
+  test("has 1 to 128 of the allowed characters; it may look like anything", () => {
+    for (const id of ["a", "x".repeat(128), "A.b_c~d:e@f-9", "f".repeat(64)]) {
+      accepts(() => checkRequestId("field", id));
+    }
+    for (const id of ["", "x".repeat(129), "a b", "a/b", "a\n", "\na", "\u00e9", "a\0"]) {
+      refuses(() => checkRequestId("field", id));
     }
   });
 });

@@ -2,6 +2,7 @@ import { isIP } from "node:net";
 import { invalidArgument } from "./errors.js";
 import type { JsonObject, JsonValue, SessionClient } from "./session.js";
 import { isChosenId, isGeneratedId } from "./session-id.js";
+import { SESSION_TOKEN_PREFIX } from "./session-token.js";
 
 /** The limits of the contract, as the comments in the .proto files state them. */
 export const LIMITS = {
@@ -21,6 +22,8 @@ export const LIMITS = {
   batchSize: 1000,
 } as const;
 
+const REQUEST_ID = /^[A-Za-z0-9._~:@-]{1,128}$/;
+
 /** Throws INVALID_ARGUMENT unless `value` can name a user. */
 export function checkUserId(field: string, value: string): void {
   checkRequired(field, value);
@@ -33,6 +36,7 @@ export function checkUserId(field: string, value: string): void {
 /** Throws INVALID_ARGUMENT unless `value` can be the id of a session, made or chosen. */
 export function checkSessionId(field: string, value: string): void {
   checkRequired(field, value);
+  checkNoToken(field, value);
   if (!isGeneratedId(value) && !isChosenId(value)) {
     throw invalidArgument(
       field,
@@ -43,11 +47,29 @@ export function checkSessionId(field: string, value: string): void {
 
 /** Throws INVALID_ARGUMENT unless a caller may choose `value` for a new session. */
 export function checkChosenId(field: string, value: string): void {
+  checkNoToken(field, value);
   if (!isChosenId(value)) {
     throw invalidArgument(
       field,
       "expected 1 to 128 characters out of A-Z a-z 0-9 . _ ~ : @ - and not 64 hex digits",
     );
+  }
+}
+
+/** Throws INVALID_ARGUMENT unless `value` can name a request. */
+export function checkRequestId(field: string, value: string): void {
+  if (!REQUEST_ID.test(value)) {
+    throw invalidArgument(field, "expected 1 to 128 characters out of A-Z a-z 0-9 . _ ~ : @ -");
+  }
+}
+
+/**
+ * A token has the characters of an id. Ids are logged and tokens never are, so
+ * that a token passed as an id by mistake must not become one.
+ */
+function checkNoToken(field: string, value: string): void {
+  if (value.startsWith(SESSION_TOKEN_PREFIX)) {
+    throw invalidArgument(field, "expected a session id, got what looks like a session token");
   }
 }
 

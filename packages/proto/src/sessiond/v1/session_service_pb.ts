@@ -33,7 +33,8 @@ export type CreateSessionRequest = Message<"sessiond.v1.CreateSessionRequest"> &
   /**
    * An id of the caller's choice, such as a JWT's `jti`: 1 to 128 characters
    * out of A-Z a-z 0-9 . _ ~ : @ - but not 64 hex digits, which are the
-   * server's own ids. Unique across all users. Made by the server when empty.
+   * server's own ids, and not beginning with `sst_`, which session tokens do.
+   * Unique across all users. Made by the server when empty.
    *
    * @generated from field: string session_id = 2;
    */
@@ -925,7 +926,8 @@ export type SessionEvent = Message<"sessiond.v1.SessionEvent"> & {
 
   /**
    * Grows by one with every change of the session: what is not newer than what
-   * one has may be dropped.
+   * one has may be dropped. A session begins with CREATED at 1, also one whose
+   * chosen id another had that is gone for good.
    *
    * @generated from field: int64 version = 5;
    */
