@@ -576,8 +576,10 @@ describe.each(["grpc", "connect"] as const)("over %s", (protocol) => {
   });
 
   describe("another attempt", () => {
+    let requestIds: string[] = [];
     const failing = (times: number, error: () => ConnectError): Handlers => {
       let calls = 0;
+      requestIds = [];
       const fail = () => {
         calls++;
         if (calls <= times) {
@@ -589,9 +591,14 @@ describe.each(["grpc", "connect"] as const)("over %s", (protocol) => {
           fail();
           return { session: wireSession() };
         },
-        createSession() {
+        createSession({ requestId }) {
+          requestIds.push(requestId);
           fail();
           return { session: wireSession(), token: SESSION_TOKEN };
+        },
+        updateSession() {
+          fail();
+          return { session: wireSession() };
         },
         revokeSession() {
           fail();
@@ -618,9 +625,20 @@ describe.each(["grpc", "connect"] as const)("over %s", (protocol) => {
       expect(server.calls).toHaveLength(4);
     });
 
-    test("is not made of a creation that may have happened", async () => {
+    test("is made of a creation that may have happened, under the same request id", async () => {
+      const { client } = await start(failing(2, storeUnavailable));
+      expect((await client.createSession({ userId: "u" })).token).toBe(SESSION_TOKEN);
+      expect(requestIds).toHaveLength(3);
+      expect(new Set(requestIds).size).toBe(1);
+      await client.createSession({ userId: "u" });
+      expect(requestIds[3]).not.toBe(requestIds[0]);
+      await client.createSession({ userId: "u", requestId: "job-7" });
+      expect(requestIds[4]).toBe("job-7");
+    });
+
+    test("is not made of an update that may have happened", async () => {
       const { server, client } = await start(failing(1, storeUnavailable));
-      const error = await rejection(client.createSession({ userId: "u" }));
+      const error = await rejection(client.updateSession("s", { displayName: "Ada" }));
       expect(error.reason).toBe("STORE_UNAVAILABLE");
       expect(server.calls).toHaveLength(1);
     });
@@ -656,23 +674,27 @@ describe.each(["grpc", "connect"] as const)("over %s", (protocol) => {
         }
         return { session: wireSession(), token: SESSION_TOKEN };
       };
-      const server: SessionServer = await serve({ getSession: handle, createSession: handle });
+      const handlers = { getSession: handle, createSession: handle, updateSession: handle };
+      const server: SessionServer = await serve(handlers);
       return { server, client: connect(server.baseUrl) };
     }
 
-    test("is made anew for a read", async () => {
-      const { server, client } = await breaking(1);
-      expect(await client.getSession("s")).toBeDefined();
-      expect(server.calls).toHaveLength(2);
+    test("is made anew for a read, and for a creation", async () => {
+      const read = await breaking(1);
+      expect(await read.client.getSession("s")).toBeDefined();
+      expect(read.server.calls).toHaveLength(2);
+      const creation = await breaking(1);
+      expect((await creation.client.createSession({ userId: "u" })).token).toBe(SESSION_TOKEN);
+      expect(creation.server.calls).toHaveLength(2);
     });
 
-    test("fails a creation, which may have happened", async () => {
+    test("fails an update, which may have happened", async () => {
       const { server, client } = await breaking(1);
-      const error = await rejection(client.createSession({ userId: "u" }));
+      const error = await rejection(client.updateSession("s", { displayName: "Ada" }));
       expect(error.reason).toBe("UNAVAILABLE");
       expect(error.code).toBe(Code.Unavailable);
       expect(server.calls).toHaveLength(1);
-      expect((await client.createSession({ userId: "u" })).token).toBe(SESSION_TOKEN);
+      expect((await client.updateSession("s", { displayName: "Ada" })).id).toBe("session-1");
     });
   });
 

@@ -153,8 +153,13 @@ export class SessionClient implements Disposable {
    *
    * Fails with SESSION_ALREADY_EXISTS if the chosen `sessionId` is taken, and
    * with SESSION_LIMIT_REACHED if the user has too many sessions and the server
-   * is configured to refuse rather than to evict. Not made again when it is not
-   * known whether it took effect.
+   * is configured to refuse rather than to evict.
+   *
+   * Made again when it is not known whether it took effect, like a read: every
+   * creation has a request id, by which the server knows the second attempt and
+   * answers the session and the token of the first. With a `requestId` of the
+   * caller's own, fails with REQUEST_ID_REUSED if that was used for something
+   * else, and with SESSION_NOT_FOUND if its session is gone for good.
    */
   async createSession(session: NewSession, options?: CallOptions): Promise<CreatedSession> {
     const answer = await this.#rpc.call("createSession", createRequest(session), options);

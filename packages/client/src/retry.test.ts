@@ -8,7 +8,7 @@ import { backoffMs, mayRetry, type SessionMethod } from "./retry.js";
 const methods = SessionService.methods
   .filter(({ methodKind }) => methodKind === "unary")
   .map(({ localName }) => localName as SessionMethod);
-const once: SessionMethod[] = ["createSession", "updateSession", "rotateSessionToken"];
+const once: SessionMethod[] = ["updateSession", "rotateSessionToken"];
 
 /** What connect-node throws, down to the error of the system call that failed. */
 function unavailable(...failures: { syscall: string; code: string }[]): SessiondError {
@@ -40,7 +40,7 @@ describe("a call that certainly had none", () => {
   });
 
   test("is one for which every address refused the connection, not just some", () => {
-    expect(mayRetry("createSession", unavailable(refused, reset))).toBe(false);
+    expect(mayRetry("updateSession", unavailable(refused, reset))).toBe(false);
   });
 });
 

@@ -18,8 +18,9 @@ export type SessionMethod = {
 type Repetition = "repeatable" | "once";
 
 const repetitionByMethod = {
-  // A second session, whose token nobody holds.
-  createSession: "once",
+  // Its request id, which every creation has, makes a second one answer what the
+  // first did.
+  createSession: "repeatable",
   verifySession: "repeatable",
   batchVerifySessions: "repeatable",
   getSession: "repeatable",

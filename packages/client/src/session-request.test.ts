@@ -43,6 +43,18 @@ describe("a session to create", () => {
     expect(request.lifetime).toBeUndefined();
   });
 
+  test("has a request id of its own unless one is given", () => {
+    const made = Array.from({ length: 100 }, () => receivedCreate({ userId: "u" }).requestId);
+    expect(new Set(made).size).toBe(100);
+    for (const id of made) expect(id).toMatch(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/);
+    expect(receivedCreate({ userId: "u", requestId: undefined }).requestId).toHaveLength(36);
+    expect(receivedCreate({ userId: "u", requestId: "job-7" }).requestId).toBe("job-7");
+  });
+
+  test("is refused with an empty request id, which would be none", () => {
+    expect(() => createRequest({ userId: "u", requestId: "" })).toThrow("request_id");
+  });
+
   test("carries all that is given", () => {
     const request = receivedCreate({
       userId: "user-1",

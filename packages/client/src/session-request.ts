@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import type { JsonObject, JsonValue, MessageInitShape } from "@bufbuild/protobuf";
 import {
   type Duration,
@@ -33,6 +34,15 @@ export interface NewSession {
 
   /** How long it lives at most, in milliseconds. The server's default when left out. */
   lifetimeMs?: number | undefined;
+
+  /**
+   * Names this creation: another one with the same id and contents within 10
+   * minutes answers the same session and token, and one with other contents fails
+   * with REQUEST_ID_REUSED. A new UUID when left out, which is enough for the
+   * attempts of one call; give one to be safe across calls, too, as when a job
+   * may run again.
+   */
+  requestId?: string | undefined;
 }
 
 /**
@@ -126,6 +136,7 @@ export function createRequest(
     ...(session.lifetimeMs !== undefined && {
       lifetime: duration(session.lifetimeMs, "lifetime"),
     }),
+    requestId: requestId(session.requestId ?? randomUUID()),
   };
 }
 
@@ -228,6 +239,14 @@ export function narrowing<K extends string>(
     throw invalidArgument(field, `expected a value; leave \`${key}\` out to do without`);
   }
   return text(value, field);
+}
+
+/** An empty one would be none, and the call not safe to make again. */
+function requestId(value: string): string {
+  if (value === "") {
+    throw invalidArgument("request_id", "expected an id; leave `requestId` out to have one made");
+  }
+  return text(value, "request_id");
 }
 
 /** A point in time that narrows a list, under the same rule as `narrowing`. */
