@@ -1,0 +1,113 @@
+import { once } from "node:events";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { Redis } from "ioredis";
+import { connectRedis, RedisSessionStore } from "../../redis/index.js";
+import { type RedisServer, startRedisServer } from "../redis-server.js";
+import type { Fault, FaultyStores } from "./fault-run.js";
+
+const HOST = "127.0.0.1";
+/** What is acknowledged is on the disk, so that a crash takes nothing back. */
+const DURABLE = ["--appendonly", "yes", "--appendfsync", "always"];
+
+/** Two servers' stores on one Redis that keeps an append-only file. */
+export async function startFaultyRedis(): Promise<FaultyStores> {
+  await using stack = new AsyncDisposableStack();
+  const redis = stack.use(await CrashingRedis.start());
+  const stores = [];
+  for (let i = 0; i < 2; i++) {
+    const store = await openStore(redis.port);
+    stack.defer(() => store.close());
+    stores.push(store);
+  }
+  const opened = stack.move();
+  return {
+    stores,
+    faults: faultsOf(redis),
+    [Symbol.asyncDispose]: () => opened.disposeAsync(),
+  };
+}
+
+async function openStore(port: number): Promise<RedisSessionStore> {
+  const address = { host: HOST, port };
+  // A connection that fails is what this is about, and calls report it.
+  const redis = connectRedis({ kind: "redis", address, db: 0, tls: false }, () => {});
+  await once(redis, "ready");
+  return new RedisSessionStore({ redis });
+}
+
+/** A Redis server that can crash and comes back on its port with its file. */
+class CrashingRedis implements AsyncDisposable {
+  readonly port: number;
+  readonly #dir: string;
+  #server: RedisServer;
+
+  private constructor(dir: string, server: RedisServer) {
+    this.port = server.port;
+    this.#dir = dir;
+    this.#server = server;
+  }
+
+  static async start(): Promise<CrashingRedis> {
+    const dir = await mkdtemp(join(tmpdir(), "sessiond-history-"));
+    return new CrashingRedis(dir, await startRedisServer({ args: argsFor(dir) }));
+  }
+
+  get server(): RedisServer {
+    return this.#server;
+  }
+
+  async crash(downMs: number): Promise<void> {
+    await this.#server.kill();
+    await sleep(downMs);
+    this.#server = await startRedisServer({ args: argsFor(this.#dir), port: this.port });
+  }
+
+  /** Sends a command past whatever lies between the stores and the server. */
+  async command(name: string, ...args: readonly string[]): Promise<void> {
+    const redis = new Redis({ host: HOST, port: this.port, retryStrategy: () => null });
+    redis.on("error", () => {});
+    try {
+      await redis.call(name, ...args);
+    } finally {
+      redis.disconnect();
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#server.stop();
+    await rm(this.#dir, { recursive: true, force: true });
+  }
+}
+
+function argsFor(dir: string): string[] {
+  return [...DURABLE, "--dir", dir];
+}
+
+function faultsOf(redis: CrashingRedis): Fault[] {
+  return [
+    {
+      name: "Redis is frozen",
+      async inflict(durationMs) {
+        redis.server.pause();
+        await sleep(durationMs);
+        redis.server.resume();
+      },
+    },
+    { name: "Redis is killed and started anew", inflict: (durationMs) => redis.crash(durationMs) },
+    { name: "Redis forgets its scripts", inflict: () => redis.command("SCRIPT", "FLUSH") },
+    {
+      name: "Redis drops its clients",
+      inflict: () => redis.command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"),
+    },
+    {
+      name: "Redis holds writes back",
+      async inflict(durationMs) {
+        await redis.command("CLIENT", "PAUSE", `${durationMs}`, "WRITE");
+        await sleep(durationMs);
+      },
+    },
+  ];
+}
