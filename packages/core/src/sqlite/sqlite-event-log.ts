@@ -30,7 +30,10 @@ export class SqliteEventLog implements EventLog {
   readonly #read: <T>(query: (now: number) => T) => T;
   readonly #listeners = new Set<(lane: number) => void>();
   #poll: NodeJS.Timeout | undefined;
-  /** Changes when another connection has committed; undefined before the first look. */
+  /**
+   * Changes only when another connection has committed: this one's changes are told
+   * at once, and not again. Undefined before the first look.
+   */
   #seenDataVersion: unknown;
   /** Where the log ended at the last look. */
   #seenSequence: number | undefined;
