@@ -30,6 +30,15 @@ export function sealContent(
   return keyring.seal(Buffer.from(JSON.stringify(json)), sealingContext(session));
 }
 
+/**
+ * Seals a session's record anew, under the active key. Throws SESSION_UNREADABLE
+ * where it does not open.
+ */
+export function resealRecord(keyring: Keyring, stored: StoredSession): Uint8Array {
+  const context = sealingContext(stored);
+  return keyring.seal(keyring.unseal(stored.record, context), context);
+}
+
 /** Makes a session of what the store has. Throws SESSION_UNREADABLE where the record does not open. */
 export function unsealSession(keyring: Keyring, stored: StoredSession): Session {
   const plaintext = keyring.unseal(stored.record, sealingContext(stored));

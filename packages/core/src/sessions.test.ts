@@ -13,6 +13,7 @@ import {
   type CreateSession,
   DEFAULT_SESSION_POLICY,
   type ListSessions,
+  type ResealedPage,
   type SessionPolicy,
   Sessions,
 } from "./sessions.js";
@@ -1273,6 +1274,135 @@ describe("revoking a session", () => {
     await expect(badId).rejects.toMatchObject(invalid("except_session_id"));
     const long = sessions.revokeUser("ann", { reason: "x".repeat(257) });
     await expect(long).rejects.toMatchObject(invalid("reason"));
+  });
+});
+
+describe("sealing anew after a rotation of keys", () => {
+  let newKey: string;
+  let rotated: Sessions;
+  let onlyNew: Sessions;
+
+  beforeEach(() => {
+    newKey = Keyring.generateKey("k2");
+    rotated = new Sessions({ store, keyring: Keyring.parse(`${newKey},${key}`) });
+    onlyNew = new Sessions({ store, keyring: Keyring.parse(newKey) });
+  });
+
+  async function resealAll(by = rotated): Promise<ResealedPage> {
+    const sum = { resealed: 0, current: 0 };
+    const unreadableSessionIds: string[] = [];
+    const busySessionIds: string[] = [];
+    for await (const page of by.reseal()) {
+      sum.resealed += page.resealed;
+      sum.current += page.current;
+      unreadableSessionIds.push(...page.unreadableSessionIds);
+      busySessionIds.push(...page.busySessionIds);
+    }
+    return { ...sum, unreadableSessionIds, busySessionIds };
+  }
+
+  const done = (resealed: number, current = 0) => ({
+    resealed,
+    current,
+    unreadableSessionIds: [],
+    busySessionIds: [],
+  });
+
+  test("makes every session readable without the old key, and changes nothing about it", async () => {
+    const { session, token } = await create({ displayName: "Ann", data: { theme: "dark" } });
+    await expect(onlyNew.verify(token)).rejects.toMatchObject({ reason: "SESSION_UNREADABLE" });
+    expect(await resealAll()).toEqual(done(1));
+    expect(await onlyNew.verify(token)).toEqual(session);
+    expect(await resealAll()).toEqual(done(0, 1));
+  });
+
+  test("covers ended sessions, too, while they can be listed", async () => {
+    const expired = await create({ idleTimeoutMs: 1 });
+    const revoked = await create();
+    await sessions.revoke({ token: revoked.token });
+    clock.advance(1);
+    expect(await resealAll()).toEqual(done(2));
+    const { sessions: listed } = await onlyNew.list({ showExpired: true, showRevoked: true });
+    expect(new Set(idsOf(listed))).toEqual(new Set([expired.session.id, revoked.session.id]));
+  });
+
+  test("goes page by page, may be stopped after any, and passes over what is done", async () => {
+    const roomy = withPolicy({ maxSessionsPerUser: 2000 });
+    for (let i = 0; i < 1100; i++) await roomy.create({ userId: "ann" });
+    for await (const page of rotated.reseal()) {
+      expect(page).toEqual(done(500));
+      break;
+    }
+    expect(await resealAll()).toEqual(done(600, 500));
+    expect(await onlyNew.count("ann")).toBe(1100);
+  });
+
+  test("does not open what is under the active key already", async () => {
+    await rotated.create({ userId: "ann" });
+    const wrongKey = Keyring.generateKey("k2");
+    const unable = new Sessions({ store, keyring: Keyring.parse(wrongKey) });
+    expect(await resealAll(unable)).toEqual(done(0, 1));
+  });
+
+  test("names what no key opens, leaves it alone, and goes on", async () => {
+    const lost = await createUnreadable();
+    const record = await recordOf(lost.session.id);
+    await create();
+    expect(await resealAll()).toEqual({
+      ...done(1),
+      unreadableSessionIds: [lost.session.id],
+    });
+    expect(await recordOf(lost.session.id)).toEqual(record);
+  });
+
+  test("loses no update made in between, by a server with the new key or the old", async () => {
+    for (const [displayName, writer] of [
+      ["Ann, old key", sessions],
+      ["Ann, new key", rotated],
+    ] as const) {
+      const { session, token } = await create({ displayName: "Ann" });
+      vi.spyOn(store, "reseal").mockImplementationOnce(async (...args) => {
+        await writer.update(session.id, { displayName });
+        return store.reseal(...args);
+      });
+      expect((await resealAll()).busySessionIds).toEqual([]);
+      expect((await onlyNew.verify(token)).displayName).toBe(displayName);
+    }
+  });
+
+  test("names what a server with the old key keeps changing, and goes on", async () => {
+    const busy = await create();
+    const quiet = await create();
+    const reseal = store.reseal.bind(store);
+    vi.spyOn(store, "reseal").mockImplementation(async (at, record, resealed) => {
+      if (at.id === busy.session.id) await sessions.update(at.id, { displayName: "again" });
+      return reseal(at, record, resealed);
+    });
+    expect(await resealAll()).toEqual({ ...done(1), busySessionIds: [busy.session.id] });
+    expect(await onlyNew.verify(quiet.token)).toMatchObject({ id: quiet.session.id });
+  });
+
+  test("says nothing of a session that is removed in between", async () => {
+    await create({ idleTimeoutMs: 1 });
+    const reseal = store.reseal.bind(store);
+    vi.spyOn(store, "reseal").mockImplementationOnce(async (...args) => {
+      clock.advance(HOUR_MS);
+      await store.sweep(10);
+      return reseal(...args);
+    });
+    expect(await resealAll()).toEqual(done(0));
+  });
+
+  test("covers what is created while it goes on", async () => {
+    const roomy = withPolicy({ maxSessionsPerUser: 2000 });
+    for (let i = 0; i < 501; i++) await roomy.create({ userId: "ann" });
+    let late = "";
+    for await (const _ of rotated.reseal()) {
+      if (late !== "") continue;
+      clock.advance(1);
+      late = (await sessions.create({ userId: "bob" })).token;
+    }
+    expect(await onlyNew.verify(late)).toMatchObject({ userId: "bob" });
   });
 });
 

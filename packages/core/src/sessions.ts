@@ -7,7 +7,7 @@ import {
 } from "./create-request.js";
 import { invalidArgument, SessiondError, sessionNotFound } from "./errors.js";
 import { KeyedQueue } from "./keyed-queue.js";
-import type { Keyring } from "./keyring.js";
+import { type Keyring, sealedKeyId } from "./keyring.js";
 import { formatPageToken, parsePageToken } from "./page-token.js";
 import {
   type JsonObject,
@@ -17,8 +17,9 @@ import {
   sessionEtag,
 } from "./session.js";
 import { generateSessionId, isGeneratedId, partitionOfUser } from "./session-id.js";
-import { sealContent, unsealSession } from "./session-record.js";
+import { resealRecord, sealContent, unsealSession } from "./session-record.js";
 import type {
+  ListPage,
   ListQuery,
   NewSession,
   SessionKey,
@@ -34,6 +35,7 @@ import {
   parseSessionToken,
 } from "./session-token.js";
 import { applyUpdate, checkUpdate, type SessionUpdate } from "./session-update.js";
+import { SessionWatches, type WatchMessage, type WatchSessions } from "./session-watch.js";
 import {
   checkBatchSize,
   checkChosenId,
@@ -132,6 +134,24 @@ const TOUCH_FRACTION = 0.1;
  * where dozens of servers update one session at the same moment.
  */
 const MAX_UPDATE_ATTEMPTS = 50;
+/** How many sessions are sealed anew at a time. */
+const RESEAL_PAGE_SIZE = 500;
+/**
+ * How often a page is read again because sessions on it have changed in between.
+ * A change made under the active key settles its session, so this is reached only
+ * where a server still seals under an old one.
+ */
+const MAX_RESEAL_ATTEMPTS = 10;
+
+/** What became of the sessions of one page of `Sessions.reseal`. */
+export interface ResealedPage {
+  readonly resealed: number;
+  /** How many were under the active key already. */
+  readonly current: number;
+  readonly unreadableSessionIds: readonly string[];
+  /** Sessions that another server kept changing, under an old key. */
+  readonly busySessionIds: readonly string[];
+}
 
 /**
  * The sessions of all users: validates, makes ids and tokens, seals and unseals,
@@ -143,6 +163,7 @@ export class Sessions {
   readonly #keyring: Keyring;
   readonly #policy: SessionPolicy;
   readonly #updates = new KeyedQueue();
+  readonly #watches: SessionWatches;
 
   constructor(options: {
     readonly store: SessionStore;
@@ -151,6 +172,7 @@ export class Sessions {
     readonly policy?: Partial<SessionPolicy>;
   }) {
     this.#store = options.store;
+    this.#watches = new SessionWatches(options.store.events);
     this.#keyring = options.keyring;
     this.#policy = { ...DEFAULT_SESSION_POLICY, ...options.policy };
   }
@@ -422,6 +444,65 @@ export class Sessions {
     return this.#store.revokeUser(userId, reason, exceptSessionId);
   }
 
+  /**
+   * Seals all sessions anew that are not under the active key, ended ones, too,
+   * in the order of creation, so that what is created meanwhile comes last.
+   * Answers after each page of some hundred, and may be abandoned there: what is
+   * done is passed over quickly the next time.
+   */
+  async *reseal(): AsyncGenerator<ResealedPage, void, undefined> {
+    const query = {
+      showExpired: true,
+      showRevoked: true,
+      order: "asc",
+      limit: RESEAL_PAGE_SIZE,
+    } as const;
+    let after: ListPage["next"];
+    do {
+      const { page, next } = await this.#resealPage({ ...query, ...(after && { after }) });
+      yield page;
+      after = next;
+    } while (after !== undefined);
+  }
+
+  async #resealPage(
+    query: ListQuery,
+  ): Promise<{ readonly page: ResealedPage; readonly next: ListPage["next"] }> {
+    const settled = new Map<string, ResealOutcome>();
+    for (let attempt = 1; ; attempt++) {
+      const { sessions, next } = await this.#store.list(query);
+      const open = sessions.filter(({ id }) => !settled.has(id));
+      const busySessionIds: string[] = [];
+      const outcomes = await Promise.all(open.map((stored) => this.#resealOne(stored)));
+      for (const [i, { id }] of open.entries()) {
+        const outcome = outcomes[i];
+        if (outcome === undefined) busySessionIds.push(id);
+        else settled.set(id, outcome);
+      }
+      if (busySessionIds.length === 0 || attempt === MAX_RESEAL_ATTEMPTS) {
+        return { page: toResealedPage(settled, busySessionIds), next };
+      }
+    }
+  }
+
+  /** Undefined where the session has changed since it was read. */
+  async #resealOne(stored: StoredSession): Promise<ResealOutcome | undefined> {
+    if (sealedKeyId(stored.record) === this.#keyring.activeKeyId) return "current";
+    const resealed = await settle(async () => resealRecord(this.#keyring, stored));
+    if (resealed instanceof SessiondError) return "unreadable";
+    const key = { id: stored.id, partition: partitionOfUser(stored.userId) };
+    return (await this.#store.reseal(key, stored.record, resealed)) ? "resealed" : undefined;
+  }
+
+  /**
+   * Tells of changes as they happen; see `SessionWatches.watch`. What is wrong with
+   * the request is thrown with the first message asked for.
+   */
+  async *watch(request: WatchSessions): AsyncGenerator<WatchMessage, never, undefined> {
+    if (request.userId !== undefined) checkUserId("user_id", request.userId);
+    return yield* this.#watches.watch(request);
+  }
+
   /** The active session a token proves. */
   async #authenticate(token: string): Promise<StoredSession> {
     checkRequired("token", token);
@@ -484,6 +565,22 @@ export class Sessions {
   #unseal(stored: StoredSession): Session {
     return unsealSession(this.#keyring, stored);
   }
+}
+
+type ResealOutcome = "resealed" | "current" | "unreadable";
+
+function toResealedPage(
+  settled: ReadonlyMap<string, ResealOutcome>,
+  busySessionIds: readonly string[],
+): ResealedPage {
+  const idsOf = (wanted: ResealOutcome) =>
+    [...settled].filter(([, outcome]) => outcome === wanted).map(([id]) => id);
+  return {
+    resealed: idsOf("resealed").length,
+    current: idsOf("current").length,
+    unreadableSessionIds: idsOf("unreadable"),
+    busySessionIds,
+  };
 }
 
 /** The result of `task`, or the error it failed with if that is one of ours. */
