@@ -1,7 +1,10 @@
 import { brokenChanges } from "./broken/broken-changes.js";
 import { brokenCreation } from "./broken/broken-creation.js";
+import { brokenEvents } from "./broken/broken-events.js";
 import { brokenListing } from "./broken/broken-listing.js";
 import { brokenReading } from "./broken/broken-reading.js";
+import { brokenRequests } from "./broken/broken-requests.js";
+import { brokenResealing } from "./broken/broken-resealing.js";
 import { brokenRevocation } from "./broken/broken-revocation.js";
 import type { BrokenSessionStore } from "./broken/broken-session-store.js";
 import { brokenSweeping } from "./broken/broken-sweeping.js";
@@ -12,9 +15,12 @@ import { brokenSweeping } from "./broken/broken-sweeping.js";
  */
 export const brokenSessionStores: readonly BrokenSessionStore[] = [
   ...brokenCreation,
+  ...brokenRequests,
   ...brokenReading,
   ...brokenChanges,
+  ...brokenResealing,
   ...brokenRevocation,
   ...brokenListing,
+  ...brokenEvents,
   ...brokenSweeping,
 ];

@@ -6,7 +6,8 @@ import { sessionStoreChecks } from "./session-store-checks.js";
 export function describeSessionStore(name: string, open: OpenSessionStore): void {
   describe(`${name} keeps the store contract:`, () => {
     for (const check of sessionStoreChecks) {
-      test(check.title, () => runSessionStoreCheck(check, open));
+      const timeout = check.timeoutMs === undefined ? {} : { timeout: check.timeoutMs };
+      test(check.title, timeout, () => runSessionStoreCheck(check, open));
     }
   });
 }

@@ -15,6 +15,11 @@ export interface OpenedSessionStore {
   readonly peer?: SessionStore;
   /** How many keys or rows the store keeps in all. Checked to be none once all is swept. */
   leftovers?(): Promise<number>;
+  /**
+   * How long in real time it may take until what is left of a request is reclaimed, once it is
+   * no longer recognised. 15 s by default, which leaves a store room for a margin.
+   */
+  readonly requestReclaimMs?: number;
   /** Clears away what opening made. Called once the stores are closed. */
   dispose?(): Promise<void>;
 }
@@ -30,42 +35,52 @@ export interface SessionStoreContext {
   readonly clock: FakeClock;
   readonly retentionMs: number;
   readonly leftovers: (() => Promise<number>) | undefined;
-  /** Opens one more empty store, with a clock of its own; closed with the first. */
+  readonly requestReclaimMs: number;
+  /** Opens one more empty store, with a clock of its own; closed with the first at the latest. */
   readonly openAnother: () => Promise<SessionStoreContext>;
+  /** Closes the store and clears it away before the check ends; for checks that open many. */
+  readonly close: () => Promise<void>;
 }
 
 /** One promise of the store contract. `run` rejects where the store breaks it. */
 export interface SessionStoreCheck {
   readonly title: string;
+  /** How long it may take, in ms. As long as any other test by default. */
+  readonly timeoutMs?: number;
   run(context: SessionStoreContext): Promise<void>;
 }
 
 /** As in production, and longer than any check takes: Redis TTLs run on real time. */
 const RETENTION_MS = 600_000;
+const DEFAULT_REQUEST_RECLAIM_MS = 15_000;
 
 /** Runs one check on a store of its own. Rejects where the store breaks the promise. */
 export async function runSessionStoreCheck(
   check: SessionStoreCheck,
   open: OpenSessionStore,
 ): Promise<void> {
-  const openedStores: OpenedSessionStore[] = [];
+  const openedStores = new Set<OpenedSessionStore>();
   const openContext = async (): Promise<SessionStoreContext> => {
     const clock = new FakeClock();
     const opened = await open({ now: clock.now, retentionMs: RETENTION_MS });
-    openedStores.push(opened);
+    openedStores.add(opened);
     return {
       store: opened.store,
       peer: opened.peer ?? opened.store,
       clock,
       retentionMs: RETENTION_MS,
       leftovers: opened.leftovers?.bind(opened),
+      requestReclaimMs: opened.requestReclaimMs ?? DEFAULT_REQUEST_RECLAIM_MS,
       openAnother: openContext,
+      close: async () => {
+        if (openedStores.delete(opened)) await closeOpened(opened);
+      },
     };
   };
   try {
     await check.run(await openContext());
   } finally {
-    await Promise.all(openedStores.map(closeOpened));
+    await Promise.all([...openedStores].map(closeOpened));
   }
 }
 

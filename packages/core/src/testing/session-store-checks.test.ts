@@ -24,7 +24,8 @@ test("for each check there is a broken store that it must see", () => {
 
 describe("the suite sees a store that", () => {
   for (const { fault, caughtBy, open } of brokenSessionStores) {
-    test(fault, async () => {
+    // At once, because some of them keep a check waiting for what never comes.
+    test.concurrent(fault, async () => {
       for (const title of caughtBy) {
         const check = sessionStoreChecks.find((one) => one.title === title);
         if (check === undefined) throw new Error(`there is no check that "${title}"`);

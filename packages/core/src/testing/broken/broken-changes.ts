@@ -83,6 +83,7 @@ export const brokenChanges: readonly BrokenSessionStore[] = [
     "adds a version with every touch",
     [
       "touching changes nothing else",
+      "touches, reads and natural expiry are no events",
       "touching does not get in the way of a change, nor a change of a touch",
     ],
     ({ store }) => ({

@@ -1,3 +1,4 @@
+import type { EventLog } from "../../session-event.js";
 import type { NewSession, SessionLimit, SessionStore, StoredSession } from "../../session-store.js";
 import { EVERYTHING, listAll } from "../checks/fixtures.js";
 import type {
@@ -27,11 +28,18 @@ export interface CorrectSessionStore extends OpenSessionStoreOptions {
   readonly activeOf: (userId: string) => Promise<readonly StoredSession[]>;
 }
 
-/** Describes a broken store by the methods in which it differs from a correct one. */
+/** The methods in which a broken store differs from a correct one. */
+export type Differ = (correct: CorrectSessionStore) => Partial<SessionStore>;
+
+/**
+ * Describes a broken store by the methods in which it differs from a correct one. With
+ * `differPeer` there is a peer beside it, which differs in its own way.
+ */
 export function broken(
   fault: string,
   caughtBy: readonly string[],
-  differ: (correct: CorrectSessionStore) => Partial<SessionStore>,
+  differ: Differ,
+  differPeer?: Differ,
 ): BrokenSessionStore {
   return {
     fault,
@@ -47,9 +55,11 @@ export function broken(
           shiftMs = 0;
         }
       };
-      const wrap = (store: SessionStore) =>
-        overriding(store, differ({ ...options, store, shifted, ...lookups(store) }));
-      return withStores(opened, wrap);
+      const wrap = (how: Differ) => (store: SessionStore) =>
+        overriding(store, how({ ...options, store, shifted, ...lookups(store) }));
+      if (differPeer === undefined) return withStores(opened, wrap(differ));
+      const peer = wrap(differPeer)(opened.peer ?? opened.store);
+      return { ...opened, store: wrap(differ)(opened.store), peer };
     },
   };
 }
@@ -81,6 +91,16 @@ function overriding(store: SessionStore, own: Partial<SessionStore>): SessionSto
       return typeof method === "function" && !(name in own) ? method.bind(target) : method;
     },
   });
+}
+
+/** An event log that answers by its own methods where it has them. */
+export function overridingLog(log: EventLog, own: Partial<EventLog>): EventLog {
+  return {
+    end: (userId) => log.end(userId),
+    read: (cursor, limit) => log.read(cursor, limit),
+    subscribe: (listener) => log.subscribe(listener),
+    ...own,
+  };
 }
 
 /** A limit that lets everything pass. */

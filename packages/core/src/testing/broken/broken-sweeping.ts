@@ -46,7 +46,7 @@ export const brokenSweeping: readonly BrokenSessionStore[] = [
           (session) =>
             session.revokeTimeMs !== undefined && now() < session.expireTimeMs + retentionMs,
         );
-        return waiting ? { reclaimed: 0, more: false } : store.sweep(limit);
+        return waiting ? { reclaimed: 0, healed: 0, more: false } : store.sweep(limit);
       },
     }),
   ),
@@ -69,20 +69,23 @@ export const brokenSweeping: readonly BrokenSessionStore[] = [
     ({ store, everything }) => ({
       async sweep(limit) {
         const before = (await everything()).length;
-        const { more } = await store.sweep(limit);
-        return { reclaimed: before - (await everything()).length, more };
+        const swept = await store.sweep(limit);
+        return { ...swept, reclaimed: before - (await everything()).length };
       },
     }),
   ),
   {
-    fault: "leaves a key of every session behind",
+    fault: "leaves a key behind",
     caughtBy: [
       "after all sessions have ended, however they did, sweeping leaves nothing at all",
       "an expired session is kept until its retention is over, and removed then",
+      "after the last event was trimmed nothing is left of the log",
+      "a request that is no longer recognised leaves nothing behind",
     ],
     open: (openCorrect) => async (options) => ({
       ...(await openCorrect(options)),
       leftovers: async () => 1,
+      requestReclaimMs: 0,
     }),
   },
 ];

@@ -267,21 +267,28 @@ export const readChecks: readonly SessionStoreCheck[] = [
     async run({ store }) {
       const session = await addSession(store, { id: "jti-1" });
       const key = keyOf(session);
+      const once = { key: "r1", record: session.record, keptForMs: 60_000 };
+      const end = await store.events.end();
       await store.close();
       await store.close();
       const hash = session.tokenHash;
       const calls = [
         () => store.create(newSession(), NO_LIMIT),
+        () => store.createOnce(once, newSession(), NO_LIMIT),
         () => store.partitionOf("jti-1"),
         () => store.get(key),
         () => store.getMany([key]),
         () => store.touch(key),
         () => store.replaceRecord(key, 1, hash),
+        () => store.reseal(key, session.record, hash),
         () => store.rotateToken(key, hash, hash),
         () => store.revoke(key, ""),
         () => store.revokeUser("user", ""),
         () => store.list({ ...EVERYTHING, limit: 1 }),
         () => store.count(),
+        () => store.events.end(),
+        () => store.events.end("user"),
+        () => store.events.read(end, 10),
         () => store.sweep(1),
         () => store.check(),
       ];

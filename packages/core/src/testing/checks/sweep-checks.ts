@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import type { SweepResult } from "../../session-store.js";
 import type { SessionStoreCheck } from "../session-store-check.js";
 import {
   addSession,
@@ -13,6 +14,7 @@ import {
   sweepAll,
 } from "./fixtures.js";
 
+const NOTHING_SWEPT: SweepResult = { reclaimed: 0, healed: 0, more: false };
 const EVICT_BEYOND_ONE = { maxSessionsPerUser: 1, policy: "evict_oldest" } as const;
 
 /** Retention, and what is removed after it. */
@@ -20,7 +22,7 @@ export const sweepChecks: readonly SessionStoreCheck[] = [
   {
     title: "sweeping an empty store does nothing",
     async run({ store }) {
-      assert.deepEqual(await store.sweep(10), { reclaimed: 0, more: false });
+      assert.deepEqual(await store.sweep(10), NOTHING_SWEPT);
     },
   },
   {
@@ -28,7 +30,7 @@ export const sweepChecks: readonly SessionStoreCheck[] = [
     async run({ store, clock }) {
       const session = await addSession(store);
       clock.advanceTo(session.expireTimeMs - 1);
-      assert.deepEqual(await store.sweep(10), { reclaimed: 0, more: false });
+      assert.deepEqual(await store.sweep(10), NOTHING_SWEPT);
       await assertUntouched(store, session);
       assert.ok(await store.get(keyOf(session)));
     },
@@ -41,7 +43,7 @@ export const sweepChecks: readonly SessionStoreCheck[] = [
       assert.equal((await store.sweep(10)).reclaimed, 0);
       await assertUntouched(store, session);
       clock.advance(1);
-      assert.deepEqual(await store.sweep(10), { reclaimed: 1, more: false });
+      assert.deepEqual(await store.sweep(10), { ...NOTHING_SWEPT, reclaimed: 1 });
       assert.deepEqual(await listAll(store, EVERYTHING), []);
       if (leftovers) assert.equal(await leftovers(), 0);
     },
@@ -98,7 +100,7 @@ export const sweepChecks: readonly SessionStoreCheck[] = [
       assert.equal(left, 100 - first.reclaimed);
       assert.equal(first.reclaimed + (await sweepAll(store, 10)), 100);
       assert.deepEqual(await listAll(store, EVERYTHING), []);
-      assert.deepEqual(await store.sweep(10), { reclaimed: 0, more: false });
+      assert.deepEqual(await store.sweep(10), NOTHING_SWEPT);
     },
   },
   {
