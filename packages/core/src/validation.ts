@@ -18,6 +18,7 @@ export const LIMITS = {
   reasonBytes: 256,
   etagBytes: 64,
   pageTokenBytes: 1024,
+  resumeTokenBytes: 8192,
   pageSize: 1000,
   batchSize: 1000,
 } as const;
