@@ -1,0 +1,210 @@
+import { once } from "node:events";
+import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { startTcpFaultProxy, type TcpFaultProxy } from "./tcp-fault-proxy.js";
+
+/** Answers each chunk `x` with `re: x`, and an end with an end. */
+let server: Server;
+let received: string[];
+let accepted: Socket[];
+let proxy: TcpFaultProxy;
+beforeEach(async () => {
+  received = [];
+  accepted = [];
+  server = createServer((socket) => {
+    accepted.push(socket.on("error", () => {}));
+    socket.on("data", (chunk) => {
+      received.push(String(chunk));
+      socket.write(`re: ${chunk}`);
+    });
+  }).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  proxy = await startTcpFaultProxy({ host: "127.0.0.1", port });
+});
+afterEach(async () => {
+  await proxy.stop();
+  server.close();
+});
+
+interface Client {
+  readonly socket: Socket;
+  readonly replies: string[];
+}
+
+async function open(): Promise<Client> {
+  const socket = connect({ port: proxy.port, host: "127.0.0.1", noDelay: true });
+  const replies: string[] = [];
+  socket.on("data", (chunk) => replies.push(String(chunk))).on("error", () => {});
+  await once(socket, "connect");
+  return { socket, replies };
+}
+
+async function ask({ socket, replies }: Client, question: string): Promise<string | undefined> {
+  const before = replies.length;
+  socket.write(question);
+  await vi.waitFor(() => expect(replies.length > before || socket.closed).toBe(true), WAITING);
+  return replies[before];
+}
+
+function seenByServer(text: string): Promise<void> {
+  return vi.waitFor(() => expect(received).toContain(text), WAITING);
+}
+
+function closed({ socket }: Client): Promise<void> {
+  return vi.waitFor(() => expect(socket.closed).toBe(true), WAITING);
+}
+
+const WAITING = { timeout: 5_000, interval: 5 };
+/** Long enough for a reply that is not held back. */
+const REPLY_MS = 50;
+
+test("bytes pass both ways, and so does the end of a connection", async () => {
+  const client = await open();
+  expect(await ask(client, "one")).toBe("re: one");
+  client.socket.end();
+  await closed(client);
+  await vi.waitFor(() => expect(accepted[0]?.closed).toBe(true), WAITING);
+});
+
+test("the end of a large answer arrives, even if the server has closed", async () => {
+  const client = await open();
+  const first = await ask(client, "one");
+  const sizeBytes = 8 * 1024 * 1024;
+  accepted[0]?.end(Buffer.alloc(sizeBytes));
+  await closed(client);
+  expect(client.socket.bytesRead).toBe(sizeBytes + Number(first?.length));
+});
+
+test("a slow client slows the server down", async () => {
+  const client = await open();
+  await ask(client, "one");
+  client.socket.pause();
+  const sender = accepted[0];
+  const chunk = Buffer.alloc(1024 * 1024);
+  for (let i = 0; i < 64; i++) sender?.write(chunk);
+  let leftBytes = -1;
+  await vi.waitFor(
+    () => {
+      const before = leftBytes;
+      leftBytes = sender?.writableLength ?? 0;
+      expect(leftBytes).toBe(before);
+    },
+    { timeout: 5_000, interval: 100 },
+  );
+  expect(leftBytes).toBeGreaterThan(16 * chunk.length);
+});
+
+test("a cut ends every connection, and new ones work", async () => {
+  const [first, second] = [await open(), await open()];
+  await ask(first, "one");
+  proxy.cut();
+  await Promise.all([closed(first), closed(second)]);
+  expect(await ask(await open(), "two")).toBe("re: two");
+});
+
+test("while it refuses no connection lasts, until it passes again", async () => {
+  const first = await open();
+  proxy.refuse();
+  await closed(first);
+  await closed(await open());
+  expect(accepted.length).toBeLessThanOrEqual(1);
+  proxy.pass();
+  expect(await ask(await open(), "again")).toBe("re: again");
+});
+
+test("a delay counts once for each direction, from when bytes came", async () => {
+  const client = await open();
+  proxy.delay(100);
+  const startMs = performance.now();
+  client.socket.write("one");
+  await sleep(60);
+  client.socket.write("two");
+  await vi.waitFor(() => expect(client.replies).toEqual(["re: one"]), WAITING);
+  // Timers may be up to a millisecond early.
+  expect(performance.now() - startMs).toBeGreaterThanOrEqual(198);
+  await vi.waitFor(() => expect(client.replies).toEqual(["re: one", "re: two"]), WAITING);
+  expect(performance.now() - startMs).toBeGreaterThanOrEqual(258);
+});
+
+test("what is delayed comes at once when the delay ends", async () => {
+  const client = await open();
+  proxy.delay(60_000);
+  client.socket.write("one");
+  await sleep(REPLY_MS);
+  expect(received).toEqual([]);
+  proxy.pass();
+  await vi.waitFor(() => expect(client.replies).toEqual(["re: one"]), WAITING);
+});
+
+test("half open, the server hears and cannot be heard, until late", async () => {
+  const client = await open();
+  await ask(client, "one");
+  proxy.halfOpen();
+  client.socket.write("two");
+  await seenByServer("two");
+  const later = await open();
+  later.socket.write("three");
+  await seenByServer("three");
+  accepted[1]?.destroy();
+  await sleep(REPLY_MS);
+  expect(client.replies).toEqual(["re: one"]);
+  expect([client.socket.closed, later.socket.closed]).toEqual([false, false]);
+
+  proxy.pass();
+  await vi.waitFor(() => expect(client.replies).toEqual(["re: one", "re: two"]), WAITING);
+  await closed(later);
+});
+
+test("a dropped reply ends the connection although the command arrived", async () => {
+  const [client, bystander] = [await open(), await open()];
+  proxy.dropReplies(1);
+  expect(await ask(client, "write")).toBeUndefined();
+  expect(received).toEqual(["write"]);
+  expect(await ask(bystander, "read")).toBe("re: read");
+});
+
+test("of several dropped replies the last ends all the connections they were on", async () => {
+  const [first, second] = [await open(), await open()];
+  proxy.dropReplies(2);
+  first.socket.write("one");
+  await seenByServer("one");
+  await sleep(REPLY_MS);
+  expect(first.socket.closed).toBe(false);
+  expect(await ask(second, "two")).toBeUndefined();
+  await closed(first);
+  expect([...first.replies, ...second.replies]).toEqual([]);
+});
+
+test("a connection that lost bytes never goes on", async () => {
+  const client = await open();
+  proxy.dropReplies(2);
+  client.socket.write("one");
+  await seenByServer("one");
+  await sleep(REPLY_MS);
+  proxy.pass();
+  await closed(client);
+  expect(client.replies).toEqual([]);
+});
+
+test("without replies to drop it is told so", () => {
+  expect(() => proxy.dropReplies(0)).toThrow(RangeError);
+});
+
+test("a connection ends when nobody listens behind the proxy", async () => {
+  server.close();
+  await closed(await open());
+});
+
+test("a stopped proxy has no connections and may be stopped again", async () => {
+  const client = await open();
+  proxy.delay(60_000);
+  client.socket.write("never");
+  await proxy.stop();
+  await proxy.stop();
+  await closed(client);
+  const socket = connect(proxy.port, "127.0.0.1");
+  const [error] = await once(socket, "error");
+  expect(error.code).toBe("ECONNREFUSED");
+});
