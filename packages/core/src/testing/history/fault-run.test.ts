@@ -23,7 +23,6 @@ describe("however calls meet and whatever fails, the sessions of a user change o
       await using faulty = await startFaultyRedis();
       const options = { ...faulty, seed: SEED, durationMs: DURATION_MS };
       const report = await runUnderFaults(options);
-      console.log(report);
       expectCorrect(report);
     },
     TIMEOUT_MS,
@@ -34,7 +33,6 @@ describe("however calls meet and whatever fails, the sessions of a user change o
     async () => {
       await using faulty = await startFaultySqlite();
       const report = await runUnderFaults({ ...faulty, seed: SEED, durationMs: DURATION_MS });
-      console.log(report);
       expectCorrect(report);
     },
     TIMEOUT_MS,

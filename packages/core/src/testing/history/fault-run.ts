@@ -17,7 +17,8 @@ export interface Fault {
 export interface FaultyStores extends AsyncDisposable {
   /** One for each server; all on the same data. */
   readonly stores: readonly RecordedStore[];
-  readonly faults: readonly Fault[];
+  /** Of each list one goes wrong at a time; those of several lists come together. */
+  readonly faults: readonly (readonly Fault[])[];
 }
 
 /** What a run is made of. */
@@ -30,8 +31,10 @@ export interface FaultRunOptions extends Pick<FaultyStores, "stores" | "faults">
   readonly durationMs: number;
   /** Kinds of calls to leave out. */
   readonly without?: readonly CallKind[];
-  /** Told of each fault, and of progress. */
+  /** Told from time to time how far the run is. */
   readonly log?: (line: string) => void;
+  /** Whether `log` is told of each fault too. No by default. */
+  readonly logFaults?: boolean;
 }
 
 /** What a run saw. */
@@ -58,7 +61,7 @@ const MAX_UNKNOWN_CHANGES = 8;
 /** How long clients think before a call at most; more of them then overlap in new ways. */
 const MAX_PAUSE_MS = 4;
 const MAX_FAULT_MS = 1_600;
-const MAX_CALM_MS = 500;
+const MAX_CALM_MS = 1_500;
 /** How long a client that got no answer waits for the store to be back. */
 const RECOVERY_TIME_MS = 3_000;
 const PROGRESS_INTERVAL_MS = 30_000;
@@ -93,7 +96,10 @@ class FaultRun {
     const progress = setInterval(() => this.#log(this.#progress()), PROGRESS_INTERVAL_MS);
     const users = Array.from({ length: USERS_AT_ONCE }, () => this.#liveUsers(this.#random.fork()));
     try {
-      await Promise.all([this.#inflictFaults(this.#random.fork()), ...users]);
+      const faults = this.#options.faults.map((list) =>
+        this.#inflictFaults(list, this.#random.fork()),
+      );
+      await Promise.all([...faults, ...users]);
     } finally {
       clearInterval(progress);
     }
@@ -112,13 +118,13 @@ class FaultRun {
     return this.#violation !== undefined || performance.now() >= this.#deadlineMs;
   }
 
-  async #inflictFaults(random: SeededRandom): Promise<void> {
+  async #inflictFaults(faults: readonly Fault[], random: SeededRandom): Promise<void> {
     while (!this.#isOver) {
       await sleep(random.between(50, MAX_CALM_MS));
-      const fault = random.pick(this.#options.faults);
+      const fault = random.pick(faults);
       if (fault === undefined || this.#isOver) continue;
       const durationMs = random.between(20, MAX_FAULT_MS);
-      this.#log(`${fault.name}, ${durationMs} ms`);
+      if (this.#options.logFaults) this.#log(`${fault.name}, ${durationMs} ms`);
       this.#faults[fault.name] = (this.#faults[fault.name] ?? 0) + 1;
       await fault.inflict(durationMs);
     }

@@ -6,26 +6,33 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { Redis } from "ioredis";
 import { connectRedis, RedisSessionStore } from "../../redis/index.js";
 import { type RedisServer, startRedisServer } from "../redis-server.js";
+import { startTcpFaultProxy, type TcpFaultProxy } from "../tcp-fault-proxy.js";
 import type { Fault, FaultyStores } from "./fault-run.js";
+import type { RecordedStore } from "./recorded-user.js";
 
 const HOST = "127.0.0.1";
+const MAX_DELAY_MS = 300;
+const MAX_DROPPED_REPLIES = 5;
 /** What is acknowledged is on the disk, so that a crash takes nothing back. */
 const DURABLE = ["--appendonly", "yes", "--appendfsync", "always"];
 
-/** Two servers' stores on one Redis that keeps an append-only file. */
+/** Two servers' stores on one Redis that keeps an append-only file, each by a network of its own. */
 export async function startFaultyRedis(): Promise<FaultyStores> {
   await using stack = new AsyncDisposableStack();
   const redis = stack.use(await CrashingRedis.start());
-  const stores = [];
-  for (let i = 0; i < 2; i++) {
-    const store = await openStore(redis.port);
+  const stores: RecordedStore[] = [];
+  const faults = [faultsOf(redis)];
+  for (const server of ["server 1", "server 2"]) {
+    const network = stack.use(await startTcpFaultProxy({ host: HOST, port: redis.port }));
+    const store = await openStore(network.port);
     stack.defer(() => store.close());
     stores.push(store);
+    faults.push(networkFaultsOf(network, server));
   }
   const opened = stack.move();
   return {
     stores,
-    faults: faultsOf(redis),
+    faults,
     [Symbol.asyncDispose]: () => opened.disposeAsync(),
   };
 }
@@ -108,6 +115,29 @@ function faultsOf(redis: CrashingRedis): Fault[] {
         await redis.command("CLIENT", "PAUSE", `${durationMs}`, "WRITE");
         await sleep(durationMs);
       },
+    },
+  ];
+}
+
+function networkFaultsOf(network: TcpFaultProxy, server: string): Fault[] {
+  const during = (begin: (durationMs: number) => void) => async (durationMs: number) => {
+    begin(durationMs);
+    await sleep(durationMs);
+    network.pass();
+  };
+  return [
+    { name: `connections of ${server} are cut`, inflict: async () => network.cut() },
+    { name: `${server} is refused`, inflict: during(() => network.refuse()) },
+    {
+      name: `the network of ${server} is slow`,
+      inflict: during((durationMs) => network.delay(Math.min(durationMs, MAX_DELAY_MS))),
+    },
+    { name: `no answer reaches ${server}`, inflict: during(() => network.halfOpen()) },
+    {
+      name: `${server} loses replies`,
+      inflict: during((durationMs) =>
+        network.dropReplies(1 + (Math.floor(durationMs) % MAX_DROPPED_REPLIES)),
+      ),
     },
   ];
 }

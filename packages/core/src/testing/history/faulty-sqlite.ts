@@ -19,7 +19,8 @@ export async function startFaultySqlite(): Promise<FaultyStores> {
   const opened = stack.move();
   return {
     stores: processes.map(({ store }) => store),
-    faults: [...processes.flatMap(faultsOf), lockedByAnother(path)],
+    // One at a time: a file that is locked for longer than a server waits cannot be opened.
+    faults: [[...processes.flatMap(faultsOf), lockedByAnother(path)]],
     [Symbol.asyncDispose]: () => opened.disposeAsync(),
   };
 }

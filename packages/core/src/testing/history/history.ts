@@ -28,12 +28,13 @@ export function saysNothing({ operation: { kind }, result }: HistoryEntry): bool
   return result === undefined && (kind === "read" || kind === "count" || kind === "touch");
 }
 
-/** A history as lines to read, in the order of invocation, with times from its beginning. */
-export function printEntries(entries: readonly HistoryEntry[]): string {
-  const inOrder = entries.toSorted((a, b) => a.invokedMs - b.invokedMs);
-  const startMs = inOrder[0]?.invokedMs ?? 0;
+/** Calls as lines to read, in their order, with times from `startMs`, the first by default. */
+export function printEntries(
+  entries: readonly HistoryEntry[],
+  startMs = Math.min(...entries.map(({ invokedMs }) => invokedMs)),
+): string {
   const at = (ms: number) => (ms === Number.POSITIVE_INFINITY ? "…" : (ms - startMs).toFixed(2));
-  return inOrder
+  return entries
     .map(({ client, operation, invokedMs, respondedMs, result }) => {
       const times = `${at(invokedMs).padStart(9)} – ${at(respondedMs).padEnd(9)}`;
       return `${times} ${client}  ${printOperation(operation)} → ${result ?? "unknown"}`;
@@ -45,7 +46,8 @@ function printOperation(operation: Operation): string {
   switch (operation.kind) {
     case "create": {
       const { id, record, tokenHash, request, maxSessions, policy } = operation;
-      const what = `${id} ${record} ${tokenHash}, at most ${maxSessions} or ${policy}`;
+      const limit = Number.isFinite(maxSessions) ? `, at most ${maxSessions} or ${policy}` : "";
+      const what = `${id} ${record} ${tokenHash}${limit}`;
       return request === undefined ? `create(${what})` : `createOnce(${request}: ${what})`;
     }
     case "read":

@@ -1,50 +1,56 @@
+import { performance } from "node:perf_hooks";
 import { type History, type HistoryEntry, printEntries } from "./history.js";
 import { checkLinearizability } from "./linearizability.js";
+import { historyOfSession } from "./one-session.js";
+import { answers } from "./session-model.js";
 
 /** How many configurations a check looks at while a history is made smaller. */
-const MAX_CONFIGURATIONS = 40_000;
+const MAX_CONFIGURATIONS = 20_000;
+/** After this, what is left is shown as it is. */
+const MAX_TIME_MS = 5_000;
 
 /**
- * The least part of a history that still cannot be explained. Only steps are taken
- * under which a history that can be explained stays so; what is left is therefore
- * a fault of the whole, not one made by the cuts. Answers the history itself where
- * it can be explained.
+ * The least part of a history that still cannot be explained: of one session, if
+ * that will do. Only steps are taken under which a history that can be explained
+ * stays so; what is left is therefore a fault of the whole, not one made by the
+ * cuts. Answers the history itself where it can be explained.
  */
 export function minimalHistory(history: History): History {
-  if (!isViolation(history)) return history;
-  const started = shortestStart(history);
-  const needed = withoutIneffective(started.entries.reduce(forget, started));
+  const deadlineMs = performance.now() + MAX_TIME_MS;
+  const found = [...sessionsOf(history)]
+    .map((id) => historyOfSession(history, id))
+    .find(isViolation);
+  if (found === undefined && !isViolation(history)) return history;
+
+  let least = shortestStart(found ?? history);
+  const { entries } = least;
+  // From the end, because what comes last is most often what cannot be explained.
+  for (const entry of entries.toReversed()) {
+    if (performance.now() < deadlineMs) least = forget(least, entry);
+  }
   // What stays is shown whole: an answer more makes nothing explainable.
-  const isNeeded = new Set(needed.entries.map(({ operation }) => operation));
-  const entries = started.entries.filter(({ operation }) => isNeeded.has(operation));
-  return { ...history, entries };
+  const isNeeded = new Set(withoutIneffective(least).entries.map(({ operation }) => operation));
+  return { ...least, entries: entries.filter(({ operation }) => isNeeded.has(operation)) };
 }
 
 /** What a person needs to see why a history cannot be explained. */
 export function explainViolation(history: History): string {
   const minimal = minimalHistory(history);
-  const verdict = checkLinearizability(minimal, MAX_CONFIGURATIONS);
   const lines = [
     `no order explains these ${minimal.entries.length} of ${history.entries.length} calls`,
     `on the sessions of ${history.userId} (times in ms):`,
-    indent(printEntries(minimal.entries)),
+    indent(printEntries(minimal.entries.toSorted((a, b) => a.invokedMs - b.invokedMs))),
   ];
+  const verdict = checkLinearizability(minimal);
   if (verdict.kind === "violation") {
+    const startMs = Math.min(...minimal.entries.map(({ invokedMs }) => invokedMs));
     const { longest, state, stuck } = verdict;
     lines.push(
-      longest.length === 0 ? "Nothing can come first." : "The order that explains most of them is",
-      indent(
-        longest
-          .map((entry) =>
-            printEntries([entry])
-              .trim()
-              .replace(/^\S+ – \S+ +/, ""),
-          )
-          .join("\n"),
-      ),
-      `which leads to ${state.key === "" ? "no session at all" : state.key.replaceAll("\n", "; ")}.`,
+      longest.length === 0 ? "Nothing can come first." : "The order that explains most of them:",
+      indent(printEntries(longest, startMs)),
+      `leads to ${state.key === "" ? "no session at all" : state.key.replaceAll("\n", "; ")}.`,
       "There, none of these fits:",
-      indent(printEntries(stuck)),
+      indent(printEntries(stuck, startMs)),
     );
   }
   return lines.filter((line) => line !== "").join("\n");
@@ -52,6 +58,10 @@ export function explainViolation(history: History): string {
 
 function indent(text: string): string {
   return text.replaceAll(/^(?=.)/gm, "  ");
+}
+
+function sessionsOf({ entries }: History): Set<string> {
+  return new Set(entries.flatMap(({ operation }) => ("id" in operation ? [operation.id] : [])));
 }
 
 function isViolation(history: History): boolean {
@@ -85,12 +95,22 @@ function withoutAnswer(entry: HistoryEntry): HistoryEntry {
   return { ...entry, respondedMs: Number.POSITIVE_INFINITY, result: undefined };
 }
 
-/** Leaves an answer out, where the violation can be seen without it. */
+/** Leaves out a call that changed nothing, or else its answer, if the violation shows without it. */
 function forget(history: History, entry: HistoryEntry): History {
   if (entry.result === undefined) return history;
-  const entries = history.entries.map((one) => (one === entry ? withoutAnswer(one) : one));
+  const entries = history.entries.flatMap((one) => {
+    if (one !== entry) return one;
+    return changedNothing(entry) ? [] : withoutAnswer(entry);
+  });
   const weaker = { ...history, entries };
   return isViolation(weaker) ? weaker : history;
+}
+
+/** Whether a call, if it answered rightly, left everything as it was. */
+function changedNothing({ operation: { kind }, result = "" }: HistoryEntry): boolean {
+  if (kind === "read" || kind === "count" || kind === "touch") return true;
+  const { nothing, mismatch, exists, limit } = answers;
+  return [nothing, mismatch, exists, limit, "false", "0"].includes(result);
 }
 
 /** Leaves out the calls of unknown outcome that change nothing in any order. */

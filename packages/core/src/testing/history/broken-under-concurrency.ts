@@ -1,0 +1,195 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { SessiondError } from "../../errors.js";
+import { partitionOfUser } from "../../session-id.js";
+import type { SessionKey, SessionLimit, StoredSession } from "../../session-store.js";
+import { hex } from "../checks/fixtures.js";
+import type { RecordedStore } from "./recorded-user.js";
+
+/** A store that is right as long as calls come one by one and nothing fails, or nearly so. */
+export interface BrokenUnderConcurrency {
+  /** What it does wrong: "a store that …". */
+  readonly fault: string;
+  /** Whether it goes wrong only when something else does. */
+  readonly needsFaults?: boolean;
+  readonly differ: (store: RecordedStore) => Partial<RecordedStore>;
+}
+
+const UNLIMITED: SessionLimit = { maxSessionsPerUser: 1_000_000, policy: "reject" };
+const STALE_FOR_MS = 50;
+const MAX_REPLAYS = 20;
+
+/** Stores whose faults show only in how calls meet. They prove that a run sees them. */
+export const brokenUnderConcurrency: readonly BrokenUnderConcurrency[] = [
+  {
+    fault: "sends a write again when its reply was lost, as Redis clients do by themselves",
+    needsFaults: true,
+    differ: (store) => ({
+      create: (session, limit) => replayed(() => store.create(session, limit)),
+      revoke: (key, reason, tokenHash) => replayed(() => store.revoke(key, reason, tokenHash)),
+      replaceRecord: (key, version, record) =>
+        replayed(() => store.replaceRecord(key, version, record)),
+      rotateToken: (key, tokenHash, newTokenHash) =>
+        replayed(() => store.rotateToken(key, tokenHash, newTokenHash)),
+    }),
+  },
+  {
+    fault: "answers from a cache for 50 ms after a revocation",
+    differ(store) {
+      const cache = new Map<string, { session: StoredSession; untilMs: number }>();
+      return {
+        async get(key) {
+          const cached = cache.get(key.id);
+          if (cached && performance.now() < cached.untilMs) return cached.session;
+          const session = await store.get(key);
+          if (session) cache.set(key.id, { session, untilMs: 0 });
+          return session;
+        },
+        revoke(key, reason, tokenHash) {
+          const cached = cache.get(key.id);
+          if (cached) cached.untilMs = performance.now() + STALE_FOR_MS;
+          return store.revoke(key, reason, tokenHash);
+        },
+      };
+    },
+  },
+  {
+    fault: "rotates in two steps: reads the token, then writes it",
+    differ: (store) => ({
+      async rotateToken(key, tokenHash, newTokenHash) {
+        const session = await store.get(key);
+        if (session === undefined || hex(session.tokenHash) !== hex(tokenHash)) return undefined;
+        return rotateAnyToken(store, key, newTokenHash);
+      },
+    }),
+  },
+  {
+    fault: "changes in two steps: compares the version, then writes the record",
+    differ: (store) => ({
+      async replaceRecord(key, version, record) {
+        const session = await store.get(key);
+        if (session !== undefined && session.version !== version) return "version_mismatch";
+        return replaceAtAnyVersion(store, key, record);
+      },
+    }),
+  },
+  {
+    fault: "now and then acknowledges a revocation that it does not make",
+    differ(store) {
+      let revocations = 0;
+      return {
+        async revoke(key, reason, tokenHash) {
+          revocations++;
+          const isDropped = revocations % 10 === 0 && tokenHash === undefined;
+          if (isDropped && (await store.get(key))) return true;
+          return store.revoke(key, reason, tokenHash);
+        },
+      };
+    },
+  },
+  {
+    fault: "acknowledges a revocation 20 ms before it makes it",
+    differ: (store) => ({
+      async revoke(key, reason, tokenHash) {
+        const session = await store.get(key);
+        if (session === undefined) return false;
+        if (tokenHash && hex(session.tokenHash) !== hex(tokenHash)) return false;
+        // Whether it succeeds is nobody's concern any more.
+        sleep(20).then(() => store.revoke(key, reason).catch(() => {}));
+        return true;
+      },
+    }),
+  },
+  {
+    fault: "revokes a user's sessions one after the other",
+    differ: (store) => ({
+      async revokeUser(userId, reason, exceptId) {
+        const { sessions } = await store.list({
+          userId,
+          showExpired: false,
+          showRevoked: false,
+          order: "asc",
+          limit: 1_000,
+        });
+        let revoked = 0;
+        for (const { id, userId } of sessions) {
+          const key = { partition: partitionOfUser(userId), id };
+          if (id !== exceptId && (await store.revoke(key, reason))) revoked++;
+        }
+        return revoked;
+      },
+    }),
+  },
+  {
+    fault: "counts a user's sessions first, and creates one more then",
+    differ: (store) => ({
+      async create(session, limit) {
+        const active = await store.count(session.userId);
+        return store.create(session, active < limit.maxSessionsPerUser ? UNLIMITED : limit);
+      },
+    }),
+  },
+  {
+    fault: "creates a session for every repetition of a request",
+    differ: (store) => ({
+      createOnce: (_request, session, limit) => store.create(session, limit),
+    }),
+  },
+  {
+    fault: "brings a session back when a touch under way meets its revocation",
+    differ(store) {
+      const back = new Map<string, StoredSession>();
+      return {
+        get: async (key) => (await store.get(key)) ?? back.get(key.id),
+        async touch(key, tokenHash) {
+          const before = await store.get(key);
+          const touched = await store.touch(key, tokenHash);
+          if (before && !touched && !(await store.get(key))) back.set(key.id, before);
+          return touched;
+        },
+      };
+    },
+  },
+];
+
+/** A broken store on a correct one. */
+export function breaking(
+  store: RecordedStore,
+  differ: BrokenUnderConcurrency["differ"],
+): RecordedStore {
+  const own = differ(store);
+  return new Proxy(store, {
+    get(target, name) {
+      const method: unknown = Reflect.get(own, name) ?? Reflect.get(target, name);
+      return typeof method === "function" && !(name in own) ? method.bind(target) : method;
+    },
+  });
+}
+
+async function replayed<T>(write: () => Promise<T>): Promise<T> {
+  for (let replay = 0; ; replay++) {
+    try {
+      return await write();
+    } catch (error) {
+      const isLost = error instanceof SessiondError && error.reason === "STORE_UNAVAILABLE";
+      if (!isLost || replay === MAX_REPLAYS) throw error;
+      await sleep(50);
+    }
+  }
+}
+
+async function replaceAtAnyVersion(store: RecordedStore, key: SessionKey, record: Uint8Array) {
+  for (;;) {
+    const current = await store.get(key);
+    const replaced = await store.replaceRecord(key, current?.version ?? 0, record);
+    if (replaced !== "version_mismatch") return replaced;
+  }
+}
+
+async function rotateAnyToken(store: RecordedStore, key: SessionKey, newTokenHash: Uint8Array) {
+  for (;;) {
+    const current = await store.get(key);
+    if (current === undefined) return undefined;
+    const rotated = await store.rotateToken(key, current.tokenHash, newTokenHash);
+    if (rotated !== undefined) return rotated;
+  }
+}
