@@ -8,6 +8,7 @@ import { createAccessTokenVerifier } from "./access-token.js";
 import { runCli } from "./cli.js";
 import type { Config, Environment } from "./config.js";
 import { developmentAuthConfig } from "./development-keys.js";
+import type { ResealOptions } from "./reseal.js";
 
 const directory = mkdtempSync(join(tmpdir(), "sessiond-cli-"));
 afterAll(() => rmSync(directory, { recursive: true }));
@@ -17,18 +18,21 @@ interface Outcome {
   readonly stdout: string;
   readonly stderr: string;
   readonly served: readonly Config[];
+  readonly resealed: readonly ResealOptions[];
 }
 
 interface Surroundings {
   readonly env?: Environment;
   readonly serve?: (config: Config) => Promise<void>;
+  readonly reseal?: (options: ResealOptions) => Promise<number>;
 }
 
 async function run(
   argv: readonly string[],
-  { env = {}, serve }: Surroundings = {},
+  { env = {}, serve, reseal }: Surroundings = {},
 ): Promise<Outcome> {
   const served: Config[] = [];
+  const resealed: ResealOptions[] = [];
   const text = { stdout: "", stderr: "" };
   const code = await runCli({
     argv,
@@ -44,8 +48,9 @@ async function run(
       },
     },
     serve: serve ?? (async (config) => void served.push(config)),
+    reseal: reseal ?? (async (options) => Math.min(resealed.push(options), 0)),
   });
-  return { code, ...text, served };
+  return { code, ...text, served, resealed };
 }
 
 describe("help", () => {
@@ -54,7 +59,7 @@ describe("help", () => {
     async (argv) => {
       const { code, stdout, stderr } = await run(argv);
       expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
-      for (const command of ["serve", "token", "keygen", "help"]) {
+      for (const command of ["serve", "token", "keygen", "keys", "help"]) {
         expect(stdout).toMatch(new RegExp(`^  ${command} +\\w`, "m"));
       }
     },
@@ -64,6 +69,7 @@ describe("help", () => {
     ["serve", "SESSIOND_GRPC_ADDRESS"],
     ["token", "sessions:create"],
     ["keygen", "--kid"],
+    ["keys", "SESSIOND_KEYRING"],
   ])("%s --help prints what it takes, and does nothing else", async (command, expected) => {
     const outcomes = [
       await run([command, "--help"]),
@@ -72,7 +78,7 @@ describe("help", () => {
       await run([command, "--nonsense", "--help"]),
     ];
     for (const outcome of outcomes) {
-      expect(outcome).toEqual({ ...outcomes[0], code: 0, stderr: "", served: [] });
+      expect(outcome).toEqual({ ...outcomes[0], code: 0, stderr: "", served: [], resealed: [] });
       expect(outcome.stdout).toContain(`Usage: sessiond ${command}`);
       expect(outcome.stdout).toContain(expected);
     }
@@ -204,6 +210,58 @@ describe("keygen", () => {
   });
 });
 
+describe("keys reseal", () => {
+  const keyring = `${Keyring.generateKey("new")},${Keyring.generateKey("old")}`;
+
+  test("works on the store of flags and environment, under the first key", async () => {
+    const env = { SESSIOND_KEYRING: keyring, SESSIOND_STORE: "redis://localhost/3" };
+    const { code, resealed } = await run(["keys", "reseal", "--store=sqlite:x.db"], { env });
+    expect(code).toBe(0);
+    expect(resealed).toMatchObject([
+      { config: { store: { kind: "sqlite", path: "x.db" } }, keyring: { activeKeyId: "new" } },
+    ]);
+  });
+
+  test("takes a server's environment as it is, though no auth file is at hand", async () => {
+    const env = {
+      SESSIOND_KEYRING: keyring,
+      SESSIOND_GRPC_ADDRESS: "0.0.0.0:50051",
+      SESSIOND_HTTP_ADDRESS: "0.0.0.0:8080",
+      SESSIOND_AUTH: "/no/such/file.json",
+    };
+    expect(await run(["keys", "reseal"], { env })).toMatchObject({ code: 0, stderr: "" });
+  });
+
+  test("answers the exit code that it is given, as when a signal stopped it", async () => {
+    const env = { SESSIOND_KEYRING: keyring };
+    const reseal = async () => 130;
+    expect(await run(["keys", "reseal"], { env, reseal })).toMatchObject({ code: 130 });
+  });
+
+  test("makes up no key where none is given", async () => {
+    const outcome = await run(["keys", "reseal", "--data-dir", join(directory, "none")]);
+    expect(outcome).toMatchObject({ code: 2, stdout: "", resealed: [] });
+    expect(outcome.stderr).toContain("SESSIOND_KEYRING (--keyring): required");
+    expect(readdirSync(directory)).not.toContain("none");
+  });
+
+  test.each([[["keys"]], [["keys", "rotate"]], [["keys", "--store=sqlite:x.db"]]])(
+    "%j is refused",
+    async (argv) => {
+      const outcome = await run(argv, { env: { SESSIOND_KEYRING: keyring } });
+      expect(outcome).toMatchObject({ code: 2, resealed: [] });
+      expect(outcome.stderr).toContain("expected sessiond keys reseal");
+    },
+  );
+
+  test("refuses a variable that is misspelled, which would mean another store", async () => {
+    const env = { SESSIOND_KEYRING: keyring, SESSIOND_STROE: "redis://localhost" };
+    const outcome = await run(["keys", "reseal"], { env });
+    expect(outcome).toMatchObject({ code: 2, resealed: [] });
+    expect(outcome.stderr).toContain("did you mean SESSIOND_STORE?");
+  });
+});
+
 describe("what is no command", () => {
   test.each([
     [["serv"], "unknown command serv (did you mean serve?); see: sessiond help"],
@@ -215,7 +273,7 @@ describe("what is no command", () => {
     ],
   ])("%j is refused", async (argv, expected) => {
     expect(await run(argv)).toEqual({
-      ...{ code: 2, stdout: "", served: [] },
+      ...{ code: 2, stdout: "", served: [], resealed: [] },
       stderr: `sessiond: ${expected}\n`,
     });
   });

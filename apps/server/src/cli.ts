@@ -17,6 +17,8 @@ import {
 import { parseDuration } from "./duration.js";
 import { parseFlags } from "./flags.js";
 import { KNOWN_PERMISSIONS } from "./permissions.js";
+import type { ReportOutput } from "./progress-report.js";
+import type { ResealOptions } from "./reseal.js";
 
 const EXIT_OK = 0;
 const EXIT_FAILURE = 1;
@@ -26,20 +28,17 @@ const EXIT_USAGE = 2;
 const TOKEN_FLAGS = ["permissions", "subject", "ttl", "data-dir"];
 const DEFAULT_TOKEN_TTL = "1h";
 
-/** Where text goes, such as `process.stdout`. */
-export interface Output {
-  write(text: string): unknown;
-}
-
 /** What the command line runs with. */
 export interface CliContext {
   /** The arguments after the program: `process.argv.slice(2)`. */
   readonly argv: readonly string[];
   readonly env: Environment;
-  readonly stdout: Output;
-  readonly stderr: Output;
+  readonly stdout: Pick<ReportOutput, "write">;
+  readonly stderr: ReportOutput;
   /** Serves until it is told to stop; rejects where it cannot. */
   readonly serve: (config: Config) => Promise<void>;
+  /** Seals sessions anew; answers the exit code. Rejects where it cannot. */
+  readonly reseal: (options: ResealOptions) => Promise<number>;
 }
 
 type CommandContext = Omit<CliContext, "argv"> & { readonly args: readonly string[] };
@@ -47,13 +46,15 @@ type CommandContext = Omit<CliContext, "argv"> & { readonly args: readonly strin
 interface Command {
   readonly summary: string;
   readonly help: () => string;
-  readonly run: (context: CommandContext) => Promise<void>;
+  /** Answers the exit code. */
+  readonly run: (context: CommandContext) => Promise<number>;
 }
 
 /**
  * Runs one command and answers the exit code: 0 when all is well, 1 when it
- * failed, 2 when the command line or the configuration is at fault. Never
- * rejects. What was asked for goes to `stdout`, everything else to `stderr`.
+ * failed, 2 when the command line or the configuration is at fault, 128 and its
+ * number when a signal stopped it. Never rejects. What was asked for goes to
+ * `stdout`, everything else to `stderr`.
  */
 export async function runCli(context: CliContext): Promise<number> {
   const { argv, stdout, stderr } = context;
@@ -62,7 +63,7 @@ export async function runCli(context: CliContext): Promise<number> {
     if (first === "--version") stdout.write(`sessiond ${version()}\n`);
     else if (first === "help" || first === "--help" || first === "-h") stdout.write(help(args));
     else if (args.includes("--help") || args.includes("-h")) stdout.write(help([first]));
-    else await commandNamed(first).run({ ...context, args });
+    else return await commandNamed(first).run({ ...context, args });
     return EXIT_OK;
   } catch (error) {
     if (error instanceof ConfigError) {
@@ -78,6 +79,7 @@ const COMMANDS: ReadonlyMap<string, Command> = new Map([
   ["serve", { summary: "runs the server", help: serveHelp, run: runServe }],
   ["token", { summary: "makes an access token for development", help: tokenHelp, run: runToken }],
   ["keygen", { summary: "makes a key for SESSIOND_KEYRING", help: keygenHelp, run: runKeygen }],
+  ["keys", { summary: "seals sessions anew after a new key", help: keysHelp, run: runKeys }],
 ]);
 
 function commandNamed(name: string): Command {
@@ -93,8 +95,9 @@ function commandNamed(name: string): Command {
   throw new ConfigError([`unknown command${shown}${hint}; see: sessiond help`]);
 }
 
-async function runServe({ args, env, serve }: CommandContext): Promise<void> {
+async function runServe({ args, env, serve }: CommandContext): Promise<number> {
   await serve(loadConfig({ argv: args, env }));
+  return EXIT_OK;
 }
 
 function serveHelp(): string {
@@ -110,7 +113,7 @@ tokens that \`sessiond token\` makes there.
 ${describeSettings()}`;
 }
 
-async function runToken({ args, env, stdout, stderr }: CommandContext): Promise<void> {
+async function runToken({ args, env, stdout, stderr }: CommandContext): Promise<number> {
   const token = parseTokenFlags(args, env);
   const keyPath = developmentSigningKeyPath(token.dataDir);
   const isNewKey = !existsSync(keyPath);
@@ -118,6 +121,7 @@ async function runToken({ args, env, stdout, stderr }: CommandContext): Promise<
   // Whoever is in the wrong directory learns it here, not from a server's refusal.
   if (isNewKey) stderr.write(`sessiond: made a new signing key, ${keyPath}\n`);
   stdout.write(`${text}\n`);
+  return EXIT_OK;
 }
 
 function parseTokenFlags(args: readonly string[], env: Environment): DevelopmentToken {
@@ -170,7 +174,7 @@ accepts. It is of no use with a server that has an auth file.
 `;
 }
 
-async function runKeygen({ args, stdout }: CommandContext): Promise<void> {
+async function runKeygen({ args, stdout }: CommandContext): Promise<number> {
   const { values, faults } = parseFlags(args, ["kid"]);
   if (faults.length > 0) throw new ConfigError(faults);
   const key = Keyring.generateKey(values.get("kid"));
@@ -180,17 +184,63 @@ async function runKeygen({ args, stdout }: CommandContext): Promise<void> {
     throw new ConfigError(["--kid: expected 1 to 32 characters out of A-Z a-z 0-9 . _ -"]);
   }
   stdout.write(`${key}\n`);
+  return EXIT_OK;
 }
 
 function keygenHelp(): string {
   return `Usage: sessiond keygen [--kid NAME]
 
 Prints a new key as SESSIOND_KEYRING takes it: kid:base64. To rotate keys, put the
-new one in front of the old: SESSIOND_KEYRING="new:…,old:…". Drop the old one once
-every session that was sealed under it has ended.
+new one in front of the old: SESSIOND_KEYRING="new:…,old:…". How to do so without
+downtime, and when the old one can go: sessiond keys --help.
 
   --kid NAME   the key's name, 1 to 32 characters out of A-Z a-z 0-9 . _ -
                (default a random one)
+`;
+}
+
+/** Settings that a server's environment may have and that say nothing about keys or the store. */
+const SERVER_ONLY = ["SESSIOND_GRPC_ADDRESS", "SESSIOND_HTTP_ADDRESS", "SESSIOND_AUTH"];
+
+async function runKeys({ args, env, stdout, stderr, reseal }: CommandContext): Promise<number> {
+  const [action, ...flags] = args;
+  if (action !== "reseal") {
+    throw new ConfigError(["expected sessiond keys reseal; see: sessiond help keys"]);
+  }
+  // Where a server would listen, and whom it would let in, is not asked for here.
+  const relevant = Object.entries(env).filter(([name]) => !SERVER_ONLY.includes(name));
+  const config = loadConfig({ argv: flags, env: Object.fromEntries(relevant) });
+  const { keyring } = config;
+  if (keyring === undefined) {
+    throw new ConfigError([
+      "SESSIOND_KEYRING (--keyring): required; the new key first, then the old",
+    ]);
+  }
+  return reseal({ config, keyring, stdout, stderr });
+}
+
+function keysHelp(): string {
+  return `Usage: sessiond keys reseal [flags]
+
+Seals every session anew that is not under the first key of SESSIOND_KEYRING, ended
+ones included, while servers go on. To rotate keys without downtime:
+
+  1. Make a key: sessiond keygen
+  2. Add it behind the old one, SESSIOND_KEYRING="old:…,new:…", on every server.
+  3. Once every server has it, put it in front: "new:…,old:…", on every server.
+  4. Run sessiond keys reseal with that keyring and the servers' store.
+  5. Wait 10 minutes, for as long are requests to create sessions remembered.
+  6. Remove the old key, on every server.
+
+It may be stopped with SIGINT or SIGTERM, and goes on where it was when it is run
+again. Exit codes: 0 when nothing is left under another key, 1 when some sessions
+are, and listed, 130 or 143 when a signal stopped it.
+
+The flags and variables are those of sessiond serve. These matter here:
+
+  --keyring KID:BASE64,…   SESSIOND_KEYRING, required
+  --store STORE            SESSIOND_STORE
+  --data-dir DIRECTORY     SESSIOND_DATA_DIR, where the default store is
 `;
 }
 

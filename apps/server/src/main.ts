@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { runCli } from "./cli.js";
+import { runReseal } from "./reseal.js";
 import { runServer } from "./run-server.js";
 
 process.exitCode = await runCli({
@@ -8,4 +9,5 @@ process.exitCode = await runCli({
   stdout: process.stdout,
   stderr: process.stderr,
   serve: runServer,
+  reseal: runReseal,
 });

@@ -1,0 +1,78 @@
+/** How often a line is written where there is no terminal. */
+const LINE_INTERVAL_MS = 5_000;
+const BAR_WIDTH = 30;
+/** Goes to the line's start and clears it. */
+const REWIND = "\r\x1b[2K";
+const DEFAULT_COLUMNS = 80;
+
+/** What a report is written to: `process.stderr`. */
+export interface ReportOutput {
+  write(text: string): unknown;
+  readonly isTTY?: boolean;
+  readonly columns?: number;
+}
+
+/**
+ * Tells people how far a long command has got: a bar that moves in one line of a
+ * terminal, or a line every few seconds in a log.
+ */
+export class ProgressReport {
+  readonly #output: ReportOutput;
+  readonly #now: () => number;
+  readonly #startMs: number;
+  #lastLineMs: number;
+  #isBarShown = false;
+  /** How much there is to do, roughly. */
+  readonly total: number;
+
+  constructor(output: ReportOutput, total: number, now: () => number = () => performance.now()) {
+    this.#output = output;
+    this.total = total;
+    this.#now = now;
+    this.#startMs = now();
+    this.#lastLineMs = this.#startMs;
+  }
+
+  /** How much has been done so far; more than the total is no surprise. */
+  progress(done: number): void {
+    const nowMs = this.#now();
+    if (this.#output.isTTY) {
+      // A terminal that does not know its width says 0.
+      const width = (this.#output.columns || DEFAULT_COLUMNS) - 1;
+      const text = `${barOf(this.#fraction(done))} ${this.#describe(done, nowMs)}`;
+      this.#output.write(REWIND + text.slice(0, width));
+      this.#isBarShown = true;
+    } else if (nowMs - this.#lastLineMs >= LINE_INTERVAL_MS) {
+      this.#lastLineMs = nowMs;
+      this.say(this.#describe(done, nowMs));
+    }
+  }
+
+  /** Writes a line of its own. */
+  say(text: string): void {
+    this.end();
+    this.#output.write(`sessiond: ${text}\n`);
+  }
+
+  /** Leaves the bar as it is; what is written next starts on a new line. */
+  end(): void {
+    if (!this.#isBarShown) return;
+    this.#output.write("\n");
+    this.#isBarShown = false;
+  }
+
+  #fraction(done: number): number {
+    return this.total === 0 ? 1 : Math.min(1, done / this.total);
+  }
+
+  #describe(done: number, nowMs: number): string {
+    const elapsedS = Math.max(nowMs - this.#startMs, 1) / 1000;
+    const percent = Math.floor(this.#fraction(done) * 100);
+    return `${percent} %, ${done} of about ${Math.max(done, this.total)}, ${Math.round(done / elapsedS)}/s`;
+  }
+}
+
+function barOf(fraction: number): string {
+  const filled = Math.floor(fraction * BAR_WIDTH);
+  return `[${"#".repeat(filled)}${".".repeat(BAR_WIDTH - filled)}]`;
+}
