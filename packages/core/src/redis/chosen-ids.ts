@@ -3,7 +3,7 @@ import { sessionAlreadyExists } from "../errors.js";
 import { isGeneratedId, type Partition } from "../session-id.js";
 import type { NewSession } from "../session-store.js";
 import type { RedisCommands } from "./redis-commands.js";
-import { CLAIM_ID, RECLAIM_SLACK_MS, RELEASE_ID } from "./scripts.js";
+import { CLAIM_ID, RECLAIM_SLACK_MS, RELEASE_CLAIM } from "./scripts.js";
 import type { SessionKeys } from "./session-keys.js";
 
 /**
@@ -79,7 +79,7 @@ export class ChosenIds {
 
   /** Gives back an id, unless somebody has claimed it anew. */
   async release(id: string, claim: IdClaim): Promise<void> {
-    await this.#commands.eval(RELEASE_ID, [this.#keys.sessionRef(id)], [claim.text]);
+    await this.#commands.eval(RELEASE_CLAIM, [this.#keys.sessionRef(id)], [claim.text]);
   }
 
   /** Gives back those of the ids of sessions removed from a partition that callers chose. */

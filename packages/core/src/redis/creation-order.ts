@@ -9,9 +9,8 @@ export interface CreationEntry extends ListCursor {
 /** A stretch of one partition's index to read, in the order of the query. */
 export interface IndexRange {
   readonly partition: Partition;
-  /** Scores as ZRANGEBYSCORE takes them. */
-  readonly min: string | number;
-  readonly max: string | number;
+  /** Scores as ZRANGEBYSCORE takes them; absent for a stretch from the very first entry on. */
+  readonly scores?: { readonly min: string | number; readonly max: string | number };
   readonly count: number;
 }
 
@@ -61,7 +60,10 @@ export async function takeInCreationOrder(
     const entry = first.ahead.shift();
     if (entry === undefined) return { entries };
     entries.push(entry);
-    if (first.ahead.length === 0) await refill([first], query, readIndex);
+    if (first.ahead.length > 0) continue;
+    // One that has more than its share may well have much more.
+    first.count *= 2;
+    await refill([first], query, readIndex);
   }
   const last = entries.at(-1);
   const isAll = sources.every((source) => source.exhausted && source.ahead.length === 0);
@@ -114,11 +116,16 @@ async function refill(sources: readonly Source[], query: ListQuery, readIndex: R
 
 /** The stretch to read next. It starts at the last entry's very time, for others may share it. */
 function rangeOf({ partition, after, count }: Source, query: ListQuery): IndexRange {
-  const from = query.createTimeFromMs ?? "-inf";
-  const to = query.createTimeToMs === undefined ? "+inf" : `(${query.createTimeToMs}`;
-  return query.order === "asc"
-    ? { partition, min: after?.createTimeMs ?? from, max: to, count }
-    : { partition, min: from, max: after?.createTimeMs ?? to, count };
+  const { createTimeFromMs, createTimeToMs } = query;
+  // Redis finds the end of a sorted set at once, a score only by going through it.
+  if ((after ?? createTimeFromMs ?? createTimeToMs) === undefined) return { partition, count };
+  const from = createTimeFromMs ?? "-inf";
+  const to = createTimeToMs === undefined ? "+inf" : `(${createTimeToMs}`;
+  const scores =
+    query.order === "asc"
+      ? { min: after?.createTimeMs ?? from, max: to }
+      : { min: from, max: after?.createTimeMs ?? to };
+  return { partition, scores, count };
 }
 
 function toEntries(reply: readonly (string | Buffer)[], partition: Partition): CreationEntry[] {

@@ -1,3 +1,4 @@
+import { crc32 } from "node:zlib";
 import type { Cluster, Redis } from "ioredis";
 import { storeUnavailable } from "../errors.js";
 import type {
@@ -29,6 +30,8 @@ export class RedisEventLog implements EventLog {
   readonly #keys: SessionKeys;
   readonly #retentionMs: number;
   readonly #fixedClock: (() => number) | undefined;
+  /** Stores that share a Redis are not each other's. */
+  readonly #salt: number;
   readonly #listeners = new Set<(lane: number) => void>();
   #subscriber: Redis | Cluster | undefined;
 
@@ -40,6 +43,7 @@ export class RedisEventLog implements EventLog {
   }) {
     this.#commands = options.commands;
     this.#keys = options.keys;
+    this.#salt = crc32(options.keys.eventChannel());
     this.#retentionMs = options.retentionMs;
     this.#fixedClock = options.now;
   }
@@ -104,14 +108,14 @@ export class RedisEventLog implements EventLog {
   ): boolean {
     if (position.source !== source) return false;
     const [epoch, lastSequence] = parseId(lastId);
-    if (epoch === position.epoch) {
+    if (epoch !== 0 && epoch === position.epoch) {
       const next = found[0]?.position.sequence ?? lastSequence + 1;
       return next === position.sequence + 1;
     }
     // The stream went with its last event, and began anew or not. What was in it
     // at the end had been there for the retention.
     const sinceMs = epoch === 0 ? Number(now) : epoch;
-    if (position.timeMs <= sinceMs - this.#retentionMs) return false;
+    if (position.timeMs < sinceMs - this.#retentionMs) return false;
     return (found[0]?.position.sequence ?? 1) === 1;
   }
 
@@ -137,7 +141,7 @@ export class RedisEventLog implements EventLog {
     let source = 0;
     return replies.map((value) => {
       const reply = value as Reply;
-      if (reply[1].length > 0) source = Number.parseInt(reply[1].toString("latin1", 0, 8), 16);
+      if (reply[1].length > 0) source = crc32(reply[1], this.#salt);
       return { source, reply };
     });
   }

@@ -1,6 +1,6 @@
 import type { Cluster, Redis } from "ioredis";
 import {
-  requestIdReused,
+  SessiondError,
   sessionAlreadyExists,
   sessionLimitReached,
   storeUnavailable,
@@ -20,8 +20,9 @@ import {
   type StoredSession,
   type SweepResult,
 } from "../session-store.js";
-import { ChosenIds } from "./chosen-ids.js";
-import { byCreation, cursorOf, takeInCreationOrder } from "./creation-order.js";
+import { ChosenIds, type IdClaim } from "./chosen-ids.js";
+import { ClaimedRequests } from "./claimed-requests.js";
+import { byCreation, cursorOf, type IndexRange, takeInCreationOrder } from "./creation-order.js";
 import { IndexCheck, type Suspect } from "./index-check.js";
 import { Primaries } from "./primaries.js";
 import { ReadBatch, type SendReads } from "./read-batch.js";
@@ -31,7 +32,6 @@ import { type Argument, type Command, RedisCommands } from "./redis-commands.js"
 import { fromRedisError } from "./redis-errors.js";
 import { RedisEventLog } from "./redis-event-log.js";
 import {
-  CLAIM_REQUEST,
   CREATE,
   HEAL,
   REPLACE_RECORD,
@@ -83,12 +83,22 @@ export interface RedisSessionStoreOptions {
 }
 
 const DEFAULT_RETENTION_MS = 600_000;
-/** How much longer the claim on a request is kept than the request itself, which is recorded after it. */
-const CLAIM_SLACK_MS = 10_000;
 /** How many sessions of a partition one run of the sweep script removes. */
 const SWEEP_BATCH_SIZE = 100;
 /** How many revocations are made again at a time. */
 const REAPPLY_BATCH_SIZE = 100;
+
+/** What `CREATE` answers for a repetition. */
+type RepeatedReply = readonly [
+  outcome: Buffer,
+  now: Buffer,
+  fields: Fields,
+  evictedIds: Buffer[],
+  record: Buffer,
+  id: Buffer,
+  keptUntil: Buffer,
+  idIsInUse: number,
+];
 
 /**
  * Sessions in Redis 7 or newer: standalone, behind Sentinel, or a Cluster.
@@ -101,6 +111,7 @@ export class RedisSessionStore implements SessionStore {
   readonly #commands: RedisCommands;
   readonly #keys: SessionKeys;
   readonly #chosenIds: ChosenIds;
+  readonly #claimedRequests: ClaimedRequests;
   readonly #retentionMs: number;
   readonly #durability: Durability;
   readonly #fixedClock: (() => number) | undefined;
@@ -122,6 +133,7 @@ export class RedisSessionStore implements SessionStore {
     this.#durability = options.durability ?? "auto";
     this.#fixedClock = now;
     this.#chosenIds = new ChosenIds({ commands, keys, retentionMs, now });
+    this.#claimedRequests = new ClaimedRequests({ commands, keys, now });
     this.events = new RedisEventLog({ commands, keys, retentionMs, now });
     this.#indexCheck = new IndexCheck(commands, keys, (...what) => this.#heal(...what));
     this.#clock = new RedisClock(() => this.#readTime());
@@ -141,13 +153,15 @@ export class RedisSessionStore implements SessionStore {
     session: NewSession,
     limit: SessionLimit,
   ): Promise<Creation | RepeatedCreation> {
-    const claimed = await this.#commands.eval(
-      CLAIM_REQUEST,
-      [this.#keys.requestRef(request.key)],
-      [this.#fixedClock?.() ?? "", session.key.partition, request.keptForMs + CLAIM_SLACK_MS],
-    );
-    if (claimed !== 1) throw requestIdReused();
-    return this.#create(session, limit, request);
+    const { partition } = session.key;
+    const claim = await this.#claimedRequests.claim(request, partition);
+    try {
+      return await this.#create(session, limit, request);
+    } catch (error) {
+      const isRefused = error instanceof SessiondError && error.reason !== "STORE_UNAVAILABLE";
+      if (isRefused) await this.#claimedRequests.release(request, claim);
+      throw error;
+    }
   }
 
   async #create(
@@ -157,7 +171,7 @@ export class RedisSessionStore implements SessionStore {
   ): Promise<Creation | RepeatedCreation> {
     const { key, userId } = session;
     const { id, partition } = key;
-    const claim = isGeneratedId(id) ? undefined : await this.#chosenIds.claim(session);
+    const claim = isGeneratedId(id) ? undefined : await this.#claimId(session, request);
     const reply = await this.#run(
       CREATE,
       partition,
@@ -176,38 +190,63 @@ export class RedisSessionStore implements SessionStore {
         limit.maxSessionsPerUser,
         limit.policy,
         EVICTION_REASON,
-        claim?.lapseTimeMs ?? "",
+        claim === "taken" ? 0 : (claim?.lapseTimeMs ?? ""),
         ...(request ? [buffer(request.record), request.keptForMs] : []),
       ],
       this.#durability === "replicated",
     );
     const [outcome, now, fields, evicted] = reply as [Buffer, Buffer, Fields, Buffer[]];
     switch (outcome.toString()) {
-      case "created": {
-        const evictedIds = evicted.map(String);
-        for (const evictedId of evictedIds) {
-          this.#revocations.add({ partition, id: evictedId }, EVICTION_REASON);
-        }
-        return { session: toStoredSession(id, fields, Number(now)), evictedIds };
-      }
-      case "repeated": {
-        const [repeated, repeatedId] = (reply as Buffer[]).slice(4) as [Buffer, Buffer];
-        return {
-          repeated,
-          session: fields[0]
-            ? toStoredSession(repeatedId.toString(), fields, Number(now))
-            : undefined,
-          evictedIds: evicted.map(String),
-        };
-      }
+      case "created":
+        return this.#created(key, toStoredSession(id, fields, Number(now)), evicted.map(String));
+      case "repeated":
+        if (request === undefined) throw new Error("a creation was taken for a repetition");
+        return this.#repeated(request, key, claim, reply as RepeatedReply);
       case "exists":
         throw sessionAlreadyExists();
       case "limit":
-        if (claim) await this.#chosenIds.release(id, claim);
+        if (typeof claim === "object") await this.#chosenIds.release(id, claim);
         throw sessionLimitReached(limit.maxSessionsPerUser);
       default:
+        if (claim === "taken") throw sessionAlreadyExists();
         throw storeUnavailable("creating the session took too long");
     }
+  }
+
+  /** Claims a chosen id. One that is taken may be that of an earlier call with the same request. */
+  async #claimId(session: NewSession, request?: OnceOnly): Promise<IdClaim | "taken"> {
+    try {
+      return await this.#chosenIds.claim(session);
+    } catch (error) {
+      const isTaken = error instanceof SessiondError && error.reason === "SESSION_ALREADY_EXISTS";
+      if (request === undefined || !isTaken) throw error;
+      return "taken";
+    }
+  }
+
+  #created(
+    { partition }: SessionKey,
+    session: StoredSession,
+    evictedIds: readonly string[],
+  ): Creation {
+    for (const id of evictedIds) this.#revocations.add({ partition, id }, EVICTION_REASON);
+    return { session, evictedIds };
+  }
+
+  async #repeated(
+    request: OnceOnly,
+    key: SessionKey,
+    claim: IdClaim | "taken" | undefined,
+    reply: RepeatedReply,
+  ): Promise<RepeatedCreation> {
+    const [, now, fields, evicted, repeated, id, keptUntil, idIsInUse] = reply;
+    // The claims that this call made are not wanted.
+    await this.#claimedRequests.keepUntil(request, key.partition, Number(keptUntil));
+    if (typeof claim === "object" && idIsInUse === 0) {
+      await this.#chosenIds.release(key.id, claim);
+    }
+    const session = fields[0] ? toStoredSession(id.toString(), fields, Number(now)) : undefined;
+    return { repeated, session, evictedIds: evicted.map(String) };
   }
 
   partitionOf(chosenId: string): Promise<Partition | undefined> {
@@ -348,14 +387,11 @@ export class RedisSessionStore implements SessionStore {
   }
 
   async #listAll(query: ListQuery, now: number): Promise<ListPage> {
-    const command = query.order === "asc" ? "zrangebyscore" : "zrevrangebyscore";
     const { entries, next } = await takeInCreationOrder(query, PARTITIONS, async (ranges) => {
       const replies = await this.#commands.readMany(
-        ranges.map(({ partition, min, max, count }) => {
-          const [first, last] = query.order === "asc" ? [min, max] : [max, min];
-          const key = this.#keys.sessionsByCreateTime(partition);
-          return { key, command: [command, key, first, last, "WITHSCORES", "LIMIT", 0, count] };
-        }),
+        ranges.map(({ partition, ...range }) =>
+          readIndex(this.#keys.sessionsByCreateTime(partition), query.order, range),
+        ),
       );
       return replies as readonly (readonly Buffer[])[];
     });
@@ -456,6 +492,22 @@ export class RedisSessionStore implements SessionStore {
       else resolve(reply as Fields);
     }
   }
+}
+
+/** Reads a stretch of an index, with scores. */
+function readIndex(
+  key: string,
+  order: ListQuery["order"],
+  { scores, count }: Omit<IndexRange, "partition">,
+): Command {
+  const isAscending = order === "asc";
+  if (scores === undefined) {
+    const name = isAscending ? "zrange" : "zrevrange";
+    return { key, command: [name, key, 0, count - 1, "WITHSCORES"] };
+  }
+  const name = isAscending ? "zrangebyscore" : "zrevrangebyscore";
+  const [first, last] = isAscending ? [scores.min, scores.max] : [scores.max, scores.min];
+  return { key, command: [name, key, first, last, "WITHSCORES", "LIMIT", 0, count] };
 }
 
 function readSession(key: string): Command {

@@ -181,7 +181,8 @@ function script(shebang: string, body: string): Script {
  *     ARGV[18]  how long repetitions of the request are recognised
  *
  * Answers `{ 'created', now, fields, evicted ids }`; for a repetition
- * `{ 'repeated', now, fields, evicted ids, request's record, id }`; or
+ * `{ 'repeated', now, fields, evicted ids, request's record, id, until when it is
+ * recognised, whether there is a session with the id that was asked for }`; or
  * `{ 'exists' }`, `{ 'limit' }` or `{ 'claim_lapsed' }`. Only the first changes
  * anything.
  */
@@ -192,11 +193,14 @@ local key, user_key, request = KEYS[4], KEYS[5], KEYS[6]
 local id, user_id, record, token_hash = ARGV[7], ARGV[8], ARGV[9], ARGV[10]
 local idle_timeout, lifetime, max_sessions = tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[13])
 if request then
-  local known = redis.call('HMGET', request, 'session_id', 'record', 'evicted', 'expire_time')
+  local known = redis.call('HMGET', request, 'session_id', 'record', 'evicted', 'expire_time', 'create_time')
   if known[1] and now < tonumber(known[4]) then
     local evicted = {}
     for other in string.gmatch(known[3], '%S+') do evicted[#evicted + 1] = other end
-    return { 'repeated', int(now), read(session_prefix .. known[1]), evicted, known[2], known[1] }
+    local fields = read(session_prefix .. known[1])
+    -- A chosen id may have been given to a later session since.
+    if fields[CREATE_TIME] ~= known[5] then fields = {} end
+    return { 'repeated', int(now), fields, evicted, known[2], known[1], known[4], redis.call('EXISTS', key) }
   end
 end
 if ARGV[16] ~= '' and now >= tonumber(ARGV[16]) then return { 'claim_lapsed' } end
@@ -240,7 +244,7 @@ append('created', id, user_id, 1, '')
 if request then
   local expire_time = now + tonumber(ARGV[18])
   redis.call('HSET', request, 'session_id', id, 'record', ARGV[17],
-    'evicted', table.concat(evicted, ' '), 'expire_time', int(expire_time))
+    'evicted', table.concat(evicted, ' '), 'expire_time', int(expire_time), 'create_time', int(now))
   redis.call('PEXPIREAT', request, int(expire_time))
 end
 
@@ -395,7 +399,7 @@ end
 -- The stream goes with its last event: what is left is then nothing at all.
 local oldest, first_kept = redis.call('XRANGE', events, '-', '+', 'COUNT', limit + 1), nil
 for i = 1, math.min(limit, #oldest) do
-  if tonumber(oldest[i][2][10]) > cutoff then
+  if tonumber(oldest[i][2][10]) >= cutoff then
     first_kept = oldest[i][1]
     break
   end
@@ -523,9 +527,11 @@ return { 1, claim }
  *     ARGV[1]  the time in ms, or '' for the time of Redis
  *     ARGV[2]  the partition
  *     ARGV[3]  how long to keep the claim, in ms
+ *     ARGV[4]  a random nonce, so that no two claims are alike
+ *     ARGV[5]  when the claim ends, or '' for the time that ARGV[3] is from now
  *
- * A claim is `<partition> <time when it ends>`. Answers 1, or 0 where it is
- * another partition's.
+ * A claim is `<partition> <time when it ends> <nonce>`. Answers it, or nil where
+ * the request is another partition's.
  */
 export const CLAIM_REQUEST = toScript(`${DENY_OOM}
 local now = tonumber(ARGV[1])
@@ -534,15 +540,15 @@ if not now then
   now = time[1] * 1000 + math.floor(time[2] / 1000)
 end
 local claim = redis.call('GET', KEYS[1])
-if claim and string.sub(claim, 1, 2) ~= ARGV[2] and now < tonumber(string.sub(claim, 4)) then
-  return 0
-end
-local expire_time = string.format('%d', now + ARGV[3])
-redis.call('SET', KEYS[1], ARGV[2] .. ' ' .. expire_time, 'PXAT', expire_time)
-return 1
+local ends = claim and tonumber(string.match(claim, '^%S+ (%d+)'))
+if claim and string.sub(claim, 1, 2) ~= ARGV[2] and now < ends then return nil end
+local expire_time = ARGV[5] ~= '' and ARGV[5] or string.format('%d', now + ARGV[3])
+claim = ARGV[2] .. ' ' .. expire_time .. ' ' .. ARGV[4]
+redis.call('SET', KEYS[1], claim, 'PXAT', expire_time)
+return claim
 `);
 
-/** Gives a chosen id back (KEYS[1]), unless the claim on it has become another than ARGV[1]. */
-export const RELEASE_ID = toScript(`${ALLOW_OOM}
+/** Gives back a chosen id or a request (KEYS[1]), unless the claim on it has become another than ARGV[1]. */
+export const RELEASE_CLAIM = toScript(`${ALLOW_OOM}
 if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
 `);
