@@ -5,8 +5,9 @@ import { brokenSessionStores } from "./broken-session-stores.js";
 import { type OpenSessionStore, runSessionStoreCheck } from "./session-store-check.js";
 import { sessionStoreChecks } from "./session-store-checks.js";
 
-// That a property fails is all that is asked here, not what its least counterexample is.
-fc.configureGlobal({ endOnFailure: true });
+// That a property fails is all that is asked here, not what its least counterexample is. The seed
+// is always the same: a fault that only some of all sequences show is then seen every time.
+fc.configureGlobal({ endOnFailure: true, seed: 1 });
 
 const openCorrect: OpenSessionStore = async (options) => ({
   store: await SqliteSessionStore.open({ path: ":memory:", ...options }),

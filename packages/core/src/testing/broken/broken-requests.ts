@@ -184,6 +184,26 @@ export const brokenRequests: readonly BrokenSessionStore[] = [
     keptForMs: request.keptForMs + 1,
   })),
   broken(
+    "recognises a request for as long as the last call said",
+    ["how long a request is recognised is what the first call said, not a repetition"],
+    ({ store, now }) => {
+      const done = new Map<string, { answer: RepeatedCreation; untilMs: number }>();
+      return {
+        async createOnce(request, session, limit) {
+          const earlier = done.get(request.key);
+          const untilMs = now() + request.keptForMs;
+          if (earlier !== undefined && now() < earlier.untilMs) {
+            earlier.untilMs = untilMs;
+            return earlier.answer;
+          }
+          const creation = await store.create(session, limit);
+          done.set(request.key, { answer: { ...creation, repeated: request.record }, untilMs });
+          return creation;
+        },
+      };
+    },
+  ),
+  broken(
     "keeps the key of a request for its user for ever",
     ["a request that is no longer recognised may be made for anybody"],
     ({ store }) => {

@@ -240,6 +240,26 @@ export const onceChecks: readonly SessionStoreCheck[] = [
     },
   },
   {
+    title: "how long a request is recognised is what the first call said, not a repetition",
+    async run({ store, peer, clock }) {
+      const [long, short] = [request("r1", 600_000), request("r2", 60_000)];
+      const { session } = await createFirst(store, long, { userId: "ann" });
+      await createFirst(store, short, { userId: "ann" });
+      for (const [key, keptForMs] of [["r1", 1_000] as const, ["r2", 10_000_000] as const]) {
+        const again = request(key, keptForMs);
+        const answer = await peer.createOnce(again, newSession({ userId: "ann" }), NO_LIMIT);
+        assert.ok("repeated" in answer);
+      }
+      clock.advance(60_000);
+      await createFirst(store, request("r2"), { userId: "ann" });
+      clock.advance(600_000 - 60_001);
+      const others = store.createOnce(request("r1"), newSession({ userId: "bob" }), NO_LIMIT);
+      await assertRefused("REQUEST_ID_REUSED", others);
+      const spec = { userId: "ann" };
+      await assertRepetition(store, long, await inspect(store, session), { spec });
+    },
+  },
+  {
     title: "a request that is no longer recognised may be made for anybody",
     async run({ store, peer, clock, retentionMs }) {
       const first = request("r1", retentionMs);
