@@ -13,7 +13,7 @@ function expectCorrect(report: FaultRunReport): void {
   expect(report).toMatchObject({ undecided: 0 });
   expect(report.calls).toBeGreaterThan(1_000);
   expect(report.unknownChanges).toBeGreaterThan(0);
-  expect(Object.keys(report.faults).length).toBeGreaterThan(2);
+  expect(Object.keys(report.faults).length).toBeGreaterThan(1);
 }
 
 describe("however calls meet and whatever fails, the sessions of a user change one call at a time", () => {

@@ -25,21 +25,19 @@ const WEIGHTS = {
   revokeUser: 2,
 } as const;
 
-/** A kind of call that a workload may have. */
-export type CallKind = keyof typeof WEIGHTS;
+type CallKind = keyof typeof WEIGHTS;
 
 /** How often a call brings the version or the token that was last seen, and not an older one. */
 const UP_TO_DATE = 0.85;
 
-/** The next call on a user, of any kind but those left out. */
+/** The next call on a user. */
 export function nextCall(
   random: SeededRandom,
   user: RecordedUser,
   workload: Workload,
-  without: ReadonlySet<CallKind>,
 ): RecordedCall {
   const id = random.pick(user.sessions.slice(-4));
-  const kind = id === undefined ? "create" : pickKind(random, without);
+  const kind = id === undefined ? "create" : pickKind(random);
   if (id === undefined || kind === "create" || kind === "createOnce") {
     return creation(random, user, workload, kind === "createOnce");
   }
@@ -74,8 +72,8 @@ export function nextCall(
   }
 }
 
-function pickKind(random: SeededRandom, without: ReadonlySet<CallKind>): CallKind {
-  const kinds = (Object.keys(WEIGHTS) as CallKind[]).filter((kind) => !without.has(kind));
+function pickKind(random: SeededRandom): CallKind {
+  const kinds = Object.keys(WEIGHTS) as CallKind[];
   let rest = random.next() * kinds.reduce((sum, kind) => sum + WEIGHTS[kind], 0);
   for (const kind of kinds) {
     rest -= WEIGHTS[kind];
