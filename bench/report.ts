@@ -1,4 +1,5 @@
 import type { LoadResult } from "./load.ts";
+import { median } from "./results.ts";
 
 /** All runs of one target. */
 export interface Measurement {
@@ -6,7 +7,7 @@ export interface Measurement {
   readonly results: LoadResult[];
 }
 
-/** RESULTS.md: each target beside the peer, which is the last one. */
+/** The section of RESULTS.md: each target beside the peer, which is the last one. */
 export function report(
   measurements: readonly Measurement[],
   run: { readonly command: string; readonly machine: string },
@@ -22,9 +23,7 @@ export function report(
     const ratio = (rateOf(measurement) / rateOf(peer)).toFixed(2);
     return `| ${ratio} | ${measurement.name} | ${Math.round(rateOf(measurement))} | ${spread} | ${micros} | ${ms} |`;
   });
-  return `# VerifySession, beside a bare grpc-js server
-
-Written by \`${run.command}\` on ${run.machine}.
+  return `Written by \`${run.command}\` on ${run.machine}.
 
 | of the peer | what | calls/s | slowest–fastest round | CPU µs a call | mean ms |
 | ----------: | ---- | ------: | --------------------: | ------------: | ------: |
@@ -50,9 +49,4 @@ function cpuOf({ results }: Measurement): number {
 
 function rateOf({ results }: Measurement): number {
   return median(results.map((result) => result.callsPerSecond));
-}
-
-function median(values: readonly number[]): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN;
 }

@@ -17,13 +17,13 @@ import {
 import { load, type Target } from "./load.ts";
 import { moveTo, type ServerProcess, startOn } from "./processes.ts";
 import { type Measurement, report } from "./report.ts";
+import { writeSection } from "./results.ts";
 
 const SERVER_CORE = "0";
 const LOAD_CORE = "1";
 const METHOD = `/${SessionService.typeName}/VerifySession`;
 const MAIN = new URL("../apps/server/dist/main.js", import.meta.url).pathname;
 const ECHO = new URL("echo-server.ts", import.meta.url).pathname;
-const RESULTS = new URL("RESULTS.md", import.meta.url);
 
 /** A session such as a web application has. */
 const SESSION = {
@@ -94,8 +94,7 @@ async function main(seconds: number, rounds: number): Promise<void> {
     command: `pnpm bench --seconds ${seconds} --rounds ${rounds}`,
     machine: `Node ${process.versions.node}, ${availableParallelism()} cores`,
   });
-  writeFileSync(RESULTS, text);
-  console.log(`\n${text}`);
+  writeSection("VerifySession, beside a bare grpc-js server", text);
 }
 
 function requireTools(): void {

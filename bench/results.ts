@@ -1,0 +1,23 @@
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+
+const RESULTS = new URL("RESULTS.md", import.meta.url);
+const TITLE = "# Measurements";
+
+/** Puts a section into RESULTS.md, in place of the one with the same heading if there is one. */
+export function writeSection(heading: string, text: string): void {
+  const file = existsSync(RESULTS) ? readFileSync(RESULTS, "utf8") : "";
+  const [, ...sections] = file.split(/^## /m);
+  const section = `${heading}\n\n${text.trim()}\n\n`;
+  const at = sections.findIndex((other) => other.startsWith(`${heading}\n`));
+  if (at === -1) sections.push(section);
+  else sections[at] = section;
+  const body = sections.map((other) => `## ${other.trim()}\n`).join("\n");
+  writeFileSync(RESULTS, `${TITLE}\n\n${body}`);
+  console.log(`\n## ${section}`);
+}
+
+/** The middle one of some values. */
+export function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN;
+}
