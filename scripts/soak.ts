@@ -34,6 +34,10 @@ const { values } = parseArgs({
   },
 });
 
+// An orderly exit ends the servers too, of which one may be frozen just then.
+process.once("SIGINT", () => process.exit(130));
+process.once("SIGTERM", () => process.exit(143));
+
 const minutes = Number(values.minutes);
 const seed = Number(values.seed);
 const start = STORES[values.store];
