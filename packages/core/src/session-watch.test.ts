@@ -519,6 +519,48 @@ describe("with a log that does all that a store may", () => {
     await stop(resumed);
   });
 
+  test("what happens faster than one read can bring is still told at once", async () => {
+    const { log, watches } = setUp();
+    const watcher = new Watcher(watches, { userId: "ann" });
+    await vi.advanceTimersByTimeAsync(700);
+    for (let i = 0; i < 3_000; i++) log.append("ann");
+    await vi.advanceTimersByTimeAsync(50);
+    expect(watcher.events).toHaveLength(3_000);
+    await stop(watcher);
+  });
+
+  test("a lane that nobody watches any more is not read any more", async () => {
+    const { log, watches } = setUp();
+    const all = new Watcher(watches);
+    const one = new Watcher(watches, { userId: "bob" });
+    await vi.advanceTimersByTimeAsync(100);
+    await stop(all);
+    await vi.advanceTimersByTimeAsync(A_SECOND_MS);
+    const read = vi.spyOn(log, "read");
+    for (const userId of USERS) log.append(userId);
+    await vi.advanceTimersByTimeAsync(A_SECOND_MS);
+    const lanes = new Set(read.mock.calls.flatMap(([cursor]) => [...cursor.keys()]));
+    expect([...lanes]).toEqual([laneOf("bob")]);
+    await stop(one);
+  });
+
+  test("a read that began before a watch vouches for nothing to it", async () => {
+    const { log, watches } = setUp();
+    const first = new Watcher(watches, { userId: "ann" });
+    await vi.advanceTimersByTimeAsync(100);
+    log.reads = ["slow to look"];
+    await vi.advanceTimersByTimeAsync(405);
+    expect(log.readsUnderWay).toBe(1);
+    const second = new Watcher(watches, { userId: "bob" });
+    await vi.advanceTimersByTimeAsync(10);
+    log.hints = ["never"];
+    log.append("bob");
+    await vi.advanceTimersByTimeAsync(40);
+    expect(log.readsUnderWay).toBe(0);
+    expect(second.kinds).toEqual(["checkpoint"]);
+    await stop(first, second);
+  });
+
   test("a long way to catch up is told in parts, each with a token of its own", async () => {
     const { log, watches } = setUp();
     const first = new Watcher(watches);
@@ -552,7 +594,10 @@ describe("with a log that does all that a store may", () => {
     await vi.advanceTimersByTimeAsync(10);
     log.append("bob");
     await vi.advanceTimersByTimeAsync(10);
-    expect(watcher.messages[0]).toMatchObject({ kind: "reset", reason: /another store/ });
+    expect(watcher.messages[0]).toMatchObject({
+      kind: "reset",
+      reason: "the resume_token is of another store",
+    });
     expect(watcher.events.map(({ userId }) => userId)).toEqual(["bob"]);
     await stop(watcher);
   });
