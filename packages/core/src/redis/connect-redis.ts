@@ -73,10 +73,17 @@ function open(location: RedisLocation): Redis | Cluster {
       });
     }
     case "redis-cluster": {
-      const { retryStrategy: _retry, enableOfflineQueue, ...redisOptions } = CONNECTION_OPTIONS;
+      const {
+        retryStrategy: _retry,
+        enableOfflineQueue: _queue,
+        ...redisOptions
+      } = CONNECTION_OPTIONS;
       return new Cluster([...location.nodes], {
         redisOptions: { ...redisOptions, ...accessOptions(location) },
-        enableOfflineQueue,
+        // A command for a node that is just being connected to waits for that, as long as any
+        // command may take; without a queue it would fail. `RedisCommands` sees to
+        // it that none waits for a cluster that is not there.
+        enableOfflineQueue: true,
         clusterRetryStrategy: reconnectDelay,
         maxRedirections: MAX_REDIRECTIONS,
         retryDelayOnFailover: 0,

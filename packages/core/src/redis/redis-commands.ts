@@ -42,7 +42,7 @@ export class RedisCommands {
 
   async call<T>(send: (redis: Redis | Cluster) => Promise<T>): Promise<T> {
     try {
-      return await send(this.redis);
+      return await send(connected(this.redis));
     } catch (error) {
       throw fromRedisError(error);
     }
@@ -62,9 +62,9 @@ export class RedisCommands {
     const settled: Settled[] = [];
     await Promise.all(
       this.#pipelines(commands).map(async (indexes) => {
-        const pipeline = this.redis.pipeline();
-        for (const i of indexes) pipeline.callBuffer(...(commands[i] as Command).command);
         try {
+          const pipeline = connected(this.redis).pipeline();
+          for (const i of indexes) pipeline.callBuffer(...(commands[i] as Command).command);
           const results = (await pipeline.exec()) ?? [];
           for (const [n, i] of indexes.entries()) settled[i] = results[n] ?? NOT_SENT;
         } catch (error) {
@@ -77,13 +77,15 @@ export class RedisCommands {
 
   /** Runs a script. */
   eval(script: Script, keys: readonly string[], args: readonly Argument[]): Promise<unknown> {
+    const run = (name: string, text: string) =>
+      connected(this.redis).callBuffer(name, text, keys.length, ...keys, ...args);
     return retryWhileResharding(async () => {
       try {
-        return await this.redis.callBuffer("evalsha", script.sha1, keys.length, ...keys, ...args);
+        return await run("evalsha", script.sha1);
       } catch (error) {
         // Redis forgot the script, or never had it; it did not run.
         if (!isNoScript(error)) throw error;
-        return this.redis.callBuffer("eval", script.source, keys.length, ...keys, ...args);
+        return run("eval", script.source);
       }
     });
   }
@@ -150,7 +152,7 @@ export class RedisCommands {
   }
 
   async #evalAndWait(command: readonly [name: string, ...args: Argument[]], key: string) {
-    const redis = await this.#replicatedConnection();
+    const redis = connected(await this.#replicatedConnection());
     const pipeline = redis.pipeline();
     pipeline.callBuffer(...command);
     // WAIT waits for this connection's last write, so that there is one even where
@@ -198,6 +200,17 @@ export class RedisCommands {
 /** The hash tag of a key, or the key itself where it has none. */
 function hashTag(key: string): string {
   return /\{.+?\}/.exec(key)?.[0] ?? key;
+}
+
+/**
+ * A connection, if commands may be sent to it. ioredis would keep them for a cluster
+ * that it cannot reach, for as long as that takes.
+ */
+function connected(redis: Redis | Cluster): Redis | Cluster {
+  if (redis.isCluster && redis.status !== "ready") {
+    throw storeUnavailable("no node of the Redis Cluster answers");
+  }
+  return redis;
 }
 
 /** Waits for a connection that is being made; one that fails is left to the command to report. */
