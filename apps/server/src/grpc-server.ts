@@ -14,6 +14,7 @@ import type { HealthImplementation } from "grpc-health-check";
 import { type Address, formatAddress } from "./address.js";
 import { MAX_MESSAGE_BYTES } from "./limits.js";
 import { addReflection } from "./reflection.js";
+import { SERVER_STOPPING } from "./rpc-error.js";
 
 /** Calls that one connection may have under way; more wait at the client. */
 const MAX_CONCURRENT_STREAMS = 1_000;
@@ -78,7 +79,7 @@ function endStreamsOn(shutdownSignal: AbortSignal): ServerInterceptor {
     // Every call comes by here, so those that are not meant pass as they are.
     if (!responseStream || path.startsWith("/sessiond.")) return call as ServerInterceptingCall;
     const end = () =>
-      call.sendStatus({ code: status.UNAVAILABLE, details: "the server is stopping" });
+      call.sendStatus({ code: status.UNAVAILABLE, details: SERVER_STOPPING.rawMessage });
     return new ServerInterceptingCall(call, {
       start: (next) => {
         ends.add(end);

@@ -10,6 +10,7 @@ import {
 import { SESSION_TOKEN_PREFIX, SessiondError } from "@sessiond/core";
 import type { Logger } from "pino";
 import { callerKey } from "./authenticate.js";
+import { SERVER_STOPPING } from "./rpc-error.js";
 
 /** The codes that say something is wrong with this server or what it depends on. */
 const LOG_LEVELS: ReadonlyMap<Code, "error" | "warn"> = new Map([
@@ -23,13 +24,15 @@ const SESSION_TOKENS = new RegExp(`${SESSION_TOKEN_PREFIX}[\\w-]*`, "g");
 /** What protobuf says of JSON that is no message goes on to quote it. */
 const QUOTED_JSON = /(?<= from JSON): .*$/s;
 
+const GONE = new ConnectError("the client has gone", Code.Canceled);
+
 /** Whether the call has come as far as `logCalls`. */
 const isLoggedKey = createContextKey(false, { description: "whether the call is being logged" });
 
 type Request = Parameters<ReturnType<Interceptor>>[0];
 
 /**
- * Logs each call in a line: the method, the code, how long it took, whose it was
+ * Logs each call in a line once it has ended: the method, the code, how long it took, whose it was
  * and which session it was about. Never a token, and nothing of a session but
  * its id.
  */
@@ -40,6 +43,14 @@ export function logCalls(logger: Logger): Interceptor {
     contextValues.set(isLoggedKey, true);
     try {
       const response = await next(request);
+      if (response.stream) {
+        const end = (error: unknown) => {
+          const fields = fieldsOf(method, contextValues, startMs);
+          if (error === undefined) logger.info({ ...fields, code: "ok" }, "call");
+          else logFailure(logger, fields, error);
+        };
+        return { ...response, message: toEnd(response.message, request.signal, end) };
+      }
       const sessionId = sessionIdOf(response.message) ?? sessionIdOf(request.message);
       const fields = fieldsOf(method, contextValues, startMs);
       logger.info({ ...fields, code: "ok", session_id: sessionId }, "call");
@@ -66,12 +77,33 @@ export function logEarlyFailure(
   const onAbort = () => {
     const error: unknown = signal.reason;
     if (values.get(isLoggedKey) || !(error instanceof ConnectError)) return;
-    // Like a server that stops, a deadline that passes does not end the call here.
-    if (error.code === Code.DeadlineExceeded) return;
+    // Neither a server that stops nor a deadline that passes ends the call here.
+    if (error === SERVER_STOPPING || error.code === Code.DeadlineExceeded) return;
     complete(error);
     logFailure(logger, fieldsOf(method, values, startMs), error);
   };
   signal.addEventListener("abort", onAbort, { once: true });
+}
+
+/** Says when a stream has ended, and with which error; undefined where it came to its own end. */
+async function* toEnd<T>(
+  messages: AsyncIterable<T>,
+  signal: AbortSignal,
+  onEnd: (error: unknown) => void,
+): AsyncGenerator<T> {
+  let failure: { readonly error: unknown } | undefined;
+  let isComplete = false;
+  try {
+    yield* messages;
+    isComplete = true;
+  } catch (error) {
+    failure = { error };
+    throw error;
+  } finally {
+    // Whoever takes the messages may also just stop.
+    const stopped = signal.aborted ? signal.reason : GONE;
+    onEnd(isComplete ? undefined : failure ? failure.error : stopped);
+  }
 }
 
 function logFailure(logger: Logger, fields: object, error: unknown): void {

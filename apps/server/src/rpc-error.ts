@@ -17,6 +17,9 @@ import { type Status, StatusSchema } from "@sessiond/proto/google/rpc/status";
 /** The `domain` of every `google.rpc.ErrorInfo` that sessiond sends. */
 export const ERROR_DOMAIN = "sessiond";
 
+/** What calls that do not end by themselves are told when the server stops. */
+export const SERVER_STOPPING = new ConnectError("the server is stopping", Code.Unavailable);
+
 /** How long callers are told to wait before they try again. */
 const RETRY_DELAY_MS = 500;
 

@@ -15,9 +15,12 @@ import {
   type Session,
   type SessionClient,
   SessiondError,
+  type SessionEvent,
+  type SessionEventType,
   type SessionState,
   type SessionTarget,
   type SessionUpdate,
+  type WatchMessage,
 } from "@sessiond/core";
 import * as pb from "@sessiond/proto/sessiond/v1/session";
 import * as rpc from "@sessiond/proto/sessiond/v1/session_service";
@@ -31,6 +34,14 @@ const STATES = {
   expired: pb.SessionState.EXPIRED,
   revoked: pb.SessionState.REVOKED,
 } as const satisfies Record<SessionState, pb.SessionState>;
+
+const EVENT_TYPES = {
+  created: rpc.SessionEventType.CREATED,
+  updated: rpc.SessionEventType.UPDATED,
+  token_rotated: rpc.SessionEventType.TOKEN_ROTATED,
+  revoked: rpc.SessionEventType.REVOKED,
+  evicted: rpc.SessionEventType.EVICTED,
+} as const satisfies Record<SessionEventType, rpc.SessionEventType>;
 
 export function toSessionMessage(session: Session): pb.Session {
   return create(pb.SessionSchema, {
@@ -62,6 +73,11 @@ export function toResultMessage(result: Session | SessiondError): rpc.SessionRes
         ? { case: "error", value: toStatus(result) }
         : { case: "session", value: toSessionMessage(result) },
   });
+}
+
+export function toWatchMessage(message: WatchMessage): rpc.WatchSessionsResponse {
+  const { resumeToken } = message;
+  return create(rpc.WatchSessionsResponseSchema, { resumeToken, message: toWatchPart(message) });
 }
 
 export function fromCreateRequest(
@@ -154,6 +170,34 @@ export function readMaskOf(mask: FieldMask | undefined): (session: pb.Session) =
     for (const path of paths) copyPath(path, session, masked);
     return masked;
   };
+}
+
+function toWatchPart(message: WatchMessage): rpc.WatchSessionsResponse["message"] {
+  switch (message.kind) {
+    case "events": {
+      const events = message.events.map(toEventMessage);
+      return { case: "events", value: create(rpc.SessionEventsSchema, { events }) };
+    }
+    case "checkpoint": {
+      const time = timestampFromMs(message.timeMs);
+      return { case: "checkpoint", value: create(rpc.WatchCheckpointSchema, { time }) };
+    }
+    case "reset": {
+      const { reason } = message;
+      return { case: "reset", value: create(rpc.WatchResetSchema, { reason }) };
+    }
+  }
+}
+
+function toEventMessage(event: SessionEvent): rpc.SessionEvent {
+  return create(rpc.SessionEventSchema, {
+    type: EVENT_TYPES[event.type],
+    sessionId: event.sessionId,
+    userId: event.userId,
+    time: timestampFromMs(event.timeMs),
+    version: BigInt(event.version),
+    ...(event.reason !== undefined && { reason: event.reason }),
+  });
 }
 
 const MAX_QUOTED_LENGTH = 64;

@@ -12,6 +12,7 @@ import {
   readMaskOf,
   toResultMessage,
   toSessionMessage,
+  toWatchMessage,
 } from "./session-messages.js";
 
 /** SessionService: each handler converts, calls the domain, and converts back. */
@@ -89,6 +90,11 @@ export function sessionRoutes(sessions: Sessions): (router: ConnectRouter) => vo
       async revokeUserSessions({ userId, exceptSessionId, reason }) {
         const options = { exceptSessionId: fromText(exceptSessionId), reason };
         return { revokedCount: await sessions.revokeUser(userId, options) };
+      },
+
+      async *watchSessions({ userId, resumeToken }, { signal }) {
+        const request = { userId: fromText(userId), resumeToken: fromText(resumeToken), signal };
+        for await (const message of sessions.watch(request)) yield toWatchMessage(message);
       },
     });
 }

@@ -10,6 +10,7 @@ import { createInterceptors } from "./interceptors.js";
 import { openStore } from "./open-store.js";
 import { Readiness } from "./readiness.js";
 import { createRequestGate } from "./request-gate.js";
+import { SERVER_STOPPING } from "./rpc-error.js";
 import { sessionRoutes } from "./session-routes.js";
 import { describeStore } from "./store-location.js";
 import { Sweeper } from "./sweeper.js";
@@ -97,7 +98,7 @@ export async function startServer(config: Config, logger: Logger): Promise<Runni
   // or one would take new calls for as long as the other finishes its own.
   closing.defer(async () => {
     readiness.stop();
-    shutdown.abort();
+    shutdown.abort(SERVER_STOPPING);
     await Promise.all([grpc.stop(GRACE_MS), http.stop(GRACE_MS)]);
   });
   let stopped: Promise<void> | undefined;
