@@ -63,9 +63,7 @@ export class RedisCommands {
     await Promise.all(
       this.#pipelines(commands).map(async (indexes) => {
         try {
-          const pipeline = connected(this.redis).pipeline();
-          for (const i of indexes) pipeline.callBuffer(...(commands[i] as Command).command);
-          const results = (await pipeline.exec()) ?? [];
+          const results = await this.#sendPipeline(indexes.map((i) => commands[i] as Command));
           for (const [n, i] of indexes.entries()) settled[i] = results[n] ?? NOT_SENT;
         } catch (error) {
           for (const i of indexes) settled[i] = [error as Error, undefined];
@@ -73,6 +71,24 @@ export class RedisCommands {
       }),
     );
     return settled;
+  }
+
+  async #sendPipeline(commands: readonly Command[]): Promise<readonly Settled[]> {
+    const redis = connected(this.redis);
+    const pipeline = redis.pipeline();
+    for (const { command } of commands) pipeline.callBuffer(...command);
+    // Of keys on their way to another node some are there and some are not. ioredis
+    // would send the whole pipeline there, and take what has not arrived for
+    // missing; but it never does so with a command in it that does not read.
+    if (redis.isCluster) pipeline.ping();
+    const results = (await pipeline.exec()) ?? [];
+    return Promise.all(
+      commands.map(async ({ command }, n) => {
+        const [error = null, reply] = results[n] ?? NOT_SENT;
+        if (!isNotRunYet(error)) return [error, reply] as const;
+        return settle(redis.callBuffer(...command));
+      }),
+    );
   }
 
   /** Runs a script. */
@@ -194,6 +210,14 @@ export class RedisCommands {
       else groups.set(tag, [i]);
     }
     return [...groups.values()];
+  }
+}
+
+async function settle(reply: Promise<unknown>): Promise<Settled> {
+  try {
+    return [null, await reply];
+  } catch (error) {
+    return [error as Error, undefined];
   }
 }
 
