@@ -20,7 +20,8 @@ export type WatchMessage = {
        * Every change whose call had returned before this time, by the store's clock,
        * has been sent. Not every one that is stamped with an earlier time: a change
        * is stamped a moment before it can be seen. Where several processes keep the
-       * log, the earliest of their clocks counts.
+       * log, the earliest of their clocks counts. Never earlier than that of the
+       * checkpoint before, but after a reset.
        */
       readonly timeMs: number;
     }
@@ -145,6 +146,8 @@ class Watch {
   #inbox: EventInbox | undefined;
   /** After the last message. */
   #position: EventCursor = new Map();
+  /** The time of the last checkpoint; the next one does not take it back. */
+  #vouchedMs = 0;
   /** Whether the tail has come to what this has read itself: from then on they go together. */
   #isLevel = false;
 
@@ -246,7 +249,9 @@ class Watch {
   }
 
   #checkpoint(timeMs: number): WatchMessage {
-    return { kind: "checkpoint", timeMs, resumeToken: this.#tokenOf(this.#position) };
+    this.#vouchedMs = Math.max(this.#vouchedMs, timeMs);
+    const resumeToken = this.#tokenOf(this.#position);
+    return { kind: "checkpoint", timeMs: this.#vouchedMs, resumeToken };
   }
 
   /** Goes on where the tail does. */
@@ -257,6 +262,8 @@ class Watch {
   }
 
   #reset(reason: keyof typeof RESET_REASONS): WatchMessage {
+    // Another process may keep the log now, by another clock.
+    this.#vouchedMs = 0;
     const resumeToken = this.#tokenOf(this.#position);
     return { kind: "reset", reason: RESET_REASONS[reason], resumeToken };
   }
