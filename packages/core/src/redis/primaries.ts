@@ -66,7 +66,8 @@ export class Primaries {
     const runIds = new Set(primaries.map(({ runId }) => runId));
     this.#hadReplicas ||= primaries.some(({ replicas }) => replicas > 0);
     const known = this.#runIds;
-    this.#mustTell ||= known !== undefined && runIds.difference(known).size > 0;
+    // The very first may have taken over from one that nobody asked in time.
+    this.#mustTell ||= known === undefined || runIds.difference(known).size > 0;
     this.#runIds = runIds;
     if (!this.#mustTell) return;
     await this.#onNew();

@@ -1,15 +1,14 @@
 import { once } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
-import { SessiondError } from "../errors.js";
-import { generateSessionId, type Partition, partitionOfUser } from "../session-id.js";
-import type { NewSession, SessionKey } from "../session-store.js";
+import { type Partition, partitionOfUser } from "../session-id.js";
+import type { SessionKey } from "../session-store.js";
+import { LIMIT, newSession, orUnavailable, PromisedLoad } from "../testing/promised-load.js";
 import { type RedisCluster, startRedisCluster } from "../testing/redis-cluster.js";
 import { withRedis } from "../testing/with-redis.js";
 import { connectRedis } from "./connect-redis.js";
 import { type Durability, RedisSessionStore } from "./redis-session-store.js";
 
-const LIMIT = { maxSessionsPerUser: 1_000, policy: "reject" } as const;
 const NODE_TIMEOUT_MS = 1_000;
 /** Twenty in `pnpm soak:failover`, which takes some minutes. */
 const FAILOVERS = Number(process.env["SESSIOND_FAILOVERS"] ?? 2);
@@ -33,74 +32,9 @@ async function openStore(durability: Durability): Promise<RedisSessionStore> {
   return store;
 }
 
-function newSession(userId: string): NewSession {
-  const partition = partitionOfUser(userId);
-  return {
-    key: { partition, id: generateSessionId(partition) },
-    userId,
-    record: Buffer.alloc(200, 1),
-    tokenHash: Buffer.alloc(32, 2),
-    idleTimeoutMs: 600_000,
-    lifetimeMs: 600_000,
-  };
-}
-
-/** The result of a call, or undefined where the store was unavailable; any other failure is a fault. */
-async function orUnavailable<T>(call: Promise<T>): Promise<T | undefined> {
-  try {
-    return await call;
-  } catch (error) {
-    if (error instanceof SessiondError && error.reason === "STORE_UNAVAILABLE") return undefined;
-    throw error;
-  }
-}
-
-/** A load that creates and revokes sessions, and knows what it was promised. */
-class Load {
-  readonly active = new Map<string, SessionKey>();
-  readonly revoked = new Map<string, SessionKey>();
-  unavailable = 0;
-  #isOver = false;
-  readonly #workers: Promise<void>[];
-
-  constructor(store: RedisSessionStore, workers: number) {
-    this.#workers = Array.from({ length: workers }, (_, n) => this.#work(store, n));
-  }
-
-  async stop(): Promise<void> {
-    this.#isOver = true;
-    await Promise.all(this.#workers);
-  }
-
-  async #work(store: RedisSessionStore, worker: number): Promise<void> {
-    for (let n = 0; !this.#isOver; n++) {
-      await sleep(1);
-      const session = newSession(`${worker}-${n % 50}`);
-      const { key } = session;
-      if ((await orUnavailable(store.create(session, LIMIT))) === undefined) {
-        this.unavailable++;
-        continue;
-      }
-      if (n % 2 === 0) this.active.set(key.id, key);
-      else if ((await orUnavailable(store.revoke(key, ""))) === undefined) this.unavailable++;
-      else this.revoked.set(key.id, key);
-    }
-  }
-
-  /** The sessions that are not as was promised. */
-  async broken(store: RedisSessionStore): Promise<readonly string[]> {
-    const [active, revoked] = [[...this.active.values()], [...this.revoked.values()]];
-    const [lost, risen] = [await store.getMany(active), await store.getMany(revoked)];
-    return [
-      ...active.filter((_, i) => lost[i] === undefined).map(({ id }) => `lost ${id}`),
-      ...revoked.filter((_, i) => risen[i] !== undefined).map(({ id }) => `risen ${id}`),
-    ];
-  }
-}
-
 test("slots move under load, and no call notices", { timeout: 60_000 }, async () => {
   const store = await openStore("local");
-  const load = new Load(store, 8);
+  const load = new PromisedLoad(store, 8);
   await sleep(500);
   const partitions = new Set([...load.active.values()].map(({ partition }) => partition));
   for (const partition of [...partitions].slice(0, 20)) {
@@ -146,7 +80,7 @@ test(`of ${FAILOVERS} primaries killed under load each is replaced in time, and 
   timeout: 60_000 + FAILOVERS * 30_000,
 }, async () => {
   const [local, replicated] = [await openStore("local"), await openStore("replicated")];
-  const load = new Load(replicated, 6);
+  const load = new PromisedLoad(replicated, 6);
   for (let n = 0; n < FAILOVERS; n++) {
     await sleep(1_000);
     const userId = `victim-${n}`;
