@@ -31,6 +31,8 @@ const CODES = {
   REQUEST_ID_REUSED: Code.AlreadyExists,
   ETAG_MISMATCH: Code.Aborted,
   SESSION_LIMIT_REACHED: Code.ResourceExhausted,
+  LOCK_TIMEOUT: Code.DeadlineExceeded,
+  LOCK_NOT_HELD: Code.FailedPrecondition,
   SESSION_UNREADABLE: Code.DataLoss,
   UNAUTHENTICATED: Code.Unauthenticated,
   PERMISSION_DENIED: Code.PermissionDenied,

@@ -23,6 +23,8 @@ export type SessiondErrorReason =
   | "REQUEST_ID_REUSED"
   | "ETAG_MISMATCH"
   | "SESSION_LIMIT_REACHED"
+  | "LOCK_TIMEOUT"
+  | "LOCK_NOT_HELD"
   | "SESSION_UNREADABLE"
   | "UNAUTHENTICATED"
   | "PERMISSION_DENIED"
@@ -49,6 +51,8 @@ export const codeByReason = {
   REQUEST_ID_REUSED: Code.AlreadyExists,
   ETAG_MISMATCH: Code.Aborted,
   SESSION_LIMIT_REACHED: Code.ResourceExhausted,
+  LOCK_TIMEOUT: Code.DeadlineExceeded,
+  LOCK_NOT_HELD: Code.FailedPrecondition,
   SESSION_UNREADABLE: Code.DataLoss,
   UNAUTHENTICATED: Code.Unauthenticated,
   PERMISSION_DENIED: Code.PermissionDenied,
