@@ -101,7 +101,7 @@ test("stopping waits for the slice under way, and there is none after it", async
   store.sweep = () => {
     sweeps++;
     return new Promise((resolve) => {
-      finish = () => resolve({ reclaimed: 0, more: true });
+      finish = () => resolve({ reclaimed: 0, healed: 0, more: true });
     });
   };
   await passTime(REST_MS);

@@ -78,6 +78,7 @@ export function testConfig(options: TestServerOptions, issuer: TestIssuer): Conf
     grpcAddress: { host: "127.0.0.1", port: 0 },
     httpAddress: { host: "127.0.0.1", port: 0 },
     store: parseStoreLocation(options.store ?? "sqlite::memory:"),
+    durability: "auto",
     sessionPolicy: { ...DEFAULT_SESSION_POLICY, ...options.policy },
     retentionMs: 600_000,
     keyring: options.keyring ?? Keyring.parse(Keyring.generateKey("test")),
