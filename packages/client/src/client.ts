@@ -23,6 +23,7 @@ import {
   updateRequest,
 } from "./session-request.js";
 import { type Connection, openConnection } from "./transport.js";
+import { type WatchMessage, type WatchSessionsOptions, watchSessions } from "./watch.js";
 
 /** Options of `verifySession` and `batchVerifySessions`. */
 export interface VerifySessionOptions extends CallOptions {
@@ -393,6 +394,31 @@ export class SessionClient implements Disposable {
     };
     const answer = await this.#rpc.call("revokeUserSessions", request, options);
     return answer.revokedCount;
+  }
+
+  /**
+   * The changes of sessions, of one user or of all, as they happen:
+   *
+   * ```ts
+   * for await (const message of client.watchSessions()) {
+   *   if (message.type === "events") …
+   * }
+   * ```
+   *
+   * Each event comes once, and those of one session in order. Goes on by itself
+   * from the last message, without a limit, when the connection breaks, falls
+   * silent for 5 s, or the server is down or overloaded. While that takes there
+   * are no checkpoints, which else come every second. Where events are missing
+   * after that, it says so with a `reset`.
+   *
+   * Does not end by itself: leave the loop, or abort `signal`. Fails with
+   * INVALID_ARGUMENT, UNAUTHENTICATED or PERMISSION_DENIED, and with CANCELED on
+   * abort and when the client closes.
+   */
+  watchSessions(
+    options: WatchSessionsOptions = {},
+  ): AsyncGenerator<WatchMessage, never, undefined> {
+    return watchSessions(this.#rpc, options);
   }
 
   /**

@@ -40,3 +40,9 @@ export type {
   SessionTarget,
   SessionUpdate,
 } from "./session-request.js";
+export type {
+  SessionEvent,
+  SessionEventType,
+  WatchMessage,
+  WatchSessionsOptions,
+} from "./watch.js";

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { DescMethodUnary, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
 import type { Transport } from "@connectrpc/connect";
+import { createAsyncIterable } from "@connectrpc/connect/protocol";
 import { SessionService } from "@sessiond/proto/sessiond/v1/session_service";
 import { errorFromTransport, invalidArgument, SessiondError } from "./error.js";
 import {
@@ -15,6 +16,8 @@ import { backoffMs, mayRetry, type SessionMethod } from "./retry.js";
 type Methods = (typeof SessionService)["method"];
 type Request<M extends SessionMethod> = MessageInitShape<Methods[M]["input"]>;
 type Answer<M extends SessionMethod> = MessageShape<Methods[M]["output"]>;
+type WatchRequest = MessageInitShape<Methods["watchSessions"]["input"]>;
+type WatchAnswer = MessageShape<Methods["watchSessions"]["output"]>;
 
 /** Why calls are aborted when the client closes. */
 const CLOSED = Symbol("closed");
@@ -61,6 +64,33 @@ export class RpcCaller {
         await pause(waitMs, limits);
       }
     }
+  }
+
+  /**
+   * Watches, until the stream breaks or `signal` aborts: no timeout, and no second
+   * attempt. Throws a SessiondError, CANCELED where it was ended from this side.
+   */
+  async *watch(request: WatchRequest, signal: AbortSignal): AsyncGenerator<WatchAnswer> {
+    const limits = this.#limits(this.#options.timeoutMs, signal);
+    throwIfCanceled(limits);
+    const token = await currentToken(this.#options.token, limits);
+    try {
+      const answers = await this.#transport.stream(
+        SessionService.method.watchSessions,
+        limits.signal,
+        undefined,
+        { authorization: `Bearer ${token}` },
+        createAsyncIterable([request]),
+      );
+      yield* answers.message;
+    } catch (thrown) {
+      throw errorFrom(thrown, limits);
+    }
+  }
+
+  /** Waits. Throws CANCELED as soon as `signal` aborts or the client closes. */
+  async pause(ms: number, signal: AbortSignal): Promise<void> {
+    await pause(ms, this.#limits(this.#options.timeoutMs, signal));
   }
 
   /** Ends all calls under way, and refuses further ones, with CANCELED. */
