@@ -1,9 +1,38 @@
 import { defineConfig } from "vitest/config";
 
+/**
+ * Tests that stop, cut off and kill servers. They tell a slow answer from none, so
+ * they run one at a time, when all others are done and leave the machine to them.
+ */
+const FAULTS = [
+  "packages/core/src/redis/*-faults.test.ts",
+  "packages/core/src/testing/{history/{fault-run,broken-under-concurrency},redis-cluster,redis-sentinel}.test.ts",
+  "apps/server/src/store-outage*.test.ts",
+];
+
 export default defineConfig({
   test: {
-    include: ["{packages,apps}/*/src/**/*.test.ts", "scripts/**/*.test.ts"],
     testTimeout: 30_000,
     hookTimeout: 30_000,
+    projects: [
+      {
+        extends: true,
+        test: {
+          name: "tests",
+          include: ["{packages,apps}/*/src/**/*.test.ts"],
+          exclude: ["**/node_modules/**", ...FAULTS],
+          sequence: { groupOrder: 0 },
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: "faults",
+          include: FAULTS,
+          sequence: { groupOrder: 1 },
+          fileParallelism: false,
+        },
+      },
+    ],
   },
 });

@@ -9,7 +9,8 @@ import { RedisSessionStore } from "./redis-session-store.js";
 
 let cluster: RedisCluster;
 beforeAll(async () => {
-  cluster = await startRedisCluster();
+  // Nothing fails here, and a busy machine is not to be taken for it.
+  cluster = await startRedisCluster({ nodeTimeoutMs: 15_000 });
 }, 60_000);
 afterAll(() => cluster.stop());
 
