@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import type { ConnectRouter, Interceptor } from "@connectrpc/connect";
 import {
   logVerbosity,
@@ -12,7 +13,7 @@ import { addConnectRoutes } from "@sessiond/connect-grpc-js";
 import { SessionService } from "@sessiond/proto/sessiond/v1/session_service";
 import type { HealthImplementation } from "grpc-health-check";
 import { type Address, formatAddress } from "./address.js";
-import { MAX_MESSAGE_BYTES } from "./limits.js";
+import { DELIVERY_MS, MAX_MESSAGE_BYTES } from "./limits.js";
 import { addReflection } from "./reflection.js";
 import { SERVER_STOPPING } from "./rpc-error.js";
 
@@ -51,7 +52,12 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
     "grpc.keepalive_timeout_ms": KEEPALIVE_TIMEOUT_MS,
     interceptors: [endStreamsOn(shutdownSignal)],
   });
-  addConnectRoutes(server, { routes, interceptors, shutdownSignal });
+  const calls = new CallsUnderWay();
+  addConnectRoutes(server, {
+    routes,
+    interceptors: [calls.count, ...interceptors],
+    shutdownSignal,
+  });
   options.health.addToServer(server);
   if (options.reflection) addReflection(server, [SessionService]);
   const port = await bind(server, options.address);
@@ -59,7 +65,7 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
   return {
     address: { host: options.address.host, port },
     stop: (graceMs) => {
-      stopped ??= stop(server, graceMs);
+      stopped ??= stop(server, calls, graceMs);
       return stopped;
     },
   };
@@ -99,16 +105,50 @@ function bind(server: Server, address: Address): Promise<number> {
   });
 }
 
-/** Resolves after the grace at the latest: a connection whose other end is dead never closes. */
-async function stop(server: Server, graceMs: number): Promise<void> {
-  await new Promise<void>((resolve) => {
-    const force = setTimeout(() => {
-      server.forceShutdown();
-      resolve();
-    }, graceMs);
-    server.tryShutdown(() => {
-      clearTimeout(force);
-      resolve();
-    });
-  });
+/** Counts the calls that a server which stops has to wait for: streams do not end by themselves. */
+class CallsUnderWay {
+  #count = 0;
+  #onNone: () => void = () => {};
+
+  readonly count: Interceptor = (next) => async (request) => {
+    this.#count++;
+    try {
+      return await next(request);
+    } finally {
+      if (--this.#count === 0) this.#onNone();
+    }
+  };
+
+  get areThereAny(): boolean {
+    return this.#count > 0;
+  }
+
+  async none(): Promise<void> {
+    while (this.#count > 0) {
+      await new Promise<void>((resolve) => {
+        this.#onNone = resolve;
+      });
+    }
+  }
+}
+
+/**
+ * Resolves after the grace at the latest: a connection whose other end is dead never
+ * closes. Earlier where no call is under way any more, and all that is left are
+ * clients that do not take what they were sent.
+ */
+async function stop(server: Server, calls: CallsUnderWay, graceMs: number): Promise<void> {
+  const done = new AbortController();
+  const { signal } = done;
+  const wait = (ms: number) => sleep(ms, undefined, { signal }).catch(() => {});
+  const delivered = async () => {
+    do {
+      await calls.none();
+      await wait(DELIVERY_MS);
+    } while (calls.areThereAny && !signal.aborted);
+  };
+  const shutDown = new Promise<void>((resolve) => server.tryShutdown(() => resolve()));
+  await Promise.race([shutDown, wait(graceMs), delivered()]);
+  done.abort();
+  server.forceShutdown();
 }

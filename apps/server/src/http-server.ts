@@ -10,7 +10,7 @@ import {
   RetryInfoSchema,
 } from "@sessiond/proto/google/rpc/error_details";
 import { type Address, formatAddress } from "./address.js";
-import { MAX_MESSAGE_BYTES } from "./limits.js";
+import { DELIVERY_MS, MAX_MESSAGE_BYTES } from "./limits.js";
 import type { Readiness } from "./readiness.js";
 
 /** How long a client may take to send a request. */
@@ -129,12 +129,21 @@ async function stop(
   underWay: ReadonlySet<ServerResponse>,
   graceMs: number,
 ): Promise<void> {
-  // Their clients would keep the connections, and the server would wait for those.
-  for (const response of underWay) response.shouldKeepAlive = false;
+  for (const response of underWay) {
+    // Their clients would keep the connections, and the server would wait for those.
+    response.shouldKeepAlive = false;
+    // Or, of a stream, it has long told them that they may.
+    response.once("finish", () => server.closeIdleConnections());
+  }
   const force = setTimeout(() => server.closeAllConnections(), graceMs);
+  // A response that has begun is complete by now, but for what its client does not take.
+  const cut = setTimeout(() => {
+    for (const response of underWay) if (response.headersSent) response.destroy();
+  }, DELIVERY_MS);
   await new Promise<void>((resolve) => {
     server.close(() => resolve());
     server.closeIdleConnections();
   });
   clearTimeout(force);
+  clearTimeout(cut);
 }

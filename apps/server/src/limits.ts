@@ -3,3 +3,6 @@
  * 1000 tokens, well below; gRPC's own default is the same.
  */
 export const MAX_MESSAGE_BYTES = 4 * 1024 * 1024;
+
+/** How long clients of a server that stops may take for what is on its way to them. */
+export const DELIVERY_MS = 1_000;

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { timestampMs } from "@bufbuild/protobuf/wkt";
+import { createSessionClient } from "@sessiond/client";
 import { Keyring } from "@sessiond/core";
 import {
   type SessionEvent,
@@ -18,7 +19,7 @@ import {
   spawnServer,
   spawnSessiond,
 } from "./testing/server-process.js";
-import { startTestServer, type TestServer } from "./testing/test-server.js";
+import { startTestIssuer, startTestServer, type TestServer } from "./testing/test-server.js";
 import { STORES, type TestStore } from "./testing/test-stores.js";
 import {
   bearer,
@@ -347,6 +348,67 @@ test.each([GRPC, JSON_OVER_HTTP])(
     }
     expect(watchesIn(server.logs)).toHaveLength(10);
     expect(watchesIn(server.logs)[0]).toMatchObject({ code: "unavailable" });
+  },
+);
+
+test.each(WIRES)(
+  "a server that is told to stop does not wait for watchers that do not read over $name",
+  async (wire) => {
+    await using server = await startTestServer({ policy: { maxSessionsPerUser: 1_000 } });
+    const client = clientOver(wire, server);
+    const idle = client.watchSessions({})[Symbol.asyncIterator]();
+    const behind = client.watchSessions({})[Symbol.asyncIterator]();
+    await Promise.all([idle.next(), behind.next()]);
+    for (let batch = 0; batch < 10; batch++) {
+      const userId = `user-${batch}`;
+      await Promise.all(Array.from({ length: 100 }, () => client.createSession({ userId })));
+      await client.revokeUserSessions({ userId, reason: "r".repeat(256) });
+    }
+    const startMs = performance.now();
+    await server.stop();
+    expect(performance.now() - startMs).toBeLessThan(SOON_MS);
+  },
+);
+
+test.each([
+  ["grpc", ({ grpcUrl }: TestServer) => grpcUrl],
+  ["connect", ({ httpUrl }: TestServer) => httpUrl],
+] as const)(
+  "the SDK over %s goes on by itself when its server is replaced",
+  async (protocol, urlOf) => {
+    await using opened = new AsyncDisposableStack();
+    const directory = await mkdtemp(join(tmpdir(), "sessiond-watch-"));
+    opened.defer(() => rm(directory, { recursive: true }));
+    const issuer = opened.adopt(await startTestIssuer(), (started) => started.close());
+    const keyring = Keyring.parse(Keyring.generateKey("shared"));
+    const store = `sqlite:${join(directory, "sessions.db")}`;
+    const first = await startTestServer({ store, keyring, issuer });
+    const baseUrl = urlOf(first);
+    using client = createSessionClient({ baseUrl, protocol, token: first.accessToken });
+    const watch = client.watchSessions();
+    const told: string[] = [];
+    const next = async () => {
+      const { value } = await watch.next();
+      if (value.type === "events") told.push(...value.events.map(({ sessionId }) => sessionId));
+      return value.type;
+    };
+    expect(await next()).toBe("checkpoint");
+    const created = [(await client.createSession({ userId: "ann" })).session.id];
+    while (told.length < 1) await next();
+    await first.stop();
+
+    const addresses = (({ grpcUrl, httpUrl }) => ({
+      grpcAddress: { host: "127.0.0.1", port: Number(new URL(grpcUrl).port) },
+      httpAddress: { host: "127.0.0.1", port: Number(new URL(httpUrl).port) },
+    }))(first);
+    await using other = await startTestServer({ store, keyring, issuer });
+    const missed = await clientOver(GRPC, other).createSession({ userId: "ann" });
+    created.push(missed.session?.id ?? "");
+    await using second = await startTestServer({ store, keyring, issuer, config: addresses });
+    const later = await clientOver(GRPC, second).createSession({ userId: "ann" });
+    created.push(later.session?.id ?? "");
+    while (told.length < 3) expect(await next()).not.toBe("reset");
+    expect(told).toEqual(created);
   },
 );
 
