@@ -7,7 +7,7 @@ import { defineConfig } from "vitest/config";
 const FAULTS = [
   "packages/core/src/redis/*-faults.test.ts",
   "packages/core/src/testing/{history/{fault-run,broken-under-concurrency},redis-cluster,redis-sentinel}.test.ts",
-  "apps/server/src/store-outage*.test.ts",
+  "apps/server/src/{store-outage,watch-faults}*.test.ts",
 ];
 
 export default defineConfig({
