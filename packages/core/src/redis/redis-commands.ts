@@ -16,7 +16,7 @@ export interface Command {
 export type Settled = readonly [error: Error | null, reply: unknown];
 
 /** How long a script is tried again while a resharding moves its keys. */
-const RESHARDING_BUDGET_MS = 1_200;
+const RESHARDING_BUDGET_MS = 1_000;
 const RESHARDING_PAUSE_MS = 50;
 /** How long replicas have to acknowledge a change. */
 const REPLICATION_TIMEOUT_MS = 800;
