@@ -17,7 +17,7 @@ import type { JsonObject, Message } from "@bufbuild/protobuf";
  * Describes the file sessiond/v1/session_service.proto.
  */
 export const file_sessiond_v1_session_service: GenFile = /*@__PURE__*/
-  fileDesc("CiFzZXNzaW9uZC92MS9zZXNzaW9uX3NlcnZpY2UucHJvdG8SC3Nlc3Npb25kLnYxIp4CChRDcmVhdGVTZXNzaW9uUmVxdWVzdBIPCgd1c2VyX2lkGAEgASgJEhIKCnNlc3Npb25faWQYAiABKAkSFAoMZGlzcGxheV9uYW1lGAMgASgJEg0KBXJvbGVzGAQgAygJEiMKBmNsaWVudBgFIAEoCzITLnNlc3Npb25kLnYxLkNsaWVudBIlCgRkYXRhGAYgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdBIvCgxpZGxlX3RpbWVvdXQYByABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SKwoIbGlmZXRpbWUYCCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEgoKcmVxdWVzdF9pZBgJIAEoCSJqChVDcmVhdGVTZXNzaW9uUmVzcG9uc2USJQoHc2Vzc2lvbhgBIAEoCzIULnNlc3Npb25kLnYxLlNlc3Npb24SDQoFdG9rZW4YAiABKAkSGwoTZXZpY3RlZF9zZXNzaW9uX2lkcxgDIAMoCSI3ChRWZXJpZnlTZXNzaW9uUmVxdWVzdBINCgV0b2tlbhgBIAEoCRIQCghub190b3VjaBgCIAEoCCI+ChVWZXJpZnlTZXNzaW9uUmVzcG9uc2USJQoHc2Vzc2lvbhgBIAEoCzIULnNlc3Npb25kLnYxLlNlc3Npb24iPgoaQmF0Y2hWZXJpZnlTZXNzaW9uc1JlcXVlc3QSDgoGdG9rZW5zGAEgAygJEhAKCG5vX3RvdWNoGAIgASgIIkoKG0JhdGNoVmVyaWZ5U2Vzc2lvbnNSZXNwb25zZRIrCgdyZXN1bHRzGAEgAygLMhouc2Vzc2lvbmQudjEuU2Vzc2lvblJlc3VsdCJnCg1TZXNzaW9uUmVzdWx0EicKB3Nlc3Npb24YASABKAsyFC5zZXNzaW9uZC52MS5TZXNzaW9uSAASIwoFZXJyb3IYAiABKAsyEi5nb29nbGUucnBjLlN0YXR1c0gAQggKBnJlc3VsdCJnChFHZXRTZXNzaW9uUmVxdWVzdBISCgpzZXNzaW9uX2lkGAEgASgJEg8KB3VzZXJfaWQYAiABKAkSLQoJcmVhZF9tYXNrGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLkZpZWxkTWFzayI7ChJHZXRTZXNzaW9uUmVzcG9uc2USJQoHc2Vzc2lvbhgBIAEoCzIULnNlc3Npb25kLnYxLlNlc3Npb24iXQoXQmF0Y2hHZXRTZXNzaW9uc1JlcXVlc3QSEwoLc2Vzc2lvbl9pZHMYASADKAkSLQoJcmVhZF9tYXNrGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLkZpZWxkTWFzayJHChhCYXRjaEdldFNlc3Npb25zUmVzcG9uc2USKwoHcmVzdWx0cxgBIAMoCzIaLnNlc3Npb25kLnYxLlNlc3Npb25SZXN1bHQitwEKE0xpc3RTZXNzaW9uc1JlcXVlc3QSDwoHdXNlcl9pZBgBIAEoCRIUCgxzaG93X2V4cGlyZWQYAiABKAgSFAoMc2hvd19yZXZva2VkGAMgASgIEioKBmZpbHRlchgEIAEoCzIaLnNlc3Npb25kLnYxLlNlc3Npb25GaWx0ZXISEAoIb3JkZXJfYnkYBSABKAkSEQoJcGFnZV9zaXplGAYgASgFEhIKCnBhZ2VfdG9rZW4YByABKAkihwIKDVNlc3Npb25GaWx0ZXISDAoEcm9sZRgBIAEoCRIKCgJpcBgCIAEoCRI0ChBjcmVhdGVfdGltZV9mcm9tGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIyCg5jcmVhdGVfdGltZV90bxgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASOQoVbGFzdF9hY2Nlc3NfdGltZV9mcm9tGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBI3ChNsYXN0X2FjY2Vzc190aW1lX3RvGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJ3ChRMaXN0U2Vzc2lvbnNSZXNwb25zZRImCghzZXNzaW9ucxgBIAMoCzIULnNlc3Npb25kLnYxLlNlc3Npb24SFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEh4KFnVucmVhZGFibGVfc2Vzc2lvbl9pZHMYAyADKAkiJwoUQ291bnRTZXNzaW9uc1JlcXVlc3QSDwoHdXNlcl9pZBgBIAEoCSImChVDb3VudFNlc3Npb25zUmVzcG9uc2USDQoFY291bnQYASABKAUioQEKFFVwZGF0ZVNlc3Npb25SZXF1ZXN0EhIKCnNlc3Npb25faWQYASABKAkSDwoHdXNlcl9pZBgCIAEoCRIlCgdzZXNzaW9uGAMgASgLMhQuc2Vzc2lvbmQudjEuU2Vzc2lvbhIvCgt1cGRhdGVfbWFzaxgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE1hc2sSDAoEZXRhZxgFIAEoCSI+ChVVcGRhdGVTZXNzaW9uUmVzcG9uc2USJQoHc2Vzc2lvbhgBIAEoCzIULnNlc3Npb25kLnYxLlNlc3Npb24iSAoVUmVmcmVzaFNlc3Npb25SZXF1ZXN0EhQKCnNlc3Npb25faWQYASABKAlIABIPCgV0b2tlbhgCIAEoCUgAQggKBnRhcmdldCI/ChZSZWZyZXNoU2Vzc2lvblJlc3BvbnNlEiUKB3Nlc3Npb24YASABKAsyFC5zZXNzaW9uZC52MS5TZXNzaW9uIioKGVJvdGF0ZVNlc3Npb25Ub2tlblJlcXVlc3QSDQoFdG9rZW4YASABKAkiUgoaUm90YXRlU2Vzc2lvblRva2VuUmVzcG9uc2USJQoHc2Vzc2lvbhgBIAEoCzIULnNlc3Npb25kLnYxLlNlc3Npb24SDQoFdG9rZW4YAiABKAkiVwoUUmV2b2tlU2Vzc2lvblJlcXVlc3QSFAoKc2Vzc2lvbl9pZBgBIAEoCUgAEg8KBXRva2VuGAIgASgJSAASDgoGcmVhc29uGAMgASgJQggKBnRhcmdldCIoChVSZXZva2VTZXNzaW9uUmVzcG9uc2USDwoHcmV2b2tlZBgBIAEoCCJXChlSZXZva2VVc2VyU2Vzc2lvbnNSZXF1ZXN0Eg8KB3VzZXJfaWQYASABKAkSGQoRZXhjZXB0X3Nlc3Npb25faWQYAiABKAkSDgoGcmVhc29uGAMgASgJIjMKGlJldm9rZVVzZXJTZXNzaW9uc1Jlc3BvbnNlEhUKDXJldm9rZWRfY291bnQYASABKAUiPQoUV2F0Y2hTZXNzaW9uc1JlcXVlc3QSDwoHdXNlcl9pZBgBIAEoCRIUCgxyZXN1bWVfdG9rZW4YAiABKAkixAEKFVdhdGNoU2Vzc2lvbnNSZXNwb25zZRIsCgZldmVudHMYASABKAsyGi5zZXNzaW9uZC52MS5TZXNzaW9uRXZlbnRzSAASMgoKY2hlY2twb2ludBgCIAEoCzIcLnNlc3Npb25kLnYxLldhdGNoQ2hlY2twb2ludEgAEigKBXJlc2V0GAMgASgLMhcuc2Vzc2lvbmQudjEuV2F0Y2hSZXNldEgAEhQKDHJlc3VtZV90b2tlbhgEIAEoCUIJCgdtZXNzYWdlIjoKDVNlc3Npb25FdmVudHMSKQoGZXZlbnRzGAEgAygLMhkuc2Vzc2lvbmQudjEuU2Vzc2lvbkV2ZW50IqsBCgxTZXNzaW9uRXZlbnQSKwoEdHlwZRgBIAEoDjIdLnNlc3Npb25kLnYxLlNlc3Npb25FdmVudFR5cGUSEgoKc2Vzc2lvbl9pZBgCIAEoCRIPCgd1c2VyX2lkGAMgASgJEigKBHRpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg8KB3ZlcnNpb24YBSABKAMSDgoGcmVhc29uGAYgASgJIjsKD1dhdGNoQ2hlY2twb2ludBIoCgR0aW1lGAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCIcCgpXYXRjaFJlc2V0Eg4KBnJlYXNvbhgBIAEoCSrcAQoQU2Vzc2lvbkV2ZW50VHlwZRIiCh5TRVNTSU9OX0VWRU5UX1RZUEVfVU5TUEVDSUZJRUQQABIeChpTRVNTSU9OX0VWRU5UX1RZUEVfQ1JFQVRFRBABEh4KGlNFU1NJT05fRVZFTlRfVFlQRV9VUERBVEVEEAISJAogU0VTU0lPTl9FVkVOVF9UWVBFX1RPS0VOX1JPVEFURUQQAxIeChpTRVNTSU9OX0VWRU5UX1RZUEVfUkVWT0tFRBAEEh4KGlNFU1NJT05fRVZFTlRfVFlQRV9FVklDVEVEEAUyzwsKDlNlc3Npb25TZXJ2aWNlEmsKDUNyZWF0ZVNlc3Npb24SIS5zZXNzaW9uZC52MS5DcmVhdGVTZXNzaW9uUmVxdWVzdBoiLnNlc3Npb25kLnYxLkNyZWF0ZVNlc3Npb25SZXNwb25zZSITwrwYD3Nlc3Npb25zOmNyZWF0ZRJpCg1WZXJpZnlTZXNzaW9uEiEuc2Vzc2lvbmQudjEuVmVyaWZ5U2Vzc2lvblJlcXVlc3QaIi5zZXNzaW9uZC52MS5WZXJpZnlTZXNzaW9uUmVzcG9uc2UiEcK8GA1zZXNzaW9uczpyZWFkEnsKE0JhdGNoVmVyaWZ5U2Vzc2lvbnMSJy5zZXNzaW9uZC52MS5CYXRjaFZlcmlmeVNlc3Npb25zUmVxdWVzdBooLnNlc3Npb25kLnYxLkJhdGNoVmVyaWZ5U2Vzc2lvbnNSZXNwb25zZSIRwrwYDXNlc3Npb25zOnJlYWQSYwoKR2V0U2Vzc2lvbhIeLnNlc3Npb25kLnYxLkdldFNlc3Npb25SZXF1ZXN0Gh8uc2Vzc2lvbmQudjEuR2V0U2Vzc2lvblJlc3BvbnNlIhSQAgHCvBgNc2Vzc2lvbnM6cmVhZBJ1ChBCYXRjaEdldFNlc3Npb25zEiQuc2Vzc2lvbmQudjEuQmF0Y2hHZXRTZXNzaW9uc1JlcXVlc3QaJS5zZXNzaW9uZC52MS5CYXRjaEdldFNlc3Npb25zUmVzcG9uc2UiFJACAcK8GA1zZXNzaW9uczpyZWFkEmkKDExpc3RTZXNzaW9ucxIgLnNlc3Npb25kLnYxLkxpc3RTZXNzaW9uc1JlcXVlc3QaIS5zZXNzaW9uZC52MS5MaXN0U2Vzc2lvbnNSZXNwb25zZSIUkAIBwrwYDXNlc3Npb25zOnJlYWQSbAoNQ291bnRTZXNzaW9ucxIhLnNlc3Npb25kLnYxLkNvdW50U2Vzc2lvbnNSZXF1ZXN0GiIuc2Vzc2lvbmQudjEuQ291bnRTZXNzaW9uc1Jlc3BvbnNlIhSQAgHCvBgNc2Vzc2lvbnM6cmVhZBJrCg1VcGRhdGVTZXNzaW9uEiEuc2Vzc2lvbmQudjEuVXBkYXRlU2Vzc2lvblJlcXVlc3QaIi5zZXNzaW9uZC52MS5VcGRhdGVTZXNzaW9uUmVzcG9uc2UiE8K8GA9zZXNzaW9uczp1cGRhdGUSbgoOUmVmcmVzaFNlc3Npb24SIi5zZXNzaW9uZC52MS5SZWZyZXNoU2Vzc2lvblJlcXVlc3QaIy5zZXNzaW9uZC52MS5SZWZyZXNoU2Vzc2lvblJlc3BvbnNlIhPCvBgPc2Vzc2lvbnM6dXBkYXRlEnoKElJvdGF0ZVNlc3Npb25Ub2tlbhImLnNlc3Npb25kLnYxLlJvdGF0ZVNlc3Npb25Ub2tlblJlcXVlc3QaJy5zZXNzaW9uZC52MS5Sb3RhdGVTZXNzaW9uVG9rZW5SZXNwb25zZSITwrwYD3Nlc3Npb25zOnVwZGF0ZRJuCg1SZXZva2VTZXNzaW9uEiEuc2Vzc2lvbmQudjEuUmV2b2tlU2Vzc2lvblJlcXVlc3QaIi5zZXNzaW9uZC52MS5SZXZva2VTZXNzaW9uUmVzcG9uc2UiFpACAsK8GA9zZXNzaW9uczpkZWxldGUSfQoSUmV2b2tlVXNlclNlc3Npb25zEiYuc2Vzc2lvbmQudjEuUmV2b2tlVXNlclNlc3Npb25zUmVxdWVzdBonLnNlc3Npb25kLnYxLlJldm9rZVVzZXJTZXNzaW9uc1Jlc3BvbnNlIhaQAgLCvBgPc2Vzc2lvbnM6ZGVsZXRlEmsKDVdhdGNoU2Vzc2lvbnMSIS5zZXNzaW9uZC52MS5XYXRjaFNlc3Npb25zUmVxdWVzdBoiLnNlc3Npb25kLnYxLldhdGNoU2Vzc2lvbnNSZXNwb25zZSIRwrwYDXNlc3Npb25zOnJlYWQwAWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_field_mask, file_google_protobuf_struct, file_google_protobuf_timestamp, file_google_rpc_status, file_sessiond_v1_permission, file_sessiond_v1_session]);
+  fileDesc("CiFzZXNzaW9uZC92MS9zZXNzaW9uX3NlcnZpY2UucHJvdG8SC3Nlc3Npb25kLnYxIp4CChRDcmVhdGVTZXNzaW9uUmVxdWVzdBIPCgd1c2VyX2lkGAEgASgJEhIKCnNlc3Npb25faWQYAiABKAkSFAoMZGlzcGxheV9uYW1lGAMgASgJEg0KBXJvbGVzGAQgAygJEiMKBmNsaWVudBgFIAEoCzITLnNlc3Npb25kLnYxLkNsaWVudBIlCgRkYXRhGAYgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdBIvCgxpZGxlX3RpbWVvdXQYByABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SKwoIbGlmZXRpbWUYCCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEgoKcmVxdWVzdF9pZBgJIAEoCSJqChVDcmVhdGVTZXNzaW9uUmVzcG9uc2USJQoHc2Vzc2lvbhgBIAEoCzIULnNlc3Npb25kLnYxLlNlc3Npb24SDQoFdG9rZW4YAiABKAkSGwoTZXZpY3RlZF9zZXNzaW9uX2lkcxgDIAMoCSI3ChRWZXJpZnlTZXNzaW9uUmVxdWVzdBINCgV0b2tlbhgBIAEoCRIQCghub190b3VjaBgCIAEoCCI+ChVWZXJpZnlTZXNzaW9uUmVzcG9uc2USJQoHc2Vzc2lvbhgBIAEoCzIULnNlc3Npb25kLnYxLlNlc3Npb24iPgoaQmF0Y2hWZXJpZnlTZXNzaW9uc1JlcXVlc3QSDgoGdG9rZW5zGAEgAygJEhAKCG5vX3RvdWNoGAIgASgIIkoKG0JhdGNoVmVyaWZ5U2Vzc2lvbnNSZXNwb25zZRIrCgdyZXN1bHRzGAEgAygLMhouc2Vzc2lvbmQudjEuU2Vzc2lvblJlc3VsdCJnCg1TZXNzaW9uUmVzdWx0EicKB3Nlc3Npb24YASABKAsyFC5zZXNzaW9uZC52MS5TZXNzaW9uSAASIwoFZXJyb3IYAiABKAsyEi5nb29nbGUucnBjLlN0YXR1c0gAQggKBnJlc3VsdCJnChFHZXRTZXNzaW9uUmVxdWVzdBISCgpzZXNzaW9uX2lkGAEgASgJEg8KB3VzZXJfaWQYAiABKAkSLQoJcmVhZF9tYXNrGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLkZpZWxkTWFzayI7ChJHZXRTZXNzaW9uUmVzcG9uc2USJQoHc2Vzc2lvbhgBIAEoCzIULnNlc3Npb25kLnYxLlNlc3Npb24iXQoXQmF0Y2hHZXRTZXNzaW9uc1JlcXVlc3QSEwoLc2Vzc2lvbl9pZHMYASADKAkSLQoJcmVhZF9tYXNrGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLkZpZWxkTWFzayJHChhCYXRjaEdldFNlc3Npb25zUmVzcG9uc2USKwoHcmVzdWx0cxgBIAMoCzIaLnNlc3Npb25kLnYxLlNlc3Npb25SZXN1bHQitwEKE0xpc3RTZXNzaW9uc1JlcXVlc3QSDwoHdXNlcl9pZBgBIAEoCRIUCgxzaG93X2V4cGlyZWQYAiABKAgSFAoMc2hvd19yZXZva2VkGAMgASgIEioKBmZpbHRlchgEIAEoCzIaLnNlc3Npb25kLnYxLlNlc3Npb25GaWx0ZXISEAoIb3JkZXJfYnkYBSABKAkSEQoJcGFnZV9zaXplGAYgASgFEhIKCnBhZ2VfdG9rZW4YByABKAkihwIKDVNlc3Npb25GaWx0ZXISDAoEcm9sZRgBIAEoCRIKCgJpcBgCIAEoCRI0ChBjcmVhdGVfdGltZV9mcm9tGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIyCg5jcmVhdGVfdGltZV90bxgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASOQoVbGFzdF9hY2Nlc3NfdGltZV9mcm9tGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBI3ChNsYXN0X2FjY2Vzc190aW1lX3RvGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJ3ChRMaXN0U2Vzc2lvbnNSZXNwb25zZRImCghzZXNzaW9ucxgBIAMoCzIULnNlc3Npb25kLnYxLlNlc3Npb24SFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEh4KFnVucmVhZGFibGVfc2Vzc2lvbl9pZHMYAyADKAkiJwoUQ291bnRTZXNzaW9uc1JlcXVlc3QSDwoHdXNlcl9pZBgBIAEoCSImChVDb3VudFNlc3Npb25zUmVzcG9uc2USDQoFY291bnQYASABKAUixAEKFFVwZGF0ZVNlc3Npb25SZXF1ZXN0EhIKCnNlc3Npb25faWQYASABKAkSDwoHdXNlcl9pZBgCIAEoCRIlCgdzZXNzaW9uGAMgASgLMhQuc2Vzc2lvbmQudjEuU2Vzc2lvbhIvCgt1cGRhdGVfbWFzaxgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE1hc2sSDAoEZXRhZxgFIAEoCRIhCgVmZW5jZRgGIAEoCzISLnNlc3Npb25kLnYxLkZlbmNlIiQKBUZlbmNlEgwKBGxvY2sYASABKAkSDQoFdG9rZW4YAiABKAMiPgoVVXBkYXRlU2Vzc2lvblJlc3BvbnNlEiUKB3Nlc3Npb24YASABKAsyFC5zZXNzaW9uZC52MS5TZXNzaW9uIkgKFVJlZnJlc2hTZXNzaW9uUmVxdWVzdBIUCgpzZXNzaW9uX2lkGAEgASgJSAASDwoFdG9rZW4YAiABKAlIAEIICgZ0YXJnZXQiPwoWUmVmcmVzaFNlc3Npb25SZXNwb25zZRIlCgdzZXNzaW9uGAEgASgLMhQuc2Vzc2lvbmQudjEuU2Vzc2lvbiIqChlSb3RhdGVTZXNzaW9uVG9rZW5SZXF1ZXN0Eg0KBXRva2VuGAEgASgJIlIKGlJvdGF0ZVNlc3Npb25Ub2tlblJlc3BvbnNlEiUKB3Nlc3Npb24YASABKAsyFC5zZXNzaW9uZC52MS5TZXNzaW9uEg0KBXRva2VuGAIgASgJIlcKFFJldm9rZVNlc3Npb25SZXF1ZXN0EhQKCnNlc3Npb25faWQYASABKAlIABIPCgV0b2tlbhgCIAEoCUgAEg4KBnJlYXNvbhgDIAEoCUIICgZ0YXJnZXQiKAoVUmV2b2tlU2Vzc2lvblJlc3BvbnNlEg8KB3Jldm9rZWQYASABKAgiVwoZUmV2b2tlVXNlclNlc3Npb25zUmVxdWVzdBIPCgd1c2VyX2lkGAEgASgJEhkKEWV4Y2VwdF9zZXNzaW9uX2lkGAIgASgJEg4KBnJlYXNvbhgDIAEoCSIzChpSZXZva2VVc2VyU2Vzc2lvbnNSZXNwb25zZRIVCg1yZXZva2VkX2NvdW50GAEgASgFIj0KFFdhdGNoU2Vzc2lvbnNSZXF1ZXN0Eg8KB3VzZXJfaWQYASABKAkSFAoMcmVzdW1lX3Rva2VuGAIgASgJIsQBChVXYXRjaFNlc3Npb25zUmVzcG9uc2USLAoGZXZlbnRzGAEgASgLMhouc2Vzc2lvbmQudjEuU2Vzc2lvbkV2ZW50c0gAEjIKCmNoZWNrcG9pbnQYAiABKAsyHC5zZXNzaW9uZC52MS5XYXRjaENoZWNrcG9pbnRIABIoCgVyZXNldBgDIAEoCzIXLnNlc3Npb25kLnYxLldhdGNoUmVzZXRIABIUCgxyZXN1bWVfdG9rZW4YBCABKAlCCQoHbWVzc2FnZSI6Cg1TZXNzaW9uRXZlbnRzEikKBmV2ZW50cxgBIAMoCzIZLnNlc3Npb25kLnYxLlNlc3Npb25FdmVudCKrAQoMU2Vzc2lvbkV2ZW50EisKBHR5cGUYASABKA4yHS5zZXNzaW9uZC52MS5TZXNzaW9uRXZlbnRUeXBlEhIKCnNlc3Npb25faWQYAiABKAkSDwoHdXNlcl9pZBgDIAEoCRIoCgR0aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIPCgd2ZXJzaW9uGAUgASgDEg4KBnJlYXNvbhgGIAEoCSI7Cg9XYXRjaENoZWNrcG9pbnQSKAoEdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiHAoKV2F0Y2hSZXNldBIOCgZyZWFzb24YASABKAkq3AEKEFNlc3Npb25FdmVudFR5cGUSIgoeU0VTU0lPTl9FVkVOVF9UWVBFX1VOU1BFQ0lGSUVEEAASHgoaU0VTU0lPTl9FVkVOVF9UWVBFX0NSRUFURUQQARIeChpTRVNTSU9OX0VWRU5UX1RZUEVfVVBEQVRFRBACEiQKIFNFU1NJT05fRVZFTlRfVFlQRV9UT0tFTl9ST1RBVEVEEAMSHgoaU0VTU0lPTl9FVkVOVF9UWVBFX1JFVk9LRUQQBBIeChpTRVNTSU9OX0VWRU5UX1RZUEVfRVZJQ1RFRBAFMs8LCg5TZXNzaW9uU2VydmljZRJrCg1DcmVhdGVTZXNzaW9uEiEuc2Vzc2lvbmQudjEuQ3JlYXRlU2Vzc2lvblJlcXVlc3QaIi5zZXNzaW9uZC52MS5DcmVhdGVTZXNzaW9uUmVzcG9uc2UiE8K8GA9zZXNzaW9uczpjcmVhdGUSaQoNVmVyaWZ5U2Vzc2lvbhIhLnNlc3Npb25kLnYxLlZlcmlmeVNlc3Npb25SZXF1ZXN0GiIuc2Vzc2lvbmQudjEuVmVyaWZ5U2Vzc2lvblJlc3BvbnNlIhHCvBgNc2Vzc2lvbnM6cmVhZBJ7ChNCYXRjaFZlcmlmeVNlc3Npb25zEicuc2Vzc2lvbmQudjEuQmF0Y2hWZXJpZnlTZXNzaW9uc1JlcXVlc3QaKC5zZXNzaW9uZC52MS5CYXRjaFZlcmlmeVNlc3Npb25zUmVzcG9uc2UiEcK8GA1zZXNzaW9uczpyZWFkEmMKCkdldFNlc3Npb24SHi5zZXNzaW9uZC52MS5HZXRTZXNzaW9uUmVxdWVzdBofLnNlc3Npb25kLnYxLkdldFNlc3Npb25SZXNwb25zZSIUkAIBwrwYDXNlc3Npb25zOnJlYWQSdQoQQmF0Y2hHZXRTZXNzaW9ucxIkLnNlc3Npb25kLnYxLkJhdGNoR2V0U2Vzc2lvbnNSZXF1ZXN0GiUuc2Vzc2lvbmQudjEuQmF0Y2hHZXRTZXNzaW9uc1Jlc3BvbnNlIhSQAgHCvBgNc2Vzc2lvbnM6cmVhZBJpCgxMaXN0U2Vzc2lvbnMSIC5zZXNzaW9uZC52MS5MaXN0U2Vzc2lvbnNSZXF1ZXN0GiEuc2Vzc2lvbmQudjEuTGlzdFNlc3Npb25zUmVzcG9uc2UiFJACAcK8GA1zZXNzaW9uczpyZWFkEmwKDUNvdW50U2Vzc2lvbnMSIS5zZXNzaW9uZC52MS5Db3VudFNlc3Npb25zUmVxdWVzdBoiLnNlc3Npb25kLnYxLkNvdW50U2Vzc2lvbnNSZXNwb25zZSIUkAIBwrwYDXNlc3Npb25zOnJlYWQSawoNVXBkYXRlU2Vzc2lvbhIhLnNlc3Npb25kLnYxLlVwZGF0ZVNlc3Npb25SZXF1ZXN0GiIuc2Vzc2lvbmQudjEuVXBkYXRlU2Vzc2lvblJlc3BvbnNlIhPCvBgPc2Vzc2lvbnM6dXBkYXRlEm4KDlJlZnJlc2hTZXNzaW9uEiIuc2Vzc2lvbmQudjEuUmVmcmVzaFNlc3Npb25SZXF1ZXN0GiMuc2Vzc2lvbmQudjEuUmVmcmVzaFNlc3Npb25SZXNwb25zZSITwrwYD3Nlc3Npb25zOnVwZGF0ZRJ6ChJSb3RhdGVTZXNzaW9uVG9rZW4SJi5zZXNzaW9uZC52MS5Sb3RhdGVTZXNzaW9uVG9rZW5SZXF1ZXN0Gicuc2Vzc2lvbmQudjEuUm90YXRlU2Vzc2lvblRva2VuUmVzcG9uc2UiE8K8GA9zZXNzaW9uczp1cGRhdGUSbgoNUmV2b2tlU2Vzc2lvbhIhLnNlc3Npb25kLnYxLlJldm9rZVNlc3Npb25SZXF1ZXN0GiIuc2Vzc2lvbmQudjEuUmV2b2tlU2Vzc2lvblJlc3BvbnNlIhaQAgLCvBgPc2Vzc2lvbnM6ZGVsZXRlEn0KElJldm9rZVVzZXJTZXNzaW9ucxImLnNlc3Npb25kLnYxLlJldm9rZVVzZXJTZXNzaW9uc1JlcXVlc3QaJy5zZXNzaW9uZC52MS5SZXZva2VVc2VyU2Vzc2lvbnNSZXNwb25zZSIWkAICwrwYD3Nlc3Npb25zOmRlbGV0ZRJrCg1XYXRjaFNlc3Npb25zEiEuc2Vzc2lvbmQudjEuV2F0Y2hTZXNzaW9uc1JlcXVlc3QaIi5zZXNzaW9uZC52MS5XYXRjaFNlc3Npb25zUmVzcG9uc2UiEcK8GA1zZXNzaW9uczpyZWFkMAFiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_field_mask, file_google_protobuf_struct, file_google_protobuf_timestamp, file_google_rpc_status, file_sessiond_v1_permission, file_sessiond_v1_session]);
 
 /**
  * @generated from message sessiond.v1.CreateSessionRequest
@@ -580,6 +580,14 @@ export type UpdateSessionRequest = Message<"sessiond.v1.UpdateSessionRequest"> &
    * @generated from field: string etag = 5;
    */
   etag: string;
+
+  /**
+   * Makes the update conditional on the caller's still being the last who had a
+   * lock. Unconditional when unset.
+   *
+   * @generated from field: sessiond.v1.Fence fence = 6;
+   */
+  fence?: Fence | undefined;
 };
 
 /**
@@ -588,6 +596,35 @@ export type UpdateSessionRequest = Message<"sessiond.v1.UpdateSessionRequest"> &
  */
 export const UpdateSessionRequestSchema: GenMessage<UpdateSessionRequest> = /*@__PURE__*/
   messageDesc(file_sessiond_v1_session_service, 16);
+
+/**
+ * Keeps out a holder of a lock whose lease has ended without its noticing.
+ *
+ * @generated from message sessiond.v1.Fence
+ */
+export type Fence = Message<"sessiond.v1.Fence"> & {
+  /**
+   * The name of the lock; as in AcquireLockRequest.
+   *
+   * @generated from field: string lock = 1;
+   */
+  lock: string;
+
+  /**
+   * The fencing_token that the lock was acquired with. LOCK_NOT_HELD, and nothing
+   * changed, where a later holder's is known.
+   *
+   * @generated from field: int64 token = 2;
+   */
+  token: bigint;
+};
+
+/**
+ * Describes the message sessiond.v1.Fence.
+ * Use `create(FenceSchema)` to create a new message.
+ */
+export const FenceSchema: GenMessage<Fence> = /*@__PURE__*/
+  messageDesc(file_sessiond_v1_session_service, 17);
 
 /**
  * @generated from message sessiond.v1.UpdateSessionResponse
@@ -604,7 +641,7 @@ export type UpdateSessionResponse = Message<"sessiond.v1.UpdateSessionResponse">
  * Use `create(UpdateSessionResponseSchema)` to create a new message.
  */
 export const UpdateSessionResponseSchema: GenMessage<UpdateSessionResponse> = /*@__PURE__*/
-  messageDesc(file_sessiond_v1_session_service, 17);
+  messageDesc(file_sessiond_v1_session_service, 18);
 
 /**
  * @generated from message sessiond.v1.RefreshSessionRequest
@@ -635,7 +672,7 @@ export type RefreshSessionRequest = Message<"sessiond.v1.RefreshSessionRequest">
  * Use `create(RefreshSessionRequestSchema)` to create a new message.
  */
 export const RefreshSessionRequestSchema: GenMessage<RefreshSessionRequest> = /*@__PURE__*/
-  messageDesc(file_sessiond_v1_session_service, 18);
+  messageDesc(file_sessiond_v1_session_service, 19);
 
 /**
  * @generated from message sessiond.v1.RefreshSessionResponse
@@ -652,7 +689,7 @@ export type RefreshSessionResponse = Message<"sessiond.v1.RefreshSessionResponse
  * Use `create(RefreshSessionResponseSchema)` to create a new message.
  */
 export const RefreshSessionResponseSchema: GenMessage<RefreshSessionResponse> = /*@__PURE__*/
-  messageDesc(file_sessiond_v1_session_service, 19);
+  messageDesc(file_sessiond_v1_session_service, 20);
 
 /**
  * @generated from message sessiond.v1.RotateSessionTokenRequest
@@ -671,7 +708,7 @@ export type RotateSessionTokenRequest = Message<"sessiond.v1.RotateSessionTokenR
  * Use `create(RotateSessionTokenRequestSchema)` to create a new message.
  */
 export const RotateSessionTokenRequestSchema: GenMessage<RotateSessionTokenRequest> = /*@__PURE__*/
-  messageDesc(file_sessiond_v1_session_service, 20);
+  messageDesc(file_sessiond_v1_session_service, 21);
 
 /**
  * @generated from message sessiond.v1.RotateSessionTokenResponse
@@ -695,7 +732,7 @@ export type RotateSessionTokenResponse = Message<"sessiond.v1.RotateSessionToken
  * Use `create(RotateSessionTokenResponseSchema)` to create a new message.
  */
 export const RotateSessionTokenResponseSchema: GenMessage<RotateSessionTokenResponse> = /*@__PURE__*/
-  messageDesc(file_sessiond_v1_session_service, 21);
+  messageDesc(file_sessiond_v1_session_service, 22);
 
 /**
  * @generated from message sessiond.v1.RevokeSessionRequest
@@ -733,7 +770,7 @@ export type RevokeSessionRequest = Message<"sessiond.v1.RevokeSessionRequest"> &
  * Use `create(RevokeSessionRequestSchema)` to create a new message.
  */
 export const RevokeSessionRequestSchema: GenMessage<RevokeSessionRequest> = /*@__PURE__*/
-  messageDesc(file_sessiond_v1_session_service, 22);
+  messageDesc(file_sessiond_v1_session_service, 23);
 
 /**
  * @generated from message sessiond.v1.RevokeSessionResponse
@@ -752,7 +789,7 @@ export type RevokeSessionResponse = Message<"sessiond.v1.RevokeSessionResponse">
  * Use `create(RevokeSessionResponseSchema)` to create a new message.
  */
 export const RevokeSessionResponseSchema: GenMessage<RevokeSessionResponse> = /*@__PURE__*/
-  messageDesc(file_sessiond_v1_session_service, 23);
+  messageDesc(file_sessiond_v1_session_service, 24);
 
 /**
  * @generated from message sessiond.v1.RevokeUserSessionsRequest
@@ -785,7 +822,7 @@ export type RevokeUserSessionsRequest = Message<"sessiond.v1.RevokeUserSessionsR
  * Use `create(RevokeUserSessionsRequestSchema)` to create a new message.
  */
 export const RevokeUserSessionsRequestSchema: GenMessage<RevokeUserSessionsRequest> = /*@__PURE__*/
-  messageDesc(file_sessiond_v1_session_service, 24);
+  messageDesc(file_sessiond_v1_session_service, 25);
 
 /**
  * @generated from message sessiond.v1.RevokeUserSessionsResponse
@@ -804,7 +841,7 @@ export type RevokeUserSessionsResponse = Message<"sessiond.v1.RevokeUserSessions
  * Use `create(RevokeUserSessionsResponseSchema)` to create a new message.
  */
 export const RevokeUserSessionsResponseSchema: GenMessage<RevokeUserSessionsResponse> = /*@__PURE__*/
-  messageDesc(file_sessiond_v1_session_service, 25);
+  messageDesc(file_sessiond_v1_session_service, 26);
 
 /**
  * @generated from message sessiond.v1.WatchSessionsRequest
@@ -831,7 +868,7 @@ export type WatchSessionsRequest = Message<"sessiond.v1.WatchSessionsRequest"> &
  * Use `create(WatchSessionsRequestSchema)` to create a new message.
  */
 export const WatchSessionsRequestSchema: GenMessage<WatchSessionsRequest> = /*@__PURE__*/
-  messageDesc(file_sessiond_v1_session_service, 26);
+  messageDesc(file_sessiond_v1_session_service, 27);
 
 /**
  * @generated from message sessiond.v1.WatchSessionsResponse
@@ -873,7 +910,7 @@ export type WatchSessionsResponse = Message<"sessiond.v1.WatchSessionsResponse">
  * Use `create(WatchSessionsResponseSchema)` to create a new message.
  */
 export const WatchSessionsResponseSchema: GenMessage<WatchSessionsResponse> = /*@__PURE__*/
-  messageDesc(file_sessiond_v1_session_service, 27);
+  messageDesc(file_sessiond_v1_session_service, 28);
 
 /**
  * Events that come together because they were read together.
@@ -894,7 +931,7 @@ export type SessionEvents = Message<"sessiond.v1.SessionEvents"> & {
  * Use `create(SessionEventsSchema)` to create a new message.
  */
 export const SessionEventsSchema: GenMessage<SessionEvents> = /*@__PURE__*/
-  messageDesc(file_sessiond_v1_session_service, 28);
+  messageDesc(file_sessiond_v1_session_service, 29);
 
 /**
  * A change of a session.
@@ -946,7 +983,7 @@ export type SessionEvent = Message<"sessiond.v1.SessionEvent"> & {
  * Use `create(SessionEventSchema)` to create a new message.
  */
 export const SessionEventSchema: GenMessage<SessionEvent> = /*@__PURE__*/
-  messageDesc(file_sessiond_v1_session_service, 29);
+  messageDesc(file_sessiond_v1_session_service, 30);
 
 /**
  * Everything that happened before a time has been sent. Comes at least every
@@ -966,7 +1003,7 @@ export type WatchCheckpoint = Message<"sessiond.v1.WatchCheckpoint"> & {
  * Use `create(WatchCheckpointSchema)` to create a new message.
  */
 export const WatchCheckpointSchema: GenMessage<WatchCheckpoint> = /*@__PURE__*/
-  messageDesc(file_sessiond_v1_session_service, 30);
+  messageDesc(file_sessiond_v1_session_service, 31);
 
 /**
  * Sent instead of events that are missing: what is known about sessions must be
@@ -989,7 +1026,7 @@ export type WatchReset = Message<"sessiond.v1.WatchReset"> & {
  * Use `create(WatchResetSchema)` to create a new message.
  */
 export const WatchResetSchema: GenMessage<WatchReset> = /*@__PURE__*/
-  messageDesc(file_sessiond_v1_session_service, 31);
+  messageDesc(file_sessiond_v1_session_service, 32);
 
 /**
  * @generated from enum sessiond.v1.SessionEventType
@@ -1060,6 +1097,10 @@ export const SessionEventTypeSchema: GenEnum<SessionEventType> = /*@__PURE__*/
  *   ETAG_MISMATCH           ABORTED              read again, then retry
  *   SESSION_LIMIT_REACHED   RESOURCE_EXHAUSTED   only under the limit policy
  *                                                `reject`
+ *   LOCK_TIMEOUT            DEADLINE_EXCEEDED    somebody else had the lock for
+ *                                                all of wait_timeout
+ *   LOCK_NOT_HELD           FAILED_PRECONDITION  the lease has ended, or a later
+ *                                                holder has written already
  *   SESSION_UNREADABLE      DATA_LOSS            the session is there, but its
  *                                                record cannot be unsealed
  *   UNAUTHENTICATED         UNAUTHENTICATED      about the caller's own access
