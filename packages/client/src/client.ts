@@ -1,5 +1,7 @@
-import { malformedAnswer, SessiondError } from "./error.js";
+import { invalidArgument, malformedAnswer, SessiondError } from "./error.js";
+import { LockClient } from "./lock-client.js";
 import { type CallOptions, checkOptions, type SessionClientOptions } from "./options.js";
+import { RateLimitClient } from "./rate-limit-client.js";
 import { RpcCaller } from "./rpc-caller.js";
 import {
   readMask,
@@ -55,6 +57,22 @@ export interface UpdateSessionOptions extends CallOptions {
    * changed, and the call fails with ETAG_MISMATCH. Unconditional when left out.
    */
   etag?: string;
+
+  /**
+   * A lock that the caller has, and the fencing token it got with it; if a later
+   * holder is known nothing is changed, and the call fails with LOCK_NOT_HELD.
+   * Unconditional when left out.
+   */
+  fence?: Fence;
+}
+
+/** Keeps out a holder of a lock whose lease has ended without its noticing. */
+export interface Fence {
+  /** The lock's name. */
+  readonly lock: string;
+
+  /** The fencing token that it was acquired with. */
+  readonly token: number;
 }
 
 /** Options of `revokeSession`. */
@@ -143,10 +161,18 @@ export class SessionClient implements Disposable {
   readonly #rpc: RpcCaller;
   readonly #connection: Connection;
 
+  /** The server's locks, over the same connection. */
+  readonly locks: LockClient;
+
+  /** The server's rate limits, over the same connection. */
+  readonly rateLimits: RateLimitClient;
+
   /** @internal */
   constructor(rpc: RpcCaller, connection: Connection) {
     this.#rpc = rpc;
     this.#connection = connection;
+    this.locks = new LockClient(rpc);
+    this.rateLimits = new RateLimitClient(rpc);
   }
 
   /**
@@ -325,8 +351,8 @@ export class SessionClient implements Disposable {
    * await client.updateSession(id, { displayName: "Ada", setData: { theme: "dark" } });
    * ```
    *
-   * Fails with SESSION_NOT_FOUND and, given an etag, with ETAG_MISMATCH. Not made
-   * again when it is not known whether it took effect.
+   * Fails with SESSION_NOT_FOUND, given an etag with ETAG_MISMATCH, and given a
+   * fence with LOCK_NOT_HELD. Not made again when it is not known whether it took effect.
    */
   async updateSession(
     sessionId: string,
@@ -337,6 +363,7 @@ export class SessionClient implements Disposable {
       sessionId: text(sessionId, "session_id"),
       userId: narrowing(options, "userId", "user_id"),
       etag: narrowing(options, "etag", "etag"),
+      ...fenceFrom(options),
       ...updateRequest(update),
     };
     const answer = await this.#rpc.call("updateSession", request, options);
@@ -437,6 +464,21 @@ export class SessionClient implements Disposable {
   [Symbol.dispose](): void {
     this.close();
   }
+}
+
+/** Refused where it is there but says nothing, as `narrowing` does: to ignore it would lift the fence. */
+function fenceFrom(options: UpdateSessionOptions) {
+  if (!Object.hasOwn(options, "fence")) {
+    return {};
+  }
+  const { lock, token } = options.fence ?? {};
+  if (typeof lock !== "string" || lock === "") {
+    throw invalidArgument("fence.lock", "expected the name of a lock");
+  }
+  if (token === undefined || !Number.isSafeInteger(token)) {
+    throw invalidArgument("fence.token", "expected a fencing token");
+  }
+  return { fence: { lock: text(lock, "fence.lock"), token: BigInt(token) } };
 }
 
 /** Turns SESSION_NOT_FOUND, and nothing else, into undefined. */

@@ -3,6 +3,7 @@ export { Code } from "@connectrpc/connect";
 export {
   type CreatedSession,
   createSessionClient,
+  type Fence,
   type FieldSelection,
   type GetSessionOptions,
   type ListAllSessionsOptions,
@@ -21,11 +22,22 @@ export {
   type SessiondErrorReason,
 } from "./error.js";
 export type {
+  AcquireLockOptions,
+  HeldLock,
+  LockClient,
+  LockedWork,
+  LockHandle,
+  LockState,
+  RenewLockOptions,
+  WithLockOptions,
+} from "./lock-client.js";
+export type {
   AccessToken,
   CallOptions,
   ServerOptions,
   SessionClientOptions,
 } from "./options.js";
+export type { RateLimit, RateLimitClient, RateLimitOptions } from "./rate-limit-client.js";
 export type {
   ClientInfo,
   Session,

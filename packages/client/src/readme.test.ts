@@ -5,6 +5,8 @@ import { promisify } from "node:util";
 import { expect, test } from "vitest";
 import { SessionClient } from "./client.js";
 import { codeByReason } from "./error.js";
+import { LockClient } from "./lock-client.js";
+import { RateLimitClient } from "./rate-limit-client.js";
 import { startSessionServer, wireSession } from "./testing/session-server.js";
 
 const packageRoot = fileURLToPath(new URL("..", import.meta.url));
@@ -44,10 +46,14 @@ test("the README names every reason", () => {
   expect(named.toSorted()).toEqual(Object.keys(codeByReason).toSorted());
 });
 
-test("the README names every method", () => {
-  for (const method of Object.getOwnPropertyNames(SessionClient.prototype)) {
+test.each([
+  ["", SessionClient],
+  ["locks.", LockClient],
+  ["rateLimits.", RateLimitClient],
+])("the README names every method (of %j)", (prefix, { prototype }) => {
+  for (const method of Object.getOwnPropertyNames(prototype)) {
     if (method !== "constructor") {
-      expect(readme).toContain(`| \`${method}(`);
+      expect(readme).toContain(`| \`${prefix}${method}(`);
     }
   }
 });

@@ -1,14 +1,17 @@
 import { ConnectError } from "@connectrpc/connect";
+import { LockService } from "@sessiond/proto/sessiond/v1/lock_service";
+import { RateLimitService } from "@sessiond/proto/sessiond/v1/rate_limit_service";
 import { SessionService } from "@sessiond/proto/sessiond/v1/session_service";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { SessiondError, type SessiondErrorReason } from "./error.js";
-import { backoffMs, mayRetry, type SessionMethod } from "./retry.js";
+import { backoffMs, mayRetry, type UnaryMethod } from "./retry.js";
 
-const methods = SessionService.methods
+const methods = [SessionService, LockService, RateLimitService]
+  .flatMap((service) => service.methods)
   .filter(({ methodKind }) => methodKind === "unary")
-  .map(({ localName }) => localName as SessionMethod);
-const once: SessionMethod[] = ["updateSession", "rotateSessionToken"];
+  .map(({ localName }) => localName as UnaryMethod);
+const once: UnaryMethod[] = ["updateSession", "rotateSessionToken", "checkRateLimit"];
 
 /** What connect-node throws, down to the error of the system call that failed. */
 function unavailable(...failures: { syscall: string; code: string }[]): SessiondError {

@@ -1,10 +1,14 @@
+import type { LockService } from "@sessiond/proto/sessiond/v1/lock_service";
+import type { RateLimitService } from "@sessiond/proto/sessiond/v1/rate_limit_service";
 import type { SessionService } from "@sessiond/proto/sessiond/v1/session_service";
 import { causes, type SessiondError } from "./error.js";
 
-type Methods = (typeof SessionService)["method"];
+type Methods = (typeof SessionService)["method"] &
+  (typeof LockService)["method"] &
+  (typeof RateLimitService)["method"];
 
-/** An RPC of SessionService with one answer, as its stub names it. */
-export type SessionMethod = {
+/** An RPC with one answer, as its stub names it. No two services have one of the same name. */
+export type UnaryMethod = {
   [M in keyof Methods]: Methods[M] extends { methodKind: "unary" } ? M : never;
 }[keyof Methods];
 
@@ -37,7 +41,18 @@ const repetitionByMethod = {
   // lost answer said otherwise.
   revokeSession: "repeatable",
   revokeUserSessions: "repeatable",
-} satisfies Record<SessionMethod, Repetition>;
+  // Its lock id, which is this package's own, makes a second one answer what the
+  // first did.
+  acquireLock: "repeatable",
+  renewLock: "repeatable",
+  // A repeated release gives nothing else back, but answers LOCK_NOT_HELD.
+  releaseLock: "repeatable",
+  getLock: "repeatable",
+  // A second one might count a second time, and lock out who tried once.
+  checkRateLimit: "once",
+  getRateLimit: "repeatable",
+  resetRateLimit: "repeatable",
+} satisfies Record<UnaryMethod, Repetition>;
 
 /** The first backoff is at most this long. */
 const BASE_BACKOFF_MS = 100;
@@ -46,7 +61,7 @@ const BASE_BACKOFF_MS = 100;
 const MAX_BACKOFF_MS = 1000;
 
 /** Whether a call that failed with `error` may be made again. */
-export function mayRetry(method: SessionMethod, error: SessiondError): boolean {
+export function mayRetry(method: UnaryMethod, error: SessiondError): boolean {
   switch (error.reason) {
     case "OVERLOADED":
     case "ISSUER_UNAVAILABLE":

@@ -2,6 +2,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { DescMethodUnary, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
 import type { Transport } from "@connectrpc/connect";
 import { createAsyncIterable } from "@connectrpc/connect/protocol";
+import { LockService } from "@sessiond/proto/sessiond/v1/lock_service";
+import { RateLimitService } from "@sessiond/proto/sessiond/v1/rate_limit_service";
 import { SessionService } from "@sessiond/proto/sessiond/v1/session_service";
 import { errorFromTransport, invalidArgument, SessiondError } from "./error.js";
 import {
@@ -11,11 +13,13 @@ import {
   type CheckedOptions,
   timeoutFault,
 } from "./options.js";
-import { backoffMs, mayRetry, type SessionMethod } from "./retry.js";
+import { backoffMs, mayRetry, type UnaryMethod } from "./retry.js";
 
-type Methods = (typeof SessionService)["method"];
-type Request<M extends SessionMethod> = MessageInitShape<Methods[M]["input"]>;
-type Answer<M extends SessionMethod> = MessageShape<Methods[M]["output"]>;
+const METHODS = { ...SessionService.method, ...LockService.method, ...RateLimitService.method };
+
+type Methods = typeof METHODS;
+type Request<M extends UnaryMethod> = MessageInitShape<Methods[M]["input"]>;
+type Answer<M extends UnaryMethod> = MessageShape<Methods[M]["output"]>;
 type WatchRequest = MessageInitShape<Methods["watchSessions"]["input"]>;
 type WatchAnswer = MessageShape<Methods["watchSessions"]["output"]>;
 
@@ -43,9 +47,15 @@ export class RpcCaller {
     this.#options = options;
   }
 
-  async call<M extends SessionMethod>(
+  /** How long a call may take that says nothing else. */
+  get timeoutMs(): number {
+    return this.#options.timeoutMs;
+  }
+
+  /** A request that depends on the time is given as a function, asked at each attempt. */
+  async call<M extends UnaryMethod>(
     method: M,
-    request: Request<M>,
+    request: Request<M> | (() => Request<M>),
     { timeoutMs = this.#options.timeoutMs, signal }: CallOptions = {},
   ): Promise<Answer<M>> {
     const limits = this.#limits(timeoutMs, signal);
@@ -53,7 +63,8 @@ export class RpcCaller {
     const token = await currentToken(this.#options.token, limits);
     for (let attempt = 1; ; attempt++) {
       try {
-        return await this.#attempt(method, request, token, limits);
+        const current = typeof request === "function" ? request() : request;
+        return await this.#attempt(method, current, token, limits);
       } catch (thrown) {
         const error = errorFrom(thrown, limits);
         const waitMs = backoffMs(attempt, error, Math.random());
@@ -113,14 +124,14 @@ export class RpcCaller {
     };
   }
 
-  async #attempt<M extends SessionMethod>(
+  async #attempt<M extends UnaryMethod>(
     method: M,
     request: Request<M>,
     token: string,
     limits: Limits,
   ): Promise<Answer<M>> {
     // Widened, as the compiler cannot follow the link between a method's types.
-    const rpc: DescMethodUnary = SessionService.method[method];
+    const rpc: DescMethodUnary = METHODS[method];
     const answer = await this.#transport.unary(
       rpc,
       limits.signal,

@@ -266,7 +266,7 @@ function moment<K extends string>(
 }
 
 /** Milliseconds are the precision of the server, so fractions of one are rounded. */
-function duration(ms: number, field: string): Duration {
+export function duration(ms: number, field: string): Duration {
   const rounded = Math.round(ms);
   if (!Number.isSafeInteger(rounded)) {
     throw invalidArgument(field, "expected a number of milliseconds");

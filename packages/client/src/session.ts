@@ -176,11 +176,13 @@ function stateFrom(state: WireState): SessionState {
   }
 }
 
-function dateFrom(timestamp: Timestamp | undefined, name: string): Date {
+/** A time that every answer has. */
+export function dateFrom(timestamp: Timestamp | undefined, name: string): Date {
   return timestampDate(present(timestamp, name));
 }
 
-function present<T>(value: T | undefined, name: string): T {
+/** A field that every answer has. */
+export function present<T>(value: T | undefined, name: string): T {
   if (value === undefined) {
     throw malformedAnswer(`${name} is missing`);
   }

@@ -10,11 +10,17 @@ import {
   ErrorInfoSchema,
   RetryInfoSchema,
 } from "@sessiond/proto/google/rpc/error_details";
+import { LockService } from "@sessiond/proto/sessiond/v1/lock_service";
+import { RateLimitService } from "@sessiond/proto/sessiond/v1/rate_limit_service";
 import { type Session, SessionSchema, SessionState } from "@sessiond/proto/sessiond/v1/session";
 import { SessionService } from "@sessiond/proto/sessiond/v1/session_service";
 
 export type Protocol = "grpc" | "connect";
-export type Handlers = Partial<ServiceImpl<typeof SessionService>>;
+export type Handlers = Partial<
+  ServiceImpl<typeof SessionService> &
+    ServiceImpl<typeof LockService> &
+    ServiceImpl<typeof RateLimitService>
+>;
 
 /** A server on the loopback interface whose answers a test decides. */
 export interface SessionServer extends AsyncDisposable {
@@ -47,6 +53,8 @@ export async function startSessionServer(
     interceptors: [record],
     routes: (router) => {
       router.service(SessionService, handlers);
+      router.service(LockService, handlers);
+      router.service(RateLimitService, handlers);
     },
   });
   const server = protocol === "grpc" ? http2.createServer(handler) : http.createServer(handler);

@@ -13,7 +13,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file sessiond/v1/lock_service.proto.
  */
 export const file_sessiond_v1_lock_service: GenFile = /*@__PURE__*/
-  fileDesc("Ch5zZXNzaW9uZC92MS9sb2NrX3NlcnZpY2UucHJvdG8SC3Nlc3Npb25kLnYxInsKEkFjcXVpcmVMb2NrUmVxdWVzdBIMCgRuYW1lGAEgASgJEiYKA3R0bBgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIvCgx3YWl0X3RpbWVvdXQYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24ibgoTQWNxdWlyZUxvY2tSZXNwb25zZRIPCgdsb2NrX2lkGAEgASgJEhUKDWZlbmNpbmdfdG9rZW4YAiABKAMSLwoLZXhwaXJlX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIlkKEFJlbmV3TG9ja1JlcXVlc3QSDAoEbmFtZRgBIAEoCRIPCgdsb2NrX2lkGAIgASgJEiYKA3R0bBgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiJbChFSZW5ld0xvY2tSZXNwb25zZRIVCg1mZW5jaW5nX3Rva2VuGAEgASgDEi8KC2V4cGlyZV90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCIzChJSZWxlYXNlTG9ja1JlcXVlc3QSDAoEbmFtZRgBIAEoCRIPCgdsb2NrX2lkGAIgASgJIhUKE1JlbGVhc2VMb2NrUmVzcG9uc2UiHgoOR2V0TG9ja1JlcXVlc3QSDAoEbmFtZRgBIAEoCSJnCg9HZXRMb2NrUmVzcG9uc2USDAoEaGVsZBgBIAEoCBIVCg1mZW5jaW5nX3Rva2VuGAIgASgDEi8KC2V4cGlyZV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcDKIAwoLTG9ja1NlcnZpY2USXwoLQWNxdWlyZUxvY2sSHy5zZXNzaW9uZC52MS5BY3F1aXJlTG9ja1JlcXVlc3QaIC5zZXNzaW9uZC52MS5BY3F1aXJlTG9ja1Jlc3BvbnNlIg3CvBgJbG9ja3M6dXNlElwKCVJlbmV3TG9jaxIdLnNlc3Npb25kLnYxLlJlbmV3TG9ja1JlcXVlc3QaHi5zZXNzaW9uZC52MS5SZW5ld0xvY2tSZXNwb25zZSIQkAICwrwYCWxvY2tzOnVzZRJiCgtSZWxlYXNlTG9jaxIfLnNlc3Npb25kLnYxLlJlbGVhc2VMb2NrUmVxdWVzdBogLnNlc3Npb25kLnYxLlJlbGVhc2VMb2NrUmVzcG9uc2UiEJACAsK8GAlsb2Nrczp1c2USVgoHR2V0TG9jaxIbLnNlc3Npb25kLnYxLkdldExvY2tSZXF1ZXN0Ghwuc2Vzc2lvbmQudjEuR2V0TG9ja1Jlc3BvbnNlIhCQAgHCvBgJbG9ja3M6dXNlYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_sessiond_v1_permission]);
+  fileDesc("Ch5zZXNzaW9uZC92MS9sb2NrX3NlcnZpY2UucHJvdG8SC3Nlc3Npb25kLnYxIowBChJBY3F1aXJlTG9ja1JlcXVlc3QSDAoEbmFtZRgBIAEoCRImCgN0dGwYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SLwoMd2FpdF90aW1lb3V0GAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEg8KB2xvY2tfaWQYBCABKAkibgoTQWNxdWlyZUxvY2tSZXNwb25zZRIPCgdsb2NrX2lkGAEgASgJEhUKDWZlbmNpbmdfdG9rZW4YAiABKAMSLwoLZXhwaXJlX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIlkKEFJlbmV3TG9ja1JlcXVlc3QSDAoEbmFtZRgBIAEoCRIPCgdsb2NrX2lkGAIgASgJEiYKA3R0bBgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiJbChFSZW5ld0xvY2tSZXNwb25zZRIVCg1mZW5jaW5nX3Rva2VuGAEgASgDEi8KC2V4cGlyZV90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCIzChJSZWxlYXNlTG9ja1JlcXVlc3QSDAoEbmFtZRgBIAEoCRIPCgdsb2NrX2lkGAIgASgJIhUKE1JlbGVhc2VMb2NrUmVzcG9uc2UiHgoOR2V0TG9ja1JlcXVlc3QSDAoEbmFtZRgBIAEoCSJnCg9HZXRMb2NrUmVzcG9uc2USDAoEaGVsZBgBIAEoCBIVCg1mZW5jaW5nX3Rva2VuGAIgASgDEi8KC2V4cGlyZV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcDKIAwoLTG9ja1NlcnZpY2USXwoLQWNxdWlyZUxvY2sSHy5zZXNzaW9uZC52MS5BY3F1aXJlTG9ja1JlcXVlc3QaIC5zZXNzaW9uZC52MS5BY3F1aXJlTG9ja1Jlc3BvbnNlIg3CvBgJbG9ja3M6dXNlElwKCVJlbmV3TG9jaxIdLnNlc3Npb25kLnYxLlJlbmV3TG9ja1JlcXVlc3QaHi5zZXNzaW9uZC52MS5SZW5ld0xvY2tSZXNwb25zZSIQkAICwrwYCWxvY2tzOnVzZRJiCgtSZWxlYXNlTG9jaxIfLnNlc3Npb25kLnYxLlJlbGVhc2VMb2NrUmVxdWVzdBogLnNlc3Npb25kLnYxLlJlbGVhc2VMb2NrUmVzcG9uc2UiEJACAsK8GAlsb2Nrczp1c2USVgoHR2V0TG9jaxIbLnNlc3Npb25kLnYxLkdldExvY2tSZXF1ZXN0Ghwuc2Vzc2lvbmQudjEuR2V0TG9ja1Jlc3BvbnNlIhCQAgHCvBgJbG9ja3M6dXNlYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_sessiond_v1_permission]);
 
 /**
  * @generated from message sessiond.v1.AcquireLockRequest
@@ -43,6 +43,17 @@ export type AcquireLockRequest = Message<"sessiond.v1.AcquireLockRequest"> & {
    * @generated from field: google.protobuf.Duration wait_timeout = 3;
    */
   waitTimeout?: Duration | undefined;
+
+  /**
+   * A lock_id of the caller's making, which makes the call safe to retry: who has
+   * the lock under it already is answered so, its lease unchanged. 16 to 128
+   * characters out of A-Z a-z 0-9 . _ ~ : @ - that nobody can guess, a random UUID
+   * recommended, and a new one for each acquisition. Made by the server when
+   * empty.
+   *
+   * @generated from field: string lock_id = 4;
+   */
+  lockId: string;
 };
 
 /**
@@ -58,7 +69,7 @@ export const AcquireLockRequestSchema: GenMessage<AcquireLockRequest> = /*@__PUR
 export type AcquireLockResponse = Message<"sessiond.v1.AcquireLockResponse"> & {
   /**
    * Proves to be the holder, who alone may know it: whoever does can renew and
-   * release the lock. Another one at each acquisition.
+   * release the lock. Another one at each acquisition. Never logged.
    *
    * @generated from field: string lock_id = 1;
    */
@@ -66,7 +77,7 @@ export type AcquireLockResponse = Message<"sessiond.v1.AcquireLockResponse"> & {
 
   /**
    * Higher than that of every earlier holder of this lock, for good: also after
-   * the lock was free for years, and after a failover.
+   * the lock was free for years, and after a failover. Below 2^53.
    *
    * @generated from field: int64 fencing_token = 2;
    */
@@ -271,8 +282,8 @@ export const LockService: GenService<{
    * A lock is not reentrant: its holder, too, waits for a second one. Those who
    * wait are served about in the order in which they came.
    *
-   * When the answer is lost the lock may be held by nobody who knows its lock_id,
-   * until its ttl is over.
+   * When the answer is lost, and the request had no lock_id, the lock may be held by
+   * nobody who knows its lock_id, until its ttl is over.
    *
    * @generated from rpc sessiond.v1.LockService.AcquireLock
    */
