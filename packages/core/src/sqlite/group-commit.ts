@@ -5,7 +5,20 @@ import { SQLITE, sqliteCode, toStoreError } from "./sqlite-errors.js";
 /** How many operations share a transaction at most, so that reads get their turn in between. */
 const MAX_BATCH_SIZE = 1_000;
 
+/**
+ * How long a write waits for another process's. Callers are promised an answer
+ * within two seconds, and one that was asked for while others wait takes no longer.
+ */
+const LOCK_WAIT_MS = 1_500;
+/**
+ * How soon the lock is tried again. To try it takes this thread for as long as SQLite's own
+ * timeout; the pause is for the reads, which need no lock.
+ */
+const LOCK_PAUSE_MS = 30;
+
 interface Operation {
+  /** When it is not tried again, on the monotonic clock. */
+  readonly latestMs: number;
   readonly run: () => unknown;
   readonly resolve: (value: unknown) => void;
   readonly reject: (error: unknown) => void;
@@ -27,7 +40,7 @@ export class GroupCommit {
   readonly #rollback: StatementSync;
   readonly #db: DatabaseSync;
   #queue: Operation[] = [];
-  #flush: NodeJS.Immediate | undefined;
+  #cancelFlush: (() => void) | undefined;
 
   constructor(db: DatabaseSync) {
     this.#db = db;
@@ -37,39 +50,70 @@ export class GroupCommit {
     this.#rollback = db.prepare("ROLLBACK");
   }
 
-  /** Runs `operation` in the next transaction. Rejects with what it throws, or STORE_UNAVAILABLE. */
+  /**
+   * Runs `operation` in the next transaction. Rejects with what it throws, or with
+   * STORE_UNAVAILABLE, also where another process has had the lock for too long.
+   */
   run<T>(operation: () => T): Promise<T> {
     return new Promise<T>((resolve, reject) => {
-      this.#queue.push({ run: operation, resolve: resolve as (value: unknown) => void, reject });
-      this.#flush ??= setImmediate(() => this.#flushBatch());
+      const latestMs = performance.now() + LOCK_WAIT_MS;
+      const settle = { resolve: resolve as (value: unknown) => void, reject };
+      this.#queue.push({ latestMs, run: operation, ...settle });
+      if (this.#cancelFlush === undefined) this.#flushSoon();
     });
   }
 
   /** Refuses what has not been committed yet. */
   close(): void {
-    clearImmediate(this.#flush);
+    this.#cancelFlush?.();
     for (const { reject } of this.#queue.splice(0)) reject(storeUnavailable("it was closed"));
+  }
+
+  #flushSoon(): void {
+    const flush = setImmediate(() => this.#flushBatch());
+    this.#cancelFlush = () => clearImmediate(flush);
+  }
+
+  #flushLater(): void {
+    const flush = setTimeout(() => this.#flushBatch(), LOCK_PAUSE_MS);
+    this.#cancelFlush = () => clearTimeout(flush);
   }
 
   #flushBatch(): void {
     const batch = this.#queue.splice(0, MAX_BATCH_SIZE);
-    this.#flush = this.#queue.length > 0 ? setImmediate(() => this.#flushBatch()) : undefined;
-    const failure = this.#transact(batch);
-    if (failure === undefined) return;
-    if (batch.length === 1 || isLockFailure(failure)) rejectAll(batch, failure);
-    else this.#runAlone(batch);
+    const isLocked = !this.#settle(batch);
+    this.#cancelFlush = undefined;
+    if (this.#queue.length === 0) return;
+    if (isLocked) this.#flushLater();
+    else this.#flushSoon();
   }
 
-  #runAlone(batch: readonly Operation[]): void {
+  /** Answers whether it had the lock; otherwise what is left is in the queue again. */
+  #settle(batch: readonly Operation[]): boolean {
+    const failure = this.#transact(batch);
+    if (failure === undefined) return true;
+    if (isLockFailure(failure)) return this.#putBack(batch, failure);
+    if (batch.length > 1) return this.#runAlone(batch);
+    rejectAll(batch, failure);
+    return true;
+  }
+
+  #runAlone(batch: readonly Operation[]): boolean {
     for (const [i, operation] of batch.entries()) {
       const failure = this.#transact([operation]);
-      if (isLockFailure(failure)) {
-        // Each of the others would wait for the lock as long again.
-        rejectAll(batch.slice(i), failure);
-        return;
-      }
+      if (isLockFailure(failure)) return this.#putBack(batch.slice(i), failure);
       if (failure !== undefined) rejectAll([operation], failure);
     }
+    return true;
+  }
+
+  /** Puts operations back at the front of the queue, and gives up all that have waited too long. */
+  #putBack(batch: readonly Operation[], failure: unknown): false {
+    this.#queue.unshift(...batch);
+    const now = performance.now();
+    const patient = this.#queue.findIndex(({ latestMs }) => now < latestMs);
+    rejectAll(this.#queue.splice(0, patient === -1 ? this.#queue.length : patient), failure);
+    return false;
   }
 
   /** Runs a batch in one transaction and settles it; or undoes it and answers why. */
@@ -103,7 +147,7 @@ function rejectAll(batch: readonly Operation[], failure: unknown): void {
   for (const { reject } of batch) reject(toStoreError(failure));
 }
 
-/** Whether another process has the lock: nothing was tried, and trying again takes as long. */
+/** Whether another process has the lock: nothing was done. */
 function isLockFailure(error: unknown): boolean {
   return sqliteCode(error) === SQLITE.BUSY;
 }

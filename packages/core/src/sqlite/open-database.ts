@@ -9,8 +9,14 @@ import { SQLITE, sqliteCode } from "./sqlite-errors.js";
 /** The path that stands for a database in memory. */
 export const IN_MEMORY = ":memory:";
 
-/** How long a write waits for another process's. Waiting stops everything else in this one. */
-const BUSY_TIMEOUT_MS = 2_000;
+/** How long opening waits for another process that writes. */
+const OPEN_TIMEOUT_MS = 2_000;
+/**
+ * How long SQLite itself waits for another process's write afterwards, which stops
+ * everything else in this one. Enough for an ordinary write; `GroupCommit` waits longer, and lets
+ * reads pass meanwhile.
+ */
+const BUSY_TIMEOUT_MS = 20;
 
 /** Spares a fifth of the time of a read, once there are more sessions than SQLite's own 2 MB hold. */
 const CACHE_SIZE_KIB = 64 * 1024;
@@ -29,9 +35,10 @@ export async function openDatabase(path: string): Promise<DatabaseSync> {
   let db: DatabaseSync | undefined;
   try {
     if (file !== IN_MEMORY) createPrivately(file);
-    db = new DatabaseSync(file, { timeout: BUSY_TIMEOUT_MS, enableForeignKeyConstraints: true });
+    db = new DatabaseSync(file, { timeout: OPEN_TIMEOUT_MS, enableForeignKeyConstraints: true });
     await configure(db);
     migrate(db);
+    db.exec(`PRAGMA busy_timeout = ${BUSY_TIMEOUT_MS}`);
     return db;
   } catch (error) {
     db?.close();
@@ -58,7 +65,7 @@ async function configure(db: DatabaseSync): Promise<void> {
 
 /** Going over to WAL is the one step where SQLite does not wait for another process itself. */
 async function retryWhileBusy(step: () => void): Promise<void> {
-  const deadlineMs = performance.now() + BUSY_TIMEOUT_MS;
+  const deadlineMs = performance.now() + OPEN_TIMEOUT_MS;
   for (;;) {
     try {
       return step();
