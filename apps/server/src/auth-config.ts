@@ -1,8 +1,8 @@
 import { readFileSync } from "node:fs";
 import { dirname, resolve } from "node:path";
+import { parseDuration } from "@sessiond/core";
 import { closestName, didYouMean } from "./closest-name.js";
 import { ConfigError } from "./config-error.js";
-import { parseDuration } from "./duration.js";
 import { parseKeySet } from "./key-set.js";
 import { type KeySource, parseTrustedUrl } from "./key-source.js";
 

@@ -1,5 +1,5 @@
 import { existsSync, readFileSync } from "node:fs";
-import { Keyring } from "@sessiond/core";
+import { Keyring, parseDuration } from "@sessiond/core";
 import { didYouMean } from "./closest-name.js";
 import {
   type Config,
@@ -14,7 +14,6 @@ import {
   developmentSigningKeyPath,
   mintDevelopmentToken,
 } from "./development-keys.js";
-import { parseDuration } from "./duration.js";
 import { parseFlags } from "./flags.js";
 import { KNOWN_PERMISSIONS } from "./permissions.js";
 import type { ReportOutput } from "./progress-report.js";

@@ -1,11 +1,10 @@
 import { join, resolve } from "node:path";
-import { Keyring, type SessionPolicy } from "@sessiond/core";
+import { formatDuration, Keyring, parseDuration, type SessionPolicy } from "@sessiond/core";
 import type { Durability } from "@sessiond/core/redis";
 import { type Address, formatAddress, isLoopback, parseAddress } from "./address.js";
 import { type AuthConfig, readAuthFile } from "./auth-config.js";
 import { didYouMean } from "./closest-name.js";
 import { ConfigError } from "./config-error.js";
-import { formatDuration, parseDuration } from "./duration.js";
 import { parseFlags } from "./flags.js";
 import { KNOWN_PERMISSIONS } from "./permissions.js";
 import { parseStoreLocation, type StoreLocation } from "./store-location.js";

@@ -1,3 +1,4 @@
+export { formatDuration, parseDuration } from "./duration.js";
 export {
   type ErrorReason,
   invalidArgument,
@@ -6,6 +7,25 @@ export {
   sessionNotFound,
 } from "./errors.js";
 export { Keyring } from "./keyring.js";
+export {
+  DEFAULT_RATE_LIMITS,
+  parseRateLimitPolicies,
+  RATE_LIMIT_BOUNDS,
+  type RateLimitPolicy,
+} from "./rate-limit-policy.js";
+export type {
+  RateLimitAttempt,
+  RateLimitState,
+  RateLimitStore,
+  RateLimitWindow,
+} from "./rate-limit-store.js";
+export {
+  type RateLimitDecision,
+  type RateLimitRequest,
+  RateLimits,
+  type RateLimitsOptions,
+  type RateLimitTarget,
+} from "./rate-limits.js";
 export type {
   JsonObject,
   JsonValue,

@@ -16,6 +16,7 @@ export const LIMITS = {
   dataBytes: 16 * 1024,
   dataDepth: 32,
   reasonBytes: 256,
+  rateLimitKeyBytes: 256,
   etagBytes: 64,
   pageTokenBytes: 1024,
   resumeTokenBytes: 8192,
@@ -29,6 +30,15 @@ const REQUEST_ID = /^[A-Za-z0-9._~:@-]{1,128}$/;
 export function checkUserId(field: string, value: string): void {
   checkRequired(field, value);
   checkText(field, value, LIMITS.userIdBytes);
+  if (hasControlCharacter(value)) {
+    throw invalidArgument(field, "expected no control characters");
+  }
+}
+
+/** Throws INVALID_ARGUMENT unless `value` can name whose attempts are counted. */
+export function checkRateLimitKey(field: string, value: string): void {
+  checkRequired(field, value);
+  checkText(field, value, LIMITS.rateLimitKeyBytes);
   if (hasControlCharacter(value)) {
     throw invalidArgument(field, "expected no control characters");
   }

@@ -157,7 +157,7 @@ const ALLOW_OOM = "#!lua flags=allow-oom";
 /** A script that Redis refuses when it is out of memory. */
 const DENY_OOM = "#!lua";
 
-function toScript(source: string): Script {
+export function toScript(source: string): Script {
   return { source, sha1: createHash("sha1").update(source).digest("hex") };
 }
 

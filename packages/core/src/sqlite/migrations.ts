@@ -74,6 +74,20 @@ export const MIGRATIONS: readonly string[] = [
 
   CREATE INDEX requests_by_expiry ON requests (expire_time_ms);
   `,
+  `
+  -- The attempts that rate limits count. total is the cost of an attempt and of all before
+  -- it of the same key; an attempt counts no more from expire_time_ms on.
+  CREATE TABLE rate_limit_attempts (
+    key            TEXT NOT NULL,
+    time_ms        INTEGER NOT NULL,
+    total          INTEGER NOT NULL,
+    cost           INTEGER NOT NULL,
+    expire_time_ms INTEGER NOT NULL,
+    PRIMARY KEY (key, time_ms, total)
+  ) STRICT, WITHOUT ROWID;
+
+  CREATE INDEX rate_limit_attempts_by_expiry ON rate_limit_attempts (expire_time_ms);
+  `,
 ];
 
 /**
