@@ -5,7 +5,7 @@ import {
   sealCreateRequest,
   secretOfRepetition,
 } from "./create-request.js";
-import { invalidArgument, SessiondError, sessionNotFound } from "./errors.js";
+import { invalidArgument, SessiondError, sessionNotFound, storeUnavailable } from "./errors.js";
 import { KeyedQueue } from "./keyed-queue.js";
 import { type Keyring, sealedKeyId } from "./keyring.js";
 import { formatPageToken, parsePageToken } from "./page-token.js";
@@ -134,6 +134,12 @@ const TOUCH_FRACTION = 0.1;
  * where dozens of servers update one session at the same moment.
  */
 const MAX_UPDATE_ATTEMPTS = 50;
+/**
+ * How long after it was asked for an update may still be tried. While the store is
+ * slow or gone, those that wait for their turn outlive their callers; made later, they would
+ * overwrite what has come since, and keep the next ones waiting.
+ */
+const UPDATE_BUDGET_MS = 1_500;
 /** How many sessions are sealed anew at a time. */
 const RESEAL_PAGE_SIZE = 500;
 /**
@@ -363,7 +369,8 @@ export class Sessions {
   /**
    * Changes some fields of an active session. Throws SESSION_NOT_FOUND;
    * ETAG_MISMATCH where `etag` is given and is not the session's; OVERLOADED
-   * where too many servers update the session at once.
+   * where too many servers update the session at once; STORE_UNAVAILABLE also
+   * where the store is so slow that it would come long after it was asked for.
    */
   async update(
     sessionId: string,
@@ -375,20 +382,32 @@ export class Sessions {
   ): Promise<Session> {
     checkUpdate(update);
     if (etag !== undefined) checkText("etag", etag, LIMITS.etagBytes);
+    const latestMs = performance.now() + UPDATE_BUDGET_MS;
     const key = await this.#locate(sessionId, userId);
     // One server's updates of one session wait for each other here; only those
     // of other servers are left to meet at the store.
-    return this.#updates.run(key.id, () => this.#compareAndSet(key, update, userId, etag));
+    return this.#updates.run(key.id, () => {
+      return this.#compareAndSet(key, update, { userId, etag, latestMs });
+    });
   }
 
   async #compareAndSet(
     key: SessionKey,
     update: SessionUpdate,
-    userId: string | undefined,
-    etag: string | undefined,
+    options: {
+      readonly userId: string | undefined;
+      readonly etag: string | undefined;
+      /** On the monotonic clock. */
+      readonly latestMs: number;
+    },
   ): Promise<Session> {
+    const { userId, etag, latestMs } = options;
     for (let attempt = 0; attempt < MAX_UPDATE_ATTEMPTS; attempt++) {
+      // At once where there is no time left, so that it does not keep the next one
+      // waiting, and once more before the change is sent.
+      checkTime(latestMs);
       const stored = await this.#find(key, userId);
+      checkTime(latestMs);
       if (etag !== undefined && etag !== sessionEtag(stored)) {
         throw new SessiondError("ETAG_MISMATCH", "etag: the session has changed since it was read");
       }
@@ -604,6 +623,11 @@ function newContent(input: CreateSession): SessionContent {
   checkClient("client", client);
   checkData("data", data);
   return { displayName, roles, client: { ip: "", userAgent: "", device: "", ...client }, data };
+}
+
+/** Throws once it is later than `latestMs` on the monotonic clock. */
+function checkTime(latestMs: number): void {
+  if (performance.now() > latestMs) throw storeUnavailable("the update took too long");
 }
 
 /** The content as the fingerprint of a request has it: complete, so that absent is as empty. */
