@@ -3,6 +3,7 @@ import type { Logger } from "pino";
 import type { AccessTokenVerifier } from "./access-token.js";
 import { authenticate } from "./authenticate.js";
 import { authorize } from "./authorize.js";
+import { limitTime } from "./limit-time.js";
 import { logCalls } from "./log-calls.js";
 import { mapErrors } from "./map-errors.js";
 
@@ -18,7 +19,9 @@ export function createInterceptors(options: {
     mapErrors,
     // Before anything reads the request: nobody unknown gets further.
     authenticate(options.verifier),
-    // Needs to know who calls; innermost, right before the handler.
+    // Needs to know who calls.
     authorize,
+    // Innermost, right before the handler: what it limits is the store's time, not the issuer's.
+    limitTime,
   ];
 }
