@@ -67,6 +67,18 @@ export function sessionLimitReached(maxSessionsPerUser: number): SessiondError {
   );
 }
 
+/** The lock could not be had for as long as the caller would wait. */
+export function lockTimeout(): SessiondError {
+  return new SessiondError("LOCK_TIMEOUT", "the lock is held by another");
+}
+
+/** The caller does not have the lock, or not any more. Whoever has it still does. */
+export function lockNotHeld(
+  description = "its lease has ended, or it was released",
+): SessiondError {
+  return new SessiondError("LOCK_NOT_HELD", `the lock is not held: ${description}`);
+}
+
 /** The store has no room for more. Nothing was changed. */
 export function storeFull(cause: unknown): SessiondError {
   return new SessiondError("OVERLOADED", "the session store is full", { cause });

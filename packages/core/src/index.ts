@@ -7,6 +7,8 @@ export {
   sessionNotFound,
 } from "./errors.js";
 export { Keyring } from "./keyring.js";
+export type { HeldLock, LockStore } from "./lock-store.js";
+export { type AcquiredLock, type AcquireLock, LOCK_BOUNDS, Locks } from "./locks.js";
 export {
   DEFAULT_RATE_LIMITS,
   parseRateLimitPolicies,

@@ -16,6 +16,7 @@ export const LIMITS = {
   dataBytes: 16 * 1024,
   dataDepth: 32,
   reasonBytes: 256,
+  lockNameBytes: 256,
   rateLimitKeyBytes: 256,
   etagBytes: 64,
   pageTokenBytes: 1024,
@@ -25,6 +26,7 @@ export const LIMITS = {
 } as const;
 
 const REQUEST_ID = /^[A-Za-z0-9._~:@-]{1,128}$/;
+const LOCK_ID = /^[A-Za-z0-9._~:@-]{16,128}$/;
 
 /** Throws INVALID_ARGUMENT unless `value` can name a user. */
 export function checkUserId(field: string, value: string): void {
@@ -41,6 +43,22 @@ export function checkRateLimitKey(field: string, value: string): void {
   checkText(field, value, LIMITS.rateLimitKeyBytes);
   if (hasControlCharacter(value)) {
     throw invalidArgument(field, "expected no control characters");
+  }
+}
+
+/** Throws INVALID_ARGUMENT unless `value` can name a lock. */
+export function checkLockName(field: string, value: string): void {
+  checkRequired(field, value);
+  checkText(field, value, LIMITS.lockNameBytes);
+  if (hasControlCharacter(value)) {
+    throw invalidArgument(field, "expected no control characters");
+  }
+}
+
+/** Throws INVALID_ARGUMENT unless `value` can be the nonce that a lock's holder is known by. */
+export function checkLockId(field: string, value: string): void {
+  if (!LOCK_ID.test(value)) {
+    throw invalidArgument(field, "expected 16 to 128 characters out of A-Z a-z 0-9 . _ ~ : @ -");
   }
 }
 

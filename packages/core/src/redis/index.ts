@@ -5,6 +5,8 @@ export {
   type RedisNode,
 } from "./connect-redis.js";
 export { readEvictionPolicies, SAFE_EVICTION_POLICY } from "./eviction-policy.js";
+export { openRedisStores, type RedisStores } from "./open-redis-stores.js";
+export { RedisLockStore, type RedisLockStoreOptions } from "./redis-lock-store.js";
 export { RedisRateLimitStore, type RedisRateLimitStoreOptions } from "./redis-rate-limit-store.js";
 export {
   type Durability,

@@ -123,9 +123,12 @@ export class RedisSessionStore implements SessionStore {
   /** The partition that the next sweep starts with. */
   #sweepFrom = 0;
 
-  constructor(options: RedisSessionStoreOptions) {
+  /** `commands` are those of the connection, where other stores have them, too. */
+  constructor(
+    options: RedisSessionStoreOptions,
+    commands: RedisCommands = new RedisCommands(options.redis),
+  ) {
     const { redis, retentionMs = DEFAULT_RETENTION_MS, now } = options;
-    const commands = new RedisCommands(redis);
     const keys = new SessionKeys(options.keyPrefix ?? "");
     this.#commands = commands;
     this.#keys = keys;
@@ -198,7 +201,11 @@ export class RedisSessionStore implements SessionStore {
     const [outcome, now, fields, evicted] = reply as [Buffer, Buffer, Fields, Buffer[]];
     switch (outcome.toString()) {
       case "created":
-        return this.#created(key, toStoredSession(id, fields, Number(now)), evicted.map(String));
+        this.#remember(partition, evicted, (reply as Buffer[][])[4] ?? [], EVICTION_REASON);
+        return {
+          session: toStoredSession(id, fields, Number(now)),
+          evictedIds: evicted.map(String),
+        };
       case "repeated":
         if (request === undefined) throw new Error("a creation was taken for a repetition");
         return this.#repeated(request, key, claim, reply as RepeatedReply);
@@ -224,13 +231,16 @@ export class RedisSessionStore implements SessionStore {
     }
   }
 
-  #created(
-    { partition }: SessionKey,
-    session: StoredSession,
-    evictedIds: readonly string[],
-  ): Creation {
-    for (const id of evictedIds) this.#revocations.add({ partition, id }, EVICTION_REASON);
-    return { session, evictedIds };
+  #remember(
+    partition: Partition,
+    ids: readonly Buffer[],
+    createTimes: readonly Buffer[],
+    reason: string,
+  ): void {
+    for (const [i, id] of ids.entries()) {
+      const key = { partition, id: String(id) };
+      this.#revocations.add({ key, reason, createTimeMs: Number(createTimes[i]) });
+    }
   }
 
   async #repeated(
@@ -301,9 +311,10 @@ export class RedisSessionStore implements SessionStore {
   async revoke(key: SessionKey, reason: string, tokenHash?: Uint8Array): Promise<boolean> {
     const args = tokenHash ? [reason, buffer(tokenHash)] : [reason];
     const isReplicated = await this.#revocationsAreReplicated();
-    const isRevoked = (await this.#runOnSession(REVOKE, key, args, isReplicated)) === 1;
-    if (isRevoked) this.#revocations.add(key, reason);
-    return isRevoked;
+    const createTime = await this.#runOnSession(REVOKE, key, args, isReplicated);
+    if (createTime === null) return false;
+    this.#revocations.add({ key, reason, createTimeMs: Number(createTime) });
+    return true;
   }
 
   async revokeUser(userId: string, reason: string, exceptId = ""): Promise<number> {
@@ -311,8 +322,8 @@ export class RedisSessionStore implements SessionStore {
     const keys = [this.#keys.userSessions(partition, userId)];
     const isReplicated = await this.#revocationsAreReplicated();
     const reply = await this.#run(REVOKE_USER, partition, keys, [reason, exceptId], isReplicated);
-    const ids = (reply as Buffer[]).map(String);
-    for (const id of ids) this.#revocations.add({ partition, id }, reason);
+    const [ids, createTimes] = reply as [Buffer[], Buffer[]];
+    this.#remember(partition, ids, createTimes, reason);
     return ids.length;
   }
 

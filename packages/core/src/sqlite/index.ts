@@ -1,1 +1,3 @@
+export { openSqliteStores, type SqliteStores } from "./open-sqlite-stores.js";
+export { SqliteLockStore } from "./sqlite-lock-store.js";
 export { SqliteSessionStore, type SqliteSessionStoreOptions } from "./sqlite-session-store.js";

@@ -88,6 +88,28 @@ export const MIGRATIONS: readonly string[] = [
 
   CREATE INDEX rate_limit_attempts_by_expiry ON rate_limit_attempts (expire_time_ms);
   `,
+  `
+  -- A lock, or what is left of one: the last fencing token, which the next is to be
+  -- above. lock_id is NULL once it was released; a lease that ended by itself is told
+  -- by its deadline. A row is forgotten long after the lease has ended.
+  CREATE TABLE locks (
+    name           TEXT NOT NULL PRIMARY KEY,
+    lock_id        TEXT,
+    fencing_token  INTEGER NOT NULL,
+    expire_time_ms INTEGER NOT NULL,
+    forget_time_ms INTEGER NOT NULL
+  ) STRICT;
+
+  CREATE INDEX locks_by_forgetting ON locks (forget_time_ms);
+
+  -- The newest token of each lock that an update of the session came with.
+  CREATE TABLE session_fences (
+    session_id TEXT NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
+    lock       TEXT NOT NULL,
+    token      INTEGER NOT NULL,
+    PRIMARY KEY (session_id, lock)
+  ) STRICT, WITHOUT ROWID;
+  `,
 ];
 
 /**

@@ -1,12 +1,5 @@
-import type { DatabaseSync, StatementSync } from "node:sqlite";
-import {
-  requestIdReused,
-  SessiondError,
-  sessionAlreadyExists,
-  sessionLimitReached,
-  storeFull,
-  storeUnavailable,
-} from "../errors.js";
+import type { StatementSync } from "node:sqlite";
+import { requestIdReused, sessionAlreadyExists, sessionLimitReached } from "../errors.js";
 import type { SessionEventType } from "../session-event.js";
 import type { Partition } from "../session-id.js";
 import {
@@ -23,9 +16,7 @@ import {
   type StoredSession,
   type SweepResult,
 } from "../session-store.js";
-import { GroupCommit } from "./group-commit.js";
-import { openDatabase } from "./open-database.js";
-import { SQLITE, sqliteCode, toStoreError } from "./sqlite-errors.js";
+import { SqliteDatabase } from "./sqlite-database.js";
 import { SqliteEventLog } from "./sqlite-event-log.js";
 import {
   type ChangedRow,
@@ -63,21 +54,22 @@ const DEFAULT_RETENTION_MS = 10 * 60_000;
  */
 export class SqliteSessionStore implements SessionStore {
   readonly events: SqliteEventLog;
-  readonly #db: DatabaseSync;
+  readonly #database: SqliteDatabase;
   readonly #retentionMs: number;
-  readonly #now: () => number;
   readonly #statements: Statements;
   /** The statements of lists by their text; there are as many as there are kinds of queries. */
   readonly #listStatements = new Map<string, StatementSync>();
-  readonly #writes: GroupCommit;
 
-  private constructor(db: DatabaseSync, options: SqliteSessionStoreOptions) {
-    this.#db = db;
+  /** A store in a database that it closes; its clock is the database's. */
+  constructor(
+    database: SqliteDatabase,
+    options: Pick<SqliteSessionStoreOptions, "retentionMs"> = {},
+  ) {
+    const { db } = database;
+    this.#database = database;
     this.#retentionMs = options.retentionMs ?? DEFAULT_RETENTION_MS;
-    this.#now = options.now ?? Date.now;
     this.#statements = prepareStatements(db);
-    this.#writes = new GroupCommit(db);
-    this.events = new SqliteEventLog(db, this.#statements, (query) => this.#read(query));
+    this.events = new SqliteEventLog(db, this.#statements, (query) => database.read(query));
   }
 
   /**
@@ -86,7 +78,7 @@ export class SqliteSessionStore implements SessionStore {
    * newer version has written.
    */
   static async open(options: SqliteSessionStoreOptions): Promise<SqliteSessionStore> {
-    return new SqliteSessionStore(await openDatabase(options.path), options);
+    return new SqliteSessionStore(await SqliteDatabase.open(options), options);
   }
 
   create(session: NewSession, limit: SessionLimit): Promise<Creation> {
@@ -116,16 +108,18 @@ export class SqliteSessionStore implements SessionStore {
   }
 
   async partitionOf(chosenId: string): Promise<Partition | undefined> {
-    const row = this.#read(() => this.#statements.partitionOf.get({ id: chosenId }));
+    const row = this.#database.read(() => this.#statements.partitionOf.get({ id: chosenId }));
     return row && String(firstColumn(row));
   }
 
   async get(key: SessionKey): Promise<StoredSession | undefined> {
-    return this.#read((now) => this.#find(key, now));
+    return this.#database.read((now) => this.#find(key, now));
   }
 
   async getMany(keys: readonly SessionKey[]): Promise<readonly (StoredSession | undefined)[]> {
-    return this.#read((now) => this.#inSnapshot(() => keys.map((key) => this.#find(key, now))));
+    return this.#database.read((now) =>
+      this.#database.inSnapshot(() => keys.map((key) => this.#find(key, now))),
+    );
   }
 
   touch({ id, partition }: SessionKey, tokenHash?: Uint8Array): Promise<StoredSession | undefined> {
@@ -190,7 +184,7 @@ export class SqliteSessionStore implements SessionStore {
   }
 
   async list(query: ListQuery): Promise<ListPage> {
-    return this.#read((now) => {
+    return this.#database.read((now) => {
       // One more than asked for tells whether there is a next page.
       const { sql, parameters } = listStatement({ ...query, limit: query.limit + 1 }, now);
       const rows = this.#prepareList(sql).all(parameters);
@@ -204,7 +198,7 @@ export class SqliteSessionStore implements SessionStore {
   }
 
   async count(userId?: string): Promise<number> {
-    return this.#read((now) => this.#count(userId, now));
+    return this.#database.read((now) => this.#count(userId, now));
   }
 
   sweep(limit: number): Promise<SweepResult> {
@@ -225,14 +219,12 @@ export class SqliteSessionStore implements SessionStore {
   }
 
   async check(): Promise<void> {
-    this.#read(() => this.#statements.check.get());
+    this.#database.read(() => this.#statements.check.get());
   }
 
   async close(): Promise<void> {
-    this.#writes.close();
     this.events.close();
-    // The last one to close the file brings the WAL home and removes it.
-    if (this.#db.isOpen) this.#db.close();
+    this.#database.close();
   }
 
   #insert(session: NewSession, limit: SessionLimit, now: number): Creation {
@@ -307,49 +299,23 @@ export class SqliteSessionStore implements SessionStore {
   #prepareList(sql: string): StatementSync {
     let statement = this.#listStatements.get(sql);
     if (statement === undefined) {
-      statement = prepare(this.#db, sql);
+      statement = prepare(this.#database.db, sql);
       this.#listStatements.set(sql, statement);
     }
     return statement;
   }
 
-  #read<T>(query: (now: number) => T): T {
-    this.#assertOpen();
-    try {
-      return query(this.#now());
-    } catch (error) {
-      throw toStoreError(error);
-    }
-  }
-
-  /** Runs queries in one transaction, which spares each of them taking the file's lock. */
-  #inSnapshot<T>(queries: () => T): T {
-    this.#db.exec("BEGIN");
-    try {
-      return queries();
-    } finally {
-      if (this.#db.isTransaction) this.#db.exec("COMMIT");
-    }
-  }
-
   async #write<T>(change: (now: number) => T): Promise<T> {
-    this.#assertOpen();
-    const value = await this.#writes.run(() => change(this.#now()));
+    const value = await this.#database.write(change);
     this.events.committed();
     return value;
   }
 
   /** A write that may need room that there is not. */
   async #writeMore<T>(change: (now: number) => T): Promise<T> {
-    try {
-      return await this.#write(change);
-    } catch (error) {
-      throw isFull(error) ? storeFull(error) : error;
-    }
-  }
-
-  #assertOpen(): void {
-    if (!this.#db.isOpen) throw storeUnavailable("it was closed");
+    const value = await this.#database.writeMore(change);
+    this.events.committed();
+    return value;
   }
 }
 
@@ -385,9 +351,4 @@ function toStoredSession(row: unknown, readTimeMs: number): StoredSession {
     ...(revokeTimeMs !== null && { revokeTimeMs }),
     ...(revokeReason !== null && { revokeReason }),
   };
-}
-
-/** Whether a write failed because the disk, or the file's size limit, is used up. */
-function isFull(error: unknown): boolean {
-  return error instanceof SessiondError && sqliteCode(error.cause) === SQLITE.FULL;
 }

@@ -1,0 +1,26 @@
+import { RedisCommands } from "./redis-commands.js";
+import { RedisLockStore } from "./redis-lock-store.js";
+import { RedisSessionStore, type RedisSessionStoreOptions } from "./redis-session-store.js";
+
+/** All that is in one Redis, over one connection. */
+export interface RedisStores {
+  readonly sessions: RedisSessionStore;
+  readonly locks: RedisLockStore;
+  /** Closes the connection. Calls still under way, and later ones, fail with STORE_UNAVAILABLE. */
+  close(): Promise<void>;
+}
+
+/** Makes the stores that share a connection, which they close. */
+export function openRedisStores(options: RedisSessionStoreOptions): RedisStores {
+  const commands = new RedisCommands(options.redis);
+  const sessions = new RedisSessionStore(options, commands);
+  const locks = new RedisLockStore({ ...options, commands });
+  return {
+    sessions,
+    locks,
+    close: async () => {
+      locks.close();
+      await sessions.close();
+    },
+  };
+}

@@ -1,0 +1,132 @@
+import type { Cluster, Redis } from "ioredis";
+import type { HeldLock, LockStore, OccupiedLock } from "../lock-store.js";
+import { ACQUIRE_LOCK, GET_LOCK, RELEASE_LOCK, RENEW_LOCK } from "./lock-scripts.js";
+import { type Argument, type RedisCommands, untilReady } from "./redis-commands.js";
+import type { Script } from "./scripts.js";
+
+/** What a `RedisLockStore` is made of. */
+export interface RedisLockStoreOptions {
+  /** The connection; whoever opened it closes it. */
+  readonly commands: RedisCommands;
+  /** What every key starts with; must contain no `{`. Nothing by default. */
+  readonly keyPrefix?: string | undefined;
+  /**
+   * The clock, in ms since the Unix epoch. By default the time of Redis, so that
+   * servers whose clocks disagree decide alike; tests bring one they can move.
+   */
+  readonly now?: (() => number) | undefined;
+}
+
+type LeaseReply = readonly [fencingToken: Buffer, expireTime: Buffer, now: Buffer];
+type AcquireReply = readonly [isAcquired: number, ...LeaseReply];
+
+/**
+ * Locks in Redis 7 or newer: standalone, behind Sentinel, or a Cluster. Each call is
+ * one script. A failover may lose the last acquisitions: what they protect is kept
+ * safe by fencing tokens, which grow all the same.
+ */
+export class RedisLockStore implements LockStore {
+  readonly #commands: RedisCommands;
+  readonly #prefix: string;
+  readonly #now: (() => number) | undefined;
+  readonly #listeners = new Set<(name: string) => void>();
+  #subscriber: Redis | Cluster | undefined;
+
+  constructor(options: RedisLockStoreOptions) {
+    this.#commands = options.commands;
+    this.#prefix = options.keyPrefix ?? "";
+    this.#now = options.now;
+  }
+
+  async acquire(
+    name: string,
+    lockId: string,
+    ttlMs: number,
+    queueForMs = 0,
+  ): Promise<HeldLock | OccupiedLock> {
+    const reply = await this.#run(ACQUIRE_LOCK, name, lockId, ttlMs, queueForMs);
+    const [isAcquired, ...lease] = reply as AcquireReply;
+    if (isAcquired === 1) return toHeldLock(name, lease);
+    const [, expireTime, now] = lease;
+    return { occupied: true, expireTimeMs: Number(expireTime), readTimeMs: Number(now) };
+  }
+
+  async renew(name: string, lockId: string, ttlMs: number): Promise<HeldLock | undefined> {
+    const reply = await this.#run(RENEW_LOCK, name, lockId, ttlMs);
+    return reply === null ? undefined : toHeldLock(name, reply as LeaseReply);
+  }
+
+  async release(name: string, lockId: string): Promise<boolean> {
+    return (await this.#run(RELEASE_LOCK, name, lockId, this.#channel(), name)) === 1;
+  }
+
+  async get(name: string, lockId = ""): Promise<HeldLock | undefined> {
+    const reply = await this.#run(GET_LOCK, name, lockId);
+    return reply === null ? undefined : toHeldLock(name, reply as LeaseReply);
+  }
+
+  onRelease(listener: (name: string) => void): () => void {
+    // A function of its own, so that one listener may be added twice.
+    const own = (name: string) => listener(name);
+    this.#listeners.add(own);
+    this.#subscriber ??= this.#openSubscriber();
+    return () => {
+      this.#listeners.delete(own);
+      if (this.#listeners.size === 0) this.close();
+    };
+  }
+
+  /** Lets go of the connection that listens. */
+  close(): void {
+    this.#subscriber?.disconnect();
+    this.#subscriber = undefined;
+  }
+
+  #run(
+    script: Script,
+    name: string,
+    lockId: string,
+    ...args: readonly Argument[]
+  ): Promise<unknown> {
+    const tag = hashTag(name);
+    const keys = ["lock", "lock_fence", "lock_queue"].map((key) => `${this.#prefix}${key}:${tag}`);
+    return this.#commands.eval(script, keys, [this.#now?.() ?? "", lockId, ...args]);
+  }
+
+  #channel(): string {
+    return `${this.#prefix}lock_released`;
+  }
+
+  #openSubscriber(): Redis | Cluster {
+    const subscriber = this.#commands.openAnother();
+    subscriber.on("message", (_channel: string, name: string) => {
+      for (const listener of this.#listeners) listener(name);
+    });
+    // ioredis subscribes again by itself after it has reconnected.
+    void untilReady(subscriber)
+      .then(() => subscriber.subscribe(this.#channel()))
+      .catch(() => {
+        if (this.#subscriber !== subscriber) return;
+        subscriber.disconnect();
+        this.#subscriber = this.#listeners.size > 0 ? this.#openSubscriber() : undefined;
+      });
+    return subscriber;
+  }
+}
+
+/**
+ * A name as a cluster's hash tag. Redis takes the tag to end at the first brace that
+ * closes, and one that is empty for none: the keys of a lock would be in different slots.
+ */
+function hashTag(name: string): string {
+  return `{${name.replace(/[%}]/g, encodeURIComponent)}}`;
+}
+
+function toHeldLock(name: string, [fencingToken, expireTime, now]: LeaseReply): HeldLock {
+  return {
+    name,
+    fencingToken: Number(fencingToken),
+    expireTimeMs: Number(expireTime),
+    readTimeMs: Number(now),
+  };
+}

@@ -1,0 +1,130 @@
+import type { StatementSync } from "node:sqlite";
+import {
+  FENCE_RETENTION_MS,
+  type HeldLock,
+  type LockStore,
+  type OccupiedLock,
+} from "../lock-store.js";
+import type { SqliteDatabase } from "./sqlite-database.js";
+import { firstColumn, prepare } from "./statements.js";
+
+/** How many locks that nobody has wanted for long an acquisition removes: more than it adds. */
+const FORGET_BATCH_SIZE = 10;
+
+const STATEMENTS = {
+  find: "SELECT lock_id, fencing_token, expire_time_ms FROM locks WHERE name = :name",
+  /** Also in place of one whose lease has ended. Never below the time: see `FENCE_RETENTION_MS`. */
+  take: `
+    INSERT INTO locks (name, lock_id, fencing_token, expire_time_ms, forget_time_ms)
+    VALUES (:name, :lockId, :now, :expireTimeMs, :forgetTimeMs)
+    ON CONFLICT (name) DO UPDATE SET
+      lock_id = :lockId,
+      fencing_token = max(fencing_token + 1, :now),
+      expire_time_ms = :expireTimeMs,
+      forget_time_ms = :forgetTimeMs
+    RETURNING fencing_token`,
+  renew: `
+    UPDATE locks SET expire_time_ms = :expireTimeMs, forget_time_ms = :forgetTimeMs
+    WHERE name = :name AND lock_id = :lockId AND expire_time_ms > :now
+    RETURNING fencing_token`,
+  release: `
+    UPDATE locks SET lock_id = NULL
+    WHERE name = :name AND lock_id = :lockId AND expire_time_ms > :now`,
+  forget: `
+    DELETE FROM locks WHERE name IN (
+      SELECT name FROM locks INDEXED BY locks_by_forgetting
+      WHERE forget_time_ms <= :now ORDER BY forget_time_ms LIMIT ${FORGET_BATCH_SIZE}
+    )`,
+} as const;
+
+/** A row of `find`. */
+type LockRow = readonly [lockId: string | null, fencingToken: number, expireTimeMs: number];
+
+/**
+ * Locks in an SQLite file. A release is told at once to those who wait in this
+ * process; those of another process that shares the file find out by trying, so
+ * that nobody's place is kept.
+ */
+export class SqliteLockStore implements LockStore {
+  readonly #database: SqliteDatabase;
+  readonly #statements: Readonly<Record<keyof typeof STATEMENTS, StatementSync>>;
+  readonly #listeners = new Set<(name: string) => void>();
+
+  /** A store in a database that others close. */
+  constructor(database: SqliteDatabase) {
+    const { db } = database;
+    this.#database = database;
+    this.#statements = {
+      find: prepare(db, STATEMENTS.find),
+      take: prepare(db, STATEMENTS.take),
+      renew: prepare(db, STATEMENTS.renew),
+      release: prepare(db, STATEMENTS.release),
+      forget: prepare(db, STATEMENTS.forget),
+    };
+  }
+
+  acquire(name: string, lockId: string, ttlMs: number): Promise<HeldLock | OccupiedLock> {
+    return this.#database.writeMore((now) => {
+      const [holder, fencingToken, expireTimeMs] = this.#find(name) ?? [null, 0, 0];
+      if (holder !== null && now < expireTimeMs) {
+        return holder === lockId
+          ? { name, fencingToken, expireTimeMs, readTimeMs: now }
+          : { occupied: true, expireTimeMs, readTimeMs: now };
+      }
+      this.#statements.forget.run({ now });
+      return this.#lease("take", name, lockId, ttlMs, now) as HeldLock;
+    });
+  }
+
+  renew(name: string, lockId: string, ttlMs: number): Promise<HeldLock | undefined> {
+    return this.#database.write((now) => this.#lease("renew", name, lockId, ttlMs, now));
+  }
+
+  async release(name: string, lockId: string): Promise<boolean> {
+    const isReleased = await this.#database.write(
+      (now) => this.#statements.release.run({ name, lockId, now }).changes === 1,
+    );
+    // Later, so that a listener which throws does not fail the release.
+    if (isReleased) queueMicrotask(() => this.#tell(name));
+    return isReleased;
+  }
+
+  async get(name: string, lockId?: string): Promise<HeldLock | undefined> {
+    return this.#database.read((now) => {
+      const [holder, fencingToken, expireTimeMs] = this.#find(name) ?? [null, 0, 0];
+      if (holder === null || now >= expireTimeMs) return undefined;
+      if (lockId !== undefined && holder !== lockId) return undefined;
+      return { name, fencingToken, expireTimeMs, readTimeMs: now };
+    });
+  }
+
+  onRelease(listener: (name: string) => void): () => void {
+    // A function of its own, so that one listener may be added twice.
+    const own = (name: string) => listener(name);
+    this.#listeners.add(own);
+    return () => this.#listeners.delete(own);
+  }
+
+  #find(name: string): LockRow | undefined {
+    return this.#statements.find.get({ name }) as LockRow | undefined;
+  }
+
+  /** Begins or prolongs a lease. Undefined where there was none to prolong. */
+  #lease(
+    how: "take" | "renew",
+    name: string,
+    lockId: string,
+    ttlMs: number,
+    now: number,
+  ): HeldLock | undefined {
+    const expireTimeMs = now + ttlMs;
+    const forgetTimeMs = expireTimeMs + FENCE_RETENTION_MS;
+    const values = { name, lockId, now, expireTimeMs, forgetTimeMs };
+    const row = this.#statements[how].get(values);
+    return row && { name, fencingToken: Number(firstColumn(row)), expireTimeMs, readTimeMs: now };
+  }
+
+  #tell(name: string): void {
+    for (const listener of this.#listeners) listener(name);
+  }
+}
