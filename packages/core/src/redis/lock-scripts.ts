@@ -130,7 +130,8 @@ if redis.call('EXISTS', KEYS[3]) == 1 then
 else
   redis.call('DEL', KEYS[1])
 end
-redis.call('PUBLISH', ARGV[3], ARGV[4])
+-- Only a hint, and users of Redis may lack the permission: that must not undo the rest.
+redis.pcall('PUBLISH', ARGV[3], ARGV[4])
 return 1
 `);
 

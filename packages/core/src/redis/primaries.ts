@@ -1,12 +1,13 @@
 import type { Cluster, Redis } from "ioredis";
+import { storeUnavailable } from "../errors.js";
 import { fromRedisError } from "./redis-errors.js";
 
 const SAMPLE_INTERVAL_MS = 1_000;
 
 /** What one primary says of itself. */
 interface Primary {
-  /** New whenever the process is. */
-  readonly runId: string;
+  /** New with every process, and with every promotion. */
+  readonly id: string;
   readonly replicas: number;
 }
 
@@ -17,7 +18,7 @@ interface Primary {
 export class Primaries {
   readonly #redis: Redis | Cluster;
   readonly #onNew: () => Promise<void>;
-  #runIds: ReadonlySet<string> | undefined;
+  #ids: ReadonlySet<string> | undefined;
   #mustTell = false;
   #hadReplicas = false;
   #sampling: Promise<void> | undefined;
@@ -46,7 +47,7 @@ export class Primaries {
    * last one is gone: a primary cut off from its replicas may be about to lose its place.
    */
   async haveReplicas(): Promise<boolean> {
-    if (this.#runIds === undefined) await this.sample();
+    if (this.#ids === undefined) await this.sample();
     return this.#hadReplicas;
   }
 
@@ -60,15 +61,16 @@ export class Primaries {
 
   async #sample(): Promise<void> {
     const nodes = "nodes" in this.#redis ? this.#redis.nodes("master") : [this.#redis];
+    if (nodes.length === 0) throw storeUnavailable("no primary of the Redis Cluster is known");
     const primaries = await Promise.all(nodes.map(readPrimary)).catch((error: unknown) => {
       throw fromRedisError(error);
     });
-    const runIds = new Set(primaries.map(({ runId }) => runId));
+    const ids = new Set(primaries.map(({ id }) => id));
     this.#hadReplicas ||= primaries.some(({ replicas }) => replicas > 0);
-    const known = this.#runIds;
+    const known = this.#ids;
     // The very first may have taken over from one that nobody asked in time.
-    this.#mustTell ||= known === undefined || runIds.difference(known).size > 0;
-    this.#runIds = runIds;
+    this.#mustTell ||= known === undefined || ids.difference(known).size > 0;
+    this.#ids = ids;
     if (!this.#mustTell) return;
     await this.#onNew();
     this.#mustTell = false;
@@ -81,7 +83,7 @@ async function readPrimary(redis: Redis): Promise<Primary> {
     redis.info("replication"),
   ]);
   return {
-    runId: /^run_id:(\w+)/m.exec(server)?.[1] ?? "",
+    id: `${/^run_id:(\w+)/m.exec(server)?.[1]} ${/^master_replid:(\w+)/m.exec(replication)?.[1]}`,
     replicas: Number(/^connected_slaves:(\d+)/m.exec(replication)?.[1] ?? 0),
   };
 }

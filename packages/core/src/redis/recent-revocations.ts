@@ -9,6 +9,8 @@ const MAX_REVOCATIONS = 10_000;
 export interface Revocation {
   readonly key: SessionKey;
   readonly reason: string;
+  /** When the session was created; a chosen id may have been given to a later one since. */
+  readonly createTimeMs: number;
 }
 
 /**
@@ -18,10 +20,10 @@ export interface Revocation {
 export class RecentRevocations {
   readonly #revocations: (Revocation & { readonly timeMs: number })[] = [];
 
-  add(key: SessionKey, reason: string): void {
+  add(revocation: Revocation): void {
     this.#forgetOld();
     if (this.#revocations.length >= MAX_REVOCATIONS) this.#revocations.shift();
-    this.#revocations.push({ key, reason, timeMs: performance.now() });
+    this.#revocations.push({ ...revocation, timeMs: performance.now() });
   }
 
   all(): readonly Revocation[] {

@@ -1,7 +1,9 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Cluster, Redis } from "ioredis";
 import { storeUnavailable } from "../errors.js";
-import { fromRedisError, isMoved, isNoScript, isNotRunYet } from "./redis-errors.js";
+import { connected } from "./connection-state.js";
+import { fromRedisError, isNoScript, isNotRunYet } from "./redis-errors.js";
+import { ReplicatedScripts } from "./replicated-scripts.js";
 import type { Script } from "./scripts.js";
 
 /** One argument of a command. */
@@ -18,14 +20,6 @@ export type Settled = readonly [error: Error | null, reply: unknown];
 /** How long a script is tried again while a resharding moves its keys. */
 const RESHARDING_BUDGET_MS = 1_000;
 const RESHARDING_PAUSE_MS = 50;
-/** How long replicas have to acknowledge a change. */
-const REPLICATION_TIMEOUT_MS = 800;
-const REQUIRED_REPLICAS = 1;
-/** A write that leaves nothing, for WAIT to wait for. Must be possible when memory is used up. */
-const LAST_WRITE = `#!lua flags=allow-oom
-redis.call('SET', KEYS[1], '', 'PX', 1)
-redis.call('DEL', KEYS[1])`;
-
 /**
  * Sends commands and scripts to Redis: in batches, around what resharding does to
  * scripts and, where asked, not before a replica has what was changed. Nothing that
@@ -33,8 +27,8 @@ redis.call('DEL', KEYS[1])`;
  */
 export class RedisCommands {
   readonly redis: Redis | Cluster;
-  /** Scripts that wait for replicas; a connection of their own, since WAIT blocks it. */
-  #replicated: Redis | Cluster | undefined;
+  readonly #replicated = new ReplicatedScripts(() => this.openAnother());
+  #isClosed = false;
 
   constructor(redis: Redis | Cluster) {
     this.redis = redis;
@@ -130,31 +124,22 @@ export class RedisCommands {
     });
   }
 
-  /**
-   * Runs a script and waits until at least one replica has all that Redis had changed
-   * by then. Where none acknowledges in time, throws STORE_UNAVAILABLE although the
-   * script did run: what it changed may yet be lost in a failover. To run it again
-   * is safe if it was safe to run it twice, and then waits for what the first run changed, too.
-   */
+  /** Runs a script as `ReplicatedScripts` does. */
   evalReplicated(
     script: Script,
     keys: readonly string[],
     args: readonly Argument[],
   ): Promise<unknown> {
-    const run = (name: string, text: string) =>
-      this.#evalAndWait([name, text, keys.length, ...keys, ...args], keys[0] ?? "");
-    return retryWhileResharding(async () => {
-      try {
-        return await run("evalsha", script.sha1);
-      } catch (error) {
-        if (!isNoScript(error)) throw error;
-        return run("eval", script.source);
-      }
-    });
+    return this.#replicated.run(script, keys, args);
+  }
+
+  get isClosed(): boolean {
+    return this.#isClosed;
   }
 
   /** Opens a connection like the first, which the caller closes. */
   openAnother(): Redis | Cluster {
+    if (this.#isClosed) throw storeUnavailable("it was closed");
     const another = "nodes" in this.redis ? this.redis.duplicate() : this.redis.duplicate();
     // Failed attempts to connect are reported by the first connection as well.
     another.on("error", () => {});
@@ -163,37 +148,9 @@ export class RedisCommands {
 
   /** Closes the connections; what is under way fails. */
   close(): void {
+    this.#isClosed = true;
     this.redis.disconnect();
-    this.#replicated?.disconnect();
-  }
-
-  async #evalAndWait(command: readonly [name: string, ...args: Argument[]], key: string) {
-    const redis = connected(await this.#replicatedConnection());
-    const pipeline = redis.pipeline();
-    pipeline.callBuffer(...command);
-    // WAIT waits for this connection's last write, so that there is one even where
-    // the script, run again, found nothing to change.
-    pipeline.call("eval", LAST_WRITE, 1, `${key}:last_write`);
-    pipeline.call("wait", REQUIRED_REPLICAS, REPLICATION_TIMEOUT_MS);
-    const [ran, wrote, waited] = (await pipeline.exec()) ?? [];
-    if (ran?.[0]) {
-      // A pipeline does not follow a slot to another node by itself.
-      if (isMoved(ran[0]) && redis.isCluster) (redis as Cluster).refreshSlotsCache();
-      throw ran[0];
-    }
-    if (wrote?.[0] || waited?.[0] || Number(waited?.[1]) < REQUIRED_REPLICAS) {
-      throw storeUnavailable(
-        "the change was made, but no replica confirmed it in time, so that a failover could undo it; it is safe to try again",
-        wrote?.[0] ?? waited?.[0],
-      );
-    }
-    return ran?.[1];
-  }
-
-  async #replicatedConnection(): Promise<Redis | Cluster> {
-    this.#replicated ??= this.openAnother();
-    await untilReady(this.#replicated);
-    return this.#replicated;
+    this.#replicated.close();
   }
 
   /**
@@ -224,28 +181,6 @@ async function settle(reply: Promise<unknown>): Promise<Settled> {
 /** The hash tag of a key, or the key itself where it has none. */
 function hashTag(key: string): string {
   return /\{.+?\}/.exec(key)?.[0] ?? key;
-}
-
-/**
- * A connection, if commands may be sent to it. ioredis would keep them for a cluster
- * that it cannot reach, for as long as that takes.
- */
-function connected(redis: Redis | Cluster): Redis | Cluster {
-  if (redis.isCluster && redis.status !== "ready") {
-    throw storeUnavailable("no node of the Redis Cluster answers");
-  }
-  return redis;
-}
-
-/** Waits for a connection that is being made; one that fails is left to the command to report. */
-export async function untilReady(redis: Redis | Cluster): Promise<void> {
-  if (redis.status === "ready") return;
-  const { promise, resolve } = Promise.withResolvers<void>();
-  const timeout = setTimeout(resolve, RESHARDING_BUDGET_MS);
-  redis.once("ready", resolve);
-  await promise;
-  clearTimeout(timeout);
-  redis.off("ready", resolve);
 }
 
 /**

@@ -23,10 +23,10 @@ const UNAVAILABLE_REPLIES = new Set([
 export function fromRedisError(error: unknown): Error {
   if (error instanceof SessiondError) return error;
   if (!(error instanceof Error)) return storeUnavailable("Redis failed", error);
+  if (isNotRunYet(error)) return storeUnavailable("Redis is resharding", withoutCommand(error));
   if (error.name !== "ReplyError") {
     return storeUnavailable("no answer from Redis", withoutCommand(error));
   }
-  if (isNotRunYet(error)) return storeUnavailable("Redis is resharding", withoutCommand(error));
   const prefix = error.message.split(" ", 1)[0] ?? "";
   if (prefix === "OOM") {
     return storeFull(withoutCommand(error));

@@ -1,5 +1,4 @@
 import { crc32 } from "node:zlib";
-import type { Cluster, Redis } from "ioredis";
 import { storeUnavailable } from "../errors.js";
 import type {
   EventCursor,
@@ -10,7 +9,8 @@ import type {
   SessionEventType,
 } from "../session-event.js";
 import { PARTITIONS, partitionOfUser } from "../session-id.js";
-import { type RedisCommands, untilReady } from "./redis-commands.js";
+import { HintChannel } from "./hint-channel.js";
+import type { RedisCommands } from "./redis-commands.js";
 import { READ_EVENTS } from "./scripts.js";
 import type { SessionKeys } from "./session-keys.js";
 
@@ -18,7 +18,7 @@ import type { SessionKeys } from "./session-keys.js";
 const MIN_EVENTS_PER_LANE = 16;
 
 /** What `READ_EVENTS` answers. */
-type Reply = readonly [now: Buffer, runId: Buffer, lastId: Buffer, entries: Entry[]];
+type Reply = readonly [now: Buffer, process: Buffer, lastId: Buffer, entries: Entry[]];
 type Entry = readonly [id: Buffer, fields: Buffer[]];
 
 /**
@@ -32,8 +32,7 @@ export class RedisEventLog implements EventLog {
   readonly #fixedClock: (() => number) | undefined;
   /** Stores that share a Redis are not each other's. */
   readonly #salt: number;
-  readonly #listeners = new Set<(lane: number) => void>();
-  #subscriber: Redis | Cluster | undefined;
+  readonly #hints: HintChannel;
 
   constructor(options: {
     readonly commands: RedisCommands;
@@ -43,7 +42,9 @@ export class RedisEventLog implements EventLog {
   }) {
     this.#commands = options.commands;
     this.#keys = options.keys;
-    this.#salt = crc32(options.keys.eventChannel());
+    const { db = 0 } = options.commands.redis.options as { readonly db?: number };
+    this.#salt = crc32(`${db} ${options.keys.eventChannel()}`);
+    this.#hints = new HintChannel(options.commands, options.keys.eventChannel());
     this.#retentionMs = options.retentionMs;
     this.#fixedClock = options.now;
   }
@@ -83,20 +84,12 @@ export class RedisEventLog implements EventLog {
   }
 
   subscribe(listener: (lane: number) => void): () => void {
-    // Wrapped, so that one function may listen twice.
-    const own = (lane: number) => listener(lane);
-    this.#listeners.add(own);
-    this.#subscriber ??= this.#openSubscriber();
-    return () => {
-      this.#listeners.delete(own);
-      if (this.#listeners.size === 0) this.close();
-    };
+    return this.#hints.subscribe((partition) => listener(Number.parseInt(partition, 16)));
   }
 
   /** Lets go of the connection that listens. */
   close(): void {
-    this.#subscriber?.disconnect();
-    this.#subscriber = undefined;
+    this.#hints.close();
   }
 
   /** Whether what was read comes right after a position, with nothing missing in between. */
@@ -144,23 +137,6 @@ export class RedisEventLog implements EventLog {
       if (reply[1].length > 0) source = crc32(reply[1], this.#salt);
       return { source, reply };
     });
-  }
-
-  #openSubscriber(): Redis | Cluster {
-    const subscriber = this.#commands.openAnother();
-    subscriber.on("message", (_channel: string, partition: string) => {
-      const lane = Number.parseInt(partition, 16);
-      for (const listener of this.#listeners) listener(lane);
-    });
-    // ioredis subscribes again by itself after it has reconnected.
-    void untilReady(subscriber)
-      .then(() => subscriber.subscribe(this.#keys.eventChannel()))
-      .catch(() => {
-        if (this.#subscriber !== subscriber) return;
-        subscriber.disconnect();
-        this.#subscriber = this.#listeners.size > 0 ? this.#openSubscriber() : undefined;
-      });
-    return subscriber;
   }
 }
 

@@ -1,7 +1,7 @@
-import type { Cluster, Redis } from "ioredis";
 import type { HeldLock, LockStore, OccupiedLock } from "../lock-store.js";
+import { HintChannel } from "./hint-channel.js";
 import { ACQUIRE_LOCK, GET_LOCK, RELEASE_LOCK, RENEW_LOCK } from "./lock-scripts.js";
-import { type Argument, type RedisCommands, untilReady } from "./redis-commands.js";
+import type { Argument, RedisCommands } from "./redis-commands.js";
 import type { Script } from "./scripts.js";
 
 /** What a `RedisLockStore` is made of. */
@@ -29,13 +29,15 @@ export class RedisLockStore implements LockStore {
   readonly #commands: RedisCommands;
   readonly #prefix: string;
   readonly #now: (() => number) | undefined;
-  readonly #listeners = new Set<(name: string) => void>();
-  #subscriber: Redis | Cluster | undefined;
+  readonly #channel: string;
+  readonly #hints: HintChannel;
 
   constructor(options: RedisLockStoreOptions) {
     this.#commands = options.commands;
     this.#prefix = options.keyPrefix ?? "";
     this.#now = options.now;
+    this.#channel = `${this.#prefix}lock_released`;
+    this.#hints = new HintChannel(options.commands, this.#channel);
   }
 
   async acquire(
@@ -57,7 +59,7 @@ export class RedisLockStore implements LockStore {
   }
 
   async release(name: string, lockId: string): Promise<boolean> {
-    return (await this.#run(RELEASE_LOCK, name, lockId, this.#channel(), name)) === 1;
+    return (await this.#run(RELEASE_LOCK, name, lockId, this.#channel, name)) === 1;
   }
 
   async get(name: string, lockId = ""): Promise<HeldLock | undefined> {
@@ -66,20 +68,12 @@ export class RedisLockStore implements LockStore {
   }
 
   onRelease(listener: (name: string) => void): () => void {
-    // A function of its own, so that one listener may be added twice.
-    const own = (name: string) => listener(name);
-    this.#listeners.add(own);
-    this.#subscriber ??= this.#openSubscriber();
-    return () => {
-      this.#listeners.delete(own);
-      if (this.#listeners.size === 0) this.close();
-    };
+    return this.#hints.subscribe(listener);
   }
 
   /** Lets go of the connection that listens. */
   close(): void {
-    this.#subscriber?.disconnect();
-    this.#subscriber = undefined;
+    this.#hints.close();
   }
 
   #run(
@@ -91,26 +85,6 @@ export class RedisLockStore implements LockStore {
     const tag = hashTag(name);
     const keys = ["lock", "lock_fence", "lock_queue"].map((key) => `${this.#prefix}${key}:${tag}`);
     return this.#commands.eval(script, keys, [this.#now?.() ?? "", lockId, ...args]);
-  }
-
-  #channel(): string {
-    return `${this.#prefix}lock_released`;
-  }
-
-  #openSubscriber(): Redis | Cluster {
-    const subscriber = this.#commands.openAnother();
-    subscriber.on("message", (_channel: string, name: string) => {
-      for (const listener of this.#listeners) listener(name);
-    });
-    // ioredis subscribes again by itself after it has reconnected.
-    void untilReady(subscriber)
-      .then(() => subscriber.subscribe(this.#channel()))
-      .catch(() => {
-        if (this.#subscriber !== subscriber) return;
-        subscriber.disconnect();
-        this.#subscriber = this.#listeners.size > 0 ? this.#openSubscriber() : undefined;
-      });
-    return subscriber;
   }
 }
 

@@ -309,7 +309,7 @@ export class RedisSessionStore implements SessionStore {
   }
 
   async revoke(key: SessionKey, reason: string, tokenHash?: Uint8Array): Promise<boolean> {
-    const args = tokenHash ? [reason, buffer(tokenHash)] : [reason];
+    const args = tokenHash ? [reason, "", buffer(tokenHash)] : [reason, ""];
     const isReplicated = await this.#revocationsAreReplicated();
     const createTime = await this.#runOnSession(REVOKE, key, args, isReplicated);
     if (createTime === null) return false;

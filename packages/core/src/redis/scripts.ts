@@ -77,11 +77,20 @@ local function read_clock()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 local now = read_clock()
+-- What ended by then is no longer kept. A retention may be longer than there has been time.
+local cutoff = math.max(0, now - retention)
 
 -- %d, because tostring would write a large number with an exponent.
 local function int(number) return string.format('%d', number) end
 
-local function read(key) return redis.call('HMGET', key, unpack(FIELDS)) end
+-- Fails where a key is on another node, or not here yet. With a key that is known to be
+-- here, because a node that a slot is moving to takes a single missing key for none.
+local function probe(key) redis.call('EXISTS', KEYS[1], key) end
+
+local function read(key)
+  if key ~= KEYS[4] then probe(key) end
+  return redis.call('HMGET', key, unpack(FIELDS))
+end
 
 local function is_active(fields)
   return fields[USER_ID] and not fields[REVOKE_TIME] and now < tonumber(fields[EXPIRE_TIME])
@@ -111,15 +120,13 @@ local function append(type, id, user_id, version, reason)
     epoch = last and string.match(last[1], '^%d+') or int(now)
     -- By itself, Redis would begin with 0.
     event_id = epoch .. (last and '-*' or '-1')
-    redis.call('PUBLISH', channel, partition)
+    -- Only a hint, and users of Redis may lack the permission: that must not undo the rest.
+    redis.pcall('PUBLISH', channel, partition)
   end
   redis.call('XADD', events, 'MAXLEN', '~', ${MAX_EVENTS_PER_PARTITION}, event_id, 'type', type,
     'session_id', id, 'user_id', user_id, 'version', int(version), 'time', int(now), 'reason', reason)
   redis.call('PEXPIREAT', events, int(now + retention + ${RECLAIM_SLACK_MS}))
 end
-
--- Reads a key before it is written to, which fails where the key is elsewhere.
-local function probe(key) redis.call('EXISTS', key) end
 
 local function index(id, user_key, score)
   redis.call('ZADD', sessions, int(score), id)
@@ -180,7 +187,7 @@ function script(shebang: string, body: string): Script {
  *     ARGV[17]  the request's record
  *     ARGV[18]  how long repetitions of the request are recognised
  *
- * Answers `{ 'created', now, fields, evicted ids }`; for a repetition
+ * Answers `{ 'created', now, fields, evicted ids, when those were created }`; for a repetition
  * `{ 'repeated', now, fields, evicted ids, request's record, id, until when it is
  * recognised, whether there is a session with the id that was asked for }`; or
  * `{ 'exists' }`, `{ 'limit' }` or `{ 'claim_lapsed' }`. Only the first changes
@@ -224,10 +231,11 @@ if redis.call('ZCOUNT', user_key, '(' .. int(now), '+inf') >= max_sessions then
   for i = 1, surplus do to_evict[i] = active[i] end
 end
 
-local evicted = {}
+local evicted, evicted_times = {}, {}
 for i, session in ipairs(to_evict) do
   revoke('evicted', session.id, session.fields, ARGV[15])
   evicted[i] = session.id
+  evicted_times[i] = session.fields[CREATE_TIME]
 end
 
 local absolute_expire_time = now + lifetime
@@ -250,9 +258,8 @@ end
 
 -- What this user's earlier sessions left behind, so that the index of a user
 -- who never stops logging in stays small also where no sweeper runs.
-local ended = int(now - retention)
-redis.call('ZREMRANGEBYSCORE', user_key, '-' .. ended, ended)
-return { 'created', int(now), read(key), evicted }
+redis.call('ZREMRANGEBYSCORE', user_key, '-' .. int(cutoff), int(cutoff))
+return { 'created', int(now), read(key), evicted, evicted_times }
 `,
 );
 
@@ -323,40 +330,43 @@ return { int(now), read(key) }
 );
 
 /**
- * Revokes a session. ARGV[7] is the id, ARGV[8] the reason, ARGV[9], if there, the
- * token hash that the session must have. Answers how many it revoked.
+ * Revokes a session. ARGV[7] is the id, ARGV[8] the reason, ARGV[9] when it must have
+ * been created, or '', ARGV[10], if there, the token hash that it must have. Answers
+ * when it was created, or nil where it revoked nothing.
  */
 export const REVOKE = script(
   ALLOW_OOM,
   `
-local key, id, reason, token_hash = KEYS[4], ARGV[7], ARGV[8], ARGV[9]
+local key, id, reason, create_time, token_hash = KEYS[4], ARGV[7], ARGV[8], ARGV[9], ARGV[10]
 local fields = read_active(key)
-if not fields then return 0 end
-if token_hash and token_hash ~= fields[TOKEN_HASH] then return 0 end
+if not fields then return nil end
+if token_hash and token_hash ~= fields[TOKEN_HASH] then return nil end
+if create_time ~= '' and create_time ~= fields[CREATE_TIME] then return nil end
 probe(user_prefix .. fields[USER_ID])
 revoke('revoked', id, fields, reason)
-return 1
+return fields[CREATE_TIME]
 `,
 );
 
 /**
  * Revokes the sessions of a user. ARGV[7] is the reason, ARGV[8] the id to
- * spare, or ''. Answers the ids of those it revoked.
+ * spare, or ''. Answers the ids of those it revoked, and when they were created.
  */
 export const REVOKE_USER = script(
   ALLOW_OOM,
   `
 local user_key, reason, except = KEYS[4], ARGV[7], ARGV[8]
-local active, ids = {}, {}
+local active, ids, times = {}, {}, {}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', user_key, '(' .. int(now), '+inf')) do
   local fields = id ~= except and read_active(session_prefix .. id)
   if fields then
     active[#active + 1] = { id = id, fields = fields }
     ids[#ids + 1] = id
+    times[#times + 1] = fields[CREATE_TIME]
   end
 end
 for _, session in ipairs(active) do revoke('revoked', session.id, session.fields, reason) end
-return ids
+return { ids, times }
 `,
 );
 
@@ -371,7 +381,7 @@ return ids
 export const SWEEP = script(
   ALLOW_OOM,
   `
-local cutoff, limit = now - retention, tonumber(ARGV[7])
+local limit = tonumber(ARGV[7])
 local ids = redis.call('ZRANGEBYSCORE', sessions, '-' .. int(cutoff), int(cutoff), 'LIMIT', 0, limit)
 local found = {}
 for i, id in ipairs(ids) do
@@ -450,8 +460,11 @@ for _, session in ipairs(found) do
     local deadline = tonumber(fields[REVOKE_TIME] or fields[EXPIRE_TIME])
     local score = fields[REVOKE_TIME] and -deadline or deadline
     put(sessions, id, score)
-    put(user_prefix .. owner, id, score)
-    keep_until(user_prefix .. owner, deadline)
+    -- A user's own index is cleared of what is over by logging in, too.
+    if deadline > cutoff then
+      put(user_prefix .. owner, id, score)
+      keep_until(user_prefix .. owner, deadline)
+    end
     put(by_create_time, id, tonumber(fields[CREATE_TIME]))
   else
     remove(sessions, id)
@@ -471,7 +484,7 @@ return healed
  *     ARGV[4]  how many events at most
  *     ARGV[5]  '1' to tell which process this is, else ''
  *
- * Answers `{ now, run id or '', id of the last event or '', events }`: those after
+ * Answers `{ now, process or '', id of the last event or '', events }`: those after
  * the place or, where the stream is of another epoch, all.
  */
 export const READ_EVENTS = toScript(`#!lua flags=no-writes
@@ -480,13 +493,18 @@ if now == '' then
   local time = redis.call('TIME')
   now = string.format('%d', time[1] * 1000 + math.floor(time[2] / 1000))
 end
-local run_id = ARGV[5] == '1' and string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') or ''
+local process = ''
+if ARGV[5] == '1' then
+  -- The replication id is new with every promotion, also of a process that was primary before.
+  local info = redis.call('INFO', 'server', 'replication')
+  process = string.match(info, 'run_id:(%x+)') .. string.match(info, 'master_replid:(%x+)')
+end
 local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
-if not last then return { now, run_id, '', {} } end
+if not last then return { now, process, '', {} } end
 local start = '-'
 if string.match(last[1], '^%d+') == ARGV[2] then start = '(' .. ARGV[2] .. '-' .. ARGV[3] end
 local events = tonumber(ARGV[4]) > 0 and redis.call('XRANGE', KEYS[1], start, '+', 'COUNT', ARGV[4]) or {}
-return { now, run_id, last[1], events }
+return { now, process, last[1], events }
 `);
 
 /**
