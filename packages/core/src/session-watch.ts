@@ -189,7 +189,9 @@ class Watch {
     const lanes = new Set(this.#position.keys());
     const inbox = new EventInbox(this.#userId, lanes, this.#maxQueuedEvents);
     this.#inbox = inbox;
-    this.#tail.follow(inbox, this.#position);
+    // From the present end: this one may have come slowly to where it is, and what has been
+    // trimmed behind the end would look to all other watches like a loss.
+    this.#tail.follow(inbox, await this.#unlessClosed(this.#events.end(this.#userId)));
     yield this.#checkpoint(yield* this.#catchUp());
     for (;;) {
       const news = await inbox.next();

@@ -443,7 +443,7 @@ export class Sessions {
   /** Ends a session for good. Answers whether this call did; what is not active is no error. */
   async revoke(target: SessionTarget, reason = ""): Promise<boolean> {
     checkText("reason", reason, LIMITS.reasonBytes);
-    const resolved = await settle(() => this.#resolve(target));
+    const resolved = await settle(() => this.#resolveUnseen(target));
     if (resolved instanceof SessiondError) {
       if (resolved.reason === "SESSION_NOT_FOUND") return false;
       throw resolved;
@@ -542,6 +542,20 @@ export class Sessions {
     if ("sessionId" in target) return { key: await this.#locate(target.sessionId) };
     const { id, userId, tokenHash } = await this.#authenticate(target.token);
     return { key: { id, partition: partitionOfUser(userId) }, tokenHash };
+  }
+
+  /**
+   * As `#resolve`, without a look whether there is such a session. Only the store
+   * can say that one is revoked for good: it may have to wait for a replica first.
+   */
+  async #resolveUnseen(
+    target: SessionTarget,
+  ): Promise<{ key: SessionKey; tokenHash?: Uint8Array }> {
+    if ("sessionId" in target) return { key: await this.#locate(target.sessionId) };
+    checkRequired("token", target.token);
+    const parsed = parseSessionToken(target.token);
+    if (parsed === undefined) throw sessionNotFound();
+    return { key: keyOf(parsed), tokenHash: hashSecret(parsed.secret) };
   }
 
   async #locate(id: string, userId?: string, field = "session_id"): Promise<SessionKey> {
