@@ -1,3 +1,4 @@
+export { describeLockStore } from "./describe-lock-store.js";
 export { describeSessionStore } from "./describe-session-store.js";
 export { FakeClock } from "./fake-clock.js";
 export {
@@ -9,6 +10,7 @@ export {
 } from "./history/fault-run.js";
 export { startFaultyRedis } from "./history/faulty-redis.js";
 export { startFaultySqlite } from "./history/faulty-sqlite.js";
+export type { OpenedLockStore, OpenLockStore } from "./lock-store-check.js";
 export type { MoveSlotOptions } from "./move-slot.js";
 export {
   type RedisCluster,

@@ -1,0 +1,89 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import { expect, test } from "vitest";
+import { FENCE_RETENTION_MS } from "../lock-store.js";
+import { describeLockStore } from "../testing/describe-lock-store.js";
+import { FakeClock } from "../testing/fake-clock.js";
+import { openSqliteStores } from "./open-sqlite-stores.js";
+
+const tellsNobody = "processes that share a file find out by trying";
+
+describeLockStore(
+  "SQLite in memory",
+  async ({ now }) => {
+    const stores = await openSqliteStores({ path: ":memory:", now });
+    return { store: stores.locks, dispose: () => stores.close() };
+  },
+  { tellsNobody },
+);
+
+async function makeFile() {
+  const dir = await mkdtemp(join(tmpdir(), "sessiond-locks-"));
+  return { path: join(dir, "sessions.db"), remove: () => rm(dir, { recursive: true }) };
+}
+
+describeLockStore(
+  "SQLite on disk",
+  async ({ now }) => {
+    const { path, remove } = await makeFile();
+    const stores = await openSqliteStores({ path, now });
+    const peers = await openSqliteStores({ path, now });
+    const dispose = async () => {
+      await stores.close();
+      await peers.close();
+      await remove();
+    };
+    return { store: stores.locks, peer: peers.locks, dispose };
+  },
+  { tellsNobody },
+);
+
+test("a lock and its token survive a restart", async () => {
+  const { path, remove } = await makeFile();
+  const before = await openSqliteStores({ path });
+  await before.locks.acquire("invoices", "ann", 60_000);
+  await before.close();
+  const after = await openSqliteStores({ path });
+  expect(await after.locks.acquire("invoices", "bob", 60_000)).toMatchObject({ occupied: true });
+  expect(await after.locks.release("invoices", "ann")).toBe(true);
+  await after.close();
+  await remove();
+});
+
+test("names that nobody has locked for 30 days are forgotten, a few at each acquisition", async () => {
+  const { path, remove } = await makeFile();
+  const clock = new FakeClock();
+  const { locks, close } = await openSqliteStores({ path, now: clock.now });
+  using db = new DatabaseSync(path, { readOnly: true });
+  const count = () => db.prepare("SELECT count(*) AS count FROM locks").get()?.["count"];
+  for (let i = 0; i < 25; i++) await locks.acquire(`order-${i}`, "ann", 1_000);
+  clock.advance(FENCE_RETENTION_MS + 999);
+  await locks.acquire("another", "ann", 1_000);
+  expect(count()).toBe(26);
+  clock.advance(1);
+  const counts: unknown[] = [];
+  for (let i = 0; i < 4; i++) {
+    await locks.acquire("another", `${i}`, 1_000);
+    await locks.release("another", `${i}`);
+    counts.push(count());
+    clock.advance(1_000);
+  }
+  expect(counts).toEqual([26, 16, 6, 1]);
+  await close();
+  await remove();
+});
+
+test("a lock that is renewed for longer than that is not forgotten", async () => {
+  const clock = new FakeClock();
+  const { locks, close } = await openSqliteStores({ path: ":memory:", now: clock.now });
+  await locks.acquire("leader", "ann", 3_600_000);
+  for (let hours = 0; hours < 24 * 31; hours++) {
+    clock.advance(3_599_000);
+    expect(await locks.renew("leader", "ann", 3_600_000)).toBeDefined();
+  }
+  await locks.acquire("another", "bob", 1_000);
+  expect(await locks.acquire("leader", "bob", 1_000)).toMatchObject({ occupied: true });
+  await close();
+});
