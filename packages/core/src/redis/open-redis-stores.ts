@@ -1,11 +1,13 @@
 import { RedisCommands } from "./redis-commands.js";
 import { RedisLockStore } from "./redis-lock-store.js";
+import { RedisRateLimitStore } from "./redis-rate-limit-store.js";
 import { RedisSessionStore, type RedisSessionStoreOptions } from "./redis-session-store.js";
 
 /** All that is in one Redis, over one connection. */
 export interface RedisStores {
   readonly sessions: RedisSessionStore;
   readonly locks: RedisLockStore;
+  readonly rateLimits: RedisRateLimitStore;
   /** Closes the connection. Calls still under way, and later ones, fail with STORE_UNAVAILABLE. */
   close(): Promise<void>;
 }
@@ -18,6 +20,7 @@ export function openRedisStores(options: RedisSessionStoreOptions): RedisStores 
   return {
     sessions,
     locks,
+    rateLimits: new RedisRateLimitStore({ ...options, commands }),
     close: async () => {
       locks.close();
       await sessions.close();

@@ -1,11 +1,13 @@
 import { SqliteDatabase } from "./sqlite-database.js";
 import { SqliteLockStore } from "./sqlite-lock-store.js";
+import { SqliteRateLimitStore } from "./sqlite-rate-limit-store.js";
 import { SqliteSessionStore, type SqliteSessionStoreOptions } from "./sqlite-session-store.js";
 
 /** All that is in one file. */
 export interface SqliteStores {
   readonly sessions: SqliteSessionStore;
   readonly locks: SqliteLockStore;
+  readonly rateLimits: SqliteRateLimitStore;
   /** Closes the file. Calls still under way, and later ones, fail with STORE_UNAVAILABLE. */
   close(): Promise<void>;
 }
@@ -20,6 +22,7 @@ export async function openSqliteStores(options: SqliteSessionStoreOptions): Prom
   return {
     sessions,
     locks: new SqliteLockStore(database),
+    rateLimits: new SqliteRateLimitStore(database),
     close: () => sessions.close(),
   };
 }

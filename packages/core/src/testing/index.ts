@@ -1,4 +1,5 @@
 export { describeLockStore } from "./describe-lock-store.js";
+export { describeRateLimitStore } from "./describe-rate-limit-store.js";
 export { describeSessionStore } from "./describe-session-store.js";
 export { FakeClock } from "./fake-clock.js";
 export {
@@ -12,6 +13,10 @@ export { startFaultyRedis } from "./history/faulty-redis.js";
 export { startFaultySqlite } from "./history/faulty-sqlite.js";
 export type { OpenedLockStore, OpenLockStore } from "./lock-store-check.js";
 export type { MoveSlotOptions } from "./move-slot.js";
+export type {
+  OpenedRateLimitStore,
+  OpenRateLimitStore,
+} from "./rate-limit-store-check.js";
 export {
   type RedisCluster,
   type RedisClusterNode,

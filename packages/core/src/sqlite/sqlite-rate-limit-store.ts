@@ -1,0 +1,175 @@
+import type { StatementSync } from "node:sqlite";
+import { summarize, type WindowStanding } from "../rate-limit-state.js";
+import type {
+  RateLimitAttempt,
+  RateLimitState,
+  RateLimitStore,
+  RateLimitWindow,
+} from "../rate-limit-store.js";
+import type { SqliteDatabase } from "./sqlite-database.js";
+import { firstColumn, prepare } from "./statements.js";
+
+/** How many attempts of any keys that count no more a new one removes: more than it adds. */
+const REMOVED_PER_ATTEMPT = 2;
+
+/** What is true of a key at the moment of an attempt. */
+interface Moment {
+  readonly key: string;
+  readonly cost: number;
+  /** What the clock says. */
+  readonly clockMs: number;
+  /** The key's own time, which never goes back. */
+  readonly nowMs: number;
+  /** When the newest attempt was that counts. */
+  readonly newestMs: number;
+  /** The cost of all attempts up to the newest. */
+  readonly total: number;
+}
+
+/** A window, and the cost of what counts in it. */
+interface UsedWindow {
+  readonly window: RateLimitWindow;
+  readonly used: number;
+}
+
+/**
+ * Statements on attempts. A row has the total cost of its attempt and of all before it, so that
+ * what counts in a window is a difference of two totals.
+ */
+const STATEMENTS = {
+  newest: `
+    SELECT time_ms, total FROM rate_limit_attempts WHERE key = :key
+    ORDER BY time_ms DESC, total DESC LIMIT 1`,
+  totalBefore: `
+    SELECT total - cost FROM rate_limit_attempts WHERE key = :key AND time_ms > :after
+    ORDER BY time_ms, total LIMIT 1`,
+  timeOfTotal: `
+    SELECT time_ms FROM rate_limit_attempts WHERE key = :key AND total >= :total
+    ORDER BY time_ms, total LIMIT 1`,
+  insert: `
+    INSERT INTO rate_limit_attempts (key, time_ms, total, cost, expire_time_ms)
+    VALUES (:key, :now, :total, :cost, :expireTime)`,
+  removeLeft: "DELETE FROM rate_limit_attempts WHERE key = :key AND time_ms <= :until",
+  removeNeedless: "DELETE FROM rate_limit_attempts WHERE key = :key AND total <= :total",
+  removeKey: "DELETE FROM rate_limit_attempts WHERE key = :key",
+  removeExpired: `
+    DELETE FROM rate_limit_attempts WHERE (key, time_ms, total) IN (
+      SELECT key, time_ms, total FROM rate_limit_attempts
+      INDEXED BY rate_limit_attempts_by_expiry
+      WHERE expire_time_ms <= :now ORDER BY expire_time_ms LIMIT :limit
+    )`,
+} as const;
+
+type Statements = { readonly [name in keyof typeof STATEMENTS]: StatementSync };
+
+/** Rate limits in an SQLite file: one row per attempt that counts. */
+export class SqliteRateLimitStore implements RateLimitStore {
+  readonly #database: SqliteDatabase;
+  readonly #statements: Statements;
+
+  /** A store in a database that others close. */
+  constructor(database: SqliteDatabase) {
+    this.#database = database;
+    const prepared = Object.entries(STATEMENTS).map(([name, sql]) => {
+      return [name, prepare(database.db, sql)];
+    });
+    this.#statements = Object.fromEntries(prepared) as Statements;
+  }
+
+  check(
+    key: string,
+    windows: readonly RateLimitWindow[],
+    { cost, countRefused }: RateLimitAttempt,
+  ): Promise<RateLimitState> {
+    return this.#database.writeMore((now) => {
+      const before = this.#moment(key, cost, now);
+      const used = this.#used(before, windows);
+      const isAllowed = hasRoom(used, cost);
+      if (!isAllowed && !countRefused) return this.#answer(before, used, isAllowed);
+      const after = this.#add(before, windows);
+      const usedAfter = used.map(({ window, used }) => ({ window, used: used + cost }));
+      return this.#answer(after, usedAfter, isAllowed);
+    });
+  }
+
+  async get(
+    key: string,
+    windows: readonly RateLimitWindow[],
+    cost: number,
+  ): Promise<RateLimitState> {
+    return this.#database.read((now) =>
+      this.#database.inSnapshot(() => {
+        const moment = this.#moment(key, cost, now);
+        const used = this.#used(moment, windows);
+        return this.#answer(moment, used, hasRoom(used, cost));
+      }),
+    );
+  }
+
+  async reset(key: string): Promise<void> {
+    await this.#database.write(() => this.#statements.removeKey.run({ key }));
+  }
+
+  /**
+   * Removes attempts that count no more, at most `limit` of them, for the time when
+   * no new ones come. Answers how many it removed.
+   */
+  sweep(limit: number): Promise<number> {
+    return this.#database.write((now) => {
+      const { changes } = this.#statements.removeExpired.run({ now, limit });
+      return Number(changes);
+    });
+  }
+
+  #moment(key: string, cost: number, clockMs: number): Moment {
+    const row = this.#statements.newest.get({ key }) as [number, number] | undefined;
+    const [newestMs, total] = row ?? [clockMs, 0];
+    return { key, cost, clockMs, nowMs: Math.max(clockMs, newestMs), newestMs, total };
+  }
+
+  #used({ key, nowMs, total }: Moment, windows: readonly RateLimitWindow[]): UsedWindow[] {
+    return windows.map((window) => {
+      const row = this.#statements.totalBefore.get({ key, after: nowMs - window.windowMs });
+      return { window, used: row === undefined ? 0 : total - Number(firstColumn(row)) };
+    });
+  }
+
+  /**
+   * Counts an attempt, and forgets what is needless: what has left all windows, and
+   * what is older than attempts that fill the greatest limit by themselves, since it
+   * can change no answer any more.
+   */
+  #add(moment: Moment, windows: readonly RateLimitWindow[]): Moment {
+    const { key, cost, clockMs, nowMs: now } = moment;
+    const total = moment.total + cost;
+    const longestMs = Math.max(...windows.map(({ windowMs }) => windowMs));
+    const greatestLimit = Math.max(...windows.map(({ limit }) => limit));
+    this.#statements.removeExpired.run({ now: clockMs, limit: REMOVED_PER_ATTEMPT });
+    this.#statements.removeLeft.run({ key, until: now - longestMs });
+    this.#statements.insert.run({ key, now, total, cost, expireTime: now + longestMs });
+    this.#statements.removeNeedless.run({ key, total: total - greatestLimit });
+    return { ...moment, total, newestMs: now };
+  }
+
+  #answer(moment: Moment, windows: readonly UsedWindow[], isAllowed: boolean): RateLimitState {
+    const { clockMs, newestMs } = moment;
+    const standings = windows.map(({ window, used }): WindowStanding => {
+      const resetTimeMs = used > 0 ? newestMs + window.windowMs : clockMs;
+      const retryAfterMs = isAllowed ? 0 : this.#waitFor(moment, window, used);
+      return { window, used, retryAfterMs, resetTimeMs };
+    });
+    return summarize(isAllowed, standings);
+  }
+
+  /** There is room once so much has left the window that the attempt fits in. */
+  #waitFor({ key, cost, clockMs, total }: Moment, window: RateLimitWindow, used: number): number {
+    const { limit, windowMs } = window;
+    if (used + cost <= limit) return 0;
+    const lastToLeave = this.#statements.timeOfTotal.get({ key, total: total - limit + cost });
+    return Number(firstColumn(lastToLeave)) + windowMs - clockMs;
+  }
+}
+
+function hasRoom(windows: readonly UsedWindow[], cost: number): boolean {
+  return windows.every(({ window, used }) => used + cost <= window.limit);
+}
