@@ -5,6 +5,11 @@ import type { RedisCommands } from "./redis-commands.js";
 /** How soon subscribing is tried again. */
 const RESUBSCRIBE_DELAY_MS = 1_000;
 
+interface Listener {
+  readonly onHint: (hint: string) => void;
+  readonly onConnected: () => void;
+}
+
 /**
  * A Pub/Sub channel on which servers give each other hints, on a connection that
  * exists only while anybody listens. What is sent while it is being made is missed, and
@@ -13,7 +18,7 @@ const RESUBSCRIBE_DELAY_MS = 1_000;
 export class HintChannel {
   readonly #commands: RedisCommands;
   readonly #name: string;
-  readonly #listeners = new Set<(hint: string) => void>();
+  readonly #listeners = new Set<Listener>();
   #subscriber: Redis | Cluster | undefined;
 
   constructor(commands: RedisCommands, name: string) {
@@ -21,11 +26,13 @@ export class HintChannel {
     this.#name = name;
   }
 
-  /** Calls `listener` with what is sent. Answers how to stop. */
-  subscribe(listener: (hint: string) => void): () => void {
+  /**
+   * Calls `onHint` with what is sent, and `onConnected` whenever listening has begun
+   * after nothing was heard for a while. Answers how to stop.
+   */
+  subscribe(onHint: (hint: string) => void, onConnected: () => void = () => {}): () => void {
     if (this.#commands.isClosed) return () => {};
-    // Wrapped, so that one function may listen twice.
-    const own = (hint: string) => listener(hint);
+    const own: Listener = { onHint, onConnected };
     this.#listeners.add(own);
     this.#subscriber ??= this.#open();
     return () => {
@@ -43,11 +50,18 @@ export class HintChannel {
   #open(): Redis | Cluster {
     const subscriber = this.#commands.openAnother();
     subscriber.on("message", (_name: string, hint: string) => {
-      for (const listener of this.#listeners) listener(hint);
+      for (const { onHint } of this.#listeners) onHint(hint);
     });
-    // ioredis subscribes again by itself after it has reconnected.
+    const tellConnected = () => {
+      for (const { onConnected } of this.#listeners) onConnected();
+    };
     void untilReady(subscriber)
       .then(() => subscriber.subscribe(this.#name))
+      .then(() => {
+        // ioredis subscribes again by itself after it has reconnected.
+        subscriber.on("ready", tellConnected);
+        tellConnected();
+      })
       .catch(() => {
         subscriber.disconnect();
         setTimeout(() => this.#reopen(subscriber), RESUBSCRIBE_DELAY_MS).unref();

@@ -84,7 +84,13 @@ export class RedisEventLog implements EventLog {
   }
 
   subscribe(listener: (lane: number) => void): () => void {
-    return this.#hints.subscribe((partition) => listener(Number.parseInt(partition, 16)));
+    return this.#hints.subscribe(
+      (partition) => listener(Number.parseInt(partition, 16)),
+      // Any lane may have grown before.
+      () => {
+        for (const lane of PARTITIONS.keys()) listener(lane);
+      },
+    );
   }
 
   /** Lets go of the connection that listens. */

@@ -447,7 +447,11 @@ export class RedisSessionStore implements SessionStore {
     const revocations = this.#revocations.all();
     for (let i = 0; i < revocations.length; i += REAPPLY_BATCH_SIZE) {
       const batch = revocations.slice(i, i + REAPPLY_BATCH_SIZE);
-      await Promise.all(batch.map(({ key, reason }) => this.#runOnSession(REVOKE, key, [reason])));
+      await Promise.all(
+        batch.map(({ key, reason, createTimeMs }) =>
+          this.#runOnSession(REVOKE, key, [reason, createTimeMs]),
+        ),
+      );
     }
   }
 
