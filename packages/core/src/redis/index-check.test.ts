@@ -1,4 +1,5 @@
 import { once } from "node:events";
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Redis } from "ioredis";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import { partitionOfUser } from "../session-id.js";
@@ -12,6 +13,7 @@ const PARTITION = partitionOfUser("ada");
 let server: RedisServer;
 let redis: Redis;
 let store: RedisSessionStore;
+let others: RedisSessionStore[];
 
 beforeAll(async () => {
   server = await startRedisServer();
@@ -19,20 +21,33 @@ beforeAll(async () => {
 afterAll(() => server.stop());
 
 beforeEach(async () => {
-  const address = { host: "127.0.0.1", port: server.port };
-  redis = connectRedis({ kind: "redis", address, db: 0, tls: false }, () => {}) as Redis;
-  await once(redis, "ready");
+  redis = await connect();
   await redis.flushall();
   store = new RedisSessionStore({ redis });
+  others = [];
   for (const id of ["one", "two"]) await create(id);
 });
-afterEach(() => store.close());
+afterEach(() => Promise.all([store, ...others].map((opened) => opened.close())));
 
-function create(id: string) {
+async function connect(): Promise<Redis> {
+  const address = { host: "127.0.0.1", port: server.port };
+  const connection = connectRedis({ kind: "redis", address, db: 0, tls: false }, () => {});
+  await once(connection, "ready");
+  return connection as Redis;
+}
+
+/** Another store of the same sessions, which keeps ended ones for a time of its own. */
+async function openWithRetention(retentionMs: number): Promise<RedisSessionStore> {
+  const other = new RedisSessionStore({ redis: await connect(), retentionMs });
+  others.push(other);
+  return other;
+}
+
+function create(id: string, creator = store) {
   const times = { idleTimeoutMs: 60_000, lifetimeMs: 60_000 };
   const key = { partition: PARTITION, id };
   const session = { key, userId: "ada", record: Buffer.of(1), tokenHash: Buffer.of(2), ...times };
-  return store.create(session, LIMIT);
+  return creator.create(session, LIMIT);
 }
 
 test("a sound index is left as it is", async () => {
@@ -79,4 +94,29 @@ test("drift anywhere in a large index is found in a few sweeps", async () => {
   await redis.zadd(`sessions:{${PARTITION}}`, ...lost.flatMap((id) => [9e12, id]));
   for (let i = 0; i < 40; i++) await store.sweep(10);
   expect(await redis.zrange(`sessions:{${PARTITION}}`, "0", "-1")).toEqual(["one", "two"]);
+});
+
+// A login clears the user's own index of what is over, before the sweep has come to the
+// session itself. The check took that for drift, put the entry back and said so.
+test("a login after the retention and before the sweep leaves nothing to put right", async () => {
+  const brief = await openWithRetention(1);
+  await brief.revoke({ partition: PARTITION, id: "one" }, "");
+  await sleep(20);
+  await create("three", brief);
+  expect(await redis.zrange(`user_sessions:{${PARTITION}}:ada`, "0", "-1")).toEqual([
+    "two",
+    "three",
+  ]);
+  expect(await brief.sweep(10)).toEqual({ reclaimed: 1, healed: 0, more: false });
+});
+
+// The time before which things are over was then negative, and its negative "--1".
+test("a retention that reaches back to before 1970 keeps everything, and breaks nothing", async () => {
+  const patient = await openWithRetention(60 * 366 * 86_400_000);
+  await create("three", patient);
+  expect(await patient.revoke({ partition: PARTITION, id: "one" }, "")).toBe(true);
+  expect(await patient.sweep(10)).toEqual({ reclaimed: 0, healed: 0, more: false });
+  const query = { showExpired: true, showRevoked: true, order: "asc", limit: 10 } as const;
+  const { sessions } = await patient.list({ ...query, userId: "ada" });
+  expect(sessions.map(({ id }) => id)).toEqual(["one", "two", "three"]);
 });

@@ -1,7 +1,7 @@
 import { inspect } from "node:util";
 import { expect, test } from "vitest";
 import { SessiondError } from "../errors.js";
-import { fromRedisError } from "./redis-errors.js";
+import { fromRedisError, isNotRunYet } from "./redis-errors.js";
 
 /** As ioredis throws what Redis answered, with the command and its arguments. */
 function replyError(message: string): Error {
@@ -15,6 +15,20 @@ test.each(["LOADING", "CLUSTERDOWN", "READONLY", "MASTERDOWN", "TRYAGAIN", "NOAU
     expect(fromRedisError(replyError(`${prefix} some words`))).toMatchObject({
       reason: "STORE_UNAVAILABLE",
     });
+  },
+);
+
+// ioredis's own error, once it has followed as many redirections as it may: no
+// ReplyError, and it read as a Redis that gave no answer.
+test.each(["MOVED 42 127.0.0.1:1", "ASK 42 127.0.0.1:1", "TRYAGAIN Multiple keys"])(
+  "a cluster that sends a command round in circles, at last with %s, is resharding",
+  (reply) => {
+    const error = new Error(`Too many Cluster redirections. Last error: ReplyError: ${reply}`);
+    expect(fromRedisError(error)).toMatchObject({
+      reason: "STORE_UNAVAILABLE",
+      message: expect.stringContaining("resharding"),
+    });
+    expect(isNotRunYet(error)).toBe(true);
   },
 );
 
