@@ -28,9 +28,8 @@ export type AcquireLockRequest = Message<"sessiond.v1.AcquireLockRequest"> & {
   name: string;
 
   /**
-   * How long the lease lasts unless it is renewed: from 1 ms to 1 h. 30 s when
-   * unset. As short as the holder can renew it, for so long do others wait when
-   * the holder dies.
+   * How long the lease lasts unless it is renewed: from 100 ms to 1 h. 30 s
+   * when unset. For so long do others wait when the holder dies.
    *
    * @generated from field: google.protobuf.Duration ttl = 2;
    */
@@ -119,7 +118,7 @@ export type RenewLockRequest = Message<"sessiond.v1.RenewLockRequest"> & {
   lockId: string;
 
   /**
-   * How long the lease lasts from now on: from 1 ms to 1 h. 30 s when unset, also
+   * How long the lease lasts from now on: from 100 ms to 1 h. 30 s when unset, also
    * where the lock was acquired with another ttl.
    *
    * @generated from field: google.protobuf.Duration ttl = 3;
@@ -280,7 +279,8 @@ export const LockService: GenService<{
    * waits no longer. A server that stops ends the wait with UNAVAILABLE.
    *
    * A lock is not reentrant: its holder, too, waits for a second one. Those who
-   * wait are served about in the order in which they came.
+   * wait at one server are served in the order in which they came, and servers that
+   * share a Redis take turns.
    *
    * When the answer is lost, and the request had no lock_id, the lock may be held by
    * nobody who knows its lock_id, until its ttl is over.

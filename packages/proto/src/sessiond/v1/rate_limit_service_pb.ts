@@ -236,8 +236,9 @@ export const ResetRateLimitResponseSchema: GenMessage<ResetRateLimitResponse> = 
  * more than it, whichever servers they came to.
  *
  * Calls are permitted, and errors have the reasons, as described at
- * SessionService. A store that is down is an error and no refusal: callers decide
- * whether to let pass what cannot be counted.
+ * SessionService. While the store is down, attempts pass uncounted under a policy
+ * that says `allow when unavailable`; under any other that is STORE_UNAVAILABLE,
+ * and no refusal: callers decide whether to let pass what cannot be counted.
  *
  * @generated from service sessiond.v1.RateLimitService
  */
