@@ -6,6 +6,7 @@ import { SessionService } from "@sessiond/proto/sessiond/v1/session_service";
 import type { JWK } from "jose";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { KNOWN_PERMISSIONS, permissionOf } from "./permissions.js";
+import { SERVICES } from "./services.js";
 import { type Failure, failureOf } from "./testing/outcome.js";
 import { TestIssuer } from "./testing/test-issuer.js";
 import { startTestIssuer, startTestServer, type TestServer } from "./testing/test-server.js";
@@ -13,7 +14,7 @@ import { GRPC, JSON_OVER_HTTP, WIRES, type Wire } from "./testing/wires.js";
 
 type Method = DescMethodUnary | DescMethodServerStreaming;
 
-const METHODS = Object.values(SessionService.method) as readonly Method[];
+const METHODS = SERVICES.flatMap(({ methods }) => methods) as readonly Method[];
 const TIMEOUT_MS = 5_000;
 const ALL_PERMISSIONS = { scope: KNOWN_PERMISSIONS.join(" ") };
 

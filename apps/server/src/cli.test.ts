@@ -8,6 +8,8 @@ import { createAccessTokenVerifier } from "./access-token.js";
 import { runCli } from "./cli.js";
 import type { Config, Environment } from "./config.js";
 import { developmentAuthConfig } from "./development-keys.js";
+import type { LockRunOptions } from "./lock-run.js";
+import type { RateLimitCallOptions } from "./rate-limit-calls.js";
 import type { ResealOptions } from "./reseal.js";
 
 const directory = mkdtempSync(join(tmpdir(), "sessiond-cli-"));
@@ -19,6 +21,8 @@ interface Outcome {
   readonly stderr: string;
   readonly served: readonly Config[];
   readonly resealed: readonly ResealOptions[];
+  readonly lockRuns: readonly LockRunOptions[];
+  readonly rateLimitCalls: readonly RateLimitCallOptions[];
 }
 
 interface Surroundings {
@@ -33,6 +37,8 @@ async function run(
 ): Promise<Outcome> {
   const served: Config[] = [];
   const resealed: ResealOptions[] = [];
+  const lockRuns: LockRunOptions[] = [];
+  const rateLimitCalls: RateLimitCallOptions[] = [];
   const text = { stdout: "", stderr: "" };
   const code = await runCli({
     argv,
@@ -49,8 +55,10 @@ async function run(
     },
     serve: serve ?? (async (config) => void served.push(config)),
     reseal: reseal ?? (async (options) => Math.min(resealed.push(options), 0)),
+    lockRun: async (options) => lockRuns.push(options),
+    rateLimitCall: async (options) => rateLimitCalls.push(options),
   });
-  return { code, ...text, served, resealed };
+  return { code, ...text, served, resealed, lockRuns, rateLimitCalls };
 }
 
 describe("help", () => {
@@ -59,7 +67,7 @@ describe("help", () => {
     async (argv) => {
       const { code, stdout, stderr } = await run(argv);
       expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
-      for (const command of ["serve", "token", "keygen", "keys", "help"]) {
+      for (const command of ["serve", "token", "keygen", "keys", "lock", "rate-limit", "help"]) {
         expect(stdout).toMatch(new RegExp(`^  ${command} +\\w`, "m"));
       }
     },
@@ -70,6 +78,8 @@ describe("help", () => {
     ["token", "sessions:create"],
     ["keygen", "--kid"],
     ["keys", "SESSIOND_KEYRING"],
+    ["lock", "SESSIOND_FENCING_TOKEN"],
+    ["rate-limit", "--cost"],
   ])("%s --help prints what it takes, and does nothing else", async (command, expected) => {
     const outcomes = [
       await run([command, "--help"]),
@@ -163,7 +173,8 @@ describe("token", () => {
     expect(outcome.stderr.split("\n")).toEqual([
       "sessiond: --scope: unknown flag",
       'sessiond: --permissions: unknown "sessions:fly"; known permissions: ' +
-        "sessions:create, sessions:read, sessions:update, sessions:delete",
+        "sessions:create, sessions:read, sessions:update, sessions:delete, " +
+        "locks:use, rate_limits:use",
       "sessiond: --subject: expected 1 to 256 characters",
       "sessiond: --ttl: expected a duration longer than zero",
       "",
@@ -262,6 +273,106 @@ describe("keys reseal", () => {
   });
 });
 
+describe("lock run", () => {
+  const token = ["--token", "access.token.signature"];
+
+  test("runs a command under a lock of the development server", async () => {
+    const { code, lockRuns } = await run([
+      ...["lock", "run", "invoices", "--ttl=5s", ...token],
+      ...["--", "make", "--help", "--", "all"],
+    ]);
+    // What the run under the lock answers.
+    expect(code).toBe(1);
+    expect(lockRuns).toMatchObject([
+      {
+        server: { url: new URL("http://127.0.0.1:50051"), token: "access.token.signature" },
+        name: "invoices",
+        ttlMs: 5_000,
+        waitTimeoutMs: 20_000,
+        command: "make",
+        args: ["--help", "--", "all"],
+      },
+    ]);
+  });
+
+  test("takes the server and the token from the environment, and gives it to the command", async () => {
+    const env = { SESSIOND_SERVER: "sessiond.internal:50051", SESSIOND_TOKEN: "a.b.c", HOME: "/x" };
+    const { lockRuns } = await run(["lock", "run", "x", "--wait-timeout=0s", "--", "ls"], { env });
+    expect(lockRuns).toMatchObject([
+      {
+        server: { url: new URL("http://sessiond.internal:50051"), token: "a.b.c" },
+        waitTimeoutMs: 0,
+        ttlMs: 30_000,
+        env,
+      },
+    ]);
+  });
+
+  test("makes a token where the data directory is a development server's", async () => {
+    const dataDir = join(directory, "lock-data");
+    await run(["token", "--permissions=locks:use", "--data-dir", dataDir]);
+    const flags = ["lock", "run", "x", "--data-dir", dataDir];
+    const { lockRuns } = await run([...flags, "--", "ls"]);
+    expect(lockRuns).toMatchObject([{ server: { token: undefined, dataDir } }]);
+    // Whoever is asked for it elsewhere could use it here.
+    const remote = await run([...flags, "--server", "http://example.com:50051", "--", "ls"]);
+    expect(remote).toMatchObject({ code: 2, lockRuns: [] });
+    expect(remote.stderr).toContain("--token (SESSIOND_TOKEN): required");
+  });
+
+  test("makes up no key where there is none, since no server would know it", async () => {
+    const dataDir = join(directory, "no-lock-data");
+    const outcome = await run(["lock", "run", "x", "--data-dir", dataDir, "--", "ls"]);
+    expect(outcome).toMatchObject({ code: 2, lockRuns: [] });
+    expect(outcome.stderr).toContain("--token (SESSIOND_TOKEN): required");
+    expect(readdirSync(directory)).not.toContain("no-lock-data");
+  });
+
+  test.each([
+    [["lock"], "expected sessiond lock run NAME"],
+    [["lock", "run"], "expected sessiond lock run NAME"],
+    [["lock", "run", "--ttl=5s", "--", "ls"], "expected sessiond lock run NAME"],
+    [["lock", "steal", "x", "--", "ls"], "expected sessiond lock run NAME"],
+    [["lock", "run", "x", ...token], "expected -- and a command to run under the lock"],
+    [["lock", "run", "x", ...token, "--"], "expected -- and a command to run under the lock"],
+    [["lock", "run", "x", ...token, "--ttl=2h", "--", "ls"], "--ttl: expected at most 1h"],
+    [["lock", "run", "x", ...token, "--ttl=0s", "--", "ls"], "--ttl: expected a duration"],
+    [["lock", "run", "x", ...token, "--wait=1s", "--", "ls"], "--wait: unknown flag"],
+    [["lock", "run", "x", ...token, "--server=ftp://x", "--", "ls"], "--server (SESSIOND_SERVER)"],
+  ])("%j is refused", async (argv, expected) => {
+    const outcome = await run(argv);
+    expect(outcome).toMatchObject({ code: 2, stdout: "", lockRuns: [] });
+    expect(outcome.stderr).toContain(expected);
+  });
+});
+
+describe("rate-limit", () => {
+  const token = ["--token", "access.token.signature"];
+
+  test("checks and resets", async () => {
+    const check = ["rate-limit", "check", "login", "203.0.113.7", "--cost", "3", ...token];
+    const reset = ["rate-limit", "reset", "login", "-7", ...token];
+    const calls = [await run(check), await run(reset)].flatMap((each) => each.rateLimitCalls);
+    expect(calls).toMatchObject([
+      { action: "check", policy: "login", key: "203.0.113.7", cost: 3 },
+      { action: "reset", policy: "login", key: "-7", cost: 1 },
+    ]);
+  });
+
+  test.each([
+    [["rate-limit"], "expected sessiond rate-limit check|reset"],
+    [["rate-limit", "check", "login"], "expected sessiond rate-limit check|reset"],
+    [["rate-limit", "check", "login", ...token], "expected sessiond rate-limit check|reset"],
+    [["rate-limit", "drop", "login", "x"], "expected sessiond rate-limit check|reset"],
+    [["rate-limit", "check", "login", "x", "--cost=0", ...token], "--cost: expected"],
+    [["rate-limit", "reset", "login", "x", "--cost=1", ...token], "--cost: unknown flag"],
+  ])("%j is refused", async (argv, expected) => {
+    const outcome = await run(argv);
+    expect(outcome).toMatchObject({ code: 2, stdout: "", rateLimitCalls: [] });
+    expect(outcome.stderr).toContain(expected);
+  });
+});
+
 describe("what is no command", () => {
   test.each([
     [["serv"], "unknown command serv (did you mean serve?); see: sessiond help"],
@@ -273,7 +384,7 @@ describe("what is no command", () => {
     ],
   ])("%j is refused", async (argv, expected) => {
     expect(await run(argv)).toEqual({
-      ...{ code: 2, stdout: "", served: [], resealed: [] },
+      ...{ code: 2, stdout: "", served: [], resealed: [], lockRuns: [], rateLimitCalls: [] },
       stderr: `sessiond: ${expected}\n`,
     });
   });

@@ -14,15 +14,15 @@ import {
   developmentSigningKeyPath,
   mintDevelopmentToken,
 } from "./development-keys.js";
+import { EXIT_FAILURE, EXIT_OK, EXIT_USAGE } from "./exit-codes.js";
 import { parseFlags } from "./flags.js";
+import { lockHelp, runLockCommand } from "./lock-command.js";
+import type { LockRunOptions } from "./lock-run.js";
 import { KNOWN_PERMISSIONS } from "./permissions.js";
 import type { ReportOutput } from "./progress-report.js";
+import type { RateLimitCallOptions } from "./rate-limit-calls.js";
+import { rateLimitHelp, runRateLimitCommand } from "./rate-limit-command.js";
 import type { ResealOptions } from "./reseal.js";
-
-const EXIT_OK = 0;
-const EXIT_FAILURE = 1;
-/** The command line or the configuration is at fault; trying again is of no use. */
-const EXIT_USAGE = 2;
 
 const TOKEN_FLAGS = ["permissions", "subject", "ttl", "data-dir"];
 const DEFAULT_TOKEN_TTL = "1h";
@@ -38,9 +38,14 @@ export interface CliContext {
   readonly serve: (config: Config) => Promise<void>;
   /** Seals sessions anew; answers the exit code. Rejects where it cannot. */
   readonly reseal: (options: ResealOptions) => Promise<number>;
+  /** Runs a command under a lock of a server; answers the exit code. */
+  readonly lockRun: (options: LockRunOptions) => Promise<number>;
+  /** Asks a server about a rate limit; answers the exit code. */
+  readonly rateLimitCall: (options: RateLimitCallOptions) => Promise<number>;
 }
 
-type CommandContext = Omit<CliContext, "argv"> & { readonly args: readonly string[] };
+/** What one command runs with: its own arguments, and the rest. */
+export type CommandContext = Omit<CliContext, "argv"> & { readonly args: readonly string[] };
 
 interface Command {
   readonly summary: string;
@@ -52,7 +57,7 @@ interface Command {
 /**
  * Runs one command and answers the exit code: 0 when all is well, 1 when it
  * failed, 2 when the command line or the configuration is at fault, 128 and its
- * number when a signal stopped it. Never rejects. What was asked for goes to
+ * number when a signal stopped it, and what a command's own help says. Never rejects. What was asked for goes to
  * `stdout`, everything else to `stderr`.
  */
 export async function runCli(context: CliContext): Promise<number> {
@@ -61,7 +66,7 @@ export async function runCli(context: CliContext): Promise<number> {
   try {
     if (first === "--version") stdout.write(`sessiond ${version()}\n`);
     else if (first === "help" || first === "--help" || first === "-h") stdout.write(help(args));
-    else if (args.includes("--help") || args.includes("-h")) stdout.write(help([first]));
+    else if (asksForHelp(args)) stdout.write(help([first]));
     else return await commandNamed(first).run({ ...context, args });
     return EXIT_OK;
   } catch (error) {
@@ -79,7 +84,16 @@ const COMMANDS: ReadonlyMap<string, Command> = new Map([
   ["token", { summary: "makes an access token for development", help: tokenHelp, run: runToken }],
   ["keygen", { summary: "makes a key for SESSIOND_KEYRING", help: keygenHelp, run: runKeygen }],
   ["keys", { summary: "seals sessions anew after a new key", help: keysHelp, run: runKeys }],
+  ["lock", { summary: "runs a command under a lock", help: lockHelp, run: runLockCommand }],
+  ["rate-limit", { summary: "counts an attempt", help: rateLimitHelp, run: runRateLimitCommand }],
 ]);
+
+/** What comes after `--` is for the command that stands there. */
+function asksForHelp(args: readonly string[]): boolean {
+  const end = args.indexOf("--");
+  const own = end === -1 ? args : args.slice(0, end);
+  return own.includes("--help") || own.includes("-h");
+}
 
 function commandNamed(name: string): Command {
   const command = COMMANDS.get(name);
@@ -251,7 +265,7 @@ function help([name]: readonly string[]): string {
 
 Usage: sessiond <command> [flags]
 
-${lines.map(([command = "", summary]) => `  ${command.padEnd(8)} ${summary}\n`).join("")}
+${lines.map(([command = "", summary]) => `  ${command.padEnd(11)} ${summary}\n`).join("")}
 Every setting of the server: sessiond serve --help
 `;
 }

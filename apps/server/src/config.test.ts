@@ -1,7 +1,12 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { DEFAULT_SESSION_POLICY, Keyring } from "@sessiond/core";
+import {
+  DEFAULT_RATE_LIMITS,
+  DEFAULT_SESSION_POLICY,
+  Keyring,
+  parseRateLimitPolicies,
+} from "@sessiond/core";
 import { afterAll, describe, expect, test } from "vitest";
 import { type Config, dataDirectory, describeSettings, loadConfig } from "./config.js";
 import { ConfigError } from "./config-error.js";
@@ -39,6 +44,7 @@ test("without any setting, the server is one for development with the documented
     store: { kind: "sqlite", path: join(".sessiond", "sessiond.db") },
     durability: "auto",
     sessionPolicy: DEFAULT_SESSION_POLICY,
+    rateLimits: parseRateLimitPolicies(DEFAULT_RATE_LIMITS),
     retentionMs: 600_000,
     keyring: undefined,
     auth: undefined,
@@ -59,6 +65,7 @@ test("every setting can come from the environment", () => {
     SESSIOND_MAX_LIFETIME: "30d",
     SESSIOND_MAX_SESSIONS_PER_USER: "3",
     SESSIOND_LIMIT_POLICY: "reject",
+    SESSIOND_RATE_LIMITS: "login: 5 per 1m; signup: 3 per 1h (count refused)",
     SESSIOND_RETENTION: "1h",
     SESSIOND_KEYRING: keyring,
     SESSIOND_AUTH: authFile,
@@ -78,6 +85,7 @@ test("every setting can come from the environment", () => {
       maxSessionsPerUser: 3,
       policy: "reject",
     },
+    rateLimits: [{ name: "login" }, { name: "signup", countRefused: true }],
     retentionMs: 3_600_000,
     auth: { issuers: [{ issuer: "https://id.example.com" }] },
     reflection: false,

@@ -1,5 +1,13 @@
 import { join, resolve } from "node:path";
-import { formatDuration, Keyring, parseDuration, type SessionPolicy } from "@sessiond/core";
+import {
+  DEFAULT_RATE_LIMITS,
+  formatDuration,
+  Keyring,
+  parseDuration,
+  parseRateLimitPolicies,
+  type RateLimitPolicy,
+  type SessionPolicy,
+} from "@sessiond/core";
 import type { Durability } from "@sessiond/core/redis";
 import { type Address, formatAddress, isLoopback, parseAddress } from "./address.js";
 import { type AuthConfig, readAuthFile } from "./auth-config.js";
@@ -17,6 +25,7 @@ export interface Config {
   /** What changes wait for on Redis. */
   readonly durability: Durability;
   readonly sessionPolicy: SessionPolicy;
+  readonly rateLimits: readonly RateLimitPolicy[];
   /** How long ended sessions stay listed, and a revoked id refused. */
   readonly retentionMs: number;
   /** Undefined on a development server, which makes its own. */
@@ -33,6 +42,11 @@ const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"
 const LIMIT_POLICIES = ["evict_oldest", "reject"] as const;
 const DURABILITIES = ["auto", "local", "replicated"] as const satisfies readonly Durability[];
 const PREFIX = "SESSIOND_";
+/**
+ * What commands other than a server's have from the environment, and what `sessiond
+ * lock run` gives to its own. No setting, but no slip of the pen either.
+ */
+const OTHER_VARIABLES = ["SERVER", "TOKEN", "FENCING_TOKEN"];
 const MAX_SESSIONS_PER_USER = 1000;
 const MAX_QUOTED_LENGTH = 100;
 const MAX_LINE_LENGTH = 80;
@@ -143,6 +157,16 @@ const SETTINGS = {
     default: "10m",
     help: "how long ended sessions can be listed, and revoked ids stay taken",
     parse: parseDuration,
+  },
+  rateLimits: {
+    env: "SESSIOND_RATE_LIMITS",
+    flag: "rate-limits",
+    placeholder: "NAME: …; …",
+    default: DEFAULT_RATE_LIMITS,
+    help:
+      'policies that CheckRateLimit counts by, such as "login: 10 per 15m, 50 per 24h; ' +
+      'signup: 3 per 1h (count refused)"; the other option is (allow when unavailable)',
+    parse: parseRateLimitPolicies,
   },
   keyring: {
     env: "SESSIOND_KEYRING",
@@ -262,6 +286,7 @@ function toConfig(values: Values): Config {
       maxSessionsPerUser: values.maxSessionsPerUser,
       policy: values.limitPolicy,
     },
+    rateLimits: values.rateLimits,
     retentionMs: values.retention,
     keyring: values.keyring,
     auth: values.auth,
@@ -324,7 +349,7 @@ function unknownVariables(env: Environment): readonly string[] {
   return Object.entries(env)
     .filter(([name, value]) => name.startsWith(PREFIX) && !isServiceLink(name, value ?? ""))
     .map(([name]) => name.slice(PREFIX.length))
-    .filter((name) => !known.includes(name))
+    .filter((name) => !known.includes(name) && !OTHER_VARIABLES.includes(name))
     .map((name) => `${PREFIX}${name}: unknown variable${didYouMean(name, known, PREFIX)}`);
 }
 

@@ -10,12 +10,12 @@ import {
   status,
 } from "@grpc/grpc-js";
 import { addConnectRoutes } from "@sessiond/connect-grpc-js";
-import { SessionService } from "@sessiond/proto/sessiond/v1/session_service";
 import type { HealthImplementation } from "grpc-health-check";
 import { type Address, formatAddress } from "./address.js";
 import { DELIVERY_MS, MAX_MESSAGE_BYTES } from "./limits.js";
 import { addReflection } from "./reflection.js";
 import { SERVER_STOPPING } from "./rpc-error.js";
+import { SERVICES } from "./services.js";
 
 /** Calls that one connection may have under way; more wait at the client. */
 const MAX_CONCURRENT_STREAMS = 1_000;
@@ -59,7 +59,7 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
     shutdownSignal,
   });
   options.health.addToServer(server);
-  if (options.reflection) addReflection(server, [SessionService]);
+  if (options.reflection) addReflection(server, SERVICES);
   const port = await bind(server, options.address);
   let stopped: Promise<void> | undefined;
   return {

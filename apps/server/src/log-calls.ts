@@ -10,7 +10,7 @@ import {
 import { SESSION_TOKEN_PREFIX, SessiondError } from "@sessiond/core";
 import type { Logger } from "pino";
 import { callerKey } from "./authenticate.js";
-import { SERVER_STOPPING } from "./rpc-error.js";
+import { CLIENT_GONE, SERVER_STOPPING } from "./rpc-error.js";
 
 /** The codes that say something is wrong with this server or what it depends on. */
 const LOG_LEVELS: ReadonlyMap<Code, "error" | "warn"> = new Map([
@@ -23,8 +23,6 @@ const MAX_ID_LENGTH = 128;
 const SESSION_TOKENS = new RegExp(`${SESSION_TOKEN_PREFIX}[\\w-]*`, "g");
 /** What protobuf says of JSON that is no message goes on to quote it. */
 const QUOTED_JSON = /(?<= from JSON): .*$/s;
-
-const GONE = new ConnectError("the client has gone", Code.Canceled);
 
 /** Whether the call has come as far as `logCalls`. */
 const isLoggedKey = createContextKey(false, { description: "whether the call is being logged" });
@@ -101,7 +99,7 @@ async function* toEnd<T>(
     throw error;
   } finally {
     // Whoever takes the messages may also just stop.
-    const stopped = signal.aborted ? signal.reason : GONE;
+    const stopped = signal.aborted ? signal.reason : CLIENT_GONE;
     onEnd(isComplete ? undefined : failure ? failure.error : stopped);
   }
 }

@@ -10,4 +10,7 @@ process.exitCode = await runCli({
   stderr: process.stderr,
   serve: runServer,
   reseal: runReseal,
+  // A server has no need of the SDK.
+  lockRun: async (options) => (await import("./lock-run.js")).runUnderLock(options),
+  rateLimitCall: async (options) => (await import("./rate-limit-calls.js")).callRateLimits(options),
 });

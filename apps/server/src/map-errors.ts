@@ -1,5 +1,6 @@
 import { ConnectError, type Interceptor } from "@connectrpc/connect";
-import { toConnectError } from "./rpc-error.js";
+import { SessiondError } from "@sessiond/core";
+import { CLIENT_GONE, toConnectError } from "./rpc-error.js";
 
 /** Gives every error that a call fails with the form of the contract, also in the midst of a stream. */
 export const mapErrors: Interceptor = (next) => async (request) => {
@@ -10,9 +11,18 @@ export const mapErrors: Interceptor = (next) => async (request) => {
       ? { ...response, message: mapStreamErrors(response.message, signal) }
       : response;
   } catch (error) {
-    throw toConnectError(error);
+    throw toConnectError(isAbort(error, request) ? CLIENT_GONE : error);
   }
 };
+
+/**
+ * Whether what failed had only been waiting, and was told to stop. Where that says more than
+ * that the client is gone, it is a ConnectError. Made lazily, the signal is not asked first.
+ */
+function isAbort(error: unknown, request: { readonly signal: AbortSignal }): boolean {
+  const isOurs = error instanceof ConnectError || error instanceof SessiondError;
+  return !isOurs && request.signal.aborted && error === request.signal.reason;
+}
 
 async function* mapStreamErrors<T>(messages: AsyncIterable<T>, signal: AbortSignal) {
   try {

@@ -10,6 +10,7 @@ import { permission } from "@sessiond/proto/sessiond/v1/permission";
 import { SessionService } from "@sessiond/proto/sessiond/v1/session_service";
 import { expect, test } from "vitest";
 import { KNOWN_PERMISSIONS, knownPermissions, permissionOf } from "./permissions.js";
+import { SERVICES } from "./services.js";
 
 /** The method of a service whose option says `value`, or that has no option. */
 function methodWith(value: string | undefined): DescMethod {
@@ -57,8 +58,10 @@ test("the known permissions are those of all methods, each once", () => {
     "sessions:read",
     "sessions:update",
     "sessions:delete",
+    "locks:use",
+    "rate_limits:use",
   ]);
-  expect(knownPermissions([methodWith("doors:open").parent, SessionService])).toEqual([
+  expect(knownPermissions([methodWith("doors:open").parent, ...SERVICES])).toEqual([
     "doors:open",
     ...KNOWN_PERMISSIONS,
   ]);

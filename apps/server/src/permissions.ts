@@ -1,6 +1,6 @@
 import { type DescMethod, type DescService, getOption, hasOption } from "@bufbuild/protobuf";
 import { permission } from "@sessiond/proto/sessiond/v1/permission";
-import { SessionService } from "@sessiond/proto/sessiond/v1/session_service";
+import { SERVICES } from "./services.js";
 
 const SHAPE = /^[a-z_]+:[a-z_]+$/;
 
@@ -27,4 +27,4 @@ export function knownPermissions(services: readonly DescService[]): readonly str
 }
 
 /** Every permission of sessiond: what a token can be minted with and a role can grant. */
-export const KNOWN_PERMISSIONS: readonly string[] = knownPermissions([SessionService]);
+export const KNOWN_PERMISSIONS: readonly string[] = knownPermissions(SERVICES);

@@ -1,8 +1,10 @@
 import type { SessionStore } from "@sessiond/core";
-import { SessionService } from "@sessiond/proto/sessiond/v1/session_service";
 import { HealthImplementation } from "grpc-health-check";
 import type { Logger } from "pino";
+import { SERVICES } from "./services.js";
 
+/** What health is told of: the server as a whole, and each service. */
+const HEALTH_NAMES = ["", ...SERVICES.map(({ typeName }) => typeName)];
 /** How often the store is asked whether it can serve. */
 const CHECK_INTERVAL_MS = 1_000;
 
@@ -13,11 +15,10 @@ export class Readiness {
   #state: "starting" | "ready" | "store unavailable" | "stopping" = "starting";
   #timer: NodeJS.Timeout | undefined;
 
-  /** The gRPC health service: of the server as a whole (`""`) and of SessionService. */
-  readonly health = new HealthImplementation({
-    "": "NOT_SERVING",
-    [SessionService.typeName]: "NOT_SERVING",
-  });
+  /** The gRPC health service: of the server as a whole (`""`) and of each service. */
+  readonly health = new HealthImplementation(
+    Object.fromEntries(HEALTH_NAMES.map((name) => [name, "NOT_SERVING"])),
+  );
 
   constructor(store: SessionStore, logger: Logger) {
     this.#store = store;
@@ -67,8 +68,7 @@ export class Readiness {
     if (state === this.#state || this.#state === "stopping") return;
     this.#state = state;
     const status = this.isReady ? "SERVING" : "NOT_SERVING";
-    this.health.setStatus("", status);
-    this.health.setStatus(SessionService.typeName, status);
+    for (const name of HEALTH_NAMES) this.health.setStatus(name, status);
     if (state === "store unavailable") this.#logger.error({ err: error }, state);
     else this.#logger.info(state);
   }

@@ -13,7 +13,8 @@ import { KNOWN_PERMISSIONS } from "./permissions.js";
 import { type RunningServer, startServer } from "./start-server.js";
 
 const run = promisify(execFile);
-const README = new URL("../../../README.md", import.meta.url);
+const ROOT = new URL("../../../", import.meta.url);
+const README = new URL("README.md", ROOT);
 
 let dataDir: string;
 let readme: string;
@@ -45,22 +46,49 @@ function blocks(language: string): readonly string[] {
   );
 }
 
-test("the README's TypeScript runs as it stands there", async () => {
-  const [example = ""] = blocks("ts");
+test.each([
+  ["sessions", 0, "ann [ 'editor' ]\nundefined\n"],
+  ["locks and rate limits", 1, "true 9 left\n{ score: 42 } false\n"],
+])("the README's TypeScript about %s runs as it stands there", async (_, index, expected) => {
+  const example = blocks("ts")[index] ?? "";
   // Beside the build, where the SDK resolves as it does for this package.
-  const file = new URL("../dist/readme-example.mts", import.meta.url);
+  const file = new URL(`../dist/readme-example-${index}.mts`, import.meta.url);
   await writeFile(file, example);
   const { stdout } = await run(process.execPath, [file.pathname], {
     env: { ...process.env, TOKEN: token },
   });
-  expect(stdout).toBe("ann [ 'editor' ]\nundefined\n");
+  expect(stdout).toBe(expected);
+});
+
+/** What the commands of the README's nth block with this text in it print. */
+async function printed(text: string, index = 0): Promise<string> {
+  const commands = blocks("sh").filter((block) => block.includes(text))[index] ?? "";
+  const { stdout } = await run("bash", ["-ec", commands], {
+    cwd: ROOT,
+    env: {
+      ...process.env,
+      TOKEN: token,
+      SESSIOND_SERVER: `http://${formatAddress(server.grpcAddress)}`,
+      SESSIOND_DATA_DIR: dataDir,
+    },
+  });
+  return stdout;
+}
+
+test("the README's curl commands take a lock and count an attempt", async () => {
+  const stdout = await printed("curl", 1);
+  expect(stdout).toMatch(/"lockId":"[\w-]{43}","fencingToken":"\d{13}"/);
+  expect(stdout).toContain('"allowed":true,"limit":10,"remaining":9');
+});
+
+test("the README's commands run under a lock, and check a rate limit", async () => {
+  const [lock, limit] = (await printed("lock run")).split("\n");
+  expect(lock).toMatch(/^the report has fencing token \d{13}$/);
+  expect(limit).toBe("allowed: limit 10, remaining 9, retry after 0s");
 });
 
 test("the README's curl commands create a session and list it", async () => {
-  const [commands = ""] = blocks("sh").filter((block) => block.includes("curl"));
-  const { stdout } = await run("bash", ["-ec", commands], {
-    env: { ...process.env, TOKEN: token },
-  });
+  const stdout = await printed("curl");
   expect(stdout).toMatch(/"token":"sst_[\w-]+"/);
   expect(stdout.match(/"displayName":"Bob"/g)).toHaveLength(2);
   expect(stdout.match(/"idleTimeout":"900s"/g)).toHaveLength(2);

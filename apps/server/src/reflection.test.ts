@@ -3,6 +3,7 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { SessionService } from "@sessiond/proto/sessiond/v1/session_service";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { SERVICES } from "./services.js";
 import { HealthClient } from "./testing/health-client.js";
 import { startTestServer, type TestServer } from "./testing/test-server.js";
 import { bearer, clientOver, GRPC } from "./testing/wires.js";
@@ -24,10 +25,13 @@ async function curl(address: string, ...args: readonly string[]): Promise<string
 }
 
 test("whoever asks is told which services there are, and their methods", async () => {
-  expect((await curl(server.grpcAddress, "--list-services")).trim().split("\n")).toEqual([SERVICE]);
+  const services = (await curl(server.grpcAddress, "--list-services")).trim().split("\n");
+  expect(services.sort()).toEqual(SERVICES.map(({ typeName }) => typeName).sort());
   const methods = (await curl(server.grpcAddress, "--list-methods")).trim().split("\n");
   expect(methods.sort()).toEqual(
-    SessionService.methods.map(({ name }) => `${SERVICE}/${name}`).sort(),
+    SERVICES.flatMap(({ methods: own }) => own)
+      .map(({ parent, name }) => `${parent.typeName}/${name}`)
+      .sort(),
   );
 });
 

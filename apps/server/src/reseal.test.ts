@@ -4,12 +4,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { createSessionClient, type SessionClient, SessiondError } from "@sessiond/client";
-import { Keyring, type SessionStore } from "@sessiond/core";
+import { Keyring } from "@sessiond/core";
 import { startRedisServer } from "@sessiond/core/testing";
 import { pino } from "pino";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { mintDevelopmentToken } from "./development-keys.js";
-import { openStore } from "./open-store.js";
+import { openStores } from "./open-stores.js";
 import { KNOWN_PERMISSIONS } from "./permissions.js";
 import { parseStoreLocation } from "./store-location.js";
 import {
@@ -275,11 +275,11 @@ async function keyIds(storeUrl: string): Promise<ReadonlyMap<string, number>> {
     retentionMs: 600_000,
     durability: "auto",
   } as const;
-  const store: SessionStore = await openStore(config, pino({ level: "silent" }));
+  const stores = await openStores(config, pino({ level: "silent" }));
   try {
     const counts = new Map<string, number>();
     const query = { showExpired: true, showRevoked: true, order: "asc", limit: 10_000 } as const;
-    const { sessions, next } = await store.list(query);
+    const { sessions, next } = await stores.sessions.list(query);
     expect(next).toBeUndefined();
     for (const { record } of sessions) {
       const keyId = Buffer.from(record)
@@ -289,7 +289,7 @@ async function keyIds(storeUrl: string): Promise<ReadonlyMap<string, number>> {
     }
     return counts;
   } finally {
-    await store.close();
+    await stores.close();
   }
 }
 

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { type Keyring, type SessionStore, Sessions } from "@sessiond/core";
 import { pino } from "pino";
 import type { Config } from "./config.js";
-import { openStore } from "./open-store.js";
+import { openStores } from "./open-stores.js";
 import { ProgressReport, type ReportOutput } from "./progress-report.js";
 import { describeStore } from "./store-location.js";
 
@@ -52,8 +52,9 @@ export async function runReseal(options: ResealOptions): Promise<number> {
   }
   await using opened = new AsyncDisposableStack();
   const stopping = opened.use(stopOnSignals());
-  const store = await openStore(config, pino({ level: "silent" }));
-  opened.defer(() => store.close());
+  const stores = await openStores(config, pino({ level: "silent" }));
+  opened.defer(() => stores.close());
+  const store = stores.sessions;
 
   const report = new ProgressReport(stderr, await store.count());
   report.say(`resealing about ${report.total} sessions under key "${keyring.activeKeyId}"`);

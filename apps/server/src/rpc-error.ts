@@ -20,6 +20,9 @@ export const ERROR_DOMAIN = "sessiond";
 /** What calls that do not end by themselves are told when the server stops. */
 export const SERVER_STOPPING = new ConnectError("the server is stopping", Code.Unavailable);
 
+/** How a call ends whose client left before it was answered. Only the log is told. */
+export const CLIENT_GONE = new ConnectError("the client has gone", Code.Canceled);
+
 /** How long callers are told to wait before they try again. */
 const RETRY_DELAY_MS = 500;
 

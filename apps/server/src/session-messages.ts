@@ -1,11 +1,5 @@
 import { create } from "@bufbuild/protobuf";
-import {
-  type Duration,
-  durationFromMs,
-  type FieldMask,
-  type Timestamp,
-  timestampFromMs,
-} from "@bufbuild/protobuf/wkt";
+import { durationFromMs, type FieldMask, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import {
   type CreateSession,
   invalidArgument,
@@ -25,6 +19,7 @@ import {
 import * as pb from "@sessiond/proto/sessiond/v1/session";
 import * as rpc from "@sessiond/proto/sessiond/v1/session_service";
 import { toStatus } from "./rpc-error.js";
+import { fromDuration, fromTimestamp } from "./wire-time.js";
 
 // Pure conversions between the messages of the contract and the domain. An empty
 // string on the wire is an absent value in the domain.
@@ -303,14 +298,4 @@ function fromFilter(filter: rpc.SessionFilter): ListSessions {
     ...(lastAccessTimeFrom && { lastAccessTimeFromMs: fromTimestamp(lastAccessTimeFrom) }),
     ...(lastAccessTimeTo && { lastAccessTimeToMs: fromTimestamp(lastAccessTimeTo) }),
   };
-}
-
-/** Whole milliseconds, rounded up: sessions are created on whole ones, so no bound changes meaning. */
-function fromTimestamp({ seconds, nanos }: Timestamp): number {
-  return Number(seconds) * 1000 + Math.ceil(nanos / 1e6);
-}
-
-/** Whole milliseconds; what is left of a positive duration below one is no duration. */
-function fromDuration({ seconds, nanos }: Duration): number {
-  return Number(seconds) * 1000 + Math.trunc(nanos / 1e6);
 }

@@ -14,6 +14,7 @@ import { describe, expect, test } from "vitest";
 import { startGrpcServer } from "./grpc-server.js";
 import { startHttpServer } from "./http-server.js";
 import { Readiness } from "./readiness.js";
+import { SERVICES } from "./services.js";
 import { HealthClient } from "./testing/health-client.js";
 import { holdKeys } from "./testing/held-issuer.js";
 import { failureOf } from "./testing/outcome.js";
@@ -83,7 +84,8 @@ describe("a server that is told to stop", () => {
   test("tells so to whoever watches its health, and does not wait for them", async () => {
     await using server = await startTestServer();
     using health = new HealthClient(server.grpcAddress);
-    const watches = [health.watch(), health.watch("sessiond.v1.SessionService")];
+    const names = ["", ...SERVICES.map(({ typeName }) => typeName)];
+    const watches = names.map((name) => health.watch(name));
     await Promise.all(watches.map((watch) => watch.heard(1)));
     await expectSoon(server.stop());
     for (const watch of watches) {

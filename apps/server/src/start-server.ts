@@ -1,4 +1,5 @@
-import { type SessionPolicy, Sessions } from "@sessiond/core";
+import type { ConnectRouter } from "@connectrpc/connect";
+import { Locks, RateLimits, type SessionPolicy, Sessions } from "@sessiond/core";
 import { destination, type Logger, pino, stdTimeFunctions } from "pino";
 import { createAccessTokenVerifier } from "./access-token.js";
 import { type Address, formatAddress } from "./address.js";
@@ -7,7 +8,9 @@ import { developmentAuthConfig, developmentKeyring } from "./development-keys.js
 import { startGrpcServer } from "./grpc-server.js";
 import { startHttpServer } from "./http-server.js";
 import { createInterceptors } from "./interceptors.js";
-import { openStore } from "./open-store.js";
+import { lockRoutes } from "./lock-routes.js";
+import { openStores } from "./open-stores.js";
+import { rateLimitRoutes } from "./rate-limit-routes.js";
 import { Readiness } from "./readiness.js";
 import { createRequestGate } from "./request-gate.js";
 import { SERVER_STOPPING } from "./rpc-error.js";
@@ -56,21 +59,30 @@ export async function startServer(config: Config, logger: Logger): Promise<Runni
   });
   opened.defer(() => verifier.close());
 
-  const store = await openStore(config, logger);
-  opened.defer(() => store.close());
+  const stores = await openStores(config, logger);
+  opened.defer(() => stores.close());
 
-  const sweeper = new Sweeper(store, logger);
+  const sweeper = new Sweeper(stores.sessions, logger);
   sweeper.start();
   opened.defer(() => sweeper.stop());
 
-  const readiness = new Readiness(store, logger);
+  const readiness = new Readiness(stores.sessions, logger);
   await readiness.start();
   opened.defer(() => readiness.stop());
 
   const shutdown = new AbortController();
   const policy: SessionPolicy = config.sessionPolicy;
+  const sessions = new Sessions({ store: stores.sessions, keyring, policy });
+  const locks = new Locks({ store: stores.locks });
+  // What nobody waits for any more is given back before the store is closed.
+  opened.defer(() => locks.close());
+  const rateLimits = new RateLimits({ store: stores.rateLimits, policies: config.rateLimits });
   const served = {
-    routes: sessionRoutes(new Sessions({ store, keyring, policy })),
+    routes: (router: ConnectRouter) => {
+      sessionRoutes(sessions)(router);
+      lockRoutes(locks)(router);
+      rateLimitRoutes(rateLimits, logger)(router);
+    },
     interceptors: createInterceptors({ logger, verifier }),
     requestGate: createRequestGate({ logger, verifier }),
     shutdownSignal: shutdown.signal,

@@ -1,4 +1,9 @@
-import { DEFAULT_SESSION_POLICY, Keyring, type SessionPolicy } from "@sessiond/core";
+import {
+  DEFAULT_SESSION_POLICY,
+  Keyring,
+  parseRateLimitPolicies,
+  type SessionPolicy,
+} from "@sessiond/core";
 import { pino } from "pino";
 import type { AuthConfig, IssuerConfig } from "../auth-config.js";
 import type { Config } from "../config.js";
@@ -80,6 +85,7 @@ export function testConfig(options: TestServerOptions, issuer: TestIssuer): Conf
     store: parseStoreLocation(options.store ?? "sqlite::memory:"),
     durability: "auto",
     sessionPolicy: { ...DEFAULT_SESSION_POLICY, ...options.policy },
+    rateLimits: parseRateLimitPolicies("login: 10 per 15m; burst: 5 per 1s (count refused)"),
     retentionMs: 600_000,
     keyring: options.keyring ?? Keyring.parse(Keyring.generateKey("test")),
     auth: testAuthConfig(issuer),

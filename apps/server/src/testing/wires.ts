@@ -2,6 +2,7 @@ import {
   create,
   createRegistry,
   type DescMessage,
+  type DescService,
   fromBinary,
   type MessageShape,
   toBinary,
@@ -27,11 +28,15 @@ import {
 } from "@grpc/grpc-js";
 import { BadRequestSchema, ErrorInfoSchema } from "@sessiond/proto/google/rpc/error_details";
 import { StatusSchema } from "@sessiond/proto/google/rpc/status";
+import { LockService } from "@sessiond/proto/sessiond/v1/lock_service";
+import { RateLimitService } from "@sessiond/proto/sessiond/v1/rate_limit_service";
 import { SessionService } from "@sessiond/proto/sessiond/v1/session_service";
 import type { TestServer } from "./test-server.js";
 
 /** A typed client of the real service. */
 export type SessionServiceClient = Client<typeof SessionService>;
+export type LockServiceClient = Client<typeof LockService>;
+export type RateLimitServiceClient = Client<typeof RateLimitService>;
 
 type ServerAddresses = Pick<TestServer, "grpcAddress" | "grpcUrl" | "httpUrl">;
 
@@ -89,6 +94,15 @@ export function sessionClient(
   transport: Transport,
   headers: Readonly<Record<string, string>>,
 ): SessionServiceClient {
+  return serviceClient(SessionService, transport, headers);
+}
+
+/** The same for any service. */
+export function serviceClient<S extends DescService>(
+  service: S,
+  transport: Transport,
+  headers: Readonly<Record<string, string>>,
+): Client<S> {
   const withHeaders: Transport = {
     unary: (method, signal, timeoutMs, header, input, contextValues) => {
       const merged = new Headers({ ...headers, ...Object.fromEntries(new Headers(header)) });
@@ -99,12 +113,22 @@ export function sessionClient(
       return transport.stream(method, signal, timeoutMs, merged, input, contextValues);
     },
   };
-  return createClient(SessionService, withHeaders);
+  return createClient(service, withHeaders);
 }
 
 /** A client over this wire whose calls carry an access token with every permission. */
 export function clientOver(wire: Wire, server: TestServer): SessionServiceClient {
   return sessionClient(wire.open(server), bearer(server.accessToken));
+}
+
+/** The same for locks. */
+export function locksOver(wire: Wire, server: TestServer): LockServiceClient {
+  return serviceClient(LockService, wire.open(server), bearer(server.accessToken));
+}
+
+/** The same for rate limits. */
+export function rateLimitsOver(wire: Wire, server: TestServer): RateLimitServiceClient {
+  return serviceClient(RateLimitService, wire.open(server), bearer(server.accessToken));
 }
 
 /** The header that carries an access token. */
@@ -119,11 +143,15 @@ export function bearer(token: string): { readonly authorization: string } {
 function grpcJsTransport(address: string): Transport {
   const client = new GrpcClient(address, credentials.createInsecure());
   return {
-    unary: async (method, _signal, timeoutMs, header, input) => {
+    unary: async (method, signal, timeoutMs, header, input) => {
       const path = `/${method.parent.typeName}/${method.name}`;
       const request = toBinary(method.input, create(method.input, input));
       const headers = Object.fromEntries(new Headers(header));
-      const response = await callWithBytes(client, path, request, { headers, timeoutMs });
+      const response = await callWithBytes(client, path, request, {
+        headers,
+        timeoutMs,
+        signal,
+      });
       const message = fromBinary(method.output, response);
       return { ...EMPTY, service: method.parent, method, message };
     },
@@ -144,6 +172,8 @@ const EMPTY = { stream: false, header: new Headers(), trailer: new Headers() } a
 export interface RawCallOptions {
   readonly headers?: Readonly<Record<string, string>>;
   readonly timeoutMs?: number | undefined;
+  /** Cancels the call. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** Makes a unary gRPC call with whatever bytes as its message. Rejects with a ConnectError. */
@@ -151,10 +181,10 @@ export function callWithBytes(
   client: GrpcClient,
   path: string,
   request: Uint8Array,
-  { headers = {}, timeoutMs }: RawCallOptions = {},
+  { headers = {}, timeoutMs, signal }: RawCallOptions = {},
 ): Promise<Uint8Array> {
   return new Promise((resolve, reject) => {
-    client.makeUnaryRequest(
+    const call = client.makeUnaryRequest(
       path,
       (bytes: Uint8Array) => Buffer.from(bytes),
       (bytes: Buffer) => new Uint8Array(bytes),
@@ -166,6 +196,7 @@ export function callWithBytes(
         else if (response) resolve(response);
       },
     );
+    signal?.addEventListener("abort", () => call.cancel(), { once: true });
   });
 }
 
@@ -174,11 +205,7 @@ function streamBytes(
   client: GrpcClient,
   path: string,
   request: Uint8Array,
-  {
-    headers = {},
-    timeoutMs,
-    signal,
-  }: RawCallOptions & { readonly signal: AbortSignal | undefined },
+  { headers = {}, timeoutMs, signal }: RawCallOptions,
 ): ClientReadableStream<Buffer> {
   const call = client.makeServerStreamRequest(
     path,
