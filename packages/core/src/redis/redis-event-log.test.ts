@@ -3,9 +3,11 @@ import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Redis } from "ioredis";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { partitionOfUser } from "../session-id.js";
 import type { NewSession } from "../session-store.js";
+import { SessionWatches } from "../session-watch.js";
 import { FakeClock } from "../testing/fake-clock.js";
 import { type RedisServer, startRedisServer } from "../testing/redis-server.js";
 import { connectRedis } from "./connect-redis.js";
@@ -25,10 +27,12 @@ async function openStore(
     readonly now?: () => number;
     readonly keyPrefix?: string;
     readonly port?: number;
+    readonly db?: number;
   } = {},
 ) {
-  const address = { host: "127.0.0.1", port: options.port ?? server.port };
-  const redis = connectRedis({ kind: "redis", address, db: 0, tls: false }, () => {});
+  const { port = server.port, db = 0 } = options;
+  const address = { host: "127.0.0.1", port };
+  const redis = connectRedis({ kind: "redis", address, db, tls: false }, () => {});
   await once(redis, "ready");
   return new RedisSessionStore({
     redis,
@@ -116,4 +120,93 @@ test("listeners hear of a change through another server within moments", async (
   stop();
   await listening.close();
   await changing.close();
+});
+
+// The run id of the process is then the same as when the place was read, and the numbers
+// go on: what the other one had meanwhile was missing from between them, and nobody knew.
+test("a reader is told that events are lost when a server is back as primary after another", async () => {
+  await using first = await startRedisServer({ args: ["--repl-diskless-sync-delay", "0"] });
+  await using second = await startRedisServer({
+    args: ["--repl-diskless-sync-delay", "0", "--replicaof", "127.0.0.1", `${first.port}`],
+  });
+  const [one, two] = [new Redis(first.url), new Redis(second.url)];
+  const isLinked = (redis: Redis) =>
+    expect
+      .poll(() => redis.info("replication"), { timeout: 10_000 })
+      .toContain("master_link_status:up");
+  await isLinked(two);
+  const store = await openStore({ port: first.port, keyPrefix: "" });
+  await store.create(newSession("ada"), LIMIT);
+  await one.wait(1, 5_000);
+  await two.replicaof("NO", "ONE");
+  // The first one's last event, which the other never has.
+  await store.create(newSession("ada"), LIMIT);
+  const cursor = await store.events.end("ada");
+  const other = await openStore({ port: second.port, keyPrefix: "" });
+  for (let i = 0; i < 2; i++) await other.create(newSession("ada"), LIMIT);
+
+  await one.replicaof("127.0.0.1", second.port);
+  await isLinked(one);
+  await one.replicaof("NO", "ONE");
+
+  await expect
+    .poll(() => store.events.read(cursor, 10).catch(() => "unavailable"), { timeout: 5_000 })
+    .toBe("lost");
+  one.disconnect();
+  two.disconnect();
+  await Promise.all([store.close(), other.close()]);
+});
+
+// Both databases are of one process, and their numbers alike.
+test("a place in one database is lost in another", async () => {
+  const keyPrefix = `${randomUUID()}:`;
+  const [store, other] = [await openStore({ keyPrefix }), await openStore({ keyPrefix, db: 1 })];
+  const cursor = await store.events.end("ada");
+  expect(await store.events.read(cursor, 10)).toMatchObject({ events: [] });
+  expect(await other.events.read(cursor, 10)).toBe("lost");
+  await Promise.all([store.close(), other.close()]);
+});
+
+// The reader that all watches share took over the place of the slow one, found that
+// what follows it was gone, and told everybody.
+test("a watch that resumes too slowly to get everything does not reset the others", async () => {
+  const keyPrefix = `${randomUUID()}:`;
+  const store = await openStore({ keyPrefix });
+  const watches = new SessionWatches(store.events);
+  const { session } = await store.create(newSession("ada"), LIMIT);
+  const key = { partition: partitionOfUser("ada"), id: session.id };
+  const before = watches.watch({ userId: "ada" });
+  const start = await before.next();
+  await before.return(undefined as never);
+  await store.replaceRecord(key, 1, Buffer.from("2"));
+  const stop = new AbortController();
+  const told: string[] = [];
+  const watching = (async () => {
+    const { signal } = stop;
+    for await (const { kind } of watches.watch({ userId: "bob", signal })) told.push(kind);
+  })().catch(() => {});
+  await expect.poll(() => told.length).toBeGreaterThan(0);
+
+  const slow = watches.watch({ userId: "ada", resumeToken: start.value?.resumeToken });
+  expect((await slow.next()).value).toMatchObject({ kind: "events" });
+  for (let version = 2; version < 7; version++) {
+    await store.replaceRecord(key, version, Buffer.from(`${version}`));
+  }
+  // As a busy lane does by itself.
+  const redis = new Redis(server.url);
+  await redis.xtrim(`${keyPrefix}session_events:{${key.partition}}`, "MAXLEN", 1);
+  redis.disconnect();
+  expect((await slow.next()).value).toMatchObject({ kind: "reset" });
+  const rest = (async () => {
+    for (let i = 0; i < 3; i++) await slow.next();
+  })();
+  const seen = told.length;
+  await rest;
+  await expect.poll(() => told.length, { timeout: 5_000 }).toBeGreaterThan(seen + 1);
+  expect(new Set(told)).toEqual(new Set(["checkpoint"]));
+
+  stop.abort();
+  await watching;
+  await slow.return(undefined as never);
+  await store.close();
 });
