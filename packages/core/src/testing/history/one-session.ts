@@ -43,9 +43,16 @@ function creation(
 function eviction(entry: HistoryEntry, id: string): HistoryEntry | undefined {
   const evicted = /^created .*, evicted (.*)$/.exec(entry.result ?? "")?.[1]?.split(" ");
   const isEvicted = evicted?.includes(id) ?? false;
-  if (entry.result !== undefined && !isEvicted) return undefined;
+  // An answer that no creation can give does not tell whom it evicted.
+  if (isAnswer(entry.result) && !isEvicted) return undefined;
   const operation = { kind: "revoke", id, reason: EVICTION_REASON } as const;
-  return { ...entry, operation, result: isEvicted ? "true" : undefined };
+  if (isEvicted) return { ...entry, operation, result: "true" };
+  return { ...entry, operation, result: undefined, respondedMs: Number.POSITIVE_INFINITY };
+}
+
+function isAnswer(result: string | undefined): boolean {
+  if (result === undefined) return false;
+  return /^(created|repeated) /.test(result) || [answers.exists, answers.limit].includes(result);
 }
 
 /** Whether this session was among the revoked ones is known only where there were none. */
