@@ -67,6 +67,8 @@ interface Waiter {
   readonly isIdOurs: boolean;
   /** Whether the store was asked, and so may have a place or even the lock for it. */
   hasAsked: boolean;
+  /** Whether an answer was lost, so that the store may yet give it the lock. */
+  isInDoubt: boolean;
   /** Whether its caller may come back with the lock id, and want what it has. */
   mayReturn: boolean;
   /** Settles the call. */
@@ -247,6 +249,7 @@ export class Locks {
     const waiter: Waiter = {
       ...{ lockId, ttlMs, triesOnce, isIdOurs, resolve, reject },
       hasAsked: false,
+      isInDoubt: false,
       mayReturn: false,
     };
     const line = this.#join(name, waiter);
@@ -331,7 +334,7 @@ export class Locks {
         waiter.resolve({ ...answer, lockId });
       }
     } catch (error) {
-      // Whether it has the lock is not known.
+      waiter.isInDoubt = isStoreUnavailable(error);
       line.asking = undefined;
       if (line.waiters.has(waiter)) this.#leave(line, waiter, error);
       else this.#giveBack(line.name, waiter);
@@ -344,22 +347,24 @@ export class Locks {
   /** Gives back, in the background, what the store may have for a waiter that is gone. */
   #giveBack(name: string, waiter: Waiter): void {
     if (waiter.mayReturn || this.#givenBack.size >= MAX_GIVEN_BACK) return;
-    const givenBack = this.#tryToGiveBack(name, waiter.lockId).finally(() => {
+    const givenBack = this.#tryToGiveBack(name, waiter).finally(() => {
       this.#givenBack.delete(givenBack);
     });
     this.#givenBack.add(givenBack);
   }
 
-  async #tryToGiveBack(name: string, lockId: string): Promise<void> {
+  async #tryToGiveBack(name: string, { lockId, isInDoubt }: Waiter): Promise<void> {
     const { signal } = this.#closing;
     for (let attempt = 1; ; attempt++) {
       try {
-        if (await this.#store.release(name, lockId)) this.#lines.get(name)?.wake();
-        return;
+        const isReleased = await this.#store.release(name, lockId);
+        if (isReleased) this.#lines.get(name)?.wake();
+        // What is still on its way to the store may arrive after this.
+        if (isReleased || !isInDoubt) return;
       } catch {
         // There is nobody to answer to. The lease ends by itself.
-        if (attempt === MAX_GIVE_BACK_ATTEMPTS || signal.aborted) return;
       }
+      if (attempt === MAX_GIVE_BACK_ATTEMPTS || signal.aborted) return;
       await sleep(GIVE_BACK_PAUSE_MS * attempt, undefined, { signal, ref: false }).catch(() => {});
     }
   }
@@ -379,6 +384,10 @@ function untilNextTry({ expireTimeMs, readTimeMs }: OccupiedLock): number {
 
 function serverStops(): SessiondError {
   return storeUnavailable("this server stops");
+}
+
+function isStoreUnavailable(error: unknown): boolean {
+  return error instanceof SessiondError && error.reason === "STORE_UNAVAILABLE";
 }
 
 function isTimeout(error: unknown): boolean {
