@@ -38,6 +38,13 @@ export type {
   SessionClientOptions,
 } from "./options.js";
 export type { RateLimit, RateLimitClient, RateLimitOptions } from "./rate-limit-client.js";
+export {
+  createRateLimitMiddleware,
+  type RateLimitAnswer,
+  type RateLimitChecker,
+  type RateLimitMiddleware,
+  type RateLimitMiddlewareOptions,
+} from "./rate-limit-middleware.js";
 export type {
   ClientInfo,
   Session,
