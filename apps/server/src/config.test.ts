@@ -276,6 +276,22 @@ test("variables that Kubernetes sets for a service called sessiond are no faults
   ]);
 });
 
+test("variables that other commands have from the environment are no faults of a server", () => {
+  const env = {
+    SESSIOND_SERVER: "http://127.0.0.1:50051",
+    SESSIOND_TOKEN: "access.token.signature",
+    // Of a server that runs under a lock.
+    SESSIOND_FENCING_TOKEN: "1700000000000",
+  };
+  expect(faultsOf(env)).toEqual([]);
+});
+
+test("a rate limit that cannot be is a fault that names the policy", () => {
+  expect(faultsOf({ SESSIOND_RATE_LIMITS: "login: 10 per 15m; signup: 0 per 1h" })).toEqual([
+    expect.stringMatching(/^SESSIOND_RATE_LIMITS \(--rate-limits\): policy "signup": expected/),
+  ]);
+});
+
 test("help names every setting by flag and variable, with its default, within 80 columns", () => {
   const help = describeSettings();
   for (const name of ["GRPC_ADDRESS", "STORE", "KEYRING", "AUTH", "RETENTION", "DATA_DIR"]) {
