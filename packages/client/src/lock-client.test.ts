@@ -1,10 +1,11 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { durationMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
-import { Code } from "@connectrpc/connect";
-import type {
-  AcquireLockRequest,
-  ReleaseLockRequest,
-  RenewLockRequest,
+import { Code, createRouterTransport, type Transport } from "@connectrpc/connect";
+import {
+  type AcquireLockRequest,
+  LockService,
+  type ReleaseLockRequest,
+  type RenewLockRequest,
 } from "@sessiond/proto/sessiond/v1/lock_service";
 import { afterEach, expect, test } from "vitest";
 import { createSessionClient } from "./client.js";
@@ -229,6 +230,25 @@ test("work is stopped before the lease ends where renewals are not answered", as
   expect(heardAtMs - askedMs).toBeLessThan(TTL_MS);
   // It was tried more than once.
   expect(renewed.length).toBeGreaterThan(1);
+});
+
+test("work is stopped before the lease ends also where the transport heeds no timeout", async () => {
+  const served = createRouterTransport(({ service }) => {
+    service(LockService, {
+      acquireLock: ({ lockId }) => ({ lockId, ...LEASE }),
+      releaseLock: () => ({}),
+    });
+  });
+  const transport: Transport = {
+    ...served,
+    unary: (method, ...rest) =>
+      method.name === "RenewLock" ? new Promise(() => {}) : served.unary(method, ...rest),
+  };
+  const client = createSessionClient({ transport, token: "token" });
+  const work = client.locks.withLock("invoices", { ttlMs: TTL_MS }, untilAborted);
+  const askedMs = performance.now();
+  expect(await failureOf(work)).toMatchObject({ reason: "LOCK_NOT_HELD" });
+  expect(performance.now() - askedMs).toBeLessThan(TTL_MS);
 });
 
 test("a renewal that fails for a while does no harm", async () => {
