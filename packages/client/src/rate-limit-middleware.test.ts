@@ -17,7 +17,10 @@ import { startSessionServer, storeUnavailable } from "./testing/session-server.j
 const NOW_MS = 1_700_000_000_000;
 
 const cleanups: (() => unknown)[] = [];
+/** What middlewares handed on as errors. */
+let errors: unknown[] = [];
 afterEach(async () => {
+  errors = [];
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
 
@@ -27,6 +30,7 @@ async function serve(...middlewares: readonly RateLimitMiddleware[]): Promise<st
     const pass = (i: number) => (error?: unknown) => {
       const middleware = middlewares[i];
       if (error !== undefined) {
+        errors.push(error);
         response.statusCode = 500;
         response.end(String(error));
       } else if (middleware === undefined) response.end("welcome");
@@ -236,6 +240,7 @@ test("a request that was answered while it was being counted is left alone", asy
   };
   const response = await fetch(await serve(impatient, slow));
   expect([response.status, await response.text()]).toEqual([200, "timed out"]);
+  expect(errors).toEqual([]);
 });
 
 test("with the SDK's client, attempts are counted by what the server answers", async () => {

@@ -4,16 +4,17 @@ import { join } from "node:path";
 import { describeRateLimitStore } from "../testing/describe-rate-limit-store.js";
 import { SqliteDatabase } from "./sqlite-database.js";
 import { SqliteRateLimitStore } from "./sqlite-rate-limit-store.js";
+import { SqliteSessionStore } from "./sqlite-session-store.js";
 
 async function open(path: string, now: () => number) {
   const database = await SqliteDatabase.open({ path, now });
-  const store = new SqliteRateLimitStore(database);
+  const sessions = new SqliteSessionStore(database);
   const count = database.db.prepare("SELECT count(*) AS count FROM rate_limit_attempts");
   return {
-    store,
+    store: new SqliteRateLimitStore(database),
     entries: async () => Number(count.get()?.["count"]),
-    reclaim: () => store.sweep(1_000),
-    dispose: async () => database.close(),
+    reclaim: () => sessions.sweep(1_000),
+    dispose: () => sessions.close(),
   };
 }
 

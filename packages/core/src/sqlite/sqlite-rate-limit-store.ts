@@ -7,7 +7,7 @@ import type {
   RateLimitWindow,
 } from "../rate-limit-store.js";
 import type { SqliteDatabase } from "./sqlite-database.js";
-import { firstColumn, prepare } from "./statements.js";
+import { STATEMENTS as FILE_STATEMENTS, firstColumn, prepare } from "./statements.js";
 
 /** How many attempts of any keys that count no more a new one removes: more than it adds. */
 const REMOVED_PER_ATTEMPT = 2;
@@ -50,19 +50,21 @@ const STATEMENTS = {
     INSERT INTO rate_limit_attempts (key, time_ms, total, cost, expire_time_ms)
     VALUES (:key, :now, :total, :cost, :expireTime)`,
   removeLeft: "DELETE FROM rate_limit_attempts WHERE key = :key AND time_ms <= :until",
-  removeNeedless: "DELETE FROM rate_limit_attempts WHERE key = :key AND total <= :total",
+  oldest: `
+    SELECT time_ms, total FROM rate_limit_attempts WHERE key = :key
+    ORDER BY time_ms, total LIMIT 1`,
+  removeOne: `
+    DELETE FROM rate_limit_attempts WHERE key = :key AND time_ms = :time AND total = :total`,
   removeKey: "DELETE FROM rate_limit_attempts WHERE key = :key",
-  removeExpired: `
-    DELETE FROM rate_limit_attempts WHERE (key, time_ms, total) IN (
-      SELECT key, time_ms, total FROM rate_limit_attempts
-      INDEXED BY rate_limit_attempts_by_expiry
-      WHERE expire_time_ms <= :now ORDER BY expire_time_ms LIMIT :limit
-    )`,
+  removeExpired: FILE_STATEMENTS.removeExpiredAttempts,
 } as const;
 
 type Statements = { readonly [name in keyof typeof STATEMENTS]: StatementSync };
 
-/** Rate limits in an SQLite file: one row per attempt that counts. */
+/**
+ * Rate limits in an SQLite file: one row per attempt that counts. What counts no more
+ * is removed by later attempts, and by the sweep of the sessions in the file.
+ */
 export class SqliteRateLimitStore implements RateLimitStore {
   readonly #database: SqliteDatabase;
   readonly #statements: Statements;
@@ -110,17 +112,6 @@ export class SqliteRateLimitStore implements RateLimitStore {
     await this.#database.write(() => this.#statements.removeKey.run({ key }));
   }
 
-  /**
-   * Removes attempts that count no more, at most `limit` of them, for the time when
-   * no new ones come. Answers how many it removed.
-   */
-  sweep(limit: number): Promise<number> {
-    return this.#database.write((now) => {
-      const { changes } = this.#statements.removeExpired.run({ now, limit });
-      return Number(changes);
-    });
-  }
-
   #moment(key: string, cost: number, clockMs: number): Moment {
     const row = this.#statements.newest.get({ key }) as [number, number] | undefined;
     const [newestMs, total] = row ?? [clockMs, 0];
@@ -147,8 +138,17 @@ export class SqliteRateLimitStore implements RateLimitStore {
     this.#statements.removeExpired.run({ now: clockMs, limit: REMOVED_PER_ATTEMPT });
     this.#statements.removeLeft.run({ key, until: now - longestMs });
     this.#statements.insert.run({ key, now, total, cost, expireTime: now + longestMs });
-    this.#statements.removeNeedless.run({ key, total: total - greatestLimit });
+    this.#removeNeedless(key, total - greatestLimit);
     return { ...moment, total, newestMs: now };
+  }
+
+  /** One by one from the oldest on, since to look for them would be to look at all. */
+  #removeNeedless(key: string, greatestTotal: number): void {
+    for (;;) {
+      const [time, total] = (this.#statements.oldest.get({ key }) ?? []) as readonly number[];
+      if (time === undefined || total === undefined || total > greatestTotal) return;
+      this.#statements.removeOne.run({ key, time, total });
+    }
   }
 
   #answer(moment: Moment, windows: readonly UsedWindow[], isAllowed: boolean): RateLimitState {

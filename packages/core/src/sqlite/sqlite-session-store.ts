@@ -207,12 +207,15 @@ export class SqliteSessionStore implements SessionStore {
       this.#statements.settleExpired.run({ now, limit });
       const reclaimed = Number(this.#statements.removeEnded.run({ endedBy, limit }).changes);
       this.#statements.removeExpiredRequests.run({ now, limit });
+      // Those of the rate limits in the same file: nobody may be left to make new ones.
+      this.#statements.removeExpiredAttempts.run({ now, limit });
       const hasMoreEvents = this.events.trim(endedBy, limit);
       const more =
         hasMoreEvents ||
         this.#statements.hasEnded.get({ endedBy }) !== undefined ||
         this.#statements.hasExpired.get({ now }) !== undefined ||
-        this.#statements.hasExpiredRequests.get({ now }) !== undefined;
+        this.#statements.hasExpiredRequests.get({ now }) !== undefined ||
+        this.#statements.hasExpiredAttempts.get({ now }) !== undefined;
       // There is nothing to heal: the indexes are the database's own.
       return { reclaimed, healed: 0, more };
     });

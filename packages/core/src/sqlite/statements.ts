@@ -186,6 +186,15 @@ export const STATEMENTS = {
     )`,
   hasExpiredRequests: `
     SELECT 1 FROM requests INDEXED BY requests_by_expiry WHERE expire_time_ms <= :now LIMIT 1`,
+  removeExpiredAttempts: `
+    DELETE FROM rate_limit_attempts WHERE (key, time_ms, total) IN (
+      SELECT key, time_ms, total FROM rate_limit_attempts
+      INDEXED BY rate_limit_attempts_by_expiry
+      WHERE expire_time_ms <= :now ORDER BY expire_time_ms LIMIT :limit
+    )`,
+  hasExpiredAttempts: `
+    SELECT 1 FROM rate_limit_attempts INDEXED BY rate_limit_attempts_by_expiry
+    WHERE expire_time_ms <= :now LIMIT 1`,
   check: "SELECT 1 FROM sessions LIMIT 1",
 } as const;
 

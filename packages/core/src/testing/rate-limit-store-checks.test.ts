@@ -2,6 +2,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { SqliteDatabase } from "../sqlite/sqlite-database.js";
 import { SqliteRateLimitStore } from "../sqlite/sqlite-rate-limit-store.js";
+import { SqliteSessionStore } from "../sqlite/sqlite-session-store.js";
 import { brokenRateLimitStores } from "./broken-rate-limit-stores.js";
 import { rateLimitStoreChecks } from "./checks/rate-limit-checks.js";
 import { type OpenRateLimitStore, runRateLimitStoreCheck } from "./rate-limit-store-check.js";
@@ -12,13 +13,13 @@ fc.configureGlobal({ endOnFailure: true, seed: 1 });
 
 const openCorrect: OpenRateLimitStore = async ({ now }) => {
   const database = await SqliteDatabase.open({ path: ":memory:", now });
-  const store = new SqliteRateLimitStore(database);
+  const sessions = new SqliteSessionStore(database);
   const count = database.db.prepare("SELECT count(*) AS count FROM rate_limit_attempts");
   return {
-    store,
+    store: new SqliteRateLimitStore(database),
     entries: async () => Number(count.get()?.["count"]),
-    reclaim: () => store.sweep(1_000),
-    dispose: async () => database.close(),
+    reclaim: () => sessions.sweep(1_000),
+    dispose: () => sessions.close(),
   };
 };
 

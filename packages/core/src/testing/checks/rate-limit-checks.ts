@@ -311,6 +311,11 @@ const reclaimChecks: readonly RateLimitStoreCheck[] = [
         clock.advance(MINUTE_MS / 4);
         assert.ok((await entries()) <= 4);
       }
+      await store.reset("ann");
+      assert.equal(await allowedOf(store, "ann", [THREE_AN_HOUR], 3), 3);
+      clock.advance(MINUTE_MS);
+      await store.check("ann", [THREE_A_MINUTE], ONE);
+      assert.equal(await entries(), 1, "also where windows have become shorter");
     },
   },
   {
