@@ -140,6 +140,17 @@ for (const [kind, open] of [
       await acquire(locks, { waitTimeoutMs: 0 });
     });
 
+    test("who does not want to wait is refused at once where others wait", async () => {
+      const locks = await open();
+      const held = await acquire(locks);
+      const waiting = acquire(locks);
+      const refused = await timed(acquire(locks, { waitTimeoutMs: 0 }));
+      expect(refused.error).toMatchObject({ reason: "LOCK_TIMEOUT" });
+      expect(refused.ms).toBeLessThan(AT_ONCE_MS);
+      await locks.release(NAME, held.lockId);
+      await waiting;
+    });
+
     test("who cancels is gone at once, and the next one comes in their place", async () => {
       const locks = await open();
       const held = await acquire(locks);
@@ -344,6 +355,16 @@ describe("when Redis does not answer", () => {
 });
 
 describe("two servers on one Redis", () => {
+  test("a lock that is given back through one is had at once at the other", async () => {
+    const [one, other] = [await openRedis(), await openRedis()];
+    const held = await acquire(one);
+    const waiting = acquire(other);
+    await sleep(300);
+    const handover = timed(waiting);
+    await one.release(NAME, held.lockId);
+    expect((await handover).ms).toBeLessThan(AT_ONCE_MS);
+  });
+
   test("200 who wait, 2000 times: never two holders, growing tokens, nobody passed over", async () => {
     const servers = [await openRedis(), await openRedis()];
     const tokens: number[] = [];
