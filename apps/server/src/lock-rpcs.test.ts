@@ -5,6 +5,7 @@ import { connect } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { durationFromMs, type Timestamp, timestampMs } from "@bufbuild/protobuf/wkt";
+import { startRedisServer } from "@sessiond/core/testing";
 import { AcquireLockRequestSchema } from "@sessiond/proto/sessiond/v1/lock_service";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { failureOf } from "./testing/outcome.js";
@@ -229,6 +230,31 @@ test.each(WIRES)("a server that stops tells those who wait at once, over $name",
   });
   await stopped;
   expect(performance.now() - stopMs).toBeLessThan(2 * AT_ONCE_MS);
+});
+
+test("while the store is down nobody has a lock, and those who wait are told so in time", async () => {
+  await using redis = await startRedisServer();
+  await using server = await startTestServer({ store: redis.url });
+  const name = newName();
+  const { lockId } = await locksOver(GRPC, server).acquireLock({ name });
+  const waiting = WIRES.map((wire) => failureOf(locksOver(wire, server).acquireLock({ name })));
+  await sleep(200);
+  redis.pause();
+  const pausedMs = performance.now();
+  const calls = WIRES.flatMap((wire) => {
+    const locks = locksOver(wire, server);
+    const handle = { name, lockId };
+    return [
+      ...[locks.acquireLock({ name: newName() }), locks.getLock({ name })],
+      ...[locks.renewLock(handle), locks.releaseLock(handle)],
+    ].map(failureOf);
+  });
+  for (const failure of await Promise.all([...waiting, ...calls])) {
+    expect(failure).toMatchObject({ code: "UNAVAILABLE", reason: "STORE_UNAVAILABLE" });
+  }
+  // Who waits asks the store about every second, and each question has its time.
+  expect(performance.now() - pausedMs).toBeLessThan(5 * SECOND_MS);
+  redis.resume();
 });
 
 /** Nobody in the queue takes the lock once it is released. */
