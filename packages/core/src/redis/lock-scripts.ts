@@ -71,6 +71,7 @@ local ttl, queue_for = tonumber(ARGV[3]), tonumber(ARGV[4])
 if is_own then return { 1, lock[2], int(expire_time), int(now) } end
 
 local first, first_since, own_since
+local last_since = 0
 local places = redis.call('HGETALL', KEYS[3])
 local count = 0
 for i = 1, #places, 2 do
@@ -80,10 +81,9 @@ for i = 1, #places, 2 do
     redis.call('HDEL', KEYS[3], places[i])
   else
     count = count + 1
+    last_since = math.max(last_since, since)
     if places[i] == lock_id then own_since = since end
-    if not first or since < first_since or (since == first_since and places[i] < first) then
-      first, first_since = places[i], since
-    end
+    if not first or since < first_since then first, first_since = places[i], since end
   end
 end
 
@@ -92,7 +92,9 @@ local is_kept = first and first ~= lock_id and lock[3] and now < kept_until
 if is_held or is_kept then
   if queue_for > 0 and (own_since or count < ${MAX_PLACES}) then
     local lapse = now + queue_for
-    redis.call('HSET', KEYS[3], lock_id, int(own_since or now) .. ' ' .. int(lapse))
+    -- Those who came in the same ms are in order, too.
+    local since = own_since or math.max(now, last_since + 1)
+    redis.call('HSET', KEYS[3], lock_id, int(since) .. ' ' .. int(lapse))
     redis.call('PEXPIREAT', KEYS[3], int(lapse + ${RECLAIM_SLACK_MS}))
   end
   return { 0, '', int(is_held and expire_time or kept_until), int(now) }
