@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { type Partition, partitionOfUser } from "../session-id.js";
-import type { SessionKey, StoredSession } from "../session-store.js";
+import type { NewSession, SessionKey, StoredSession } from "../session-store.js";
 import { freePort } from "../testing/free-port.js";
 import { LIMIT, newSession, orUnavailable, PromisedLoad } from "../testing/promised-load.js";
 import { type RedisCluster, startRedisCluster } from "../testing/redis-cluster.js";
@@ -176,6 +176,23 @@ test("a revocation is confirmed by a replica while its slot is open, too", {
   expect(await store.get(session.key)).toBeUndefined();
 });
 
+// One write goes before the WAIT that they share, and it was made in the slot of the first.
+test("a slot half moved keeps no revocation in another from being confirmed", {
+  timeout: 60_000,
+}, async () => {
+  const store = await openStore("auto");
+  const moving = newSession("moving");
+  const { port } = await cluster.primaryOf(`sessions:{${moving.key.partition}}`);
+  const neighbour = await newSessionOn(port, moving.key.partition);
+  for (const session of [moving, neighbour]) await store.create(session, LIMIT);
+  await store.revoke({ ...moving.key, id: "none" }, "");
+  await halfMove("moving", "session:", async () => {
+    const first = expect(store.revoke(moving.key, "")).rejects.toMatchObject(RESHARDING);
+    expect(await store.revoke(neighbour.key, "")).toBe(true);
+    await first;
+  });
+});
+
 // No primary to ask was taken for none that has a replica, and revocations then waited for none.
 test("whether there are replicas is not known before the cluster can be reached", async () => {
   const nodes = [{ host: "127.0.0.1", port: await freePort() }];
@@ -310,6 +327,16 @@ async function otherPrimary(partition: Partition, port: number) {
     if (node.port !== port) return node;
   }
   throw new Error(`no other primary than that of ${partition}`);
+}
+
+/** A session that is with a primary, in another partition than the one given. */
+async function newSessionOn(port: number, partition: Partition): Promise<NewSession> {
+  for (let i = 0; i < 1_000; i++) {
+    const session = newSession(`neighbour-${i}`);
+    const primary = await cluster.primaryOf(`sessions:{${session.key.partition}}`);
+    if (primary.port === port && session.key.partition !== partition) return session;
+  }
+  throw new Error(`no user's sessions are with ${port}`);
 }
 
 async function replicaOf(primaryId: string) {

@@ -125,7 +125,7 @@ test("many revocations at once wait for a silent replica together, and none is m
 test("more revocations than can wait for a silent replica together are refused, and not made", async () => {
   await using replica = await startReplica();
   const store = await openStore();
-  const keys = await createMany(store, 300);
+  const keys = await createMany(store, 500);
   replica.pause();
 
   const startMs = performance.now();

@@ -1,4 +1,4 @@
-import { setTimeout as sleep } from "node:timers/promises";
+import { setImmediate as nextTurn, setTimeout as sleep } from "node:timers/promises";
 import calculateSlot from "cluster-key-slot";
 import type { Cluster, Redis } from "ioredis";
 import { storeUnavailable } from "../errors.js";
@@ -10,12 +10,16 @@ import type { Script } from "./scripts.js";
 /** How long replicas have to acknowledge a change. */
 const REPLICATION_TIMEOUT_MS = 800;
 const REQUIRED_REPLICAS = 1;
-/** A script that could not be sent for this long, because others waited, is not sent any more. */
-const MAX_QUEUED_MS = 900;
+/**
+ * A script that could not be sent for this long, because others waited, is not sent any more.
+ * More than one wait, and with another still less than two seconds.
+ */
+const MAX_QUEUED_MS = 1_000;
 /** At most this many scripts share one wait. */
 const MAX_BATCH_SIZE = 200;
-/** How soon a script that met a moving slot is tried again. */
+/** How soon a script that met a moving slot is tried again, and since it was queued for how long. */
 const RESHARDING_PAUSE_MS = 50;
+const RESHARDING_BUDGET_MS = 800;
 /**
  * A write that leaves nothing, for WAIT to wait for. On a key that the scripts
  * have as well, so that it is where they are; possible when memory is used up.
@@ -47,8 +51,8 @@ export class ReplicatedScripts {
   readonly #open: () => Redis | Cluster;
   #redis: Redis | Cluster | undefined;
   #connecting: Promise<void> | undefined;
-  #queue: Run[] = [];
-  readonly #busyNodes = new Set<string>();
+  /** What is to be sent to each node once the batch before is answered. */
+  readonly #queues = new Map<string, Run[]>();
 
   /** `open` makes the connection, which `close` closes. */
   constructor(open: () => Redis | Cluster) {
@@ -64,8 +68,7 @@ export class ReplicatedScripts {
     const queuedMs = performance.now();
     await this.#connect();
     return new Promise((resolve, reject) => {
-      this.#queue.push({ script, keys, args, queuedMs, resolve, reject, needsSource: false });
-      this.#flush();
+      this.#enqueue({ script, keys, args, queuedMs, resolve, reject, needsSource: false });
     });
   }
 
@@ -73,40 +76,50 @@ export class ReplicatedScripts {
   close(): void {
     this.#redis?.disconnect();
     this.#redis = undefined;
-    for (const { reject } of this.#queue.splice(0)) reject(storeUnavailable("it was closed"));
+    for (const queue of this.#queues.values()) {
+      for (const { reject } of queue.splice(0)) reject(storeUnavailable("it was closed"));
+    }
   }
 
-  /** Sends what is queued to the nodes that are not waiting. */
-  #flush(): void {
-    const batches = new Map<string, Run[]>();
-    const left: Run[] = [];
-    for (const run of this.#queue) {
-      const node = this.#nodeOf(run);
-      const batch = batches.get(node) ?? [];
-      if (this.#busyNodes.has(node) || batch.length === MAX_BATCH_SIZE) left.push(run);
-      else batches.set(node, [...batch, run]);
+  /** Has a script sent with the next batch for its node. */
+  #enqueue(run: Run): void {
+    const node = this.#nodeOf(run);
+    const queue = this.#queues.get(node);
+    if (queue) {
+      queue.push(run);
+    } else {
+      this.#queues.set(node, [run]);
+      void this.#drain(node);
     }
-    this.#queue = left;
-    for (const [node, batch] of batches) void this.#send(node, batch);
+  }
+
+  /** Sends what is queued for a node, batch after batch, until nothing is. */
+  async #drain(node: string): Promise<void> {
+    const queue = this.#queues.get(node) ?? [];
+    // What comes in one turn of the event loop shares the first wait as well.
+    await nextTurn();
+    while (queue.length > 0) await this.#send(node, queue.splice(0, MAX_BATCH_SIZE));
+    this.#queues.delete(node);
   }
 
   async #send(node: string, batch: readonly Run[]): Promise<void> {
-    this.#busyNodes.add(node);
     const oldestMs = performance.now() - MAX_QUEUED_MS;
-    const [late, runs] = [
-      batch.filter((r) => r.queuedMs < oldestMs),
-      batch.filter((r) => r.queuedMs >= oldestMs),
-    ];
-    for (const { reject } of late) {
-      reject(storeUnavailable("too many changes wait for a replica; this one was not made"));
+    const runs: Run[] = [];
+    for (const run of batch) {
+      if (run.queuedMs < oldestMs) {
+        run.reject(storeUnavailable("too many changes wait for a replica; this one was not made"));
+      } else if (this.#nodeOf(run) === node) {
+        runs.push(run);
+      } else {
+        // Its slot has moved while it waited.
+        this.#enqueue(run);
+      }
     }
+    if (runs.length === 0) return;
     try {
-      if (runs.length > 0) await this.#runAndWait(runs);
+      await this.#runAndWait(runs);
     } catch (error) {
       for (const { reject } of runs) reject(fromRedisError(error));
-    } finally {
-      this.#busyNodes.delete(node);
-      this.#flush();
     }
   }
 
@@ -118,31 +131,28 @@ export class ReplicatedScripts {
       const [name, text] = needsSource ? ["eval", script.source] : ["evalsha", script.sha1];
       pipeline.callBuffer(name ?? "", text ?? "", keys.length, ...keys, ...args);
     }
-    pipeline.call("eval", LAST_WRITE, 1, runs[0]?.keys[0] ?? "");
+    // One is enough, but a slot that is half moved does not take it.
+    for (const key of new Set(runs.map(({ keys }) => keys[0] ?? ""))) {
+      pipeline.call("eval", LAST_WRITE, 1, key);
+    }
     pipeline.call("wait", REQUIRED_REPLICAS, REPLICATION_TIMEOUT_MS);
     const results = (await pipeline.exec()) ?? [];
-    const [wrote, waited] = results.slice(-2);
-    const isConfirmed = !wrote?.[0] && !waited?.[0] && Number(waited?.[1]) >= REQUIRED_REPLICAS;
+    const [waitError, replicas] = results.at(-1) ?? NOT_SENT;
+    const hasWritten = results.slice(runs.length, -1).some(([error]) => !error);
+    const isConfirmed = hasWritten && !waitError && Number(replicas) >= REQUIRED_REPLICAS;
     for (const [i, run] of runs.entries()) {
-      this.#settle(
-        run,
-        results[i] ?? [new Error("the script was not sent"), undefined],
-        isConfirmed,
-      );
+      this.#settle(run, results[i] ?? NOT_SENT, isConfirmed);
     }
   }
 
   #settle(run: Run, [error, reply]: Settled, isConfirmed: boolean): void {
     if (isNoScript(error) && !run.needsSource) {
       run.needsSource = true;
-      this.#queue.push(run);
-    } else if (isNotRunYet(error) && performance.now() - run.queuedMs < MAX_QUEUED_MS) {
+      this.#enqueue(run);
+    } else if (isNotRunYet(error) && performance.now() - run.queuedMs < RESHARDING_BUDGET_MS) {
       // A pipeline does not follow a slot to another node by itself.
       if (isMoved(error) && this.#redis?.isCluster) (this.#redis as Cluster).refreshSlotsCache();
-      void sleep(RESHARDING_PAUSE_MS).then(() => {
-        this.#queue.push(run);
-        this.#flush();
-      });
+      void sleep(RESHARDING_PAUSE_MS).then(() => this.#enqueue(run));
     } else if (error) {
       run.reject(fromRedisError(error));
     } else if (isConfirmed) {
@@ -174,3 +184,5 @@ export class ReplicatedScripts {
     return redis.slots[calculateSlot(key)]?.join() ?? key;
   }
 }
+
+const NOT_SENT: Settled = [new Error("the script was not sent"), undefined];
