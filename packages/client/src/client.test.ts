@@ -15,7 +15,7 @@ import {
   type VerifySessionRequest,
 } from "@sessiond/proto/sessiond/v1/session_service";
 import { afterEach, describe, expect, test, vi } from "vitest";
-import { createSessionClient } from "./client.js";
+import { createSessionClient, type UpdateSessionOptions } from "./client.js";
 import { SessiondError, type SessiondErrorReason } from "./error.js";
 import type { SessionClientOptions } from "./options.js";
 import {
@@ -406,6 +406,33 @@ describe.each(["grpc", "connect"] as const)("over %s", (protocol) => {
       expect(missing.reason).toBe("SESSION_NOT_FOUND");
       const changed = await rejection(client.updateSession("s", update, { etag: "e" }));
       expect(changed.reason).toBe("ETAG_MISMATCH");
+    });
+
+    test("sends a fence, and rejects where a later holder has written", async () => {
+      const fences: UpdateSessionRequest["fence"][] = [];
+      const { client } = await start({
+        updateSession({ fence }) {
+          fences.push(fence);
+          throw answer(Code.FailedPrecondition, "LOCK_NOT_HELD");
+        },
+      });
+      const fence = { lock: "names", token: 1_700_000_000_000 };
+      const call = client.updateSession("s", { displayName: "Ada" }, { fence });
+      expect(await rejection(call)).toMatchObject({ reason: "LOCK_NOT_HELD" });
+      expect(fences).toMatchObject([{ lock: "names", token: 1_700_000_000_000n }]);
+    });
+
+    test.each([
+      [undefined, "fence.lock"],
+      [{ lock: "", token: 1 }, "fence.lock"],
+      [{ lock: "names", token: undefined }, "fence.token"],
+      [{ lock: "names", token: 0.5 }, "fence.token"],
+    ])("refuses a fence that is there but would keep out nobody: %j", async (fence, field) => {
+      const { server, client } = await start({});
+      const options = { fence } as unknown as UpdateSessionOptions;
+      const error = await rejection(client.updateSession("s", { displayName: "Ada" }, options));
+      expect(error).toMatchObject({ reason: "INVALID_ARGUMENT", fieldViolations: [{ field }] });
+      expect(server.calls).toEqual([]);
     });
   });
 

@@ -60,8 +60,8 @@ export interface UpdateSessionOptions extends CallOptions {
 
   /**
    * A lock that the caller has, and the fencing token it got with it; if a later
-   * holder is known nothing is changed, and the call fails with LOCK_NOT_HELD.
-   * Unconditional when left out.
+   * holder has updated the session with its own, nothing is changed, and the call
+   * fails with LOCK_NOT_HELD. Unconditional when left out.
    */
   fence?: Fence;
 }

@@ -582,8 +582,8 @@ export type UpdateSessionRequest = Message<"sessiond.v1.UpdateSessionRequest"> &
   etag: string;
 
   /**
-   * Makes the update conditional on the caller's still being the last who had a
-   * lock. Unconditional when unset.
+   * Refuses the update with LOCK_NOT_HELD, and changes nothing, if a later holder of
+   * a lock has updated the session with its own fence. Unconditional when unset.
    *
    * @generated from field: sessiond.v1.Fence fence = 6;
    */
@@ -598,7 +598,9 @@ export const UpdateSessionRequestSchema: GenMessage<UpdateSessionRequest> = /*@_
   messageDesc(file_sessiond_v1_session_service, 16);
 
 /**
- * Keeps out a holder of a lock whose lease has ended without its noticing.
+ * Keeps out a holder of a lock whose lease has ended without its noticing. The session
+ * remembers the highest token of each lock that its updates were fenced with, of
+ * at most 8 locks; whether the lock is held just now is not asked.
  *
  * @generated from message sessiond.v1.Fence
  */
@@ -611,8 +613,7 @@ export type Fence = Message<"sessiond.v1.Fence"> & {
   lock: string;
 
   /**
-   * The fencing_token that the lock was acquired with. LOCK_NOT_HELD, and nothing
-   * changed, where a later holder's is known.
+   * The fencing_token that the lock was acquired with.
    *
    * @generated from field: int64 token = 2;
    */
