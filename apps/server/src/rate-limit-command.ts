@@ -32,6 +32,6 @@ SESSIOND_RATE_LIMITS, and says whether it is allowed; or forgets those so far.
 Exit codes: 0 when it is allowed (or forgotten), 1 when it is refused, 69 when the
 server could not be asked, 2 when this command line is at fault.
 
-  --cost COUNT           how much the attempt counts (check only, default 1)
+  --cost COUNT             how much the attempt counts (check only, default 1)
 ${REMOTE_HELP}`;
 }

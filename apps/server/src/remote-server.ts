@@ -19,13 +19,13 @@ const DEFAULT_SERVER = "http://127.0.0.1:50051";
 
 /** What `--help` says of `REMOTE_FLAGS`. */
 export const REMOTE_HELP = `\
-  --server URL           where gRPC is served (SESSIOND_SERVER,
-                         default ${DEFAULT_SERVER})
-  --token TOKEN          an access token; others can see flags, so prefer the
-                         variable (SESSIOND_TOKEN, default with a server on
-                         loopback: a development token)
-  --data-dir DIRECTORY   a development server's (SESSIOND_DATA_DIR, default
-                         .sessiond)
+  --server URL             where gRPC is served (SESSIOND_SERVER,
+                           default ${DEFAULT_SERVER})
+  --token TOKEN            an access token; others can see flags, so prefer the
+                           variable (SESSIOND_TOKEN, default with a server on
+                           loopback: a development token)
+  --data-dir DIRECTORY     a development server's (SESSIOND_DATA_DIR, default
+                           .sessiond)
 `;
 
 /** Reads what `REMOTE_FLAGS` and the environment say. Throws a ConfigError with every fault. */
