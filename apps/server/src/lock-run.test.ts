@@ -91,8 +91,8 @@ describe("sessiond lock run", () => {
   });
 
   test("a command may take longer than the ttl, for the lease is renewed", async () => {
-    await using long = underLock("renewed", ["--ttl=600ms"], "sleep 2; echo done");
-    await sleep(1_500);
+    await using long = underLock("renewed", ["--ttl=1500ms"], "sleep 5; echo done");
+    await sleep(3_500);
     const other = underLock("renewed", ["--wait-timeout=0s"], "echo overlap");
     expect(await other.ended).toBe(75);
     expect(other.stderr).toBe('sessiond: the lock "renewed" could not be had in time\n');
