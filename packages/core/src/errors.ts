@@ -79,6 +79,14 @@ export function lockNotHeld(
   return new SessiondError("LOCK_NOT_HELD", `the lock is not held: ${description}`);
 }
 
+/** The session remembers the tokens of as many locks as it may. Nothing was changed. */
+export function tooManyFences(maxFences: number): SessiondError {
+  return invalidArgument(
+    "fence.lock",
+    `the session was updated under ${maxFences} other locks, which is the limit`,
+  );
+}
+
 /** The store has no room for more. Nothing was changed. */
 export function storeFull(cause: unknown): SessiondError {
   return new SessiondError("OVERLOADED", "the session store is full", { cause });

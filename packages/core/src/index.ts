@@ -36,7 +36,7 @@ export type {
   SessionState,
 } from "./session.js";
 export type { SessionEvent, SessionEventType } from "./session-event.js";
-export type { LimitPolicy, SessionStore } from "./session-store.js";
+export type { Fence, LimitPolicy, SessionStore } from "./session-store.js";
 export { SESSION_TOKEN_PREFIX } from "./session-token.js";
 export type { SessionUpdate } from "./session-update.js";
 export type { WatchMessage, WatchSessions } from "./session-watch.js";

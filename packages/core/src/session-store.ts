@@ -28,6 +28,17 @@ export interface NewSession {
   readonly lifetimeMs: number;
 }
 
+/** Whose write it is: that of a holder of a lock, who may have been overtaken by a later one. */
+export interface Fence {
+  /** The name of the lock. */
+  readonly lock: string;
+  /** The fencing token that it was acquired with. */
+  readonly token: number;
+}
+
+/** How many locks the changes of one session may be fenced by: it remembers a token of each. */
+export const MAX_FENCES_PER_SESSION = 8;
+
 /** What happens to a user's sessions beyond the limit: the oldest go, or the new one is refused. */
 export type LimitPolicy = "evict_oldest" | "reject";
 
@@ -172,12 +183,18 @@ export interface SessionStore {
    * Replaces the sealed content of an active session at exactly this version.
    * Answers the session with its new version, `version_mismatch`, or undefined
    * where it is not active.
+   *
+   * With a fence, the token is remembered with the session in the same step, for as
+   * long as the session is; `fenced` where a higher one of that lock is already,
+   * whatever the version. Throws INVALID_ARGUMENT where the session has tokens of
+   * `MAX_FENCES_PER_SESSION` other locks.
    */
   replaceRecord(
     key: SessionKey,
     version: number,
     record: Uint8Array,
-  ): Promise<StoredSession | "version_mismatch" | undefined>;
+    fence?: Fence,
+  ): Promise<StoredSession | "version_mismatch" | "fenced" | undefined>;
 
   /**
    * Replaces a sealed record, of a session in any state, if it is still exactly

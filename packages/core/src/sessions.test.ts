@@ -1008,6 +1008,55 @@ describe("updating a session", () => {
     expect((await sessions.get(session.id)).displayName).toBe("three");
   });
 
+  test("by a holder of a lock is refused once a later holder has updated the session", async () => {
+    const { session } = await create({ displayName: "one" });
+    const update = (displayName: string, token: number, lock = "profile") =>
+      sessions.update(session.id, { displayName }, { fence: { lock, token } });
+    await update("by the first", 1_000);
+    await update("by the first again", 1_000);
+    const second = await update("by the second", 1_001);
+    await expect(update("by the first, late", 1_000)).rejects.toMatchObject({
+      reason: "LOCK_NOT_HELD",
+      message: "the lock is not held: a later holder has updated the session",
+    });
+    expect(await sessions.get(session.id)).toEqual(second);
+    await update("under another lock", 1, "another");
+    await sessions.update(session.id, { displayName: "under none" });
+  });
+
+  test("by a holder that collides with others starts over, but not once it is overtaken", async () => {
+    const { session } = await create({ data: {} });
+    const peer = withPolicy({});
+    const tokens = Array.from({ length: 20 }, (_, i) => 1_000 + i);
+    const outcomes = await Promise.allSettled(
+      tokens.map((token, i) =>
+        (i % 2 ? sessions : peer).update(
+          session.id,
+          { dataKeys: new Map([["by", token]]) },
+          { fence: { lock: "profile", token } },
+        ),
+      ),
+    );
+    for (const outcome of outcomes) {
+      if (outcome.status === "fulfilled") continue;
+      expect(outcome.reason).toMatchObject({ reason: "LOCK_NOT_HELD" });
+    }
+    expect((await sessions.get(session.id)).data).toEqual({ by: 1_019 });
+  });
+
+  test("is fenced by what can be a lock's name and token, and by eight locks at most", async () => {
+    const { session } = await create();
+    const update = (lock: string, token: number) =>
+      sessions.update(session.id, { displayName: "x" }, { fence: { lock, token } });
+    await expect(update("", 1)).rejects.toMatchObject(invalid("fence.lock"));
+    await expect(update("a\n", 1)).rejects.toMatchObject(invalid("fence.lock"));
+    for (const token of [0, -1, 1.5, 2 ** 53, Number.NaN]) {
+      await expect(update("a", token)).rejects.toMatchObject(invalid("fence.token"));
+    }
+    for (let i = 0; i < 8; i++) await update(`lock-${i}`, 1);
+    await expect(update("one more", 1)).rejects.toMatchObject(invalid("fence.lock"));
+  });
+
   test("at an etag that a rotation has made old is refused", async () => {
     const { session, token } = await create();
     await sessions.rotateToken(token);

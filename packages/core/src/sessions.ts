@@ -5,7 +5,13 @@ import {
   sealCreateRequest,
   secretOfRepetition,
 } from "./create-request.js";
-import { invalidArgument, SessiondError, sessionNotFound, storeUnavailable } from "./errors.js";
+import {
+  invalidArgument,
+  lockNotHeld,
+  SessiondError,
+  sessionNotFound,
+  storeUnavailable,
+} from "./errors.js";
 import { KeyedQueue } from "./keyed-queue.js";
 import { type Keyring, sealedKeyId } from "./keyring.js";
 import { formatPageToken, parsePageToken } from "./page-token.js";
@@ -19,6 +25,7 @@ import {
 import { generateSessionId, isGeneratedId, partitionOfUser } from "./session-id.js";
 import { resealRecord, sealContent, unsealSession } from "./session-record.js";
 import type {
+  Fence,
   ListPage,
   ListQuery,
   NewSession,
@@ -42,6 +49,7 @@ import {
   checkClient,
   checkData,
   checkDuration,
+  checkFence,
   checkIp,
   checkRequestId,
   checkRequired,
@@ -371,6 +379,9 @@ export class Sessions {
    * ETAG_MISMATCH where `etag` is given and is not the session's; OVERLOADED
    * where too many servers update the session at once; STORE_UNAVAILABLE also
    * where the store is so slow that it would come long after it was asked for.
+   *
+   * With a `fence`, throws LOCK_NOT_HELD and changes nothing where a later holder of
+   * that lock has updated the session; a session can be fenced by 8 locks.
    */
   async update(
     sessionId: string,
@@ -378,16 +389,22 @@ export class Sessions {
     {
       userId,
       etag,
-    }: { readonly userId?: string | undefined; readonly etag?: string | undefined } = {},
+      fence,
+    }: {
+      readonly userId?: string | undefined;
+      readonly etag?: string | undefined;
+      readonly fence?: Fence | undefined;
+    } = {},
   ): Promise<Session> {
     checkUpdate(update);
+    if (fence !== undefined) checkFence("fence", fence);
     if (etag !== undefined) checkText("etag", etag, LIMITS.etagBytes);
     const latestMs = performance.now() + UPDATE_BUDGET_MS;
     const key = await this.#locate(sessionId, userId);
     // One server's updates of one session wait for each other here; only those
     // of other servers are left to meet at the store.
     return this.#updates.run(key.id, () => {
-      return this.#compareAndSet(key, update, { userId, etag, latestMs });
+      return this.#compareAndSet(key, update, { userId, etag, fence, latestMs });
     });
   }
 
@@ -397,11 +414,12 @@ export class Sessions {
     options: {
       readonly userId: string | undefined;
       readonly etag: string | undefined;
+      readonly fence: Fence | undefined;
       /** On the monotonic clock. */
       readonly latestMs: number;
     },
   ): Promise<Session> {
-    const { userId, etag, latestMs } = options;
+    const { userId, etag, fence, latestMs } = options;
     for (let attempt = 0; attempt < MAX_UPDATE_ATTEMPTS; attempt++) {
       // At once where there is no time left, so that it does not keep the next one
       // waiting, and once more before the change is sent.
@@ -413,8 +431,9 @@ export class Sessions {
       }
       const content = applyUpdate(this.#unseal(stored), update);
       const record = sealContent(this.#keyring, stored, content);
-      const replaced = await this.#store.replaceRecord(key, stored.version, record);
+      const replaced = await this.#store.replaceRecord(key, stored.version, record, fence);
       if (replaced === undefined) throw sessionNotFound();
+      if (replaced === "fenced") throw lockNotHeld("a later holder has updated the session");
       if (replaced !== "version_mismatch") return this.#unseal(replaced);
     }
     throw new SessiondError("OVERLOADED", "too many concurrent updates of this session");

@@ -55,6 +55,17 @@ export function checkLockName(field: string, value: string): void {
   }
 }
 
+/** Throws INVALID_ARGUMENT unless `fence` can be that of a lock's holder. */
+export function checkFence(
+  field: string,
+  fence: { readonly lock: string; readonly token: number },
+): void {
+  checkLockName(`${field}.lock`, fence.lock);
+  if (!Number.isSafeInteger(fence.token) || fence.token < 1) {
+    throw invalidArgument(`${field}.token`, "expected the fencing token of an acquisition");
+  }
+}
+
 /** Throws INVALID_ARGUMENT unless `value` can be the nonce that a lock's holder is known by. */
 export function checkLockId(field: string, value: string): void {
   if (!LOCK_ID.test(value)) {

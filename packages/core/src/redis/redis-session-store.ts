@@ -4,13 +4,16 @@ import {
   sessionAlreadyExists,
   sessionLimitReached,
   storeUnavailable,
+  tooManyFences,
 } from "../errors.js";
 import { isGeneratedId, PARTITIONS, type Partition, partitionOfUser } from "../session-id.js";
 import {
   type Creation,
   EVICTION_REASON,
+  type Fence,
   type ListPage,
   type ListQuery,
+  MAX_FENCES_PER_SESSION,
   type NewSession,
   type OnceOnly,
   type RepeatedCreation,
@@ -284,11 +287,16 @@ export class RedisSessionStore implements SessionStore {
     key: SessionKey,
     version: number,
     record: Uint8Array,
-  ): Promise<StoredSession | "version_mismatch" | undefined> {
-    const args = [buffer(record), version];
+    fence?: Fence,
+  ): Promise<StoredSession | "version_mismatch" | "fenced" | undefined> {
+    const args = [buffer(record), version, ...(fence ? [fence.lock, fence.token] : [])];
     const isReplicated = this.#durability === "replicated";
     const reply = await this.#runOnSession(REPLACE_RECORD, key, args, isReplicated);
     if (Array.isArray(reply) && reply.length === 0) return "version_mismatch";
+    if (Buffer.isBuffer(reply)) {
+      if (reply.toString() === "fenced") return "fenced";
+      throw tooManyFences(MAX_FENCES_PER_SESSION);
+    }
     return repliedSession(key.id, reply);
   }
 

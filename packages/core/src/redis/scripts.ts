@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { MAX_FENCES_PER_SESSION } from "../session-store.js";
 
 /**
  * A Lua script: one atomic step. All those that work on a partition share these
@@ -283,6 +284,10 @@ return { int(now), fields }
  * Replaces the record (ARGV[8]) of a session (id ARGV[7]) at a version
  * (ARGV[9]). Answers `{ now, fields }`, `{}` at another version, or nil where
  * the session is not active.
+ *
+ * With a fence, ARGV[10] is the name of the lock and ARGV[11] the token, which the hash keeps
+ * as `fence:<lock>`. Answers 'fenced' where it has a higher one, and
+ * 'too_many_fences' where it has those of too many other locks.
  */
 export const REPLACE_RECORD = script(
   DENY_OOM,
@@ -290,7 +295,18 @@ export const REPLACE_RECORD = script(
 local key, id, record, version = KEYS[4], ARGV[7], ARGV[8], ARGV[9]
 local fields = read_active(key)
 if not fields then return nil end
+local fence, token = ARGV[10] and 'fence:' .. ARGV[10], ARGV[11]
+local seen = fence and redis.call('HGET', key, fence)
+if seen and tonumber(seen) > tonumber(token) then return 'fenced' end
 if fields[VERSION] ~= version then return {} end
+if fence and not seen then
+  local count = 0
+  for _, field in ipairs(redis.call('HKEYS', key)) do
+    if string.sub(field, 1, 6) == 'fence:' then count = count + 1 end
+  end
+  if count >= ${MAX_FENCES_PER_SESSION} then return 'too_many_fences' end
+end
+if fence then redis.call('HSET', key, fence, token) end
 redis.call('HSET', key, 'record', record, 'version', int(version + 1))
 append('updated', id, fields[USER_ID], version + 1, '')
 return { int(now), read(key) }

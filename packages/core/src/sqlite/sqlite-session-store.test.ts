@@ -17,7 +17,7 @@ describeSessionStore("SQLite on disk", async (options) => {
     peer: await SqliteSessionStore.open({ path, ...options }),
     leftovers: async () => {
       using db = new DatabaseSync(path);
-      const counts = ["sessions", "session_events", "requests"].map(
+      const counts = ["sessions", "session_events", "requests", "session_fences"].map(
         (table) => db.prepare(`SELECT count(*) AS count FROM ${table}`).get()?.["count"],
       );
       return counts.reduce<number>((sum, count) => sum + Number(count), 0);

@@ -1,12 +1,19 @@
 import type { StatementSync } from "node:sqlite";
-import { requestIdReused, sessionAlreadyExists, sessionLimitReached } from "../errors.js";
+import {
+  requestIdReused,
+  sessionAlreadyExists,
+  sessionLimitReached,
+  tooManyFences,
+} from "../errors.js";
 import type { SessionEventType } from "../session-event.js";
 import type { Partition } from "../session-id.js";
 import {
   type Creation,
   EVICTION_REASON,
+  type Fence,
   type ListPage,
   type ListQuery,
+  MAX_FENCES_PER_SESSION,
   type NewSession,
   type OnceOnly,
   type RepeatedCreation,
@@ -134,9 +141,19 @@ export class SqliteSessionStore implements SessionStore {
     key: SessionKey,
     version: number,
     record: Uint8Array,
-  ): Promise<StoredSession | "version_mismatch" | undefined> {
+    fence?: Fence,
+  ): Promise<StoredSession | "version_mismatch" | "fenced" | undefined> {
     return this.#write((now) => {
       const { id, partition } = key;
+      if (fence !== undefined) {
+        const found = this.#find(key, now);
+        if (found === undefined) return undefined;
+        const seen = firstColumn(this.#statements.findFence.get({ id, lock: fence.lock }));
+        if (seen !== undefined && Number(seen) > fence.token) return "fenced";
+        if (found.version !== version) return "version_mismatch";
+        if (seen === undefined) this.#assertRoomForFence(id);
+        this.#statements.putFence.run({ id, ...fence });
+      }
       const row = this.#statements.replaceRecord.get({ id, partition, now, version, record });
       if (row !== undefined) return this.#changed("updated", toStoredSession(row, now), now);
       return this.#find(key, now) && "version_mismatch";
@@ -284,6 +301,11 @@ export class SqliteSessionStore implements SessionStore {
     for (const [id, userId, version] of rows as readonly ChangedRow[]) {
       this.events.append(type, id, userId, version, now, reason);
     }
+  }
+
+  #assertRoomForFence(id: string): void {
+    const count = Number(firstColumn(this.#statements.countFences.get({ id })));
+    if (count >= MAX_FENCES_PER_SESSION) throw tooManyFences(MAX_FENCES_PER_SESSION);
   }
 
   #find({ id, partition }: SessionKey, now: number): StoredSession | undefined {

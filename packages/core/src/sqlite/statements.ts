@@ -95,6 +95,10 @@ export const STATEMENTS = {
   replaceRecord: `
     UPDATE sessions SET record = :record, version = version + 1
     WHERE ${ACTIVE_AT_KEY} AND version = :version RETURNING ${COLUMNS}`,
+  findFence: "SELECT token FROM session_fences WHERE session_id = :id AND lock = :lock",
+  countFences: "SELECT count(*) FROM session_fences WHERE session_id = :id",
+  putFence:
+    "INSERT OR REPLACE INTO session_fences (session_id, lock, token) VALUES (:id, :lock, :token)",
   rotateToken: `
     UPDATE sessions
     SET ${ACTIVITY}, authenticate_time_ms = :now, token_hash = :newTokenHash, version = version + 1

@@ -1,6 +1,7 @@
 import { brokenChanges } from "./broken/broken-changes.js";
 import { brokenCreation } from "./broken/broken-creation.js";
 import { brokenEvents } from "./broken/broken-events.js";
+import { brokenFences } from "./broken/broken-fences.js";
 import { brokenListing } from "./broken/broken-listing.js";
 import { brokenReading } from "./broken/broken-reading.js";
 import { brokenRequests } from "./broken/broken-requests.js";
@@ -18,6 +19,7 @@ export const brokenSessionStores: readonly BrokenSessionStore[] = [
   ...brokenRequests,
   ...brokenReading,
   ...brokenChanges,
+  ...brokenFences,
   ...brokenResealing,
   ...brokenRevocation,
   ...brokenListing,

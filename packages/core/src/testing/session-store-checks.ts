@@ -3,6 +3,7 @@ import { createChecks } from "./checks/create-checks.js";
 import { eventChecks } from "./checks/event-checks.js";
 import { eventLogChecks } from "./checks/event-log-checks.js";
 import { expiryChecks } from "./checks/expiry-checks.js";
+import { fenceChecks } from "./checks/fence-checks.js";
 import { listChecks } from "./checks/list-checks.js";
 import { modelChecks } from "./checks/model-checks.js";
 import { onceChecks } from "./checks/once-checks.js";
@@ -19,6 +20,7 @@ export const sessionStoreChecks: readonly SessionStoreCheck[] = [
   ...readChecks,
   ...expiryChecks,
   ...changeChecks,
+  ...fenceChecks,
   ...resealChecks,
   ...revokeChecks,
   ...listChecks,

@@ -91,7 +91,7 @@ export const brokenChanges: readonly BrokenSessionStore[] = [
         const touched = await store.touch(key, tokenHash);
         if (touched === undefined) return undefined;
         const replaced = await store.replaceRecord(key, touched.version, touched.record);
-        return replaced === "version_mismatch" ? touched : replaced;
+        return typeof replaced === "string" ? touched : replaced;
       },
     }),
   ),

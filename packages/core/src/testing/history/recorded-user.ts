@@ -154,7 +154,7 @@ export class RecordedUser {
       case "replaceRecord": {
         const { id, version, record } = operation;
         const replaced = await store.replaceRecord(this.#key(id), version, toRecord(record));
-        if (replaced === "version_mismatch") return answers.mismatch;
+        if (typeof replaced === "string") return answers.mismatch;
         return this.#sessionOrNothing(id, replaced);
       }
       case "reseal": {
