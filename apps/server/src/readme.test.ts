@@ -1,7 +1,7 @@
 import { execFile } from "node:child_process";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { pino } from "pino";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -67,6 +67,8 @@ async function printed(text: string, index = 0): Promise<string> {
     cwd: ROOT,
     env: {
       ...process.env,
+      // The commands run on the Node of these tests, whatever else the machine has.
+      PATH: `${dirname(process.execPath)}:${process.env["PATH"]}`,
       TOKEN: token,
       SESSIOND_SERVER: `http://${formatAddress(server.grpcAddress)}`,
       SESSIOND_DATA_DIR: dataDir,

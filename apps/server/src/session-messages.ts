@@ -2,6 +2,7 @@ import { create } from "@bufbuild/protobuf";
 import { durationFromMs, type FieldMask, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import {
   type CreateSession,
+  type Fence,
   invalidArgument,
   type JsonObject,
   type JsonValue,
@@ -128,6 +129,11 @@ export function fromUpdateRequest(request: rpc.UpdateSessionRequest): SessionUpd
   }
   if (update.data === undefined) checkDataKeysNamed(data, dataKeys);
   return { ...update, dataKeys };
+}
+
+/** The fence of an update. A token that no acquisition can have had is left for the domain to refuse. */
+export function fromFence(fence: rpc.Fence | undefined): Fence | undefined {
+  return fence && { lock: fence.lock, token: Number(fence.token) };
 }
 
 /** The session that a request names by id or proves by token. */

@@ -5,6 +5,7 @@ import type { Caller } from "./access-token.js";
 import { callerKey } from "./authenticate.js";
 import {
   fromCreateRequest,
+  fromFence,
   fromListRequest,
   fromTarget,
   fromText,
@@ -70,7 +71,8 @@ export function sessionRoutes(sessions: Sessions): (router: ConnectRouter) => vo
       async updateSession(request) {
         const update = fromUpdateRequest(request);
         const { sessionId, userId, etag } = request;
-        const options = { userId: fromText(userId), etag: fromText(etag) };
+        const fence = fromFence(request.fence);
+        const options = { userId: fromText(userId), etag: fromText(etag), fence };
         return { session: toSessionMessage(await sessions.update(sessionId, update, options)) };
       },
 

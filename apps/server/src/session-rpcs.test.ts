@@ -72,6 +72,45 @@ describe.each(STORES)("on $name", ({ open }) => {
       expect(session?.idleTimeout && durationMs(session.idleTimeout)).toBe(90_500);
     });
 
+    test("an update with an older fencing token than the last is refused, and changes nothing", async () => {
+      const { session } = await client.createSession({ userId: newUser() });
+      const { id: sessionId = "" } = session ?? {};
+      const update = (displayName: string, fence?: { lock: string; token: bigint }) =>
+        client.updateSession({
+          ...{ sessionId, session: { displayName }, updateMask: { paths: ["display_name"] } },
+          ...(fence && { fence }),
+        });
+      await update("first", { lock: "names", token: 5n });
+      await update("second", { lock: "names", token: 7n });
+      await update("again", { lock: "names", token: 7n });
+      expect(await failureOf(update("late", { lock: "names", token: 6n }))).toMatchObject({
+        code: "FAILED_PRECONDITION",
+        reason: "LOCK_NOT_HELD",
+      });
+      expect((await client.getSession({ sessionId })).session?.displayName).toBe("again");
+      // Another lock's tokens are another order, and whoever has none is not asked.
+      await update("other", { lock: "others", token: 1n });
+      expect((await update("free")).session?.displayName).toBe("free");
+    });
+
+    test.each([
+      [{ lock: "", token: 1n }, "fence.lock"],
+      [{ lock: "a\nb", token: 1n }, "fence.lock"],
+      [{ lock: "x", token: 0n }, "fence.token"],
+      [{ lock: "x", token: -1n }, "fence.token"],
+      [{ lock: "x", token: 2n ** 53n + 1n }, "fence.token"],
+    ])("a fence that cannot be is refused, by its field: $1", async (fence, field) => {
+      const { session } = await client.createSession({ userId: newUser() });
+      const call = client.updateSession({
+        ...{ sessionId: session?.id ?? "", session: { displayName: "x" }, fence },
+        updateMask: { paths: ["display_name"] },
+      });
+      expect(await failureOf(call)).toMatchObject({
+        reason: "INVALID_ARGUMENT",
+        violations: [{ field }],
+      });
+    });
+
     test("an id that its caller chose is taken once, by whichever user", async () => {
       const sessionId = `jti-${randomUUID()}`;
       const { session, token } = await client.createSession({ userId: newUser(), sessionId });
