@@ -1,4 +1,5 @@
-import { spawnSync } from "node:child_process";
+import { execFile } from "node:child_process";
+import { promisify } from "node:util";
 import type { ServerProcess } from "./processes.ts";
 
 /** What one run of h2load says. */
@@ -26,19 +27,21 @@ const CALLS_UNDER_WAY = 100;
 const CONNECTIONS = 4;
 const WARM_UP_SECONDS = 1;
 
-/** Loads a target from its own core for some seconds. Throws where a single call fails. */
-export function load(target: Target, core: string, seconds: number): LoadResult {
+/**
+ * Loads a target from its own core for some seconds. Rejects where a single call fails.
+ * This process goes on meanwhile, and reads what the servers log.
+ */
+export async function load(target: Target, core: string, seconds: number): Promise<LoadResult> {
   const shape = target.isHttp1
     ? ["--h1", "-c", `${CALLS_UNDER_WAY}`, "-m", "1"]
     : ["-c", `${CONNECTIONS}`, "-m", `${CALLS_UNDER_WAY / CONNECTIONS}`];
   const headers = target.headers.flatMap((header) => ["-H", header]);
   const timing = ["--duration", `${seconds}`, "--warm-up-time", `${WARM_UP_SECONDS}`];
   const cpuBefore = target.server.cpuSeconds();
-  const { stdout, stderr } = spawnSync(
-    "taskset",
-    ["-c", core, "h2load", ...timing, ...shape, ...headers, "-d", target.body, target.url],
-    { encoding: "utf8" },
-  );
+  const { stdout, stderr } = await promisify(execFile)("taskset", [
+    ...["-c", core, "h2load"],
+    ...[...timing, ...shape, ...headers, "-d", target.body, target.url],
+  ]);
   const rate = /finished in [\d.]+s, ([\d.]+) req\/s/.exec(stdout)?.[1];
   const counts = /(\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout/.exec(stdout);
   const mean = /time for request:\s+\S+\s+\S+\s+([\d.]+)(us|ms|s)/.exec(stdout);
