@@ -4,11 +4,10 @@ import { CLIENT_GONE, toConnectError } from "./rpc-error.js";
 
 /** Gives every error that a call fails with the form of the contract, also in the midst of a stream. */
 export const mapErrors: Interceptor = (next) => async (request) => {
-  const { signal } = request;
   try {
     const response = await next(request);
     return response.stream
-      ? { ...response, message: mapStreamErrors(response.message, signal) }
+      ? { ...response, message: mapStreamErrors(response.message, request.signal) }
       : response;
   } catch (error) {
     throw toConnectError(isAbort(error, request) ? CLIENT_GONE : error);
@@ -17,7 +16,8 @@ export const mapErrors: Interceptor = (next) => async (request) => {
 
 /**
  * Whether what failed had only been waiting, and was told to stop. Where that says more than
- * that the client is gone, it is a ConnectError. Made lazily, the signal is not asked first.
+ * that the client is gone, it is a ConnectError. The signal is made when it is first read, so
+ * nobody reads it of a call that goes well.
  */
 function isAbort(error: unknown, request: { readonly signal: AbortSignal }): boolean {
   const isOurs = error instanceof ConnectError || error instanceof SessiondError;

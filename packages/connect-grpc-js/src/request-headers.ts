@@ -41,14 +41,14 @@ export class RequestHeaders extends HeadersClass {
   }
 
   override get(name: string): string | null {
-    const values = this.#metadata?.get(name);
-    // An unknown name may be an invalid one, which Headers refuses.
-    if (values === undefined || values.length === 0) return this.#copied(super.get, name);
-    return values.map(toHeaderValue).join(", ");
+    const values = this.#metadata?.get(name) ?? [];
+    // Before the copy Headers is empty: it answers null, or refuses an invalid name.
+    return values.length > 0 ? values.map(toHeaderValue).join(", ") : super.get(name);
   }
 
   override has(name: string): boolean {
-    return this.#copied(super.has, name);
+    const values = this.#metadata?.get(name) ?? [];
+    return values.length > 0 || super.has(name);
   }
 
   override append(name: string, value: string): void {
