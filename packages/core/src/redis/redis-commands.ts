@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Cluster, Redis } from "ioredis";
+import type { Cluster, Command as IoredisCommand, Redis } from "ioredis";
 import { storeUnavailable } from "../errors.js";
 import { connected } from "./connection-state.js";
 import { fromRedisError, isNoScript, isNotRunYet } from "./redis-errors.js";
@@ -65,6 +65,22 @@ export class RedisCommands {
       }),
     );
     return settled;
+  }
+
+  /**
+   * Sends commands that read one key each, in one write where there is one node. What becomes of
+   * each is told by its own promise. Throws where there is no connection.
+   */
+  sendTogether(commands: readonly IoredisCommand[]): void {
+    const redis = connected(this.redis);
+    // Before there is a connection there is no stream, whatever the type says.
+    const stream: Redis["stream"] | undefined = "nodes" in redis ? undefined : redis.stream;
+    stream?.cork();
+    try {
+      for (const command of commands) redis.sendCommand(command);
+    } finally {
+      stream?.uncork();
+    }
   }
 
   async #sendPipeline(commands: readonly Command[]): Promise<readonly Settled[]> {

@@ -28,11 +28,10 @@ import { ClaimedRequests } from "./claimed-requests.js";
 import { byCreation, cursorOf, type IndexRange, takeInCreationOrder } from "./creation-order.js";
 import { IndexCheck, type Suspect } from "./index-check.js";
 import { Primaries } from "./primaries.js";
-import { ReadBatch, type SendReads } from "./read-batch.js";
+import { ReadBatch } from "./read-batch.js";
 import { RecentRevocations } from "./recent-revocations.js";
 import { RedisClock } from "./redis-clock.js";
 import { type Argument, type Command, RedisCommands } from "./redis-commands.js";
-import { fromRedisError } from "./redis-errors.js";
 import { RedisEventLog } from "./redis-event-log.js";
 import {
   CREATE,
@@ -122,7 +121,7 @@ export class RedisSessionStore implements SessionStore {
   readonly #primaries: Primaries;
   readonly #revocations = new RecentRevocations();
   readonly #indexCheck: IndexCheck;
-  readonly #reads = new ReadBatch<Fields>((reads) => this.#sendReads(reads));
+  readonly #reads: ReadBatch<Fields>;
   /** The partition that the next sweep starts with. */
   #sweepFrom = 0;
 
@@ -135,6 +134,7 @@ export class RedisSessionStore implements SessionStore {
     const keys = new SessionKeys(options.keyPrefix ?? "");
     this.#commands = commands;
     this.#keys = keys;
+    this.#reads = new ReadBatch(commands, "hmget", SESSION_FIELDS);
     this.#retentionMs = retentionMs;
     this.#durability = options.durability ?? "auto";
     this.#fixedClock = now;
@@ -504,16 +504,6 @@ export class RedisSessionStore implements SessionStore {
     return isReplicated
       ? this.#commands.evalReplicated(script, allKeys, allArgs)
       : this.#commands.eval(script, allKeys, allArgs);
-  }
-
-  /** Sends the hot reads of one turn, and settles each by itself. */
-  async #sendReads(reads: Parameters<SendReads<Fields>>[0]): Promise<void> {
-    const settled = await this.#commands.settleMany(reads.map(({ key }) => readSession(key)));
-    for (const [i, { resolve, reject }] of reads.entries()) {
-      const [error, reply] = settled[i] ?? [];
-      if (error) reject(fromRedisError(error));
-      else resolve(reply as Fields);
-    }
   }
 }
 

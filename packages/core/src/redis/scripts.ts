@@ -34,21 +34,15 @@ export interface Script {
   readonly sha1: string;
 }
 
-/** The fields of a session's hash, in the order in which scripts and HMGET answer them. */
-export const SESSION_FIELDS = [
-  "user_id",
-  "record",
-  "token_hash",
-  "version",
-  "create_time",
-  "authenticate_time",
-  "last_access_time",
-  "idle_timeout",
-  "expire_time",
-  "absolute_expire_time",
-  "revoke_time",
-  "revoke_reason",
-] as const;
+/**
+ * The fields of a session's hash, in the order in which scripts and HMGET answer them. The
+ * numbers and what is told of a revocation are one field, `facts`: Redis keeps every field of
+ * such a hash in allocations of its own, and every field of an answer takes time to read.
+ *
+ *     <version> <create time> <authenticate time> <last access time> <idle timeout>
+ *     <expire time> <absolute expire time>[ <revoke time> <revoke reason>]
+ */
+export const SESSION_FIELDS = ["user_id", "record", "token_hash", "facts"] as const;
 
 /**
  * How long Redis keeps an ended session beyond its retention. The sweeper
@@ -62,11 +56,6 @@ const MAX_EVENTS_PER_PARTITION = 1_000;
 export const EVENT_FIELDS = ["type", "session_id", "user_id", "version", "time", "reason"] as const;
 
 const PRELUDE = `
-local FIELDS = { ${SESSION_FIELDS.map((field) => `'${field}'`).join(", ")} }
-local TOKEN_HASH, VERSION, CREATE_TIME, IDLE_TIMEOUT = 3, 4, 5, 8
-local EXPIRE_TIME, ABSOLUTE_EXPIRE_TIME, REVOKE_TIME = 9, 10, 11
-local USER_ID, LAST_ACCESS_TIME = 1, 7
-
 local sessions, by_create_time, events = KEYS[1], KEYS[2], KEYS[3]
 local retention = tonumber(ARGV[2])
 local session_prefix, user_prefix = ARGV[3], ARGV[4]
@@ -88,19 +77,48 @@ local function int(number) return string.format('%d', number) end
 -- here, because a node that a slot is moving to takes a single missing key for none.
 local function probe(key) redis.call('EXISTS', KEYS[1], key) end
 
+local function facts_of(session)
+  local facts = string.format('%d %d %d %d %d %d %d', session.version, session.create_time,
+    session.authenticate_time, session.last_access_time, session.idle_timeout,
+    session.expire_time, session.absolute_expire_time)
+  if not session.revoke_time then return facts end
+  return facts .. ' ' .. int(session.revoke_time) .. ' ' .. session.revoke_reason
+end
+
+local function parse_facts(session, facts)
+  local version, create_time, authenticate_time, last_access_time, idle_timeout, expire_time,
+    absolute_expire_time, revocation = string.match(facts,
+    '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+)(.*)$')
+  session.version, session.create_time = tonumber(version), tonumber(create_time)
+  session.authenticate_time, session.last_access_time =
+    tonumber(authenticate_time), tonumber(last_access_time)
+  session.idle_timeout, session.expire_time = tonumber(idle_timeout), tonumber(expire_time)
+  session.absolute_expire_time = tonumber(absolute_expire_time)
+  local revoke_time, revoke_reason = string.match(revocation, '^ (%d+) (.*)$')
+  session.revoke_time, session.revoke_reason = tonumber(revoke_time), revoke_reason
+  return session
+end
+
+-- The session at key, whatever its state, or nil.
 local function read(key)
   if key ~= KEYS[4] then probe(key) end
-  return redis.call('HMGET', key, unpack(FIELDS))
+  local user_id, record, token_hash, facts =
+    unpack(redis.call('HMGET', key, ${SESSION_FIELDS.map((field) => `'${field}'`).join(", ")}))
+  if not user_id then return nil end
+  local session = { user_id = user_id, record = record, token_hash = token_hash }
+  return parse_facts(session, facts)
 end
 
-local function is_active(fields)
-  return fields[USER_ID] and not fields[REVOKE_TIME] and now < tonumber(fields[EXPIRE_TIME])
+-- A session as HMGET answers it; nothing where there is none.
+local function fields_of(session)
+  if not session then return {} end
+  return { session.user_id, session.record, session.token_hash, facts_of(session) }
 end
 
--- The fields of the session at key, or nil where it is not active.
+-- The session at key, or nil where it is not active.
 local function read_active(key)
-  local fields = read(key)
-  if is_active(fields) then return fields end
+  local session = read(key)
+  if session and not session.revoke_time and now < session.expire_time then return session end
 end
 
 local function keep_until(key, time)
@@ -134,29 +152,30 @@ local function index(id, user_key, score)
   redis.call('ZADD', user_key, int(score), id)
 end
 
--- Revokes an active session, given its fields. Its user's key must have been probed.
-local function revoke(type, id, fields, reason)
-  local key, user_key = session_prefix .. id, user_prefix .. fields[USER_ID]
-  redis.call('HSET', key, 'token_hash', '', 'version', int(fields[VERSION] + 1),
-    'revoke_time', int(now), 'revoke_reason', reason)
+-- Revokes an active session. Its user's key must have been probed.
+local function revoke(type, id, session, reason)
+  local key = session_prefix .. id
+  session.token_hash, session.version = '', session.version + 1
+  session.revoke_time, session.revoke_reason = now, reason
+  redis.call('HSET', key, 'token_hash', '', 'facts', facts_of(session))
   redis.call('PEXPIREAT', key, int(now + retention + ${RECLAIM_SLACK_MS}))
-  index(id, user_key, -now)
-  append(type, id, fields[USER_ID], fields[VERSION] + 1, reason)
+  index(id, user_prefix .. session.user_id, -now)
+  append(type, id, session.user_id, session.version, reason)
 end
 
--- Moves the idle deadline of an active session, given its key and fields, and
--- the fields themselves. A clock that was set back shortens nothing.
-local function touch(key, id, fields)
-  local last_access = math.max(now, tonumber(fields[LAST_ACCESS_TIME]))
-  local deadline = math.min(last_access + fields[IDLE_TIMEOUT], tonumber(fields[ABSOLUTE_EXPIRE_TIME]))
-  deadline = math.max(deadline, tonumber(fields[EXPIRE_TIME]))
-  fields[LAST_ACCESS_TIME], fields[EXPIRE_TIME] = int(last_access), int(deadline)
-  local user_key = user_prefix .. fields[USER_ID]
+-- Moves the idle deadline of an active session, and writes its facts. A clock that was
+-- set back shortens nothing.
+local function touch(key, id, session)
+  local last_access = math.max(now, session.last_access_time)
+  local deadline = math.min(last_access + session.idle_timeout, session.absolute_expire_time)
+  session.last_access_time = last_access
+  session.expire_time = math.max(deadline, session.expire_time)
+  local user_key = user_prefix .. session.user_id
   probe(user_key)
-  redis.call('HSET', key, 'last_access_time', int(last_access), 'expire_time', int(deadline))
-  keep_until(key, deadline)
-  index(id, user_key, deadline)
-  keep_until(user_key, deadline)
+  redis.call('HSET', key, 'facts', facts_of(session))
+  keep_until(key, session.expire_time)
+  index(id, user_key, session.expire_time)
+  keep_until(user_key, session.expire_time)
 end
 `;
 
@@ -205,10 +224,10 @@ if request then
   if known[1] and now < tonumber(known[4]) then
     local evicted = {}
     for other in string.gmatch(known[3], '%S+') do evicted[#evicted + 1] = other end
-    local fields = read(session_prefix .. known[1])
+    local session = read(session_prefix .. known[1])
     -- A chosen id may have been given to a later session since.
-    if fields[CREATE_TIME] ~= known[5] then fields = {} end
-    return { 'repeated', int(now), fields, evicted, known[2], known[1], known[4], redis.call('EXISTS', key) }
+    if session and int(session.create_time) ~= known[5] then session = nil end
+    return { 'repeated', int(now), fields_of(session), evicted, known[2], known[1], known[4], redis.call('EXISTS', key) }
   end
 end
 if ARGV[16] ~= '' and now >= tonumber(ARGV[16]) then return { 'claim_lapsed' } end
@@ -218,33 +237,34 @@ local to_evict = {}
 if redis.call('ZCOUNT', user_key, '(' .. int(now), '+inf') >= max_sessions then
   local active = {}
   for _, other in ipairs(redis.call('ZRANGEBYSCORE', user_key, '(' .. int(now), '+inf')) do
-    local fields = read_active(session_prefix .. other)
-    if fields then
-      active[#active + 1] = { id = other, fields = fields, created = tonumber(fields[CREATE_TIME]) }
-    end
+    local session = read_active(session_prefix .. other)
+    if session then active[#active + 1] = { id = other, session = session } end
   end
   local surplus = #active - max_sessions + 1
   if surplus > 0 and ARGV[14] == 'reject' then return { 'limit' } end
   table.sort(active, function(a, b)
-    if a.created ~= b.created then return a.created < b.created end
+    local created, other_created = a.session.create_time, b.session.create_time
+    if created ~= other_created then return created < other_created end
     return a.id < b.id
   end)
   for i = 1, surplus do to_evict[i] = active[i] end
 end
 
 local evicted, evicted_times = {}, {}
-for i, session in ipairs(to_evict) do
-  revoke('evicted', session.id, session.fields, ARGV[15])
-  evicted[i] = session.id
-  evicted_times[i] = session.fields[CREATE_TIME]
+for i, one in ipairs(to_evict) do
+  revoke('evicted', one.id, one.session, ARGV[15])
+  evicted[i] = one.id
+  evicted_times[i] = int(one.session.create_time)
 end
 
-local absolute_expire_time = now + lifetime
-local deadline = math.min(now + idle_timeout, absolute_expire_time)
+local deadline = now + math.min(idle_timeout, lifetime)
+local session = {
+  user_id = user_id, record = record, token_hash = token_hash, version = 1, create_time = now,
+  authenticate_time = now, last_access_time = now, idle_timeout = idle_timeout,
+  expire_time = deadline, absolute_expire_time = now + lifetime,
+}
 redis.call('HSET', key, 'user_id', user_id, 'record', record, 'token_hash', token_hash,
-  'version', 1, 'create_time', int(now), 'authenticate_time', int(now),
-  'last_access_time', int(now), 'idle_timeout', int(idle_timeout),
-  'expire_time', int(deadline), 'absolute_expire_time', int(absolute_expire_time))
+  'facts', facts_of(session))
 keep_until(key, deadline)
 index(id, user_key, deadline)
 keep_until(user_key, deadline)
@@ -260,7 +280,7 @@ end
 -- What this user's earlier sessions left behind, so that the index of a user
 -- who never stops logging in stays small also where no sweeper runs.
 redis.call('ZREMRANGEBYSCORE', user_key, '-' .. int(cutoff), int(cutoff))
-return { 'created', int(now), read(key), evicted, evicted_times }
+return { 'created', int(now), fields_of(session), evicted, evicted_times }
 `,
 );
 
@@ -272,11 +292,11 @@ export const TOUCH = script(
   ALLOW_OOM,
   `
 local key, id, token_hash = KEYS[4], ARGV[7], ARGV[8]
-local fields = read_active(key)
-if not fields then return nil end
-if token_hash and token_hash ~= fields[TOKEN_HASH] then return nil end
-touch(key, id, fields)
-return { int(now), fields }
+local session = read_active(key)
+if not session then return nil end
+if token_hash and token_hash ~= session.token_hash then return nil end
+touch(key, id, session)
+return { int(now), fields_of(session) }
 `,
 );
 
@@ -292,13 +312,13 @@ return { int(now), fields }
 export const REPLACE_RECORD = script(
   DENY_OOM,
   `
-local key, id, record, version = KEYS[4], ARGV[7], ARGV[8], ARGV[9]
-local fields = read_active(key)
-if not fields then return nil end
+local key, id, record, version = KEYS[4], ARGV[7], ARGV[8], tonumber(ARGV[9])
+local session = read_active(key)
+if not session then return nil end
 local fence, token = ARGV[10] and 'fence:' .. ARGV[10], ARGV[11]
 local seen = fence and redis.call('HGET', key, fence)
 if seen and tonumber(seen) > tonumber(token) then return 'fenced' end
-if fields[VERSION] ~= version then return {} end
+if session.version ~= version then return {} end
 if fence and not seen then
   local count = 0
   for _, field in ipairs(redis.call('HKEYS', key)) do
@@ -307,9 +327,10 @@ if fence and not seen then
   if count >= ${MAX_FENCES_PER_SESSION} then return 'too_many_fences' end
 end
 if fence then redis.call('HSET', key, fence, token) end
-redis.call('HSET', key, 'record', record, 'version', int(version + 1))
-append('updated', id, fields[USER_ID], version + 1, '')
-return { int(now), read(key) }
+session.record, session.version = record, version + 1
+redis.call('HSET', key, 'record', record, 'facts', facts_of(session))
+append('updated', id, session.user_id, session.version, '')
+return { int(now), fields_of(session) }
 `,
 );
 
@@ -335,13 +356,14 @@ export const ROTATE_TOKEN = script(
   ALLOW_OOM,
   `
 local key, id, token_hash, new_token_hash = KEYS[4], ARGV[7], ARGV[8], ARGV[9]
-local fields = read_active(key)
-if not fields or fields[TOKEN_HASH] ~= token_hash then return nil end
-touch(key, id, fields)
-redis.call('HSET', key, 'token_hash', new_token_hash, 'authenticate_time', int(now),
-  'version', int(fields[VERSION] + 1))
-append('token_rotated', id, fields[USER_ID], fields[VERSION] + 1, '')
-return { int(now), read(key) }
+local session = read_active(key)
+if not session or session.token_hash ~= token_hash then return nil end
+session.token_hash, session.authenticate_time = new_token_hash, now
+session.version = session.version + 1
+touch(key, id, session)
+redis.call('HSET', key, 'token_hash', new_token_hash)
+append('token_rotated', id, session.user_id, session.version, '')
+return { int(now), fields_of(session) }
 `,
 );
 
@@ -354,13 +376,13 @@ export const REVOKE = script(
   ALLOW_OOM,
   `
 local key, id, reason, create_time, token_hash = KEYS[4], ARGV[7], ARGV[8], ARGV[9], ARGV[10]
-local fields = read_active(key)
-if not fields then return nil end
-if token_hash and token_hash ~= fields[TOKEN_HASH] then return nil end
-if create_time ~= '' and create_time ~= fields[CREATE_TIME] then return nil end
-probe(user_prefix .. fields[USER_ID])
-revoke('revoked', id, fields, reason)
-return fields[CREATE_TIME]
+local session = read_active(key)
+if not session then return nil end
+if token_hash and token_hash ~= session.token_hash then return nil end
+if create_time ~= '' and tonumber(create_time) ~= session.create_time then return nil end
+probe(user_prefix .. session.user_id)
+revoke('revoked', id, session, reason)
+return int(session.create_time)
 `,
 );
 
@@ -374,14 +396,14 @@ export const REVOKE_USER = script(
 local user_key, reason, except = KEYS[4], ARGV[7], ARGV[8]
 local active, ids, times = {}, {}, {}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', user_key, '(' .. int(now), '+inf')) do
-  local fields = id ~= except and read_active(session_prefix .. id)
-  if fields then
-    active[#active + 1] = { id = id, fields = fields }
+  local session = id ~= except and read_active(session_prefix .. id)
+  if session then
+    active[#active + 1] = session
     ids[#ids + 1] = id
-    times[#times + 1] = fields[CREATE_TIME]
+    times[#times + 1] = int(session.create_time)
   end
 end
-for _, session in ipairs(active) do revoke('revoked', session.id, session.fields, reason) end
+for i, session in ipairs(active) do revoke('revoked', ids[i], session, reason) end
 return { ids, times }
 `,
 );
@@ -401,17 +423,17 @@ local limit = tonumber(ARGV[7])
 local ids = redis.call('ZRANGEBYSCORE', sessions, '-' .. int(cutoff), int(cutoff), 'LIMIT', 0, limit)
 local found = {}
 for i, id in ipairs(ids) do
-  found[i] = read(session_prefix .. id)
-  if found[i][USER_ID] then probe(user_prefix .. found[i][USER_ID]) end
+  found[i] = read(session_prefix .. id) or false
+  if found[i] then probe(user_prefix .. found[i].user_id) end
 end
 
 local removed, healed = {}, 0
 for i, id in ipairs(ids) do
-  local fields = found[i]
-  local user_key = fields[USER_ID] and user_prefix .. fields[USER_ID]
-  local ended = tonumber(fields[REVOKE_TIME] or fields[EXPIRE_TIME] or 0)
+  local session = found[i]
+  local user_key = session and user_prefix .. session.user_id
+  local ended = session and (session.revoke_time or session.expire_time) or 0
   if ended > cutoff then
-    index(id, user_key, fields[REVOKE_TIME] and -ended or ended)
+    index(id, user_key, session.revoke_time and -ended or ended)
     healed = healed + 1
   else
     redis.call('DEL', session_prefix .. id)
@@ -455,10 +477,10 @@ export const HEAL = script(
 local found = {}
 for i = 7, #ARGV, 2 do
   local id, user_id = ARGV[i], ARGV[i + 1]
-  local fields = read(session_prefix .. id)
-  if fields[USER_ID] then probe(user_prefix .. fields[USER_ID]) end
+  local session = read(session_prefix .. id)
+  if session then probe(user_prefix .. session.user_id) end
   if user_id ~= '' then probe(user_prefix .. user_id) end
-  found[#found + 1] = { id = id, user_id = user_id, fields = fields }
+  found[#found + 1] = { id = id, user_id = user_id, session = session }
 end
 
 local healed = 0
@@ -468,20 +490,20 @@ local function put(key, id, score)
   redis.call('ZADD', key, int(score), id)
   healed = healed + 1
 end
-for _, session in ipairs(found) do
-  local id, fields = session.id, session.fields
-  local owner = fields[USER_ID]
-  if session.user_id ~= '' and session.user_id ~= owner then remove(user_prefix .. session.user_id, id) end
+for _, suspect in ipairs(found) do
+  local id, session = suspect.id, suspect.session
+  local owner = session and session.user_id
+  if suspect.user_id ~= '' and suspect.user_id ~= owner then remove(user_prefix .. suspect.user_id, id) end
   if owner then
-    local deadline = tonumber(fields[REVOKE_TIME] or fields[EXPIRE_TIME])
-    local score = fields[REVOKE_TIME] and -deadline or deadline
+    local deadline = session.revoke_time or session.expire_time
+    local score = session.revoke_time and -deadline or deadline
     put(sessions, id, score)
     -- A user's own index is cleared of what is over by logging in, too.
     if deadline > cutoff then
       put(user_prefix .. owner, id, score)
       keep_until(user_prefix .. owner, deadline)
     end
-    put(by_create_time, id, tonumber(fields[CREATE_TIME]))
+    put(by_create_time, id, session.create_time)
   else
     remove(sessions, id)
     remove(by_create_time, id)

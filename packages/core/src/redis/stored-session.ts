@@ -4,28 +4,13 @@ import type { ListQuery, StoredSession } from "../session-store.js";
 /** A session's hash as Redis answers it: a value for each of `SESSION_FIELDS`, null where it has none. */
 export type Fields = readonly (Buffer | null)[];
 
-/** The fields of a hash that exists; those of a revocation are null unless it is revoked. */
-type PresentFields = readonly [
-  userId: Buffer,
-  record: Buffer,
-  tokenHash: Buffer,
-  version: Buffer,
-  createTime: Buffer,
-  authenticateTime: Buffer,
-  lastAccessTime: Buffer,
-  idleTimeout: Buffer,
-  expireTime: Buffer,
-  absoluteExpireTime: Buffer,
-  revokeTime: Buffer | null,
-  revokeReason: Buffer | null,
-];
+/** The fields of a hash that exists. */
+type PresentFields = readonly [userId: Buffer, record: Buffer, tokenHash: Buffer, facts: Buffer];
 
 /** The session in a hash that exists, seen at `readTimeMs`. */
 export function toStoredSession(id: string, fields: Fields, readTimeMs: number): StoredSession {
+  const [userId, record, tokenHash, facts] = fields as PresentFields;
   const [
-    userId,
-    record,
-    tokenHash,
     version,
     createTime,
     authenticateTime,
@@ -34,24 +19,25 @@ export function toStoredSession(id: string, fields: Fields, readTimeMs: number):
     expireTime,
     absoluteExpireTime,
     revokeTime,
-    revokeReason,
-  ] = fields as PresentFields;
+    ...reason
+  ] = facts.toString().split(" ");
   return {
     id,
     userId: userId.toString(),
     record,
     tokenHash,
-    version: toNumber(version),
-    createTimeMs: toNumber(createTime),
-    authenticateTimeMs: toNumber(authenticateTime),
-    lastAccessTimeMs: toNumber(lastAccessTime),
-    idleTimeoutMs: toNumber(idleTimeout),
-    expireTimeMs: toNumber(expireTime),
-    absoluteExpireTimeMs: toNumber(absoluteExpireTime),
+    version: Number(version),
+    createTimeMs: Number(createTime),
+    authenticateTimeMs: Number(authenticateTime),
+    lastAccessTimeMs: Number(lastAccessTime),
+    idleTimeoutMs: Number(idleTimeout),
+    expireTimeMs: Number(expireTime),
+    absoluteExpireTimeMs: Number(absoluteExpireTime),
     readTimeMs,
-    ...(revokeTime && {
-      revokeTimeMs: toNumber(revokeTime),
-      revokeReason: revokeReason?.toString() ?? "",
+    // A reason may itself hold spaces.
+    ...(revokeTime !== undefined && {
+      revokeTimeMs: Number(revokeTime),
+      revokeReason: reason.join(" "),
     }),
   };
 }
@@ -85,8 +71,4 @@ export function listedSession(
     (state === "expired" && query.showExpired) ||
     (state === "revoked" && query.showRevoked);
   return isWanted ? [session] : [];
-}
-
-function toNumber(digits: Buffer): number {
-  return Number(digits.toString("latin1"));
 }
