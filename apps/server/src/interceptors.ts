@@ -22,6 +22,6 @@ export function createInterceptors(options: {
     // Needs to know who calls.
     authorize,
     // Innermost, right before the handler: what it limits is the store's time, not the issuer's.
-    limitTime,
+    limitTime(),
   ];
 }

@@ -22,24 +22,73 @@ const WAITS_ITSELF: DescMethod = LockService.method.acquireLock;
  */
 const TIMEOUT_HEADERS = ["connect-timeout-ms", "grpc-timeout"];
 
+/** A call under way. */
+interface Waiting {
+  /** When it must be answered, on the monotonic clock. */
+  readonly latestMs: number;
+  readonly reject: (error: unknown) => void;
+}
+
 /**
  * Answers every unary call in time, unless it is meant to wait: with
  * STORE_UNAVAILABLE, or DEADLINE_EXCEEDED where the caller waits no longer. The
  * work is not interrupted; whether it made a change is then not known, as with
  * every STORE_UNAVAILABLE.
  */
-export const limitTime: Interceptor = (next) => (request) => {
-  const response = next(request);
-  if (request.stream || request.method === WAITS_ITSELF) return response;
-  const { promise, resolve, reject } = Promise.withResolvers<Awaited<typeof response>>();
-  const timer = setTimeout(() => reject(tookTooLong()), MAX_CALL_MS);
-  response.then(resolve, reject).finally(() => clearTimeout(timer));
-  // connect-node only tells handlers of a deadline, and would wait for them.
-  if (TIMEOUT_HEADERS.some((name) => request.header.has(name))) {
-    onDeadline(request.signal, reject);
+export function limitTime(): Interceptor {
+  const limit = new TimeLimit();
+  return (next) => (request) => {
+    const response = next(request);
+    if (request.stream || request.method === WAITS_ITSELF) return response;
+    return new Promise((resolve, reject) => {
+      const answered = limit.start(reject);
+      response.then(
+        (value) => {
+          answered();
+          resolve(value);
+        },
+        (error: unknown) => {
+          answered();
+          reject(error);
+        },
+      );
+      // connect-node only tells handlers of a deadline, and would wait for them.
+      if (TIMEOUT_HEADERS.some((name) => request.header.has(name))) {
+        onDeadline(request.signal, reject);
+      }
+    });
+  };
+}
+
+/**
+ * Rejects what takes too long. All have the same time, so the first to have begun is the
+ * first that is late, and one timer serves them all.
+ */
+class TimeLimit {
+  readonly #waiting = new Set<Waiting>();
+  #timer: NodeJS.Timeout | undefined;
+
+  /** Starts the time of a call; the answer is to be called at its end. */
+  start(reject: Waiting["reject"]): () => void {
+    const call = { latestMs: performance.now() + MAX_CALL_MS, reject };
+    this.#waiting.add(call);
+    this.#timer ??= setTimeout(() => this.#check(), MAX_CALL_MS);
+    return () => this.#waiting.delete(call);
   }
-  return promise;
-};
+
+  #check(): void {
+    this.#timer = undefined;
+    const nowMs = performance.now();
+    for (const call of this.#waiting) {
+      if (call.latestMs > nowMs) {
+        this.#timer = setTimeout(() => this.#check(), call.latestMs - nowMs);
+        return;
+      }
+      this.#waiting.delete(call);
+      call.reject(tookTooLong());
+    }
+  }
+}
 
 /** A server that stops lets its calls finish, and a caller that is gone hears nothing. */
 function onDeadline(signal: AbortSignal, listener: (error: ConnectError) => void): void {

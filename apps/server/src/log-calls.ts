@@ -9,6 +9,7 @@ import {
 } from "@connectrpc/connect";
 import { SESSION_TOKEN_PREFIX, SessiondError } from "@sessiond/core";
 import type { Logger } from "pino";
+import type { Caller } from "./access-token.js";
 import { callerKey } from "./authenticate.js";
 import { CLIENT_GONE, SERVER_STOPPING } from "./rpc-error.js";
 
@@ -35,6 +36,7 @@ type Request = Parameters<ReturnType<Interceptor>>[0];
  * its id.
  */
 export function logCalls(logger: Logger): Interceptor {
+  const loggers = new CallLoggers(logger);
   return (next) => async (request) => {
     const startMs = performance.now();
     const { method, contextValues } = request;
@@ -43,19 +45,21 @@ export function logCalls(logger: Logger): Interceptor {
       const response = await next(request);
       if (response.stream) {
         const end = (error: unknown) => {
-          const fields = fieldsOf(method, contextValues, startMs);
-          if (error === undefined) logger.info({ ...fields, code: "ok" }, "call");
-          else logFailure(logger, fields, error);
+          const logger = loggers.of(method, contextValues);
+          const duration = durationSince(startMs);
+          if (error === undefined) logger.info({ ...duration, code: "ok" }, "call");
+          else logFailure(logger, duration, error);
         };
         return { ...response, message: toEnd(response.message, request.signal, end) };
       }
       const sessionId = sessionIdOf(response.message) ?? sessionIdOf(request.message);
-      const fields = fieldsOf(method, contextValues, startMs);
-      logger.info({ ...fields, code: "ok", session_id: sessionId }, "call");
+      const duration = durationSince(startMs);
+      const fields = { ...duration, code: "ok", session_id: sessionId };
+      loggers.of(method, contextValues).info(fields, "call");
       return response;
     } catch (error) {
-      const fields = fieldsOf(method, contextValues, startMs);
-      logFailure(logger, { ...fields, session_id: refusedSessionId(request) }, error);
+      const fields = { ...durationSince(startMs), session_id: refusedSessionId(request) };
+      logFailure(loggers.of(method, contextValues), fields, error);
       throw error;
     }
   };
@@ -78,7 +82,11 @@ export function logEarlyFailure(
     // Neither a server that stops nor a deadline that passes ends the call here.
     if (error === SERVER_STOPPING || error.code === Code.DeadlineExceeded) return;
     complete(error);
-    logFailure(logger, fieldsOf(method, values, startMs), error);
+    logFailure(
+      logger.child(callFields(method, values.get(callerKey))),
+      durationSince(startMs),
+      error,
+    );
   };
   signal.addEventListener("abort", onAbort, { once: true });
 }
@@ -117,14 +125,48 @@ function logFailure(logger: Logger, fields: object, error: unknown): void {
   );
 }
 
-function fieldsOf(method: DescMethod, values: ContextValues, startMs: number) {
-  const caller = values.get(callerKey);
+/**
+ * Loggers that have the fields which all calls of a caller to a method share. To write these anew
+ * for each call takes as long as all else about its line.
+ */
+class CallLoggers {
+  readonly #logger: Logger;
+  readonly #byCaller = new WeakMap<object, Map<DescMethod, Logger>>();
+
+  constructor(logger: Logger) {
+    this.#logger = logger;
+  }
+
+  of(method: DescMethod, values: ContextValues): Logger {
+    const caller = values.get(callerKey);
+    const key = caller ?? NOBODY;
+    let byMethod = this.#byCaller.get(key);
+    if (byMethod === undefined) {
+      byMethod = new Map();
+      this.#byCaller.set(key, byMethod);
+    }
+    let logger = byMethod.get(method);
+    if (logger === undefined) {
+      logger = this.#logger.child(callFields(method, caller));
+      byMethod.set(method, logger);
+    }
+    return logger;
+  }
+}
+
+/** Stands for a caller who is not known. */
+const NOBODY = {};
+
+function callFields(method: DescMethod, caller: Caller | undefined) {
   return {
     method: `${method.parent.typeName}/${method.name}`,
-    duration_ms: Math.round((performance.now() - startMs) * 1000) / 1000,
     caller: caller?.subject,
     issuer: caller?.issuer,
   };
+}
+
+function durationSince(startMs: number) {
+  return { duration_ms: Math.round((performance.now() - startMs) * 1000) / 1000 };
 }
 
 /** Of a refused request. That of nobody known is not parsed for it, and some cannot be. */
