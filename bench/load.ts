@@ -15,7 +15,8 @@ export interface LoadResult {
 export interface Target {
   readonly name: string;
   readonly url: string;
-  readonly isHttp1: boolean;
+  /** Of HTTP. */
+  readonly version: 1 | 2;
   /** The file with the request's body. */
   readonly body: string;
   readonly headers: readonly string[];
@@ -32,9 +33,10 @@ const WARM_UP_SECONDS = 1;
  * This process goes on meanwhile, and reads what the servers log.
  */
 export async function load(target: Target, core: string, seconds: number): Promise<LoadResult> {
-  const shape = target.isHttp1
-    ? ["--h1", "-c", `${CALLS_UNDER_WAY}`, "-m", "1"]
-    : ["-c", `${CONNECTIONS}`, "-m", `${CALLS_UNDER_WAY / CONNECTIONS}`];
+  const shape =
+    target.version === 1
+      ? ["--h1", "-c", `${CALLS_UNDER_WAY}`, "-m", "1"]
+      : ["-c", `${CONNECTIONS}`, "-m", `${CALLS_UNDER_WAY / CONNECTIONS}`];
   const headers = target.headers.flatMap((header) => ["-H", header]);
   const timing = ["--duration", `${seconds}`, "--warm-up-time", `${WARM_UP_SECONDS}`];
   const cpuBefore = target.server.cpuSeconds();
