@@ -86,7 +86,7 @@ const SETTINGS = {
     flag: "http-address",
     placeholder: "HOST:PORT",
     default: "127.0.0.1:8080",
-    help: "where Connect, gRPC-Web, JSON and /healthz listen",
+    help: "where Connect, gRPC-Web, JSON and /healthz listen; gRPC, too, but more slowly",
     parse: parseAddress,
   },
   store: {

@@ -12,13 +12,11 @@ import {
 import { addConnectRoutes } from "@sessiond/connect-grpc-js";
 import type { HealthImplementation } from "grpc-health-check";
 import { type Address, formatAddress } from "./address.js";
-import { DELIVERY_MS, MAX_MESSAGE_BYTES } from "./limits.js";
+import { DELIVERY_MS, MAX_CONCURRENT_STREAMS, MAX_MESSAGE_BYTES } from "./limits.js";
 import { addReflection } from "./reflection.js";
 import { SERVER_STOPPING } from "./rpc-error.js";
 import { SERVICES } from "./services.js";
 
-/** Calls that one connection may have under way; more wait at the client. */
-const MAX_CONCURRENT_STREAMS = 1_000;
 /** Clients that are gone without a word are noticed within about this time. */
 const KEEPALIVE_TIME_MS = 60_000;
 const KEEPALIVE_TIMEOUT_MS = 20_000;

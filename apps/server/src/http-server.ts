@@ -1,5 +1,6 @@
 import { once } from "node:events";
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { createServer, IncomingMessage, type Server, ServerResponse } from "node:http";
+import type { Http2ServerRequest, Http2ServerResponse } from "node:http2";
 import type { AddressInfo } from "node:net";
 import { createRegistry } from "@bufbuild/protobuf";
 import type { ConnectRouter, HandlerContext, Interceptor } from "@connectrpc/connect";
@@ -10,11 +11,13 @@ import {
   RetryInfoSchema,
 } from "@sessiond/proto/google/rpc/error_details";
 import { type Address, formatAddress } from "./address.js";
-import { DELIVERY_MS, MAX_MESSAGE_BYTES } from "./limits.js";
+import { Http2Connections } from "./http2-connections.js";
+import { DELIVERY_MS, MAX_MESSAGE_BYTES, REQUEST_TIMEOUT_MS } from "./limits.js";
 import type { Readiness } from "./readiness.js";
 
-/** How long a client may take to send a request. */
-const REQUEST_TIMEOUT_MS = 30_000;
+/** A request and its response, of either version of HTTP. */
+type Request = IncomingMessage | Http2ServerRequest;
+type Response = ServerResponse | Http2ServerResponse;
 
 const JSON_OPTIONS = {
   // A result of a batch carries its error's details in google.protobuf.Any.
@@ -43,21 +46,27 @@ export interface HttpServer {
   stop(graceMs: number): Promise<void>;
 }
 
-/** Starts serving Connect, gRPC-Web, JSON and health. Rejects where the address cannot be listened on. */
+/**
+ * Starts serving Connect, gRPC-Web, JSON and health over HTTP/1.1 and HTTP/2, and gRPC over HTTP/2, for
+ * who can reach this port only. Rejects where the address cannot be listened on.
+ */
 export async function startHttpServer(options: HttpServerOptions): Promise<HttpServer> {
   const { readiness } = options;
-  const rpc = connectNodeAdapter({
-    routes: options.routes,
-    interceptors: [...options.interceptors],
-    requestGate: options.requestGate,
-    // gRPC proper has its own port; over HTTP/1.1 there is none.
-    grpc: false,
-    readMaxBytes: MAX_MESSAGE_BYTES,
-    shutdownSignal: options.shutdownSignal,
-    jsonOptions: JSON_OPTIONS,
-  });
-  const underWay = new Set<ServerResponse>();
-  const server = createServer({ requestTimeout: REQUEST_TIMEOUT_MS }, (request, response) => {
+  const adapter = (hasGrpc: boolean) =>
+    connectNodeAdapter({
+      routes: options.routes,
+      interceptors: [...options.interceptors],
+      requestGate: options.requestGate,
+      grpc: hasGrpc,
+      readMaxBytes: MAX_MESSAGE_BYTES,
+      shutdownSignal: options.shutdownSignal,
+      jsonOptions: JSON_OPTIONS,
+    });
+  // gRPC says how a call ended in a trailer, which few clients of HTTP/1.1 look at.
+  const rpcOverHttp1 = adapter(false);
+  const rpcOverHttp2 = adapter(true);
+  const underWay = new Set<Response>();
+  const serve = (request: Request, response: Response) => {
     underWay.add(response);
     response.once("close", () => underWay.delete(response));
     switch (pathOf(request)) {
@@ -66,28 +75,34 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
       case "/readyz":
         return respond(response, readiness.isReady ? 200 : 503, readiness.describe());
       default:
+        if (!(request instanceof IncomingMessage)) return serveRpc(rpcOverHttp2, request, response);
         keepConnection(request, response);
-        return serveRpc(rpc, request, response);
+        return serveRpc(rpcOverHttp1, request, response);
     }
-  });
+  };
+  const server = createServer({ requestTimeout: REQUEST_TIMEOUT_MS }, serve);
+  const http2 = new Http2Connections(serve);
+  http2.takeFrom(server);
   await listen(server, options.address);
   const { port } = server.address() as AddressInfo;
   let stopped: Promise<void> | undefined;
   return {
     address: { host: options.address.host, port },
     stop: (graceMs) => {
-      stopped ??= stop(server, underWay, graceMs);
+      stopped ??= stop(server, http2, underWay, graceMs);
       return stopped;
     },
   };
 }
 
-function pathOf(request: IncomingMessage): string {
+function pathOf(request: Request): string {
   return request.url?.split("?", 1)[0] ?? "";
 }
 
-function respond(response: ServerResponse, status: number, text: string): void {
-  response.writeHead(status, { "content-type": "text/plain; charset=utf-8" }).end(`${text}\n`);
+function respond(response: Response, status: number, text: string): void {
+  response.statusCode = status;
+  response.setHeader("content-type", "text/plain; charset=utf-8");
+  response.end(`${text}\n`);
 }
 
 async function listen(server: Server, { host, port }: Address): Promise<void> {
@@ -105,8 +120,8 @@ async function listen(server: Server, { host, port }: Address): Promise<void> {
  */
 function serveRpc(
   rpc: ReturnType<typeof connectNodeAdapter>,
-  request: IncomingMessage,
-  response: ServerResponse,
+  request: Request,
+  response: Response,
 ): void {
   try {
     rpc(request, response);
@@ -119,23 +134,29 @@ function serveRpc(
  * Keeps a connection usable when its request is refused before it was read to
  * its end: Node would tell the client to keep it, and read nothing more from it.
  */
-function keepConnection(request: IncomingMessage, response: ServerResponse): void {
+function keepConnection(request: IncomingMessage, response: Response): void {
   request[Symbol.asyncIterator] = () => request.iterator({ destroyOnReturn: false });
   response.once("finish", () => request.resume());
 }
 
 async function stop(
   server: Server,
-  underWay: ReadonlySet<ServerResponse>,
+  http2: Http2Connections,
+  underWay: ReadonlySet<Response>,
   graceMs: number,
 ): Promise<void> {
+  http2.close();
   for (const response of underWay) {
+    if (!(response instanceof ServerResponse)) continue;
     // Their clients would keep the connections, and the server would wait for those.
     response.shouldKeepAlive = false;
     // Or, of a stream, it has long told them that they may.
     response.once("finish", () => server.closeIdleConnections());
   }
-  const force = setTimeout(() => server.closeAllConnections(), graceMs);
+  const force = setTimeout(() => {
+    http2.destroy();
+    server.closeAllConnections();
+  }, graceMs);
   // A response that has begun is complete by now, but for what its client does not take.
   const cut = setTimeout(() => {
     for (const response of underWay) if (response.headersSent) response.destroy();

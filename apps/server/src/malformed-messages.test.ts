@@ -260,7 +260,7 @@ describe("over HTTP", () => {
     [404, "a path that there is not", { path: "/nonsense" }],
     [405, "PUT", { method: "PUT" }],
     [415, "a form", { type: "application/x-www-form-urlencoded" }],
-    [415, "gRPC proper, which has its own port", { type: "application/grpc" }],
+    [415, "gRPC proper, which needs HTTP/2", { type: "application/grpc" }],
     [431, "headers of 17 KiB", { headers: { "x-huge": "h".repeat(17 * 1024) } }],
   ])("the status is %i for %s", async (expected, _, options) => {
     expect((await send("{}", options)).status).toBe(expected);

@@ -74,6 +74,18 @@ export const PROTOBUF_OVER_HTTP: Wire = {
     createConnectTransport({ ...HTTP, baseUrl: httpUrl, useBinaryFormat: true }),
 };
 
+/** Connect over HTTP/2, on which many calls share a connection. */
+export const CONNECT_OVER_HTTP2: Wire = {
+  name: "Connect over HTTP/2",
+  open: ({ httpUrl }) => createConnectTransport({ httpVersion: "2", baseUrl: httpUrl }),
+};
+
+/** gRPC where only the HTTP port can be reached. */
+export const GRPC_OVER_HTTP_PORT: Wire = {
+  name: "gRPC over the HTTP port",
+  open: ({ httpUrl }) => createGrpcTransport({ baseUrl: httpUrl }),
+};
+
 /** Every wire that the server is reached over. */
 export const WIRES: readonly Wire[] = [
   GRPC,
@@ -87,6 +99,8 @@ export const WIRES: readonly Wire[] = [
     name: "gRPC-Web",
     open: ({ httpUrl }) => createGrpcWebTransport({ ...HTTP, baseUrl: httpUrl }),
   },
+  CONNECT_OVER_HTTP2,
+  GRPC_OVER_HTTP_PORT,
 ];
 
 /** A client whose calls carry these headers. */

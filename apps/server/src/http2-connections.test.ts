@@ -1,0 +1,128 @@
+import { once } from "node:events";
+import { createServer, type Server } from "node:http";
+import {
+  type ClientHttp2Session,
+  type ClientHttp2Stream,
+  connect as connectHttp2,
+} from "node:http2";
+import { type AddressInfo, connect, type Socket } from "node:net";
+import { text } from "node:stream/consumers";
+import { setImmediate, setTimeout as sleep } from "node:timers/promises";
+import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
+import { Http2Connections } from "./http2-connections.js";
+
+const REQUEST_TIMEOUT_MS = 300;
+/** Every HTTP/2 connection begins with it, and a SETTINGS frame (RFC 9113, 3.4). */
+const PREFACE = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0", "latin1");
+const SETTINGS = 4;
+const HTTP1_REQUEST = Buffer.from("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+
+let server: Server;
+let http2: Http2Connections;
+let port: number;
+
+beforeAll(async () => {
+  server = createServer((request, response) => response.end(`HTTP/${request.httpVersion}`));
+  http2 = new Http2Connections(
+    async (request, response) => {
+      const body = await text(request).catch(() => "");
+      response.end(`HTTP/${request.httpVersion}${body}`);
+    },
+    { requestTimeoutMs: REQUEST_TIMEOUT_MS },
+  );
+  http2.takeFrom(server);
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  port = (server.address() as AddressInfo).port;
+});
+afterAll(() => {
+  http2.destroy();
+  server.close();
+});
+
+async function open(): Promise<Socket> {
+  const socket = connect(port, "127.0.0.1");
+  await once(socket, "connect");
+  return socket;
+}
+
+function openHttp2(): ClientHttp2Session {
+  const session = connectHttp2(`http://127.0.0.1:${port}`);
+  onTestFinished(() => session.destroy());
+  return session;
+}
+
+/** With which error code of HTTP/2 a request ended. */
+async function endOf(stream: ClientHttp2Stream): Promise<number> {
+  stream.on("error", () => {});
+  await once(stream.resume(), "close");
+  return stream.rstCode ?? 0;
+}
+
+test("one port answers both versions of HTTP, in the one that the client speaks", async () => {
+  const session = openHttp2();
+  expect(await text(session.request({ ":path": "/" }))).toBe("HTTP/2.0");
+  const response = await fetch(`http://127.0.0.1:${port}/`);
+  expect(await response.text()).toBe("HTTP/1.1");
+});
+
+test.each([
+  ["HTTP/1.1", HTTP1_REQUEST, (answer: Buffer) => answer.toString().startsWith("HTTP/1.1 200")],
+  ["HTTP/2", PREFACE, (answer: Buffer) => answer[3] === SETTINGS],
+])("a client may send its %s a byte at a time", async (_, request, isRight) => {
+  const socket = await open();
+  socket.setNoDelay();
+  for (const byte of request) {
+    socket.write(Buffer.of(byte));
+    await setImmediate();
+  }
+  const [answer] = await once(socket, "data");
+  expect(answer).toSatisfy(isRight);
+  socket.destroy();
+});
+
+test("methods that begin like HTTP/2 does are none of it", async () => {
+  for (const method of ["PUT", "PROPFIND"]) {
+    const response = await fetch(`http://127.0.0.1:${port}/`, { method });
+    expect(await response.text()).toBe("HTTP/1.1");
+  }
+});
+
+test.each([
+  ["nothing", ""],
+  ["the first two bytes", "PR"],
+])(
+  "a client that sends %s and ends is let go, one that waits only for a while",
+  async (_, start) => {
+    const [ending, waiting] = await Promise.all([open(), open()]);
+    const ended = once(ending.resume(), "end");
+    const timedOut = once(waiting.resume(), "end");
+    ending.end(start);
+    waiting.write(start);
+    await ended;
+    await timedOut;
+  },
+);
+
+test("a client that breaks off, or goes on with what is not HTTP/2, harms no other", async () => {
+  const session = openHttp2();
+  for (const garbage of [PREFACE.subarray(0, 20), Buffer.concat([PREFACE, Buffer.alloc(99, 7)])]) {
+    const socket = await open();
+    socket.on("error", () => {}).resume();
+    socket.write(garbage);
+    await sleep(20);
+    socket.resetAndDestroy();
+  }
+  expect(await text(session.request({ ":path": "/" }))).toBe("HTTP/2.0");
+});
+
+test("a request that does not come to its end in time is reset, and no other on its connection", async () => {
+  const session = openHttp2();
+  const slow = session.request({ ":method": "POST", ":path": "/" });
+  slow.write("the beginning");
+  const whole = session.request({ ":method": "POST", ":path": "/" });
+  whole.end(", whole");
+  expect(await text(whole)).toBe("HTTP/2.0, whole");
+  expect(await endOf(slow)).not.toBe(0);
+  expect(await text(session.request({ ":path": "/" }))).toBe("HTTP/2.0");
+});
