@@ -55,7 +55,7 @@ export class RedisCommands {
   async settleMany(commands: readonly Command[]): Promise<readonly Settled[]> {
     const settled: Settled[] = [];
     await Promise.all(
-      this.#pipelines(commands).map(async (indexes) => {
+      this.together([...commands.keys()], (i) => commands[i]?.key ?? "").map(async (indexes) => {
         try {
           const results = await this.#sendPipeline(indexes.map((i) => commands[i] as Command));
           for (const [n, i] of indexes.entries()) settled[i] = results[n] ?? NOT_SENT;
@@ -116,14 +116,20 @@ export class RedisCommands {
     });
   }
 
-  /** Runs a script that only reads on many keys, in as few round trips as the topology allows. */
+  /**
+   * Runs a script that only reads many times, in as few round trips as the topology allows.
+   * The keys of a run must be `together`.
+   */
   async evalReads(
     script: Script,
-    reads: readonly { readonly key: string; readonly args: readonly Argument[] }[],
+    reads: readonly { readonly keys: readonly string[]; readonly args: readonly Argument[] }[],
   ): Promise<readonly unknown[]> {
     const send = (name: string, text: string, some: typeof reads) =>
       this.settleMany(
-        some.map(({ key, args }) => ({ key, command: [name, text, 1, key, ...args] })),
+        some.map(({ keys, args }) => ({
+          key: keys[0] ?? "",
+          command: [name, text, keys.length, ...keys, ...args],
+        })),
       );
     const settled = [...(await send("evalsha_ro", script.sha1, reads))];
     const missing = [...settled.keys()].filter((i) => isNoScript(settled[i]?.[0]));
@@ -170,17 +176,17 @@ export class RedisCommands {
   }
 
   /**
-   * Which commands go together: all of them, or in a cluster those whose keys
-   * share a hash tag, since ioredis sends a pipeline to one node.
+   * Which keys may go together, into one pipeline or one script: all of them, or in a
+   * cluster those that share a hash tag, since others may be on another node.
    */
-  #pipelines(commands: readonly Command[]): readonly (readonly number[])[] {
-    if (!this.redis.isCluster) return commands.length > 0 ? [[...commands.keys()]] : [];
-    const groups = new Map<string, number[]>();
-    for (const [i, { key }] of commands.entries()) {
-      const tag = hashTag(key);
+  together<T>(items: readonly T[], keyOf: (item: T) => string): readonly (readonly T[])[] {
+    if (!this.redis.isCluster) return items.length > 0 ? [items] : [];
+    const groups = new Map<string, T[]>();
+    for (const item of items) {
+      const tag = hashTag(keyOf(item));
       const group = groups.get(tag);
-      if (group) group.push(i);
-      else groups.set(tag, [i]);
+      if (group) group.push(item);
+      else groups.set(tag, [item]);
     }
     return [...groups.values()];
   }

@@ -126,7 +126,7 @@ export class RedisEventLog implements EventLog {
     const replies = await this.#commands.evalReads(
       READ_EVENTS,
       lanes.map(([lane, from], i) => ({
-        key: this.#keys.sessionEvents(PARTITIONS[lane] ?? ""),
+        keys: [this.#keys.sessionEvents(PARTITIONS[lane] ?? "")],
         args: [
           this.#fixedClock?.() ?? "",
           from?.epoch ?? 0,

@@ -27,6 +27,7 @@ import { ChosenIds, type IdClaim } from "./chosen-ids.js";
 import { ClaimedRequests } from "./claimed-requests.js";
 import { byCreation, cursorOf, type IndexRange, takeInCreationOrder } from "./creation-order.js";
 import { IndexCheck, type Suspect } from "./index-check.js";
+import { COUNT_ACTIVE } from "./index-scripts.js";
 import { Primaries } from "./primaries.js";
 import { ReadBatch } from "./read-batch.js";
 import { RecentRevocations } from "./recent-revocations.js";
@@ -348,8 +349,9 @@ export class RedisSessionStore implements SessionStore {
       userId === undefined
         ? PARTITIONS.map((partition) => this.#keys.sessions(partition))
         : [this.#keys.userSessions(partitionOfUser(userId), userId)];
-    const counts = await this.#commands.readMany(
-      keys.map((key) => ({ key, command: ["zcount", key, `(${now}`, "+inf"] })),
+    const counts = await this.#commands.evalReads(
+      COUNT_ACTIVE,
+      this.#commands.together(keys, (key) => key).map((some) => ({ keys: some, args: [now] })),
     );
     return counts.reduce<number>((sum, count) => sum + Number(count), 0);
   }
