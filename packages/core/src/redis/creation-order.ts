@@ -1,69 +1,73 @@
 import type { Partition } from "../session-id.js";
 import type { ListCursor, ListQuery } from "../session-store.js";
 
-/** An entry of the index by creation time. */
+/** An entry of an index by creation time. */
 export interface CreationEntry extends ListCursor {
   readonly partition: Partition;
 }
 
-/** A stretch of one partition's index to read, in the order of the query. */
-export interface IndexRange {
-  readonly partition: Partition;
-  /** Scores as ZRANGEBYSCORE takes them; absent for a stretch from the very first entry on. */
-  readonly scores?: { readonly min: string | number; readonly max: string | number };
+/** Entries to read, in the order of the query, of partitions that are read together. */
+export interface Stretch {
+  readonly partitions: readonly Partition[];
+  readonly after: ListCursor | undefined;
   readonly count: number;
 }
 
-/** Reads stretches, all in one go; each answer is `[id, score, id, score, …]`. */
-export type ReadIndex = (
-  ranges: readonly IndexRange[],
-) => Promise<readonly (readonly (string | Buffer)[])[]>;
+/**
+ * Reads stretches, all in one go. Answers their entries in any order, and perhaps others of the
+ * same milliseconds as `after` and the last one.
+ */
+export type ReadStretches = (
+  stretches: readonly Stretch[],
+) => Promise<readonly (readonly CreationEntry[])[]>;
 
-/** What is known of one partition: the entries read ahead, and where reading goes on. */
+/** What is known of partitions that are read together: the entries read ahead, and where reading goes on. */
 interface Source {
-  readonly partition: Partition;
+  readonly partitions: readonly Partition[];
   readonly ahead: CreationEntry[];
   after: ListCursor | undefined;
   exhausted: boolean;
   count: number;
 }
 
-/** How many more entries of a partition are read than an even spread would need. */
+/** How many more entries of a source are read than an even spread would need. */
 const READ_AHEAD = 3;
+/** At most this many entries are read at once, so that Redis soon serves others again. */
+const MAX_COUNT = 256;
 
 /**
- * Merges the partitions' indexes by creation time into one order, and takes the
- * first entries after `query.after`. Answers fewer than `query.limit` only where
- * there are no more; `next` is set unless all were taken.
+ * Takes the first entries after `query.after` in the order of creation, and answers fewer
+ * than `query.limit` only where there are no more; `next` is set unless all were taken.
  *
- * Each page reads a few entries of every partition, so its cost is that of the
- * number of partitions, not of sessions.
+ * Redis merges partitions that it can read together, which are all of them unless it is a
+ * cluster, and what it answers is merged here. Each page reads a few entries of
+ * every partition, so its cost is that of the number of partitions, not of sessions.
  */
 export async function takeInCreationOrder(
   query: ListQuery,
-  partitions: readonly Partition[],
-  readIndex: ReadIndex,
+  groups: readonly (readonly Partition[])[],
+  readStretches: ReadStretches,
 ): Promise<{ readonly entries: readonly CreationEntry[]; readonly next?: ListCursor }> {
   const compare = byCreation(query.order);
-  const sources: Source[] = partitions.map((partition) => ({
-    partition,
+  const sources: Source[] = groups.map((partitions) => ({
+    partitions,
     ahead: [],
     after: query.after,
     exhausted: false,
-    count: Math.ceil(query.limit / partitions.length) + READ_AHEAD,
+    count: Math.min(Math.ceil(query.limit / groups.length) + READ_AHEAD, MAX_COUNT),
   }));
 
   const entries: CreationEntry[] = [];
-  await refill(sources, query, readIndex);
+  await readAhead(sources, compare, readStretches);
   while (entries.length < query.limit) {
     const first = sources.reduce((a, b) => (headOf(b, compare, a) ? b : a));
     const entry = first.ahead.shift();
     if (entry === undefined) return { entries };
     entries.push(entry);
-    if (first.ahead.length > 0) continue;
+    if (first.ahead.length > 0 || first.exhausted) continue;
     // One that has more than its share may well have much more.
-    first.count *= 2;
-    await refill([first], query, readIndex);
+    first.count = Math.min(2 * first.count, MAX_COUNT);
+    await readAhead([first], compare, readStretches);
   }
   const last = entries.at(-1);
   const isAll = sources.every((source) => source.exhausted && source.ahead.length === 0);
@@ -93,45 +97,48 @@ function headOf(source: Source, compare: ReturnType<typeof byCreation>, other: S
   return otherHead === undefined || compare(head, otherHead) < 0;
 }
 
-/** Reads ahead in each source until it has an entry or is exhausted. */
-async function refill(sources: readonly Source[], query: ListQuery, readIndex: ReadIndex) {
-  const compare = byCreation(query.order);
-  let hungry = sources.filter((source) => !source.exhausted);
-  while (hungry.length > 0) {
-    const replies = await readIndex(hungry.map((source) => rangeOf(source, query)));
-    for (const [i, source] of hungry.entries()) {
-      const reply = replies[i] ?? [];
-      const { after } = source;
-      const entries = toEntries(reply, source.partition);
-      source.ahead.push(...entries.filter((e) => after === undefined || compare(e, after) > 0));
-      source.after = source.ahead.at(-1) ?? after;
-      source.exhausted = entries.length < source.count;
-      // A stretch of nothing but entries of the same millisecond that were
-      // taken already: the next must be longer to get past them.
-      if (source.ahead.length === 0) source.count *= 2;
-    }
-    hungry = hungry.filter((source) => source.ahead.length === 0 && !source.exhausted);
+/** Reads on in sources that have nothing ahead. */
+async function readAhead(
+  sources: readonly Source[],
+  compare: ReturnType<typeof byCreation>,
+  readStretches: ReadStretches,
+): Promise<void> {
+  const replies = await readStretches(sources);
+  for (const [i, source] of sources.entries()) {
+    const { after, count } = source;
+    const found = (replies[i] ?? [])
+      .filter((entry) => after === undefined || compare(entry, after) > 0)
+      .sort(compare)
+      .slice(0, count);
+    source.ahead.push(...found);
+    source.after = found.at(-1) ?? after;
+    source.exhausted = found.length < count;
   }
 }
 
-/** The stretch to read next. It starts at the last entry's very time, for others may share it. */
-function rangeOf({ partition, after, count }: Source, query: ListQuery): IndexRange {
-  const { createTimeFromMs, createTimeToMs } = query;
-  // Redis finds the end of a sorted set at once, a score only by going through it.
-  if ((after ?? createTimeFromMs ?? createTimeToMs) === undefined) return { partition, count };
-  const from = createTimeFromMs ?? "-inf";
-  const to = createTimeToMs === undefined ? "+inf" : `(${createTimeToMs}`;
-  const scores =
-    query.order === "asc"
-      ? { min: after?.createTimeMs ?? from, max: to }
-      : { min: from, max: after?.createTimeMs ?? to };
-  return { partition, scores, count };
+/** The arguments of `READ_IN_CREATION_ORDER`. */
+export function stretchArguments(
+  { order, createTimeFromMs: from = -Infinity, createTimeToMs: to = Infinity }: ListQuery,
+  { after, count }: Stretch,
+): readonly (string | number)[] {
+  let lowest = from === -Infinity ? "-inf" : `${from}`;
+  let highest = to === Infinity ? "+inf" : `(${to}`;
+  // It starts at the cursor's very time, for others may share it.
+  if (after && order === "asc") lowest = `${Math.max(from, after.createTimeMs)}`;
+  if (after && order === "desc" && after.createTimeMs < to) highest = `${after.createTimeMs}`;
+  return [order, count, lowest, highest, after?.createTimeMs ?? ""];
 }
 
-function toEntries(reply: readonly (string | Buffer)[], partition: Partition): CreationEntry[] {
+/** The entries that `READ_IN_CREATION_ORDER` answers for the indexes of some partitions. */
+export function toEntries(
+  reply: Buffer,
+  partitions: readonly Partition[],
+): readonly CreationEntry[] {
   const entries: CreationEntry[] = [];
-  for (let i = 0; i < reply.length; i += 2) {
-    entries.push({ partition, id: String(reply[i]), createTimeMs: Number(reply[i + 1]) });
+  const words = reply.length === 0 ? [] : reply.toString("latin1").split(" ");
+  for (let i = 0; i < words.length; i += 3) {
+    const partition = partitions[Number(words[i]) - 1] as Partition;
+    entries.push({ partition, id: words[i + 1] ?? "", createTimeMs: Number(words[i + 2]) });
   }
   return entries;
 }

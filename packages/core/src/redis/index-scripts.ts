@@ -17,3 +17,92 @@ for _, key in ipairs(KEYS) do
 end
 return active
 `);
+
+/**
+ * Reads the first entries of several indexes by creation time, as if they were one.
+ *
+ *     KEYS     any number of sessions_by_create_time:{p}
+ *     ARGV[1]  'asc' or 'desc'
+ *     ARGV[2]  how many entries
+ *     ARGV[3]  the lowest creation time, and
+ *     ARGV[4]  the highest, as ZRANGEBYSCORE takes them
+ *     ARGV[5]  the creation time after which entries count, the first one there is; or ''
+ *
+ * Answers the text '<number of the key> <id> <creation time> …', by key. It has as many
+ * entries as were asked for or all there are, and besides them all others of the time after
+ * which entries count, and others of the last one's time: which of those come first is for
+ * the caller to say, since Lua compares ids as the locale says and not as Redis does.
+ *
+ * Redis serves nobody else meanwhile, so what it reads is bounded. First it is an even share
+ * of each index, then twice as much of those whose share is among the first entries as a
+ * whole, and so on: these have never given more than was asked for, so no round reads more
+ * than twice that, and there are no more rounds than it can be halved. For 256 entries of
+ * 256 indexes it is about a thousand entries, and at most 4,400. Those of one millisecond
+ * come on top.
+ */
+export const READ_IN_CREATION_ORDER = toScript(`#!lua flags=no-writes
+local call = redis.call
+local is_descending, limit, lowest, highest = ARGV[1] == 'desc', tonumber(ARGV[2]), ARGV[3], ARGV[4]
+-- By their sign, times grow from one entry to the next in either order.
+local sign = is_descending and -1 or 1
+local after = ARGV[5] ~= '' and sign * ARGV[5] or -math.huge
+
+local is_whole = lowest == '-inf' and highest == '+inf'
+local by_rank = is_descending and 'ZREVRANGE' or 'ZRANGE'
+local by_score = is_descending and 'ZREVRANGEBYSCORE' or 'ZRANGEBYSCORE'
+local first, last = lowest, highest
+if is_descending then first, last = highest, lowest end
+
+-- Always from the start: walking down to where the last read ended costs more than a few entries again.
+local function read(key, count)
+  -- Redis finds an end of a sorted set at once, a score only by walking down to it.
+  if is_whole then return call(by_rank, key, '0', count, 'WITHSCORES') end
+  return call(by_score, key, first, last, 'WITHSCORES', 'LIMIT', '0', count)
+end
+
+-- What was read of each key, and how many entries of it count.
+local chunks, counts = {}, {}
+-- The times of all entries that count, and the one at which the answer ends, as far as is known.
+local times, size, edge = {}, 0, math.huge
+-- The keys that may have more for the answer, how many entries of them are known, and how many are to be.
+local open, from, to = {}, 0, math.ceil(limit / #KEYS)
+for n = 1, #KEYS do open[n], counts[n] = n, 0 end
+while #open > 0 do
+  local full, last_times = {}, {}
+  -- As a text once, since every number costs Redis a conversion.
+  local count = string.format('%d', is_whole and to - 1 or to)
+  for _, n in ipairs(open) do
+    local chunk, time, before = read(KEYS[n], count), nil, size
+    for i = 2 * from + 2, #chunk, 2 do
+      time = sign * chunk[i]
+      if time > edge then break end
+      if time > after then
+        size = size + 1
+        times[size] = time
+      end
+    end
+    chunks[n], counts[n] = chunk, counts[n] + size - before
+    if #chunk == 2 * to then
+      full[#full + 1] = n
+      last_times[#full] = time
+    end
+  end
+  table.sort(times)
+  edge = times[limit] or math.huge
+  open = {}
+  for i, n in ipairs(full) do
+    if last_times[i] <= edge and counts[n] < limit then open[#open + 1] = n end
+  end
+  from, to = to, 2 * to
+end
+
+local found, at = {}, 0
+for n, chunk in ipairs(chunks) do
+  for i = 1, #chunk, 2 do
+    if sign * chunk[i + 1] > edge then break end
+    found[at + 1], found[at + 2], found[at + 3] = n, chunk[i], chunk[i + 1]
+    at = at + 3
+  end
+end
+return table.concat(found, ' ')
+`);

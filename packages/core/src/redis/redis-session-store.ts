@@ -25,9 +25,15 @@ import {
 } from "../session-store.js";
 import { ChosenIds, type IdClaim } from "./chosen-ids.js";
 import { ClaimedRequests } from "./claimed-requests.js";
-import { byCreation, cursorOf, type IndexRange, takeInCreationOrder } from "./creation-order.js";
+import {
+  byCreation,
+  cursorOf,
+  stretchArguments,
+  takeInCreationOrder,
+  toEntries,
+} from "./creation-order.js";
 import { IndexCheck, type Suspect } from "./index-check.js";
-import { COUNT_ACTIVE } from "./index-scripts.js";
+import { COUNT_ACTIVE, READ_IN_CREATION_ORDER } from "./index-scripts.js";
 import { Primaries } from "./primaries.js";
 import { ReadBatch } from "./read-batch.js";
 import { RecentRevocations } from "./recent-revocations.js";
@@ -408,13 +414,17 @@ export class RedisSessionStore implements SessionStore {
   }
 
   async #listAll(query: ListQuery, now: number): Promise<ListPage> {
-    const { entries, next } = await takeInCreationOrder(query, PARTITIONS, async (ranges) => {
-      const replies = await this.#commands.readMany(
-        ranges.map(({ partition, ...range }) =>
-          readIndex(this.#keys.sessionsByCreateTime(partition), query.order, range),
-        ),
+    const keyOf = (partition: Partition) => this.#keys.sessionsByCreateTime(partition);
+    const groups = this.#commands.together(PARTITIONS, keyOf);
+    const { entries, next } = await takeInCreationOrder(query, groups, async (stretches) => {
+      const replies = await this.#commands.evalReads(
+        READ_IN_CREATION_ORDER,
+        stretches.map((stretch) => ({
+          keys: stretch.partitions.map(keyOf),
+          args: stretchArguments(query, stretch),
+        })),
       );
-      return replies as readonly (readonly Buffer[])[];
+      return replies.map((reply, i) => toEntries(reply as Buffer, stretches[i]?.partitions ?? []));
     });
     const found = await this.#readMany(entries);
     const sessions = entries.flatMap(({ id }, i) => listedSession(id, found[i] ?? [], query, now));
@@ -507,22 +517,6 @@ export class RedisSessionStore implements SessionStore {
       ? this.#commands.evalReplicated(script, allKeys, allArgs)
       : this.#commands.eval(script, allKeys, allArgs);
   }
-}
-
-/** Reads a stretch of an index, with scores. */
-function readIndex(
-  key: string,
-  order: ListQuery["order"],
-  { scores, count }: Omit<IndexRange, "partition">,
-): Command {
-  const isAscending = order === "asc";
-  if (scores === undefined) {
-    const name = isAscending ? "zrange" : "zrevrange";
-    return { key, command: [name, key, 0, count - 1, "WITHSCORES"] };
-  }
-  const name = isAscending ? "zrangebyscore" : "zrevrangebyscore";
-  const [first, last] = isAscending ? [scores.min, scores.max] : [scores.max, scores.min];
-  return { key, command: [name, key, first, last, "WITHSCORES", "LIMIT", 0, count] };
 }
 
 function readSession(key: string): Command {
