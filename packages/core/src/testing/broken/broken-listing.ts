@@ -161,6 +161,39 @@ export const brokenListing: readonly BrokenSessionStore[] = [
     }),
   ),
   broken(
+    "sorts ids as words",
+    ["sessions of one moment are in the order of their ids, byte by byte, on pages of any size"],
+    ({ store }) => ({
+      async list(query) {
+        const page = await store.list(query);
+        const sorted = page.sessions.toSorted(
+          (a, b) => a.createTimeMs - b.createTimeMs || a.id.localeCompare(b.id, "en"),
+        );
+        return { ...page, sessions: query.order === "asc" ? sorted : sorted.toReversed() };
+      },
+    }),
+  ),
+  broken(
+    "reads only so many of a user's sessions for a page",
+    ["pages are full and in order however unevenly the users have sessions"],
+    ({ store }) => ({
+      async list(query) {
+        const page = await store.list(query);
+        const counts = new Map<string, number>();
+        const some = page.sessions.filter(({ userId }) => {
+          counts.set(userId, (counts.get(userId) ?? 0) + 1);
+          return (counts.get(userId) ?? 0) <= 8;
+        });
+        return { ...page, sessions: some };
+      },
+    }),
+  ),
+  broken(
+    "counts sessions in the very millisecond in which they end",
+    ["of sessions that end around one millisecond exactly those still alive are counted"],
+    ({ store, shifted }) => ({ count: (userId) => shifted(-1, () => store.count(userId)) }),
+  ),
+  broken(
     "counts expired sessions until they are swept",
     ["counts follow every creation, revocation and deadline at once"],
     ({ everything }) => ({

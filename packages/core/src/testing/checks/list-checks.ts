@@ -27,6 +27,19 @@ async function addOneOfEachState({ store, clock }: SessionStoreContext): Promise
   return [active, expired, revoked];
 }
 
+/** As many sessions of one user as no longer fit into the compact form that small sorted sets have in Redis. */
+const CROWD = 150;
+
+/** By user. Words would be sorted differently; the first are before all generated ids, the last after. */
+const CHOSEN_IDS = [
+  ["-", "--", "-0"],
+  ["00", "b", "B"],
+  ["a", "A", "a.b", "aB", "Ab"],
+  ["a-b", "a:b", "a_b"],
+  ["z", "_", "@", ":"],
+  ["~", "~-", "~~"],
+];
+
 /** How many sessions of which users are created, the clock moving on or standing still in between. */
 const populations = fc.array(
   fc.record({ user: fc.integer({ min: 0, max: 2 }), pauseMs: fc.constantFrom(0, 0, 0, 1, 2) }),
@@ -308,6 +321,68 @@ export const listChecks: readonly SessionStoreCheck[] = [
       assert.equal(await store.count("user-7"), 12);
       const listed = await listAll(store, { ...ACTIVE, order: "desc", limit: 1_000 });
       assert.deepEqual(idsOf(listed), idsOf(created.toSorted(byCreation).toReversed()));
+    },
+  },
+  {
+    title:
+      "sessions of one moment are in the order of their ids, byte by byte, on pages of any size",
+    async run({ store, clock }) {
+      const sessions = [await addSession(store, { userId: "before" })];
+      clock.advance(1);
+      for (const [i, ids] of CHOSEN_IDS.entries()) {
+        for (const id of ids) sessions.push(await addSession(store, { userId: `user-${i}`, id }));
+      }
+      sessions.push(...(await addSessions(store, CROWD, { userId: "crowd" })));
+      clock.advance(1);
+      sessions.push(await addSession(store, { userId: "behind" }));
+      const ordered = idsOf(sessions.toSorted(byCreation));
+      for (const limit of [3, 50, 1_000]) {
+        await assertListed(store, { ...ACTIVE, limit }, ordered);
+        const descending = { ...ACTIVE, order: "desc" as const, limit };
+        await assertListed(store, descending, ordered.toReversed());
+      }
+    },
+  },
+  {
+    title: "pages are full and in order however unevenly the users have sessions",
+    async run({ store, clock }) {
+      const sessions = [];
+      for (let i = 0; i < 3 * CROWD; i++) {
+        // First many users in turn, then one alone, then both.
+        const isOfCrowd = i < CROWD ? false : i < 2 * CROWD || i % 2 === 0;
+        const userId = isOfCrowd ? "crowd" : `user-${i % 60}`;
+        sessions.push(await addSession(store, { userId }));
+        clock.advance(i % 3);
+      }
+      const ordered = idsOf(sessions.toSorted(byCreation));
+      for (const order of ["asc", "desc"] as const) {
+        for (const limit of [10, 70, 300]) {
+          const listed = await listAll(store, { ...ACTIVE, order, limit }, async (page) => {
+            assert.equal(page.length, limit);
+          });
+          assert.deepEqual(idsOf(listed), order === "asc" ? ordered : ordered.toReversed());
+        }
+      }
+    },
+  },
+  {
+    title: "of sessions that end around one millisecond exactly those still alive are counted",
+    async run({ store, clock }) {
+      const counts = async () => [await store.count(), await store.count("crowd")];
+      await addSession(store, { userId: "ann", idleTimeoutMs: 1_000 });
+      for (const idleTimeoutMs of [999, 1_000, 1_001]) {
+        const sessions = await addSessions(store, CROWD, { userId: "crowd", idleTimeoutMs });
+        for (const session of sessions.slice(0, 10)) await store.revoke(keyOf(session), "");
+      }
+      const alive = CROWD - 10;
+      clock.advance(998);
+      assert.deepEqual(await counts(), [3 * alive + 1, 3 * alive]);
+      clock.advance(1);
+      assert.deepEqual(await counts(), [2 * alive + 1, 2 * alive]);
+      clock.advance(1);
+      assert.deepEqual(await counts(), [alive, alive]);
+      clock.advance(1);
+      assert.deepEqual(await counts(), [0, 0]);
     },
   },
   {
