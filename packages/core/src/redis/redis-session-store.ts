@@ -38,7 +38,7 @@ import { Primaries } from "./primaries.js";
 import { ReadBatch } from "./read-batch.js";
 import { RecentRevocations } from "./recent-revocations.js";
 import { RedisClock } from "./redis-clock.js";
-import { type Argument, type Command, RedisCommands } from "./redis-commands.js";
+import { type Argument, RedisCommands } from "./redis-commands.js";
 import { RedisEventLog } from "./redis-event-log.js";
 import {
   CREATE,
@@ -432,11 +432,8 @@ export class RedisSessionStore implements SessionStore {
   }
 
   /** The hashes at many keys, whatever their state. */
-  async #readMany(keys: readonly SessionKey[]): Promise<readonly Fields[]> {
-    const replies = await this.#commands.readMany(
-      keys.map((key) => readSession(this.#keys.session(key))),
-    );
-    return replies as readonly Fields[];
+  #readMany(keys: readonly SessionKey[]): Promise<readonly Fields[]> {
+    return Promise.all(keys.map((key) => this.#reads.read(this.#keys.session(key))));
   }
 
   /** The time that decides what is active, or undefined before Redis was first asked. */
@@ -517,10 +514,6 @@ export class RedisSessionStore implements SessionStore {
       ? this.#commands.evalReplicated(script, allKeys, allArgs)
       : this.#commands.eval(script, allKeys, allArgs);
   }
-}
-
-function readSession(key: string): Command {
-  return { key, command: ["hmget", key, ...SESSION_FIELDS] };
 }
 
 /** ioredis takes bytes only as Buffers. */
