@@ -14,6 +14,7 @@ import { type Address, formatAddress } from "./address.js";
 import { Http2Connections } from "./http2-connections.js";
 import { DELIVERY_MS, MAX_MESSAGE_BYTES, REQUEST_TIMEOUT_MS } from "./limits.js";
 import type { Readiness } from "./readiness.js";
+import { CLIENT_GONE } from "./rpc-error.js";
 
 /** A request and its response, of either version of HTTP. */
 type Request = IncomingMessage | Http2ServerRequest;
@@ -75,7 +76,10 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
       case "/readyz":
         return respond(response, readiness.isReady ? 200 : 503, readiness.describe());
       default:
-        if (!(request instanceof IncomingMessage)) return serveRpc(rpcOverHttp2, request, response);
+        if (!(request instanceof IncomingMessage)) {
+          failWhenReset(request);
+          return serveRpc(rpcOverHttp2, request, response);
+        }
         keepConnection(request, response);
         return serveRpc(rpcOverHttp1, request, response);
     }
@@ -137,6 +141,18 @@ function serveRpc(
 function keepConnection(request: IncomingMessage, response: Response): void {
   request[Symbol.asyncIterator] = () => request.iterator({ destroyOnReturn: false });
   response.once("finish", () => request.resume());
+}
+
+/**
+ * Has a request fail whose client took it back before it was read. Node says that it is at its
+ * end, and Connect would take what came before that, nothing, for a message without fields.
+ */
+function failWhenReset(request: Http2ServerRequest): void {
+  const iterate = request[Symbol.asyncIterator].bind(request);
+  request[Symbol.asyncIterator] = async function* (): AsyncGenerator<unknown, undefined> {
+    if (request.stream.destroyed) throw CLIENT_GONE;
+    return yield* iterate();
+  };
 }
 
 async function stop(

@@ -12,6 +12,9 @@ import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import { Http2Connections } from "./http2-connections.js";
 
 const REQUEST_TIMEOUT_MS = 300;
+const IDLE_TIMEOUT_MS = 1_000;
+/** More than a client takes that has room for nothing. */
+const MUCH = "x".repeat(1_000);
 /** Every HTTP/2 connection begins with it, and a SETTINGS frame (RFC 9113, 3.4). */
 const PREFACE = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0", "latin1");
 const SETTINGS = 4;
@@ -26,9 +29,10 @@ beforeAll(async () => {
   http2 = new Http2Connections(
     async (request, response) => {
       const body = await text(request).catch(() => "");
-      response.end(`HTTP/${request.httpVersion}${body}`);
+      if (request.url === "/later") await sleep(2 * REQUEST_TIMEOUT_MS);
+      response.end(`HTTP/${request.httpVersion}${body}${request.url === "/much" ? MUCH : ""}`);
     },
-    { requestTimeoutMs: REQUEST_TIMEOUT_MS },
+    { requestTimeoutMs: REQUEST_TIMEOUT_MS, idleTimeoutMs: IDLE_TIMEOUT_MS },
   );
   http2.takeFrom(server);
   server.listen(0, "127.0.0.1");
@@ -46,8 +50,8 @@ async function open(): Promise<Socket> {
   return socket;
 }
 
-function openHttp2(): ClientHttp2Session {
-  const session = connectHttp2(`http://127.0.0.1:${port}`);
+function openHttp2(settings = {}): ClientHttp2Session {
+  const session = connectHttp2(`http://127.0.0.1:${port}`, { settings });
   onTestFinished(() => session.destroy());
   return session;
 }
@@ -125,4 +129,42 @@ test("a request that does not come to its end in time is reset, and no other on 
   expect(await text(whole)).toBe("HTTP/2.0, whole");
   expect(await endOf(slow)).not.toBe(0);
   expect(await text(session.request({ ":path": "/" }))).toBe("HTTP/2.0");
+});
+
+test("a call may be silent for long before it is answered", async () => {
+  const session = openHttp2();
+  expect(await text(session.request({ ":path": "/later" }))).toBe("HTTP/2.0");
+});
+
+test("an answer that its client takes nothing of is reset, and the connection goes on", async () => {
+  const session = openHttp2({ initialWindowSize: 0 });
+  const stuck = session.request({ ":path": "/much" });
+  expect(await endOf(stuck)).not.toBe(0);
+  expect(
+    (await once(session.request({ ":method": "HEAD", ":path": "/" }), "response"))[0],
+  ).toBeDefined();
+});
+
+test("an idle connection is closed, also where its client does not close its end", async () => {
+  const session = openHttp2();
+  const socket = connect({ port, host: "127.0.0.1", allowHalfOpen: true });
+  socket.write(PREFACE);
+  await Promise.all([once(session, "close"), once(socket.resume(), "end")]);
+  // The server has let go of it altogether: what is sent now is refused.
+  const refused = once(socket, "error");
+  await sleep(2_000);
+  socket.write("anybody there?");
+  await sleep(50);
+  socket.write("no");
+  expect((await refused)[0]).toMatchObject({ code: expect.stringMatching(/EPIPE|ECONNRESET/) });
+  socket.destroy();
+});
+
+test("a connection is not idle while a call is under way on it", async () => {
+  const session = openHttp2();
+  const calls = ["/later", "/later", "/later"].map(async (path, i) => {
+    await sleep(i * REQUEST_TIMEOUT_MS);
+    return text(session.request({ ":path": path }));
+  });
+  expect(await Promise.all(calls)).toEqual(["HTTP/2.0", "HTTP/2.0", "HTTP/2.0"]);
 });

@@ -2,6 +2,7 @@ import type { Server } from "node:http";
 import {
   constants,
   createServer,
+  type Http2Server,
   type Http2ServerRequest,
   type Http2ServerResponse,
   type ServerHttp2Session,
@@ -11,43 +12,35 @@ import { DELIVERY_MS, MAX_CONCURRENT_STREAMS, REQUEST_TIMEOUT_MS } from "./limit
 
 /** How a connection begins whose client knows that the server speaks HTTP/2 (RFC 9113, 3.4). No method is called PRI. */
 const PREFACE = "PRI";
-/** How long a connection is kept on which nothing happens. */
+/** After how long without a sign of its client a connection is closed, unless a call is under way on it. */
 const IDLE_TIMEOUT_MS = 5 * 60_000;
+
+/** Answers a request. */
+type Serve = (request: Http2ServerRequest, response: Http2ServerResponse) => void;
 
 /**
  * The connections to an HTTP/1.1 server that turn out to speak HTTP/2, without TLS and
  * with prior knowledge, as proxies and gRPC clients do.
  */
 export class Http2Connections {
-  readonly #sessions = new Set<ServerHttp2Session>();
-  readonly #sockets = new Set<Socket>();
+  readonly #connections = new Set<Connection>();
   /** Connections that have not said anything yet. */
   readonly #silent = new Set<Socket>();
-  readonly #server;
+  readonly #server: Http2Server;
   readonly #requestTimeoutMs: number;
-  #underWay = 0;
-  #isClosing = false;
+  readonly #idleTimeoutMs: number;
 
-  /** `serve` answers the requests. A client may take half a minute to send one, unless said otherwise. */
+  /** A request may take half a minute to arrive, and a connection be idle for five, unless said otherwise. */
   constructor(
-    serve: (request: Http2ServerRequest, response: Http2ServerResponse) => void,
-    { requestTimeoutMs = REQUEST_TIMEOUT_MS } = {},
+    serve: Serve,
+    { requestTimeoutMs = REQUEST_TIMEOUT_MS, idleTimeoutMs = IDLE_TIMEOUT_MS } = {},
   ) {
     this.#requestTimeoutMs = requestTimeoutMs;
+    this.#idleTimeoutMs = idleTimeoutMs;
     this.#server = createServer({ settings: { maxConcurrentStreams: MAX_CONCURRENT_STREAMS } });
     this.#server.on("request", (request, response) => {
-      this.#underWay++;
-      response.once("close", () => {
-        this.#underWay--;
-        this.#destroyWhenDone();
-      });
-      limitTime(request, requestTimeoutMs);
+      limitTime(request, response, requestTimeoutMs);
       serve(request, response);
-    });
-    this.#server.on("session", (session) => {
-      this.#sessions.add(session);
-      session.once("close", () => this.#sessions.delete(session));
-      session.setTimeout(IDLE_TIMEOUT_MS, () => session.close());
     });
     // A connection that breaks, or never was HTTP/2, is its client's affair.
     this.#server.on("sessionError", (_error, session) => session.destroy());
@@ -61,17 +54,9 @@ export class Http2Connections {
       this.#silent.add(socket);
       whenBegun(socket, this.#requestTimeoutMs, (start) => {
         this.#silent.delete(socket);
-        if (start === undefined) {
-          socket.destroy();
-        } else if (start === PREFACE) {
-          // The session ends with its connection, of which a half is of no use.
-          socket.allowHalfOpen = false;
-          this.#sockets.add(socket);
-          socket.once("close", () => this.#sockets.delete(socket));
-          this.#server.emit("connection", socket);
-        } else {
-          for (const listener of others) listener.call(server, socket);
-        }
+        if (start === undefined) socket.destroy();
+        else if (start === PREFACE) this.#take(socket);
+        else for (const listener of others) listener.call(server, socket);
       });
     });
   }
@@ -81,21 +66,63 @@ export class Http2Connections {
    * do not take what they were sent, or do not close their end, are waited for a while.
    */
   close(): void {
-    this.#isClosing = true;
     for (const socket of this.#silent) socket.destroy();
-    for (const session of this.#sessions) session.close();
-    this.#destroyWhenDone();
+    for (const connection of this.#connections) connection.close();
   }
 
   /** Cuts all connections. */
   destroy(): void {
-    // A session that is closing would first deliver what it has.
-    for (const socket of this.#sockets) socket.destroy();
+    for (const connection of this.#connections) connection.destroy();
   }
 
+  #take(socket: Socket): void {
+    // Its session begins before `emit` returns.
+    this.#server.once("session", (session) => {
+      const connection = new Connection(socket, session, this.#idleTimeoutMs);
+      this.#connections.add(connection);
+      socket.once("close", () => this.#connections.delete(connection));
+    });
+    this.#server.emit("connection", socket);
+  }
+}
+
+/** A connection that speaks HTTP/2. */
+class Connection {
+  readonly #socket: Socket;
+  readonly #session: ServerHttp2Session;
+  #underWay = 0;
+  #isClosing = false;
+
+  constructor(socket: Socket, session: ServerHttp2Session, idleTimeoutMs: number) {
+    this.#socket = socket;
+    this.#session = session;
+    // The session ends with its connection, of which a half is of no use.
+    socket.allowHalfOpen = false;
+    session.setTimeout(idleTimeoutMs, () => this.close());
+    session.on("stream", (stream) => {
+      this.#underWay++;
+      stream.once("close", () => {
+        this.#underWay--;
+        this.#destroyWhenDone();
+      });
+    });
+  }
+
+  close(): void {
+    this.#isClosing = true;
+    this.#session.close();
+    this.#destroyWhenDone();
+  }
+
+  destroy(): void {
+    // A session that is closing would first deliver what it has.
+    this.#socket.destroy();
+  }
+
+  /** No client is trusted to close its end, or to take what is left. */
   #destroyWhenDone(): void {
-    if (!this.#isClosing) return;
-    setTimeout(() => this.#underWay === 0 && this.destroy(), DELIVERY_MS).unref();
+    if (!this.#isClosing || this.#underWay > 0) return;
+    setTimeout(() => this.destroy(), DELIVERY_MS).unref();
   }
 }
 
@@ -126,10 +153,20 @@ function whenBegun(
   socket.on("readable", onReadable).on("close", giveUp).on("error", giveUp).on("end", giveUp);
 }
 
-/** Ends a request that does not come to its end in time, as Node does by itself over HTTP/1.1. */
-function limitTime(request: Http2ServerRequest, timeoutMs: number): void {
+/**
+ * Resets a request that does not come to its end in time, and a response that its client
+ * takes nothing of for as long.
+ */
+function limitTime(
+  request: Http2ServerRequest,
+  response: Http2ServerResponse,
+  timeoutMs: number,
+): void {
   const { stream } = request;
-  const timer = setTimeout(() => stream.close(constants.NGHTTP2_CANCEL), timeoutMs);
+  const reset = () => stream.close(constants.NGHTTP2_CANCEL);
+  const timer = setTimeout(reset, timeoutMs);
   const stop = () => clearTimeout(timer);
   stream.once("end", stop).once("close", stop);
+  // Some calls are silent for longer until they are answered: they wait for a lock.
+  stream.setTimeout(timeoutMs, () => response.headersSent && reset());
 }

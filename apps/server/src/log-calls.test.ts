@@ -1,3 +1,7 @@
+import { once } from "node:events";
+import { connect, constants } from "node:http2";
+import { text } from "node:stream/consumers";
+import { setTimeout as sleep } from "node:timers/promises";
 import { Keyring, type SessionStore, Sessions } from "@sessiond/core";
 import { SqliteSessionStore } from "@sessiond/core/sqlite";
 import { HealthImplementation } from "grpc-health-check";
@@ -11,6 +15,7 @@ import { KNOWN_PERMISSIONS } from "./permissions.js";
 import { Readiness } from "./readiness.js";
 import { createRequestGate } from "./request-gate.js";
 import { sessionRoutes } from "./session-routes.js";
+import { holdKeys } from "./testing/held-issuer.js";
 import { failureOf } from "./testing/outcome.js";
 import {
   type LogLine,
@@ -259,4 +264,30 @@ describe("a fault of the server's own", () => {
     expect(await failureOf(client.countSessions({}))).toMatchObject({ code: "UNAVAILABLE" });
     expect(logs.at(-1)).toMatchObject({ level: WARN, code: "unavailable" });
   });
+});
+
+// Node says of a request that was reset that it is at its end; nothing at all is a message, too.
+test("a call over HTTP/2 that was taken back before it was read is logged once, and not made", async () => {
+  await using server = await startTestServer();
+  const keys = holdKeys(server.issuer);
+  const session = connect(server.httpUrl);
+  const call = session.request({
+    ":method": "POST",
+    ":path": `/${SERVICE}/ListSessions`,
+    "content-type": "application/proto",
+    ...bearer(server.accessToken),
+  });
+  // The sessions of one user; without the message it would be those of all.
+  call.end(Buffer.from([0x0a, 1, 0x61]));
+  await keys.asked();
+  call.close(constants.NGHTTP2_CANCEL);
+  await once(call, "close");
+  // What comes after it on the same connection has been seen, and so has its end.
+  expect(await text(session.request({ ":path": "/healthz" }))).toBe("ok\n");
+  keys.release();
+  await sleep(200);
+  expect(callsIn(server.logs)).toMatchObject([
+    { method: `${SERVICE}/ListSessions`, code: "canceled" },
+  ]);
+  session.close();
 });
