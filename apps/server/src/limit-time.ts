@@ -72,8 +72,13 @@ class TimeLimit {
   start(reject: Waiting["reject"]): () => void {
     const call = { latestMs: performance.now() + MAX_CALL_MS, reject };
     this.#waiting.add(call);
-    this.#timer ??= setTimeout(() => this.#check(), MAX_CALL_MS);
+    this.#timer ??= this.#checkIn(MAX_CALL_MS);
     return () => this.#waiting.delete(call);
+  }
+
+  /** The timer outlives the calls, and must not keep a process that has stopped. */
+  #checkIn(ms: number): NodeJS.Timeout {
+    return setTimeout(() => this.#check(), ms).unref();
   }
 
   #check(): void {
@@ -81,7 +86,7 @@ class TimeLimit {
     const nowMs = performance.now();
     for (const call of this.#waiting) {
       if (call.latestMs > nowMs) {
-        this.#timer = setTimeout(() => this.#check(), call.latestMs - nowMs);
+        this.#timer = this.#checkIn(call.latestMs - nowMs);
         return;
       }
       this.#waiting.delete(call);

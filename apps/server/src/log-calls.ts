@@ -36,7 +36,7 @@ type Request = Parameters<ReturnType<Interceptor>>[0];
  * its id.
  */
 export function logCalls(logger: Logger): Interceptor {
-  const loggers = new CallLoggers(logger);
+  const loggers = new CallerLoggers(logger);
   return (next) => async (request) => {
     const startMs = performance.now();
     const { method, contextValues } = request;
@@ -45,21 +45,20 @@ export function logCalls(logger: Logger): Interceptor {
       const response = await next(request);
       if (response.stream) {
         const end = (error: unknown) => {
-          const logger = loggers.of(method, contextValues);
-          const duration = durationSince(startMs);
-          if (error === undefined) logger.info({ ...duration, code: "ok" }, "call");
-          else logFailure(logger, duration, error);
+          const logger = loggers.of(contextValues);
+          const fields = callFields(method, startMs);
+          if (error === undefined) logger.info({ ...fields, code: "ok" }, "call");
+          else logFailure(logger, fields, error);
         };
         return { ...response, message: toEnd(response.message, request.signal, end) };
       }
       const sessionId = sessionIdOf(response.message) ?? sessionIdOf(request.message);
-      const duration = durationSince(startMs);
-      const fields = { ...duration, code: "ok", session_id: sessionId };
-      loggers.of(method, contextValues).info(fields, "call");
+      const fields = { ...callFields(method, startMs), code: "ok", session_id: sessionId };
+      loggers.of(contextValues).info(fields, "call");
       return response;
     } catch (error) {
-      const fields = { ...durationSince(startMs), session_id: refusedSessionId(request) };
-      logFailure(loggers.of(method, contextValues), fields, error);
+      const fields = { ...callFields(method, startMs), session_id: refusedSessionId(request) };
+      logFailure(loggers.of(contextValues), fields, error);
       throw error;
     }
   };
@@ -82,11 +81,8 @@ export function logEarlyFailure(
     // Neither a server that stops nor a deadline that passes ends the call here.
     if (error === SERVER_STOPPING || error.code === Code.DeadlineExceeded) return;
     complete(error);
-    logFailure(
-      logger.child(callFields(method, values.get(callerKey))),
-      durationSince(startMs),
-      error,
-    );
+    const fields = { ...callFields(method, startMs), ...callerFields(values.get(callerKey)) };
+    logFailure(logger, fields, error);
   };
   signal.addEventListener("abort", onAbort, { once: true });
 }
@@ -126,47 +122,38 @@ function logFailure(logger: Logger, fields: object, error: unknown): void {
 }
 
 /**
- * Loggers that have the fields which all calls of a caller to a method share. To write these anew
- * for each call takes as long as all else about its line.
+ * Loggers that have the fields which all calls of a caller share: to write these anew for each call
+ * takes as long as all else about its line. There are as many as callers that are remembered.
  */
-class CallLoggers {
+class CallerLoggers {
   readonly #logger: Logger;
-  readonly #byCaller = new WeakMap<object, Map<DescMethod, Logger>>();
+  readonly #byCaller = new WeakMap<Caller, Logger>();
 
   constructor(logger: Logger) {
     this.#logger = logger;
   }
 
-  of(method: DescMethod, values: ContextValues): Logger {
+  of(values: ContextValues): Logger {
     const caller = values.get(callerKey);
-    const key = caller ?? NOBODY;
-    let byMethod = this.#byCaller.get(key);
-    if (byMethod === undefined) {
-      byMethod = new Map();
-      this.#byCaller.set(key, byMethod);
-    }
-    let logger = byMethod.get(method);
+    if (caller === undefined) return this.#logger;
+    let logger = this.#byCaller.get(caller);
     if (logger === undefined) {
-      logger = this.#logger.child(callFields(method, caller));
-      byMethod.set(method, logger);
+      logger = this.#logger.child(callerFields(caller));
+      this.#byCaller.set(caller, logger);
     }
     return logger;
   }
 }
 
-/** Stands for a caller who is not known. */
-const NOBODY = {};
-
-function callFields(method: DescMethod, caller: Caller | undefined) {
-  return {
-    method: `${method.parent.typeName}/${method.name}`,
-    caller: caller?.subject,
-    issuer: caller?.issuer,
-  };
+function callerFields(caller: Caller | undefined) {
+  return { caller: caller?.subject, issuer: caller?.issuer };
 }
 
-function durationSince(startMs: number) {
-  return { duration_ms: Math.round((performance.now() - startMs) * 1000) / 1000 };
+function callFields(method: DescMethod, startMs: number) {
+  return {
+    method: `${method.parent.typeName}/${method.name}`,
+    duration_ms: Math.round((performance.now() - startMs) * 1000) / 1000,
+  };
 }
 
 /** Of a refused request. That of nobody known is not parsed for it, and some cannot be. */
