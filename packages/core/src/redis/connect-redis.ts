@@ -25,7 +25,8 @@ export type RedisLocation =
       readonly db: number;
     } & RedisAccess);
 
-const COMMAND_TIMEOUT_MS = 1_000;
+/** How long any command waits for its answer. */
+export const COMMAND_TIMEOUT_MS = 1_000;
 const SOCKET_TIMEOUT_MS = 1_500;
 const CONNECT_TIMEOUT_MS = 1_000;
 const MAX_RECONNECT_DELAY_MS = 1_000;

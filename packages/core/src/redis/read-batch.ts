@@ -1,11 +1,10 @@
 import { Command } from "ioredis";
+import { COMMAND_TIMEOUT_MS } from "./connect-redis.js";
 import type { RedisCommands } from "./redis-commands.js";
 import { fromRedisError } from "./redis-errors.js";
 
 /** At most this many reads go out together, so that none waits for a very long answer. */
 const MAX_BATCH_SIZE = 500;
-/** How long a batch waits for its last answer, as long as any other command. */
-const TIMEOUT_MS = 1_000;
 
 interface Read {
   readonly key: string;
@@ -58,7 +57,7 @@ export class ReadBatch<T> {
     const fail = (error: unknown) => {
       for (const { reject } of reads) reject(fromRedisError(error));
     };
-    const timer = setTimeout(() => fail(new Error("Command timed out")), TIMEOUT_MS);
+    const timer = setTimeout(() => fail(new Error("Command timed out")), COMMAND_TIMEOUT_MS);
     let pending = reads.length;
     const settled = () => {
       if (--pending === 0) clearTimeout(timer);

@@ -104,7 +104,7 @@ local function read(key)
   if key ~= KEYS[4] then probe(key) end
   local user_id, record, token_hash, facts =
     unpack(redis.call('HMGET', key, ${SESSION_FIELDS.map((field) => `'${field}'`).join(", ")}))
-  if not user_id then return nil end
+  if not facts then return nil end
   local session = { user_id = user_id, record = record, token_hash = token_hash }
   return parse_facts(session, facts)
 end

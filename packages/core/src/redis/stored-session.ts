@@ -7,6 +7,12 @@ export type Fields = readonly (Buffer | null)[];
 /** The fields of a hash that exists. */
 type PresentFields = readonly [userId: Buffer, record: Buffer, tokenHash: Buffer, facts: Buffer];
 
+/** Whether there is a session; a hash without facts is what somebody else left there. */
+function exists(fields: Fields): boolean {
+  const [, , , facts] = fields;
+  return facts != null;
+}
+
 /** The session in a hash that exists, seen at `readTimeMs`. */
 export function toStoredSession(id: string, fields: Fields, readTimeMs: number): StoredSession {
   const [userId, record, tokenHash, facts] = fields as PresentFields;
@@ -44,7 +50,7 @@ export function toStoredSession(id: string, fields: Fields, readTimeMs: number):
 
 /** The session in a hash, if it exists and is active at `now`. */
 export function activeSession(id: string, fields: Fields, now: number): StoredSession | undefined {
-  if (!fields[0]) return undefined;
+  if (!exists(fields)) return undefined;
   const session = toStoredSession(id, fields, now);
   return sessionState(session, now) === "active" ? session : undefined;
 }
@@ -63,7 +69,7 @@ export function listedSession(
   query: ListQuery,
   now: number,
 ): StoredSession[] {
-  if (!fields[0]) return [];
+  if (!exists(fields)) return [];
   const session = toStoredSession(id, fields, now);
   const state = sessionState(session, now);
   const isWanted =
