@@ -120,3 +120,23 @@ test("a retention that reaches back to before 1970 keeps everything, and breaks 
   const { sessions } = await patient.list({ ...query, userId: "ada" });
   expect(sessions.map(({ id }) => id)).toEqual(["one", "two", "three"]);
 });
+
+// One hash of an earlier version had every sweep fail at its partition.
+test("a hash that is no session is none, and leaves the indexes", async () => {
+  const key = { partition: PARTITION, id: "foreign" };
+  await redis.hset(`session:{${PARTITION}}:foreign`, {
+    user_id: "ada",
+    version: 1,
+    expire_time: 1,
+  });
+  for (const index of ["sessions", "sessions_by_create_time"]) {
+    await redis.zadd(`${index}:{${PARTITION}}`, 1, "foreign");
+  }
+  expect(await store.get(key)).toBeUndefined();
+  expect(await store.revoke(key, "")).toBe(false);
+  const query = { showExpired: true, showRevoked: true, order: "asc", limit: 10 } as const;
+  const { sessions } = await store.list(query);
+  expect(sessions.map(({ id }) => id)).toEqual(["one", "two"]);
+  expect(await store.sweep(10)).toEqual({ reclaimed: 0, healed: 2, more: false });
+  expect(await redis.zrange(`sessions:{${PARTITION}}`, "0", "-1")).toEqual(["one", "two"]);
+});
