@@ -1,39 +1,45 @@
 import type { LoadResult } from "./load.ts";
 import { median } from "./results.ts";
 
-/** All runs of one target. */
+/** All rounds of one target, in each the target and the peer right beside it. */
 export interface Measurement {
   readonly name: string;
-  readonly results: LoadResult[];
+  readonly rounds: { readonly own: LoadResult; readonly peer: LoadResult }[];
 }
 
-/** The section of RESULTS.md: each target beside the peer, which is the last one. */
+/** How many calls a target answers for one that the peer answers: the median of the rounds. */
+export function ratioOf(measurement: Measurement): number {
+  return median(ratiosOf(measurement));
+}
+
+/** The section of RESULTS.md: each target beside the peer. */
 export function report(
   measurements: readonly Measurement[],
   run: { readonly command: string; readonly machine: string },
 ): string {
-  const peer = measurements.at(-1);
   const [grpc, ...others] = measurements;
-  if (peer === undefined || grpc === undefined) throw new Error("no results");
+  if (grpc === undefined) throw new Error("no results");
   const rows = measurements.map((measurement) => {
-    const rates = measurement.results.map((result) => result.callsPerSecond);
-    const spread = `${Math.round(Math.min(...rates))}–${Math.round(Math.max(...rates))}`;
-    const micros = Math.round(cpuOf(measurement));
-    const ms = median(measurement.results.map((result) => result.meanMs)).toFixed(1);
-    const ratio = (rateOf(measurement) / rateOf(peer)).toFixed(2);
-    return `| ${ratio} | ${measurement.name} | ${Math.round(rateOf(measurement))} | ${spread} | ${micros} | ${ms} |`;
+    const ratios = ratiosOf(measurement).toSorted((a, b) => a - b);
+    const quarter = Math.floor(ratios.length / 4);
+    const middle = ratios.slice(quarter, ratios.length - quarter);
+    const spread = `${middle.at(0)?.toFixed(2)}–${middle.at(-1)?.toFixed(2)}`;
+    const own = measurement.rounds.map((round) => round.own);
+    return `| ${ratioOf(measurement).toFixed(2)} | ${spread} | ${measurement.name} | ${figuresOf(own)} |`;
   });
+  const peer = measurements.flatMap(({ rounds }) => rounds.map((round) => round.peer));
   return `Written by \`${run.command}\` on ${run.machine}.
 
-| of the peer | what | calls/s | slowest–fastest round | CPU µs a call | mean ms |
-| ----------: | ---- | ------: | --------------------: | ------------: | ------: |
+| of the peer | half of the rounds | what | calls/s | CPU µs a call | mean ms |
+| ----------: | -----------------: | ---- | ------: | ------------: | ------: |
 ${rows.join("\n")}
+| 1.00 | | bare grpc-js echo | ${figuresOf(peer)} |
 
 On Redis, the gRPC port answers as many calls as the HTTP port, times
 
 ${others
   .filter(({ name }) => name.endsWith("Redis"))
-  .map((other) => `- ${(rateOf(grpc) / rateOf(other)).toFixed(1)} for ${other.name}`)
+  .map((other) => `- ${(ratioOf(grpc) / ratioOf(other)).toFixed(1)} for ${other.name}`)
   .join("\n")}
 
 How it was measured:
@@ -44,16 +50,19 @@ How it was measured:
 - The peer is grpc-js alone: it parses the same request and serialises the same response.
 - Each server has core 0 to itself while it is measured; h2load and Redis share core 1. 100 calls are
   under way at any moment: 25 on each of 4 HTTP/2 connections, or 1 on each of 100 HTTP/1.1 ones.
-  A round before the first is not counted.
-- Targets take turns, round by round; all figures are medians of the rounds. The machine is
-  shared, so compare rows of one run only.
+- In each round a target and the peer are measured one right after the other. The machine is shared,
+  and may be twice as fast in one minute as in the next: their ratio is what holds. All figures are
+  medians of the rounds; half of the rounds lie in the range given.
 `;
 }
 
-function cpuOf({ results }: Measurement): number {
-  return median(results.map((result) => result.cpuMicros));
+function ratiosOf({ rounds }: Measurement): number[] {
+  return rounds.map(({ own, peer }) => own.callsPerSecond / peer.callsPerSecond);
 }
 
-function rateOf({ results }: Measurement): number {
-  return median(results.map((result) => result.callsPerSecond));
+function figuresOf(results: readonly LoadResult[]): string {
+  const rate = Math.round(median(results.map(({ callsPerSecond }) => callsPerSecond)));
+  const micros = Math.round(median(results.map(({ cpuMicros }) => cpuMicros)));
+  const ms = median(results.map(({ meanMs }) => meanMs)).toFixed(1);
+  return `${rate} | ${micros} | ${ms}`;
 }

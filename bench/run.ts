@@ -16,11 +16,13 @@ import {
 } from "@sessiond/proto/sessiond/v1/session_service";
 import { load, type Target } from "./load.ts";
 import { moveTo, type ServerProcess, startOn } from "./processes.ts";
-import { type Measurement, report } from "./report.ts";
+import { type Measurement, ratioOf, report } from "./report.ts";
 import { writeSection } from "./results.ts";
 
 const SERVER_CORE = "0";
 const LOAD_CORE = "1";
+/** Until the servers are compiled. */
+const WARM_UP_ROUNDS = 10;
 const METHOD = `/${SessionService.typeName}/VerifySession`;
 const MAIN = new URL("../apps/server/dist/main.js", import.meta.url).pathname;
 const ECHO = new URL("echo-server.ts", import.meta.url).pathname;
@@ -90,22 +92,23 @@ const WIRES = {
 
 const { values } = parseArgs({
   options: {
-    seconds: { type: "string", default: "5" },
-    rounds: { type: "string", default: "5" },
+    calls: { type: "string", default: "5000" },
+    rounds: { type: "string", default: "30" },
     help: { type: "boolean", default: false },
   },
 });
 if (values.help) {
-  console.log(`Usage: pnpm bench [--seconds N] [--rounds N]
+  console.log(`Usage: pnpm bench [--calls N] [--rounds N]
 
-Calls VerifySession for N seconds (default 5) on each target in turn, N rounds
-(default 5), and writes bench/RESULTS.md. Needs redis-server, taskset and h2load
-(Debian: apt-get install redis-server util-linux nghttp2-client), and two cores.`);
+Makes N calls of VerifySession (default 5000) on each target and on its peer in
+turn, N rounds (default 30), and writes bench/RESULTS.md. Needs redis-server,
+taskset and h2load (Debian: apt-get install redis-server util-linux
+nghttp2-client), and two cores.`);
 } else {
-  await main(Number(values.seconds), Number(values.rounds));
+  await main(Number(values.calls), Number(values.rounds));
 }
 
-async function main(seconds: number, rounds: number): Promise<void> {
+async function main(calls: number, rounds: number): Promise<void> {
   requireTools();
   // This process reads what the servers log, and must not do that on theirs.
   moveTo(LOAD_CORE, process.pid);
@@ -114,47 +117,56 @@ async function main(seconds: number, rounds: number): Promise<void> {
   stack.defer(() => rmSync(dir, { recursive: true }));
   const redis = stack.use(await startRedisServer());
   moveTo(LOAD_CORE, redis.pid);
+  const sqlite = `sqlite:${join(dir, "sessions.db")}`;
 
-  const sqlite = (name: string) => `sqlite:${join(dir, name)}.db`;
-  const targets: Target[] = [];
+  const measurements: Measurement[] = [];
   for (const [store, wire, url] of [
     ["Redis", WIRES.grpc, redis.url],
     ["Redis", WIRES.grpcOverHttpPort, redis.url],
     ["Redis", WIRES.connectOverHttp2, redis.url],
     ["Redis", WIRES.connect, redis.url],
     ["Redis", WIRES.json, redis.url],
-    ["SQLite", WIRES.grpc, sqlite("grpc")],
-    ["SQLite", WIRES.connect, sqlite("connect")],
+    ["SQLite", WIRES.grpc, sqlite],
+    ["SQLite", WIRES.connect, sqlite],
   ] as const) {
-    // One for each, so that no wire's calls make those of another slower.
-    const server = await startSessiond(dir, url);
-    stack.defer(() => server.stop());
-    targets.push(await prepare(`${wire.name}, ${store}`, wire, server, dir));
-  }
-  const echo = await startOn(SERVER_CORE, [ECHO, join(dir, "response")]);
-  stack.defer(() => echo.stop());
-  const [first] = targets;
-  if (first === undefined) throw new Error("there is nothing to measure");
-  const peer = `http://${echo.addresses.get("grpc_address")}${METHOD}`;
-  targets.push({ ...first, name: "bare grpc-js echo", url: peer, server: echo });
-
-  const measurements: Measurement[] = targets.map(({ name }) => ({ name, results: [] }));
-  for (let round = 0; round <= rounds; round++) {
-    // In turn, so that whatever else the machine does falls on all alike.
-    for (const [i, target] of targets.entries()) {
-      const result = await load(target, LOAD_CORE, seconds);
-      // The first time each server is still being compiled.
-      if (round > 0) measurements[i]?.results.push(result);
-      console.log(
-        `${round}/${rounds} ${target.name}: ${Math.round(result.callsPerSecond)} calls/s`,
-      );
-    }
+    measurements.push(await measure(`${wire.name}, ${store}`, wire, url, { dir, calls, rounds }));
   }
   const text = report(measurements, {
-    command: `pnpm bench --seconds ${seconds} --rounds ${rounds}`,
+    command: `pnpm bench --calls ${calls} --rounds ${rounds}`,
     machine: `Node ${process.versions.node}, ${cpus().length} cores`,
   });
   writeSection("VerifySession, beside a bare grpc-js server", text);
+}
+
+/** Measures a wire of a server of its own beside the peer. */
+async function measure(
+  name: string,
+  wire: Wire,
+  store: string,
+  { dir, calls, rounds }: { readonly dir: string; readonly calls: number; readonly rounds: number },
+): Promise<Measurement> {
+  await using stack = new AsyncDisposableStack();
+  const sessiond = await startSessiond(dir, store);
+  stack.defer(() => sessiond.stop());
+  const { target, peer } = await prepare(name, wire, sessiond, dir);
+  const echo = await startOn(SERVER_CORE, [ECHO, join(dir, "response")]);
+  stack.defer(() => echo.stop());
+  const peerTarget = {
+    ...peer,
+    url: `http://${echo.addresses.get("grpc_address")}${METHOD}`,
+    server: echo,
+  };
+  const measurement: Measurement = { name, rounds: [] };
+  for (let round = 1 - WARM_UP_ROUNDS; round <= rounds; round++) {
+    // Who comes first changes, so that neither is always the one after a pause.
+    const peerFirst = round % 2 === 0;
+    const before = peerFirst ? await load(peerTarget, LOAD_CORE, calls) : undefined;
+    const own = await load(target, LOAD_CORE, calls);
+    const beside = before ?? (await load(peerTarget, LOAD_CORE, calls));
+    if (round > 0) measurement.rounds.push({ own, peer: beside });
+  }
+  console.log(`${name}: ${ratioOf(measurement).toFixed(2)} of the peer`);
+  return measurement;
 }
 
 function requireTools(): void {
@@ -172,13 +184,16 @@ function startSessiond(dir: string, store: string): Promise<ServerProcess> {
   return startOn(SERVER_CORE, args);
 }
 
-/** Creates a session, checks that it verifies, and answers how to verify it over a wire. */
+/**
+ * Creates a session, checks that it verifies, and answers how to verify it over
+ * a wire, and the same over gRPC for the peer, whose response it writes.
+ */
 async function prepare(
   name: string,
   wire: Wire,
   server: ServerProcess,
   dir: string,
-): Promise<Target> {
+): Promise<{ readonly target: Target; readonly peer: Target }> {
   const permissions = "sessions:create,sessions:read";
   const accessToken = execFileSync(
     process.execPath,
@@ -192,18 +207,24 @@ async function prepare(
   const { token } = await client.createSession(SESSION, { headers });
   const response = await client.verifySession({ token }, { headers });
   if (response.session?.userId !== SESSION.userId) throw new Error("the session does not verify");
-  writeFileSync(join(dir, "response"), toBinary(VerifySessionResponseSchema, response));
+  const answer = toBinary(VerifySessionResponseSchema, response);
+  writeFileSync(join(dir, "response"), answer);
 
-  const body = join(dir, `${server.addresses.get("grpc_address")}.body`);
-  writeFileSync(body, wire.bodyOf(token));
-  return {
-    name,
-    url: (wire.port === "grpc" ? grpc : http) + METHOD,
-    version: wire.version,
-    body,
-    headers: [...wire.headers, `authorization: Bearer ${accessToken}`],
-    server,
+  const targetOf = (of: Wire, file: string): Target => {
+    const body = join(dir, file);
+    writeFileSync(body, of.bodyOf(token));
+    return {
+      name,
+      url: (of.port === "grpc" ? grpc : http) + METHOD,
+      version: of.version,
+      body,
+      headers: [...of.headers, `authorization: Bearer ${accessToken}`],
+      // A few bytes fewer, because a timestamp that ends in zeros is shorter.
+      answerBytes: answer.length - 16,
+      server,
+    };
   };
+  return { target: targetOf(wire, "body"), peer: targetOf(WIRES.grpc, "peer.body") };
 }
 
 function messageOf(token: string): Uint8Array {
