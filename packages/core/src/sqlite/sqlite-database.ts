@@ -4,6 +4,13 @@ import { GroupCommit } from "./group-commit.js";
 import { openDatabase } from "./open-database.js";
 import { SQLITE, sqliteCode, toStoreError } from "./sqlite-errors.js";
 
+/** A query that waits for the end of its turn. */
+interface Read {
+  readonly run: (now: number) => unknown;
+  readonly resolve: (value: unknown) => void;
+  readonly reject: (error: unknown) => void;
+}
+
 /**
  * An open database, for all stores that are in it: they share its clock, and
  * their writes of one turn of the event loop share a commit.
@@ -12,6 +19,7 @@ export class SqliteDatabase {
   readonly db: DatabaseSync;
   readonly #now: () => number;
   readonly #writes: GroupCommit;
+  #reads: Read[] = [];
 
   private constructor(db: DatabaseSync, now: () => number) {
     this.db = db;
@@ -34,6 +42,35 @@ export class SqliteDatabase {
       return query(this.#now());
     } catch (error) {
       throw toStoreError(error);
+    }
+  }
+
+  /**
+   * Runs a query together with the others of this turn of the event loop, in one
+   * transaction. Rejects as `read` throws.
+   *
+   * What it wins is less in the query than around it: the calls that came in one turn
+   * then take each further step side by side, and find the code for it in the processor's
+   * caches. One call after the other costs a server under load up to twice the time.
+   */
+  readTogether<T>(query: (now: number) => T): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      if (this.#reads.length === 0) setImmediate(() => this.#runReads());
+      this.#reads.push({ run: query, resolve: resolve as (value: unknown) => void, reject });
+    });
+  }
+
+  #runReads(): void {
+    const reads = this.#reads;
+    this.#reads = [];
+    try {
+      this.read((now) =>
+        this.inSnapshot(() => {
+          for (const read of reads) settle(read, now);
+        }),
+      );
+    } catch (error) {
+      for (const { reject } of reads) reject(error);
     }
   }
 
@@ -71,6 +108,14 @@ export class SqliteDatabase {
 
   #assertOpen(): void {
     if (!this.db.isOpen) throw storeUnavailable("it was closed");
+  }
+}
+
+function settle({ run, resolve, reject }: Read, now: number): void {
+  try {
+    resolve(run(now));
+  } catch (error) {
+    reject(toStoreError(error));
   }
 }
 

@@ -119,8 +119,8 @@ export class SqliteSessionStore implements SessionStore {
     return row && String(firstColumn(row));
   }
 
-  async get(key: SessionKey): Promise<StoredSession | undefined> {
-    return this.#database.read((now) => this.#find(key, now));
+  get(key: SessionKey): Promise<StoredSession | undefined> {
+    return this.#database.readTogether((now) => this.#find(key, now));
   }
 
   async getMany(keys: readonly SessionKey[]): Promise<readonly (StoredSession | undefined)[]> {
