@@ -112,15 +112,16 @@ return answer()
 `);
 
 /**
- * Counts an attempt if there is room, or if refused ones count as well, and forgets
+ * Counts an attempt if there is room, or if refused ones count as well, and then forgets
  * what is needless: what has left all windows, and what is older than attempts
  * that fill the greatest limit by themselves, since it can change no answer any more.
+ * An attempt that does not count forgets nothing: it does not hold the key's time, and what
+ * has left all windows now is within them again once the clock was set back.
  */
 export const CHECK_RATE_LIMIT = toScript(`#!lua
 ${PRELUDE}
-redis.call('ZREMRANGEBYSCORE', key, '-inf', int(now - longest))
-
 if has_room or ARGV[3] == '1' then
+  redis.call('ZREMRANGEBYSCORE', key, '-inf', int(now - longest))
   total, newest = total + cost, now
   redis.call('ZADD', key, int(now), string.format('%016d:%d', total, cost))
   for _, window in ipairs(windows) do window.used = window.used + cost end

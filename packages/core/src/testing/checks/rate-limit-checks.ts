@@ -379,6 +379,21 @@ const clockChecks: readonly RateLimitStoreCheck[] = [
       assert.equal(await allowedOf(store, "ann", windows, 3), 1);
     },
   },
+  {
+    title: "an attempt that does not count forgets nothing, since the clock may be set back",
+    async run({ store, clock }) {
+      const windows = [{ limit: 2, windowMs: MINUTE_MS }];
+      assert.equal(await allowedOf(store, "ann", windows, 1), 1);
+      clock.advance(MINUTE_MS / 2);
+      assert.equal(await allowedOf(store, "ann", windows, 1), 1);
+      clock.advance(MINUTE_MS / 2);
+      // The first has left its window, but two more find no room beside the second.
+      const refused = await store.check("ann", windows, { cost: 2, countRefused: false });
+      assert.equal(refused.isAllowed, false);
+      clock.stepBack(1);
+      assert.equal(await allowedOf(store, "ann", windows, 1), 0);
+    },
+  },
 ];
 
 /** The contract of `RateLimitStore`, promise by promise. */
