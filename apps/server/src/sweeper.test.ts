@@ -16,7 +16,7 @@ let logs: LogLine[];
 let sweeper: Sweeper;
 
 beforeEach(async () => {
-  // Not setImmediate, by which the store writes.
+  // Not setImmediate, by which the store reads and writes.
   vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "Date"] });
   store = await SqliteSessionStore.open({
     path: ":memory:",

@@ -46,9 +46,24 @@ test("reads of one turn see one moment, whatever another process commits in betw
   expect(await read()).toEqual([2, 1]);
 });
 
-test("a read sees every write that was committed before it was asked for", async () => {
-  await database.write(() => database.db.exec("INSERT INTO entries VALUES ('a')"));
-  expect(await database.readTogether(countEntries)).toBe(1);
+test("a read does not wait for a write of its turn, and sees those that were committed before", async () => {
+  const order: unknown[] = [];
+  const add = (entry: string) =>
+    database.write(() => {
+      database.db.prepare("INSERT INTO entries VALUES (?)").run(entry);
+      order.push(entry);
+    });
+  const read = async () => order.push(await database.readTogether(countEntries));
+  await add("a");
+  await Promise.all([add("b"), read(), add("c"), read()]);
+  await read();
+  expect(order).toEqual(["a", 1, 1, "b", "c", 3]);
+});
+
+test("very many reads of one turn are all answered, some at a time", async () => {
+  const reads = Array.from({ length: 1_200 }, () => database.readTogether((now) => now));
+  const times = await Promise.all(reads);
+  expect(new Set(times)).toEqual(new Set([1, 2, 3]));
 });
 
 test("a read that fails fails alone", async () => {
