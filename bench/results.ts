@@ -16,8 +16,13 @@ export function writeSection(heading: string, text: string): void {
   console.log(`\n## ${section}`);
 }
 
-/** The middle one of some values. */
+/** The middle one of some values, or the mean of the two in the middle. */
 export function median(values: readonly number[]): number {
   const sorted = values.toSorted((a, b) => a - b);
-  return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN;
+  const middle = (sorted.length - 1) / 2;
+  const [low = Number.NaN, high = Number.NaN] = [
+    sorted[Math.floor(middle)],
+    sorted[Math.ceil(middle)],
+  ];
+  return (low + high) / 2;
 }

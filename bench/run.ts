@@ -5,24 +5,24 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { create, toBinary } from "@bufbuild/protobuf";
+import { create, toBinary, toJsonString } from "@bufbuild/protobuf";
+import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { startRedisServer } from "@sessiond/core/testing";
 import {
   SessionService,
   VerifySessionRequestSchema,
+  type VerifySessionResponse,
   VerifySessionResponseSchema,
 } from "@sessiond/proto/sessiond/v1/session_service";
 import { load, type Target } from "./load.ts";
 import { moveTo, type ServerProcess, startOn } from "./processes.ts";
-import { type Measurement, ratioOf, report } from "./report.ts";
+import { type Measurement, PEER, ratioOf, report, WARM_UP_ROUNDS } from "./report.ts";
 import { writeSection } from "./results.ts";
 
 const SERVER_CORE = "0";
 const LOAD_CORE = "1";
-/** Until the servers are compiled. */
-const WARM_UP_ROUNDS = 10;
 const METHOD = `/${SessionService.typeName}/VerifySession`;
 const MAIN = new URL("../apps/server/dist/main.js", import.meta.url).pathname;
 const ECHO = new URL("echo-server.ts", import.meta.url).pathname;
@@ -38,6 +38,8 @@ const SESSION = {
     device: "laptop",
   },
   data: { theme: "dark", locale: "en-GB", cart: ["sku-1", "sku-2"] },
+  // Long enough that no call moves its last access, and all answers are the same.
+  idleTimeout: durationFromMs(24 * 3_600_000),
 };
 
 /** A way to call VerifySession. */
@@ -48,6 +50,7 @@ interface Wire {
   readonly version: 1 | 2;
   readonly headers: readonly string[];
   readonly bodyOf: (token: string) => string | Uint8Array;
+  readonly answerOf: (response: VerifySessionResponse) => string | Uint8Array;
 }
 
 const GRPC_HEADERS = ["content-type: application/grpc", "te: trailers"];
@@ -58,35 +61,40 @@ const WIRES = {
     port: "grpc",
     version: 2,
     headers: GRPC_HEADERS,
-    bodyOf: frameOf,
+    bodyOf: (token) => frame(requestOf(token)),
+    answerOf: (response) => frame(responseOf(response)),
   },
   grpcOverHttpPort: {
     name: "sessiond HTTP port (gRPC)",
     port: "http",
     version: 2,
     headers: GRPC_HEADERS,
-    bodyOf: frameOf,
+    bodyOf: (token) => frame(requestOf(token)),
+    answerOf: (response) => frame(responseOf(response)),
   },
   connectOverHttp2: {
     name: "sessiond HTTP port (Connect over HTTP/2)",
     port: "http",
     version: 2,
     headers: ["content-type: application/proto"],
-    bodyOf: messageOf,
+    bodyOf: requestOf,
+    answerOf: responseOf,
   },
   connect: {
     name: "sessiond HTTP port (Connect)",
     port: "http",
     version: 1,
     headers: ["content-type: application/proto"],
-    bodyOf: messageOf,
+    bodyOf: requestOf,
+    answerOf: responseOf,
   },
   json: {
     name: "sessiond HTTP port (JSON)",
     port: "http",
     version: 1,
     headers: ["content-type: application/json"],
-    bodyOf: (token: string) => JSON.stringify({ token }),
+    bodyOf: (token) => JSON.stringify({ token }),
+    answerOf: (response) => toJsonString(VerifySessionResponseSchema, response),
   },
 } as const satisfies Record<string, Wire>;
 
@@ -105,7 +113,14 @@ turn, N rounds (default 30), and writes bench/RESULTS.md. Needs redis-server,
 taskset and h2load (Debian: apt-get install redis-server util-linux
 nghttp2-client), and two cores.`);
 } else {
-  await main(Number(values.calls), Number(values.rounds));
+  await main(atLeast(100, "calls", values.calls), atLeast(4, "rounds", values.rounds));
+}
+
+function atLeast(least: number, flag: string, value: string): number {
+  const number = Number(value);
+  if (Number.isInteger(number) && number >= least) return number;
+  console.error(`bench: --${flag}: expected a number of ${least} or more, got "${value}"`);
+  process.exit(2);
 }
 
 async function main(calls: number, rounds: number): Promise<void> {
@@ -148,21 +163,34 @@ async function measure(
   await using stack = new AsyncDisposableStack();
   const sessiond = await startSessiond(dir, store);
   stack.defer(() => sessiond.stop());
-  const { target, peer } = await prepare(name, wire, sessiond, dir);
-  const echo = await startOn(SERVER_CORE, [ECHO, join(dir, "response")]);
+  const { token, accessToken, response } = await createSession(sessiond, dir);
+  const responseFile = join(dir, "response");
+  writeFileSync(responseFile, responseOf(response));
+  const echo = await startOn(SERVER_CORE, [ECHO, responseFile]);
   stack.defer(() => echo.stop());
-  const peerTarget = {
-    ...peer,
-    url: `http://${echo.addresses.get("grpc_address")}${METHOD}`,
-    server: echo,
+
+  const targetOf = (name: string, { port, ...wire }: Wire, server: ServerProcess): Target => {
+    const body = join(dir, `${server.addresses.get("grpc_address")}.body`);
+    writeFileSync(body, wire.bodyOf(token));
+    return {
+      name,
+      url: `http://${server.addresses.get(`${port}_address`)}${METHOD}`,
+      version: wire.version,
+      body,
+      headers: [...wire.headers, `authorization: Bearer ${accessToken}`],
+      answerBytes: Buffer.byteLength(wire.answerOf(response)),
+      server,
+    };
   };
+  const target = targetOf(name, wire, sessiond);
+  const peer = targetOf(PEER, WIRES.grpc, echo);
   const measurement: Measurement = { name, rounds: [] };
   for (let round = 1 - WARM_UP_ROUNDS; round <= rounds; round++) {
-    // Who comes first changes, so that neither is always the one after a pause.
+    // Who comes first changes, so that a machine that becomes slower favours neither.
     const peerFirst = round % 2 === 0;
-    const before = peerFirst ? await load(peerTarget, LOAD_CORE, calls) : undefined;
+    const before = peerFirst ? await load(peer, LOAD_CORE, calls) : undefined;
     const own = await load(target, LOAD_CORE, calls);
-    const beside = before ?? (await load(peerTarget, LOAD_CORE, calls));
+    const beside = before ?? (await load(peer, LOAD_CORE, calls));
     if (round > 0) measurement.rounds.push({ own, peer: beside });
   }
   console.log(`${name}: ${ratioOf(measurement).toFixed(2)} of the peer`);
@@ -184,16 +212,8 @@ function startSessiond(dir: string, store: string): Promise<ServerProcess> {
   return startOn(SERVER_CORE, args);
 }
 
-/**
- * Creates a session, checks that it verifies, and answers how to verify it over
- * a wire, and the same over gRPC for the peer, whose response it writes.
- */
-async function prepare(
-  name: string,
-  wire: Wire,
-  server: ServerProcess,
-  dir: string,
-): Promise<{ readonly target: Target; readonly peer: Target }> {
+/** Creates a session on a server, and checks that it verifies. */
+async function createSession(server: ServerProcess, dir: string) {
   const permissions = "sessions:create,sessions:read";
   const accessToken = execFileSync(
     process.execPath,
@@ -201,40 +221,25 @@ async function prepare(
     { encoding: "utf8" },
   ).trim();
   const headers = { authorization: `Bearer ${accessToken}` };
-  const grpc = `http://${server.addresses.get("grpc_address")}`;
-  const http = `http://${server.addresses.get("http_address")}`;
-  const client = createClient(SessionService, createGrpcTransport({ baseUrl: grpc }));
+  const baseUrl = `http://${server.addresses.get("grpc_address")}`;
+  const client = createClient(SessionService, createGrpcTransport({ baseUrl }));
   const { token } = await client.createSession(SESSION, { headers });
   const response = await client.verifySession({ token }, { headers });
   if (response.session?.userId !== SESSION.userId) throw new Error("the session does not verify");
-  const answer = toBinary(VerifySessionResponseSchema, response);
-  writeFileSync(join(dir, "response"), answer);
-
-  const targetOf = (of: Wire, file: string): Target => {
-    const body = join(dir, file);
-    writeFileSync(body, of.bodyOf(token));
-    return {
-      name,
-      url: (of.port === "grpc" ? grpc : http) + METHOD,
-      version: of.version,
-      body,
-      headers: [...of.headers, `authorization: Bearer ${accessToken}`],
-      // A few bytes fewer, because a timestamp that ends in zeros is shorter.
-      answerBytes: answer.length - 16,
-      server,
-    };
-  };
-  return { target: targetOf(wire, "body"), peer: targetOf(WIRES.grpc, "peer.body") };
+  return { token, accessToken, response };
 }
 
-function messageOf(token: string): Uint8Array {
+function requestOf(token: string): Uint8Array {
   return toBinary(VerifySessionRequestSchema, create(VerifySessionRequestSchema, { token }));
 }
 
+function responseOf(response: VerifySessionResponse): Uint8Array {
+  return toBinary(VerifySessionResponseSchema, response);
+}
+
 /** A message as gRPC frames it. */
-function frameOf(token: string): Uint8Array {
-  const message = messageOf(token);
-  const frame = Buffer.alloc(5);
-  frame.writeUInt32BE(message.length, 1);
-  return Buffer.concat([frame, message]);
+function frame(message: Uint8Array): Uint8Array {
+  const prefix = Buffer.alloc(5);
+  prefix.writeUInt32BE(message.length, 1);
+  return Buffer.concat([prefix, message]);
 }
