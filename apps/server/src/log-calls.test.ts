@@ -83,6 +83,34 @@ describe.each(WIRES)("over $name", (wire) => {
     expect(calls[4]).not.toHaveProperty("session_id");
   });
 
+  test("a call by a token is logged with the session that the token proved, and with no other", async () => {
+    const client = clientOver(wire, server);
+    const { session, token: old } = await client.createSession({ userId: "ann" });
+    const { token } = await client.rotateSessionToken({ token: old });
+    // The old token still has the session's id in it, and no secret that matches.
+    const unproven = { case: "token", value: old } as const;
+    const proven = { case: "token", value: token } as const;
+    expect(await client.revokeSession({ target: unproven })).toMatchObject({ revoked: false });
+    await failureOf(client.refreshSession({ target: unproven }));
+    await failureOf(client.verifySession({ token: old }));
+    await client.refreshSession({ target: proven });
+    expect(await client.revokeSession({ target: proven })).toMatchObject({ revoked: true });
+    // No store knows any more what the token of a session was that has been revoked.
+    expect(await client.revokeSession({ target: proven })).toMatchObject({ revoked: false });
+
+    const seen = callsIn(server.logs)
+      .slice(-6)
+      .map((call) => [String(call["method"]).split("/").at(-1), call["code"], call["session_id"]]);
+    expect(seen).toEqual([
+      ["RevokeSession", "ok", undefined],
+      ["RefreshSession", "not_found", undefined],
+      ["VerifySession", "not_found", undefined],
+      ["RefreshSession", "ok", session?.id],
+      ["RevokeSession", "ok", session?.id],
+      ["RevokeSession", "ok", undefined],
+    ]);
+  });
+
   test("a caller who is refused is logged as far as it is known", async () => {
     await failureOf(sessionClient(wire.open(server), {}).getSession({ sessionId: "unread" }));
     const reader = await server.issuer.sign({ claims: { sub: "reader", scope: "sessions:read" } });

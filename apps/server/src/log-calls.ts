@@ -28,6 +28,15 @@ const QUOTED_JSON = /(?<= from JSON): .*$/s;
 /** Whether the call has come as far as `logCalls`. */
 const isLoggedKey = createContextKey(false, { description: "whether the call is being logged" });
 
+/**
+ * The session that a call turned out to be about, where neither its request nor its response says
+ * so. To be set only once the secret of the token was found to match: until then anyone may have
+ * made up the id in it.
+ */
+export const provenSessionIdKey = createContextKey<string | undefined>(undefined, {
+  description: "which session was proven by its token",
+});
+
 type Request = Parameters<ReturnType<Interceptor>>[0];
 
 /**
@@ -52,7 +61,10 @@ export function logCalls(logger: Logger): Interceptor {
         };
         return { ...response, message: toEnd(response.message, request.signal, end) };
       }
-      const sessionId = sessionIdOf(response.message) ?? sessionIdOf(request.message);
+      const sessionId =
+        sessionIdOf(response.message) ??
+        contextValues.get(provenSessionIdKey) ??
+        sessionIdOf(request.message);
       const fields = { ...callFields(method, startMs), code: "ok", session_id: sessionId };
       loggers.of(contextValues).info(fields, "call");
       return response;

@@ -7,6 +7,7 @@ import {
   type JsonObject,
   type JsonValue,
   type ListSessions,
+  parseSessionToken,
   type Session,
   type SessionClient,
   SessiondError,
@@ -148,6 +149,11 @@ export function fromTarget(
     default:
       throw invalidArgument("session_id", "expected a session_id or a token");
   }
+}
+
+/** The id of a target's session. That in a token proves nothing until the token has been accepted. */
+export function sessionIdOf(target: SessionTarget): string | undefined {
+  return "sessionId" in target ? target.sessionId : parseSessionToken(target.token)?.sessionId;
 }
 
 /** An optional text: empty on the wire where it is absent. */

@@ -3,6 +3,7 @@ import type { Sessions } from "@sessiond/core";
 import { SessionService } from "@sessiond/proto/sessiond/v1/session_service";
 import type { Caller } from "./access-token.js";
 import { callerKey } from "./authenticate.js";
+import { provenSessionIdKey } from "./log-calls.js";
 import {
   fromCreateRequest,
   fromFence,
@@ -11,6 +12,7 @@ import {
   fromText,
   fromUpdateRequest,
   readMaskOf,
+  sessionIdOf,
   toResultMessage,
   toSessionMessage,
   toWatchMessage,
@@ -85,8 +87,12 @@ export function sessionRoutes(sessions: Sessions): (router: ConnectRouter) => vo
         return { session: toSessionMessage(session), token };
       },
 
-      async revokeSession({ target, reason }) {
-        return { revoked: await sessions.revoke(fromTarget(target), reason) };
+      async revokeSession(request, { values }) {
+        const target = fromTarget(request.target);
+        const revoked = await sessions.revoke(target, request.reason);
+        // Only a token whose secret matched revokes. The response does not say whose it was.
+        if (revoked) values.set(provenSessionIdKey, sessionIdOf(target));
+        return { revoked };
       },
 
       async revokeUserSessions({ userId, exceptSessionId, reason }) {

@@ -37,7 +37,7 @@ export type {
 } from "./session.js";
 export type { SessionEvent, SessionEventType } from "./session-event.js";
 export type { Fence, LimitPolicy, SessionStore } from "./session-store.js";
-export { SESSION_TOKEN_PREFIX } from "./session-token.js";
+export { parseSessionToken, SESSION_TOKEN_PREFIX } from "./session-token.js";
 export type { SessionUpdate } from "./session-update.js";
 export type { WatchMessage, WatchSessions } from "./session-watch.js";
 export {
