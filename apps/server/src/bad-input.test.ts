@@ -2,7 +2,7 @@ import { randomBytes, randomUUID } from "node:crypto";
 import type { JsonObject, MessageInitShape } from "@bufbuild/protobuf";
 import type { SessionSchema } from "@sessiond/proto/sessiond/v1/session";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { failureOf } from "./testing/outcome.js";
+import { failureIn, failureOf } from "./testing/outcome.js";
 import { startTestServer, type TestServer } from "./testing/test-server.js";
 import {
   type SessionServiceClient as Client,
@@ -301,23 +301,21 @@ describe.each([GRPC, PROTOBUF_OVER_HTTP])("over $name", (wire) => {
     expect(await countWith({ createTimeTo: { seconds: INT64_MAX } })).toBeGreaterThan(0);
   });
 
-  test("an id of another shape fails its own result of a batch alone, by its place", async () => {
-    const { session } = await client.createSession({ userId: "ann" });
-    const sessionIds = [session?.id ?? "", "my session"];
-    const { results } = await client.batchGetSessions({ sessionIds });
-    expect(results[0]?.result).toMatchObject({ case: "session", value: { userId: "ann" } });
-    expect(results[1]?.result).toMatchObject({ case: "error", value: { code: 3 } });
-    expect(results[1]?.result.value).toHaveProperty(
-      "message",
-      expect.stringContaining("session_ids[1]: "),
-    );
-  });
-
-  test("an empty token fails its result of a batch as it fails its own call", async () => {
-    const { code } = await failureOf(client.verifySession({ token: "" }));
-    expect(code).toBe("INVALID_ARGUMENT");
-    const { results } = await client.batchVerifySessions({ tokens: [""] });
-    expect(results[0]?.result).toMatchObject({ case: "error", value: { code: 3 } });
+  test("an id or a token that is refused fails its own result of a batch alone, as it fails its own call", async () => {
+    const { session, token } = await client.createSession({ userId: "ann" });
+    for (const sessionId of ["my session", "", token, "no-such-session"]) {
+      const sessionIds = [session?.id ?? "", sessionId];
+      const [found, refused] = (await client.batchGetSessions({ sessionIds })).results;
+      expect(found?.result).toMatchObject({ case: "session", value: { userId: "ann" } });
+      const alone = await failureOf(client.getSession({ sessionId }));
+      expect(refused && failureIn(refused)).toEqual(alone);
+    }
+    for (const bad of ["my token", "", `${token}x`]) {
+      const [found, refused] = (await client.batchVerifySessions({ tokens: [token, bad] })).results;
+      expect(found?.result).toMatchObject({ case: "session", value: { userId: "ann" } });
+      const alone = await failureOf(client.verifySession({ token: bad }));
+      expect(refused && failureIn(refused)).toEqual(alone);
+    }
   });
 
   test("batches of 1000 are answered whole", async () => {

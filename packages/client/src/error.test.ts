@@ -103,7 +103,7 @@ test("an error that is its own cause is followed no further", () => {
 test("an entry of a batch fails as the call for it alone would", () => {
   const status = create(StatusSchema, {
     code: Code.InvalidArgument,
-    message: "session_ids[2]: expected 1 to 128 characters",
+    message: "session_id: expected 1 to 128 characters",
     details: [
       anyPack(
         ErrorInfoSchema,
@@ -112,15 +112,15 @@ test("an entry of a batch fails as the call for it alone would", () => {
       anyPack(
         BadRequestSchema,
         create(BadRequestSchema, {
-          fieldViolations: [{ field: "session_ids[2]", description: "too long" }],
+          fieldViolations: [{ field: "session_id", description: "too long" }],
         }),
       ),
     ],
   });
   const error = errorFromStatus(status);
   expect(error.reason).toBe("INVALID_ARGUMENT");
-  expect(error.message).toBe("session_ids[2]: expected 1 to 128 characters");
-  expect(error.fieldViolations).toEqual([{ field: "session_ids[2]", description: "too long" }]);
+  expect(error.message).toBe("session_id: expected 1 to 128 characters");
+  expect(error.fieldViolations).toEqual([{ field: "session_id", description: "too long" }]);
 });
 
 test("an entry of a batch whose code makes no sense is UNKNOWN", () => {

@@ -699,7 +699,7 @@ describe("getting a session", () => {
     expect(results).toMatchObject([
       bob.session,
       NOT_FOUND,
-      invalid("session_ids[2]"),
+      invalid("session_id"),
       ann.session,
       NOT_FOUND,
       { reason: "SESSION_UNREADABLE" },

@@ -307,9 +307,7 @@ export class Sessions {
   /** Reads 1 to 1000 active sessions. Each fails for itself; the errors stand in their places. */
   async getMany(sessionIds: readonly string[]): Promise<readonly (Session | SessiondError)[]> {
     checkBatchSize("session_ids", sessionIds.length);
-    const keys = await Promise.all(
-      sessionIds.map((id, i) => settle(() => this.#locate(id, undefined, `session_ids[${i}]`))),
-    );
+    const keys = await Promise.all(sessionIds.map((id) => settle(() => this.#locate(id))));
     const found = await this.#getInOrder(
       keys.map((key) => (key instanceof SessiondError ? undefined : key)),
     );
@@ -577,8 +575,8 @@ export class Sessions {
     return { key: keyOf(parsed), tokenHash: hashSecret(parsed.secret) };
   }
 
-  async #locate(id: string, userId?: string, field = "session_id"): Promise<SessionKey> {
-    checkSessionId(field, id);
+  async #locate(id: string, userId?: string): Promise<SessionKey> {
+    checkSessionId("session_id", id);
     if (userId !== undefined) checkUserId("user_id", userId);
     if (isGeneratedId(id)) return { id, partition: id.slice(0, 2) };
     if (userId !== undefined) return { id, partition: partitionOfUser(userId) };

@@ -5,6 +5,7 @@ import {
   ErrorInfoSchema,
   RetryInfoSchema,
 } from "@sessiond/proto/google/rpc/error_details";
+import type { SessionResult } from "@sessiond/proto/sessiond/v1/session_service";
 
 /** Why a call failed, in full, as its caller learns it. */
 export interface Failure {
@@ -29,6 +30,17 @@ export async function failureOf(call: Promise<unknown>): Promise<Failure> {
     throw error;
   }
   throw new Error(`expected a failure, got ${JSON.stringify(answer, writeBigInt)}`);
+}
+
+/** The same of one result of a batch. Throws where it is a session. */
+export function failureIn({ result }: SessionResult): Failure {
+  if (result.case !== "error") throw new Error("expected an error in the result");
+  const { code, message, details } = result.value;
+  const error = new ConnectError(message, code);
+  error.details = details.map(({ typeUrl, value }) => {
+    return { type: typeUrl.slice(typeUrl.lastIndexOf("/") + 1), value };
+  });
+  return describe(error);
 }
 
 function describe(error: ConnectError): Failure {
