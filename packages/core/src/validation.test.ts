@@ -193,9 +193,9 @@ describe("an IP address", () => {
 });
 
 describe("data", () => {
-  /** Objects within each other, `levels` of them. */
-  function nested(levels: number): JsonObject {
-    let value: JsonObject = {};
+  /** Objects within each other, `levels` of them, around `innermost`. */
+  function nested(levels: number, innermost: JsonObject = {}): JsonObject {
+    let value = innermost;
     for (let i = 1; i < levels; i++) value = { a: value };
     return value;
   }
@@ -211,6 +211,8 @@ describe("data", () => {
 
   test("may be nested so deep, and no deeper", () => {
     accepts(() => checkData("field", nested(LIMITS.dataDepth)));
+    // A value that has no others in it is no level.
+    accepts(() => checkData("field", nested(LIMITS.dataDepth, { a: null, b: 1, c: "" })));
     refuses(() => checkData("field", nested(LIMITS.dataDepth + 1)));
     refuses(() => checkData("field", nested(10_000)));
     const lists = JSON.parse(`{"a":${"[".repeat(33)}${"]".repeat(33)}}`);

@@ -194,10 +194,12 @@ function checkJson(field: string, value: JsonValue, depth: number): void {
       if (!Number.isFinite(value)) throw invalidArgument(field, "expected finite numbers");
       return;
     case "object":
+      // Null is a value like any other, and no level.
+      if (value === null) return;
       if (depth === 0) {
         throw invalidArgument(field, `expected at most ${LIMITS.dataDepth} levels of nesting`);
       }
-      for (const [key, child] of Object.entries(value ?? {})) {
+      for (const [key, child] of Object.entries(value)) {
         if (!key.isWellFormed()) throw invalidArgument(field, "expected well-formed Unicode");
         checkJson(field, child, depth - 1);
       }
