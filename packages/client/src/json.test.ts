@@ -1,4 +1,4 @@
-import { create, fromBinary, type JsonObject, toBinary } from "@bufbuild/protobuf";
+import { create, fromBinary, type JsonObject, type JsonValue, toBinary } from "@bufbuild/protobuf";
 import {
   CreateSessionRequestSchema,
   SessionResultSchema,
@@ -25,22 +25,29 @@ test("every JSON object is accepted and arrives as it was", () => {
   );
 });
 
-/** An object with so many levels. */
-function nested(levels: number): JsonObject {
-  let object: JsonObject = {};
+/** An object with so many levels, and `leaf` in the innermost. */
+function nested(levels: number, leaf: JsonValue = 1): JsonObject {
+  let object: JsonObject = { leaf };
   for (let level = 1; level < levels; level++) {
     object = { a: object };
   }
   return object;
 }
 
-test("data of 48 levels is accepted and still fits a batch; one level more is refused", () => {
-  checkJsonObject(nested(48), "data");
+test("data of 32 levels is accepted, whatever is in the innermost, and fits a batch", () => {
+  for (const leaf of [1, "text", true, null]) checkJsonObject(nested(32, leaf), "data");
   const result = create(SessionResultSchema, {
-    result: { case: "session", value: wireSession({ data: nested(48) }) },
+    result: { case: "session", value: wireSession({ data: nested(32) }) },
   });
   fromBinary(SessionResultSchema, toBinary(SessionResultSchema, result));
-  expect(() => checkJsonObject(nested(49), "data")).toThrow("at most 48 levels");
+});
+
+test("data of 33 levels, objects or arrays, is refused by its field", () => {
+  for (const data of [nested(33), nested(32, {}), nested(32, []), nested(1_000)]) {
+    expect(() => checkJsonObject(data, "data")).toThrow(
+      /^data: expected at most 32 levels of nesting$/,
+    );
+  }
 });
 
 test("data that contains itself is refused", () => {
