@@ -1,16 +1,15 @@
 #!/usr/bin/env node
-import { runCli } from "./cli.js";
-import { runReseal } from "./reseal.js";
-import { runServer } from "./run-server.js";
+import { EXIT_FAILURE } from "./exit-codes.js";
 
-process.exitCode = await runCli({
-  argv: process.argv.slice(2),
-  env: process.env,
-  stdout: process.stdout,
-  stderr: process.stderr,
-  serve: runServer,
-  reseal: runReseal,
-  // A server has no need of the SDK.
-  lockRun: async (options) => (await import("./lock-run.js")).runUnderLock(options),
-  rateLimitCall: async (options) => (await import("./rate-limit-calls.js")).callRateLimits(options),
-});
+/** As `engines` in package.json says. */
+const OLDEST_NODE = 24;
+
+const { node } = process.versions;
+if (Number.parseInt(node, 10) < OLDEST_NODE) {
+  process.stderr.write(`sessiond needs Node.js ${OLDEST_NODE} or newer; this is ${node}\n`);
+  process.exitCode = EXIT_FAILURE;
+} else {
+  // Only now: what it imports does not even load on an older Node.
+  const { runSessiond } = await import("./sessiond.js");
+  process.exitCode = await runSessiond();
+}
