@@ -1,8 +1,9 @@
 import { execFile } from "node:child_process";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { promisify } from "node:util";
+import { Keyring } from "@sessiond/core";
 import { pino } from "pino";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { formatAddress } from "./address.js";
@@ -60,16 +61,17 @@ test.each([
   expect(stdout).toBe(expected);
 });
 
-/** What the commands of the README's nth block with this text in it print. */
-async function printed(text: string, index = 0): Promise<string> {
-  const commands = blocks("sh").filter((block) => block.includes(text))[index] ?? "";
-  const { stdout } = await run("bash", ["-ec", commands], {
+/** The README's nth block of commands with this text in it. */
+function commands(text: string, index = 0): string {
+  return blocks("sh").filter((block) => block.includes(text))[index] ?? "";
+}
+
+/** What commands print, in the folder that the README is in, with the data of the server under test. */
+async function printed(...parts: readonly string[]): Promise<string> {
+  const { stdout } = await run("bash", ["-ec", parts.join("\n")], {
     cwd: ROOT,
     env: {
       ...process.env,
-      // The commands run on the Node of these tests, whatever else the machine has.
-      PATH: `${dirname(process.execPath)}:${process.env["PATH"]}`,
-      TOKEN: token,
       SESSIOND_SERVER: `http://${formatAddress(server.grpcAddress)}`,
       SESSIOND_DATA_DIR: dataDir,
     },
@@ -77,20 +79,20 @@ async function printed(text: string, index = 0): Promise<string> {
   return stdout;
 }
 
-test("the README's curl commands take a lock and count an attempt", async () => {
-  const stdout = await printed("curl", 1);
+test("the README's curl commands take a lock and count an attempt, with the token made there", async () => {
+  const stdout = await printed(commands("export TOKEN="), commands("curl", 1));
   expect(stdout).toMatch(/"lockId":"[\w-]{43}","fencingToken":"\d{13}"/);
   expect(stdout).toContain('"allowed":true,"limit":10,"remaining":9');
 });
 
 test("the README's commands run under a lock, and check a rate limit", async () => {
-  const [lock, limit] = (await printed("lock run")).split("\n");
+  const [lock, limit] = (await printed(commands("lock run"))).split("\n");
   expect(lock).toMatch(/^the report has fencing token \d{13}$/);
   expect(limit).toBe("allowed: limit 10, remaining 9, retry after 0s");
 });
 
-test("the README's curl commands create a session and list it", async () => {
-  const stdout = await printed("curl");
+test("the README's curl commands create a session and list it, with the token made there", async () => {
+  const stdout = await printed(commands("export TOKEN="), commands("curl"));
   expect(stdout).toMatch(/"token":"sst_[\w-]+"/);
   expect(stdout.match(/"displayName":"Bob"/g)).toHaveLength(2);
   expect(stdout.match(/"idleTimeout":"900s"/g)).toHaveLength(2);
@@ -101,6 +103,12 @@ test("the README's auth file is accepted", async () => {
   const file = join(dataDir, "auth.json");
   await writeFile(file, json);
   expect(readAuthFile(file, KNOWN_PERMISSIONS).issuers).toHaveLength(1);
+});
+
+test("the README makes a key that the server takes, and nothing else with it", async () => {
+  const [line = ""] = commands("keygen").match(/^export SESSIOND_KEYRING=.*$/m) ?? [];
+  const keyring = await printed(line, 'printf %s "$SESSIOND_KEYRING"');
+  expect(() => Keyring.parse(keyring)).not.toThrow();
 });
 
 test("the README names every setting, and no other, with its default", () => {
