@@ -46,7 +46,8 @@ export const ALGORITHMS: readonly string[] = [
 const DEFAULT_CLOCK_TOLERANCE_MS = 5_000;
 const MAX_CLOCK_TOLERANCE_MS = 5 * 60_000;
 const FILE_KEYS = ["issuers", "roles"];
-const ISSUER_KEYS = [
+/** What an issuer in the auth file can have. */
+export const ISSUER_KEYS: readonly string[] = [
   "issuer",
   "audience",
   "algorithms",

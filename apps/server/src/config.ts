@@ -183,8 +183,8 @@ const SETTINGS = {
     flag: "auth",
     placeholder: "FILE",
     help:
-      "a JSON file of the issuers of access tokens and of what roles permit " +
-      "(default, on loopback only: development tokens)",
+      "a JSON file of the issuers of access tokens and of what roles permit; README.md " +
+      "has an example and all its keys (default, on loopback only: development tokens)",
     parse: (text) => readAuthFile(resolve(text), KNOWN_PERMISSIONS),
   },
   reflection: {

@@ -7,7 +7,7 @@ import { Keyring } from "@sessiond/core";
 import { pino } from "pino";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { formatAddress } from "./address.js";
-import { readAuthFile } from "./auth-config.js";
+import { ISSUER_KEYS, readAuthFile } from "./auth-config.js";
 import { describeSettings, loadConfig } from "./config.js";
 import { mintDevelopmentToken } from "./development-keys.js";
 import { KNOWN_PERMISSIONS } from "./permissions.js";
@@ -109,6 +109,12 @@ test("the README makes a key that the server takes, and nothing else with it", a
   const [line = ""] = commands("keygen").match(/^export SESSIOND_KEYRING=.*$/m) ?? [];
   const keyring = await printed(line, 'printf %s "$SESSIOND_KEYRING"');
   expect(() => Keyring.parse(keyring)).not.toThrow();
+});
+
+test("the README names every key of an issuer in the auth file, and then the roles", () => {
+  const [, table = ""] = /^\| key .*?\n\|[- |]+\n(.*?)\n\n/ms.exec(readme) ?? [];
+  const keys = [...table.matchAll(/^\| `(\w+)`/gm)].map(([, key]) => key);
+  expect(keys).toEqual([...ISSUER_KEYS, "roles"]);
 });
 
 test("the README names every setting, and no other, with its default", () => {
