@@ -15,6 +15,7 @@ import { startGrpcServer } from "./grpc-server.js";
 import { startHttpServer } from "./http-server.js";
 import { Readiness } from "./readiness.js";
 import { SERVICES } from "./services.js";
+import { freePort } from "./testing/free-port.js";
 import { HealthClient } from "./testing/health-client.js";
 import { holdKeys } from "./testing/held-issuer.js";
 import { failureOf } from "./testing/outcome.js";
@@ -228,15 +229,6 @@ function endless() {
 function addressesOf(port: number) {
   const address = `127.0.0.1:${port}`;
   return { grpcAddress: address, grpcUrl: `http://${address}`, httpUrl: `http://${address}` };
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, LOOPBACK.host);
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, "close");
-  return port;
 }
 
 async function connectTo(url: string): Promise<Socket> {

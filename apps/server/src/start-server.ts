@@ -1,6 +1,6 @@
 import type { ConnectRouter } from "@connectrpc/connect";
 import { Locks, RateLimits, type SessionPolicy, Sessions } from "@sessiond/core";
-import { destination, type Logger, pino } from "pino";
+import type { Logger } from "pino";
 import { createAccessTokenVerifier } from "./access-token.js";
 import { type Address, formatAddress } from "./address.js";
 import type { Config } from "./config.js";
@@ -27,34 +27,6 @@ export interface RunningServer {
   readonly httpAddress: Address;
   /** Lets calls under way finish, then closes everything. Idempotent. */
   stop(): Promise<void>;
-}
-
-/** How much log is collected before it is written, and for how long at most. */
-const LOG_BUFFER_BYTES = 8 * 1024;
-const LOG_DELAY_MS = 100;
-
-/**
- * Makes the log: JSON lines on stdout. They are written some at a time, because
- * a write for each call would cost as much as a quarter of the call.
- */
-export function createLogger(level: Config["logLevel"]): Logger {
-  return pino(
-    { level, base: null, timestamp: isoTime },
-    destination({ dest: 1, sync: false, minLength: LOG_BUFFER_BYTES, periodicFlush: LOG_DELAY_MS }),
-  );
-}
-
-let writtenMs = Number.NaN;
-let written = "";
-
-/** As pino's own, but written once for all lines of a millisecond. */
-function isoTime(): string {
-  const nowMs = Date.now();
-  if (nowMs !== writtenMs) {
-    written = `,"time":"${new Date(nowMs).toISOString()}"`;
-    writtenMs = nowMs;
-  }
-  return written;
 }
 
 /**

@@ -13,12 +13,14 @@ export interface ServerProcessOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** The working directory. */
   readonly cwd?: string;
+  /** A file descriptor to write to, instead of a pipe that is read here. */
+  readonly stdout?: number;
 }
 
 /** A server in a process of its own, as it was built. Killed when disposed of. */
 export interface ServerProcess extends AsyncDisposable {
   readonly pid: number;
-  /** What it has written so far. */
+  /** What it has written so far, as far as it is read here. */
   readonly stdout: string;
   readonly stderr: string;
   /** Those lines of `stdout` that are the log's. */
@@ -42,12 +44,12 @@ export interface ListeningServerProcess extends ServerProcess {
 /** Runs `sessiond` with these arguments. */
 export function spawnSessiond(
   args: readonly string[],
-  { env = {}, cwd }: ServerProcessOptions = {},
+  { env = {}, cwd, stdout }: ServerProcessOptions = {},
 ): ServerProcess {
   const child = spawn(process.execPath, [MAIN, ...args], {
     cwd,
     env: { PATH: process.env["PATH"], HOME: process.env["HOME"], ...env },
-    stdio: ["ignore", "pipe", "pipe"],
+    stdio: ["ignore", stdout ?? "pipe", "pipe"],
   });
   // Whatever becomes of the tests, they leave no server behind.
   const killOnExit = () => child.kill("SIGKILL");
@@ -55,7 +57,7 @@ export function spawnSessiond(
   const ended = endOf(child).finally(() => process.off("exit", killOnExit));
   const output = { stdout: "", stderr: "" };
   for (const name of ["stdout", "stderr"] as const) {
-    child[name].setEncoding("utf8").on("data", (text: string) => {
+    child[name]?.setEncoding("utf8").on("data", (text: string) => {
       output[name] += text;
     });
   }
