@@ -20,7 +20,7 @@ export default defineConfig({
         extends: true,
         test: {
           name: "tests",
-          include: ["{packages,apps}/*/src/**/*.test.ts"],
+          include: ["{packages,apps}/*/src/**/*.test.ts", "scripts/*.test.ts"],
           exclude: ["**/node_modules/**", ...FAULTS],
           sequence: { groupOrder: 0 },
         },

@@ -1,20 +1,39 @@
-// Makes sure that the tests find a real redis-server: uses the one on the PATH,
-// or installs Debian's where that can be done without asking.
+// Makes sure that the tests find a redis-server that is new enough: uses the one on
+// the PATH, or installs Debian's where that can be done without asking.
 import { execFileSync, spawnSync } from "node:child_process";
 
-if (!isInstalled("redis-server")) {
-  if (process.getuid?.() === 0 && isInstalled("apt-get")) install();
-  if (!isInstalled("redis-server")) {
-    console.error(`The tests need redis-server 7 or newer on the PATH. To install it:
+const MIN_MAJOR = 7;
+const NEEDED = `The tests need redis-server ${MIN_MAJOR} or newer on the PATH`;
+
+if (output("redis-server", "--version") === undefined && canInstall()) install();
+const said = output("redis-server", "--version");
+if (said === undefined) {
+  fail(`${NEEDED}. To install it:
   Debian, Ubuntu  sudo apt-get install redis-server
   Fedora          sudo dnf install redis
   macOS           brew install redis`);
-    process.exit(1);
-  }
+}
+const version = versionIn(said);
+if (version === undefined || Number.parseInt(version, 10) < MIN_MAJOR) {
+  fail(`${NEEDED}; the one there is ${version ?? `of no known version: ${said.trim()}`}. To get a newer one:
+  Debian, Ubuntu  Debian 12 and Ubuntu 24.04 have it; for older ones see https://redis.io/docs/latest/operate/oss_and_stack/install/
+  Fedora          sudo dnf upgrade redis
+  macOS           brew upgrade redis`);
 }
 
-function isInstalled(command: string): boolean {
-  return spawnSync(command, ["--version"], { stdio: "ignore" }).status === 0;
+/** Out of "Redis server v=7.0.15 sha=…", or Valkey's "Valkey server v=8.0.1 sha=…". */
+function versionIn(text: string): string | undefined {
+  return /\bv=(\d+(?:\.\d+)*)/.exec(text)?.[1];
+}
+
+/** What the command writes, or undefined where it cannot be run. */
+function output(command: string, ...args: string[]): string | undefined {
+  const { status, stdout } = spawnSync(command, args, { encoding: "utf8" });
+  return status === 0 ? stdout : undefined;
+}
+
+function canInstall(): boolean {
+  return process.getuid?.() === 0 && output("apt-get", "--version") !== undefined;
 }
 
 function install(): void {
@@ -28,4 +47,9 @@ function install(): void {
   } catch {
     // What apt-get said is on the terminal; what to do about it follows.
   }
+}
+
+function fail(message: string): never {
+  console.error(message);
+  process.exit(1);
 }
