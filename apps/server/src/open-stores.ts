@@ -2,8 +2,10 @@ import { once } from "node:events";
 import type { LockStore, RateLimitStore, SessionStore } from "@sessiond/core";
 import {
   connectRedis,
+  MIN_REDIS_MAJOR_VERSION,
   openRedisStores,
   readEvictionPolicies,
+  readOutdatedVersions,
   SAFE_EVICTION_POLICY,
 } from "@sessiond/core/redis";
 import { openSqliteStores } from "@sessiond/core/sqlite";
@@ -41,13 +43,30 @@ export async function openStores(
   const redis = connectRedis(location, (error) => {
     logger.warn({ error: error.message }, "redis connection failed");
   });
-  redis.on("ready", () => warnOfEviction(redis, logger));
+  redis.on("ready", () => {
+    warnOfAge(redis, logger);
+    warnOfEviction(redis, logger);
+  });
   try {
     await once(redis, "ready", { signal: AbortSignal.timeout(CONNECT_WAIT_MS) });
   } catch {
     // Said by readiness, which goes on asking.
   }
   return openRedisStores({ redis, retentionMs, durability });
+}
+
+/** A Redis that is too old refuses most calls, with errors that do not say why. */
+async function warnOfAge(redis: ReturnType<typeof connectRedis>, logger: Logger) {
+  try {
+    const [outdated] = await readOutdatedVersions(redis);
+    if (outdated === undefined) return;
+    logger.error(
+      { redis_version: outdated },
+      `Redis is too old: calls will fail until it is version ${MIN_REDIS_MAJOR_VERSION} or newer`,
+    );
+  } catch (error) {
+    logger.debug({ err: error }, "the version of Redis is not known");
+  }
 }
 
 /** A Redis that may evict keys drops sessions, and tombstones, without a word. */

@@ -13,3 +13,4 @@ export {
   RedisSessionStore,
   type RedisSessionStoreOptions,
 } from "./redis-session-store.js";
+export { MIN_REDIS_MAJOR_VERSION, readOutdatedVersions } from "./redis-version.js";
