@@ -198,6 +198,19 @@ test("JSON that is no message is not quoted in the log, as it is to its caller",
   expect(callsIn(server.logs)).toHaveLength(bodies.length);
 });
 
+test("data that is no object is not quoted in the log either", async () => {
+  await using server = await startTestServer();
+  const headers = { "content-type": "application/json", ...bearer(server.accessToken) };
+  const url = `${server.httpUrl}/${SERVICE}/CreateSession`;
+  for (const data of ["canary-value", 7272, ["canary-value"]]) {
+    const body = JSON.stringify({ userId: "ann", data });
+    expect((await fetch(url, { method: "POST", headers, body })).status).toBe(400);
+    expect(callsIn(server.logs).at(-1)).toMatchObject({
+      error: expect.stringMatching(/Struct from JSON$/),
+    });
+  }
+});
+
 describe("a fault of the server's own", () => {
   const CAUSE = "the cause, which is for the log alone";
   const opened = new AsyncDisposableStack();

@@ -23,7 +23,7 @@ const LOG_LEVELS: ReadonlyMap<Code, "error" | "warn"> = new Map([
 const MAX_ID_LENGTH = 128;
 const SESSION_TOKENS = new RegExp(`${SESSION_TOKEN_PREFIX}[\\w-]*`, "g");
 /** What protobuf says of JSON that is no message goes on to quote it. */
-const QUOTED_JSON = /(?<= from JSON): .*$/s;
+const QUOTED_JSON = /(?<= from JSON).*$/s;
 
 /** Whether the call has come as far as `logCalls`. */
 const isLoggedKey = createContextKey(false, { description: "whether the call is being logged" });
