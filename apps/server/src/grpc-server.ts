@@ -13,8 +13,9 @@ import { addConnectRoutes } from "@sessiond/connect-grpc-js";
 import type { HealthImplementation } from "grpc-health-check";
 import { type Address, formatAddress } from "./address.js";
 import { DELIVERY_MS, MAX_CONCURRENT_STREAMS, MAX_MESSAGE_BYTES } from "./limits.js";
+import { fieldOfBytes } from "./malformed-field.js";
 import { addReflection } from "./reflection.js";
-import { SERVER_STOPPING } from "./rpc-error.js";
+import { describeMalformed, SERVER_STOPPING } from "./rpc-error.js";
 import { SERVICES } from "./services.js";
 
 /** Clients that are gone without a word are noticed within about this time. */
@@ -54,6 +55,7 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
   addConnectRoutes(server, {
     routes,
     interceptors: [calls.count, ...interceptors],
+    describeMalformed: (error, desc, bytes) => describeMalformed(error, fieldOfBytes(desc, bytes)),
     shutdownSignal,
   });
   options.health.addToServer(server);

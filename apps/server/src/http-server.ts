@@ -12,6 +12,7 @@ import {
 } from "@sessiond/proto/google/rpc/error_details";
 import { type Address, formatAddress } from "./address.js";
 import { Http2Connections } from "./http2-connections.js";
+import type { JsonDecoder } from "./json-decoder.js";
 import { DELIVERY_MS, MAX_MESSAGE_BYTES, REQUEST_TIMEOUT_MS } from "./limits.js";
 import type { Readiness } from "./readiness.js";
 import { CLIENT_GONE } from "./rpc-error.js";
@@ -25,8 +26,6 @@ const JSON_OPTIONS = {
   registry: createRegistry(ErrorInfoSchema, BadRequestSchema, RetryInfoSchema),
   // A misspelt `exceptSessionId` must not end the session that it was to spare.
   ignoreUnknownFields: false,
-  // Invalid UTF-8 is refused; to replace it would make one user id of many.
-  textDecoder: new TextDecoder("utf-8", { fatal: true }),
 };
 
 /** What the HTTP port serves. */
@@ -36,6 +35,7 @@ export interface HttpServerOptions {
   readonly interceptors: readonly Interceptor[];
   /** Asked before a request is read. */
   readonly requestGate: (context: HandlerContext) => Promise<void>;
+  readonly jsonDecoder: JsonDecoder;
   readonly readiness: Readiness;
   readonly shutdownSignal: AbortSignal;
 }
@@ -53,6 +53,7 @@ export interface HttpServer {
  */
 export async function startHttpServer(options: HttpServerOptions): Promise<HttpServer> {
   const { readiness } = options;
+  const jsonOptions = { ...JSON_OPTIONS, textDecoder: options.jsonDecoder };
   const adapter = (hasGrpc: boolean) =>
     connectNodeAdapter({
       routes: options.routes,
@@ -61,7 +62,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
       grpc: hasGrpc,
       readMaxBytes: MAX_MESSAGE_BYTES,
       shutdownSignal: options.shutdownSignal,
-      jsonOptions: JSON_OPTIONS,
+      jsonOptions,
     });
   // gRPC says how a call ended in a trailer, which few clients of HTTP/1.1 look at.
   const rpcOverHttp1 = adapter(false);

@@ -11,6 +11,7 @@ import { createAccessTokenVerifier } from "./access-token.js";
 import { startGrpcServer } from "./grpc-server.js";
 import { startHttpServer } from "./http-server.js";
 import { createInterceptors } from "./interceptors.js";
+import { JsonDecoder } from "./json-decoder.js";
 import { KNOWN_PERMISSIONS } from "./permissions.js";
 import { Readiness } from "./readiness.js";
 import { createRequestGate } from "./request-gate.js";
@@ -191,7 +192,7 @@ test("JSON that is no message is not quoted in the log, as it is to its caller",
     expect(callsIn(server.logs).at(-1)).toMatchObject({
       method: `${SERVICE}/VerifySession`,
       code: "invalid_argument",
-      error: expect.stringMatching(/^cannot decode .* from JSON$/),
+      error: expect.stringMatching(/^(token: |no_touch: )?cannot decode .* from JSON$/),
       caller: "billing",
     });
   }
@@ -226,11 +227,13 @@ describe("a fault of the server's own", () => {
     store = opened.adopt(await SqliteSessionStore.open({ path: ":memory:" }), (db) => db.close());
     const logger = pino({ base: null }, { write: (line) => logs.push(JSON.parse(line)) });
     const verifier = createAccessTokenVerifier(auth);
+    const jsonDecoder = new JsonDecoder();
     const served = {
       address: { host: "127.0.0.1", port: 0 },
       routes: sessionRoutes(new Sessions({ store, keyring: Keyring.parse(Keyring.generateKey()) })),
       interceptors: createInterceptors({ logger, verifier }),
-      requestGate: createRequestGate({ logger, verifier }),
+      requestGate: createRequestGate({ logger, verifier, jsonDecoder }),
+      jsonDecoder,
       health: new HealthImplementation(),
       readiness: new Readiness(store, logger),
       reflection: false,

@@ -63,6 +63,16 @@ describe("over gRPC", () => {
     expectLastCall({ code: "invalid_argument", caller: "billing" });
   });
 
+  test.each([
+    ["invalid UTF-8", "user_id", Buffer.from([0x0a, 2, 0xc3, 0x28])],
+    ["invalid UTF-8 after what is fine", "client.ip", invalidIp()],
+    ["data nested 3000 deep", "data", nestedData(3000)],
+  ])("%s names its field, %s", async (_, field, bytes) => {
+    const failure = await failureOf(call(bytes));
+    expect(failure).toMatchObject({ ...MALFORMED, violations: [{ field }] });
+    expect(failure.message).toBe(`${field}: ${failure.violations?.[0]?.description}`);
+  });
+
   test.each(NO_MESSAGES)("%s from nobody known is not even looked at", async (_, bytes) => {
     expect(await failureOf(call(bytes, {}))).toMatchObject({ reason: "UNAUTHENTICATED" });
     expectLastCall({ code: "unauthenticated" });
@@ -164,12 +174,60 @@ describe("over HTTP", () => {
   ])("JSON with %s is an invalid argument, and logged", async (_, json, named) => {
     const { status, text } = await send(json);
     expect(status).toBe(400);
-    expect(JSON.parse(text)).toMatchObject({
+    const { details, ...error } = JSON.parse(text);
+    expect(error).toEqual({
       code: "invalid_argument",
       message: expect.stringContaining(named),
-      details: [{ type: "google.rpc.ErrorInfo", debug: { reason: "INVALID_ARGUMENT" } }],
+    });
+    expect(details[0]).toMatchObject({
+      type: "google.rpc.ErrorInfo",
+      debug: { reason: "INVALID_ARGUMENT", domain: "sessiond" },
     });
     expectLastCall({ code: "invalid_argument", caller: "billing" });
+  });
+
+  test.each([
+    ["a duration that is none", "idle_timeout", '{"userId": "ann", "idleTimeout": "abc"}'],
+    ["a number for a duration", "idle_timeout", '{"userId": "ann", "idle_timeout": 5}'],
+    ["a duration beyond protobuf's", "lifetime", '{"lifetime": "315576000001s"}'],
+    ["a number where text belongs", "client.ip", '{"client": {"device": "d", "ip": 7}}'],
+    ["data nested 200 deep", "data", nestedJson(200)],
+    ["a field given twice", "user_id", '{"userId": "ann", "user_id": "bob"}'],
+    [
+      "invalid UTF-8",
+      "user_id",
+      Buffer.from('{"roles": ["\xc3\xa9"], "userId": "\xff"}', "latin1"),
+    ],
+  ])("JSON with %s names its field, %s", async (_, field, json) => {
+    const { status, text } = await send(json);
+    expect(status).toBe(400);
+    const { message, details } = JSON.parse(text);
+    const [violation] = details[1].debug.fieldViolations;
+    expect(violation.field).toBe(field);
+    expect(message).toBe(`${field}: ${violation.description}`);
+    expectLastCall({ error: expect.stringMatching(new RegExp(`^${field}: `)) });
+  });
+
+  test("JSON with an unknown field names it, but not to the log", async () => {
+    const { text } = await send('{"client": {"ipp": "::1"}}');
+    expect(JSON.parse(text).details[1].debug.fieldViolations[0].field).toBe("client.ipp");
+    expect(JSON.stringify(server.logs.at(-1))).not.toContain("ipp");
+  });
+
+  test("JSON with a time that is none names its field in the filter", async () => {
+    const path = "/sessiond.v1.SessionService/ListSessions";
+    const { text } = await send('{"filter": {"createTimeFrom": "junk"}}', { path });
+    expect(JSON.parse(text).details[1].debug.fieldViolations[0].field).toBe(
+      "filter.create_time_from",
+    );
+  });
+
+  test("each of many malformed requests at once is told of its own field", async () => {
+    const fields = ["userId", "sessionId", "displayName", "requestId"];
+    const asked = Array.from({ length: 40 }, (_, i) => fields[i % fields.length] ?? "");
+    const answers = await Promise.all(asked.map((field) => send(JSON.stringify({ [field]: 7 }))));
+    const named = answers.map(({ text }) => JSON.parse(text).message.split(":")[0]);
+    expect(named).toEqual(asked.map((field) => field.replace(/[A-Z]/, "_$&").toLowerCase()));
   });
 
   test("invalid UTF-8 in JSON is refused, not replaced", async () => {
@@ -340,6 +398,12 @@ function nestedData(levels: number): Buffer {
   let value: Buffer = Buffer.from([0x08, 0]);
   for (let i = 0; i < levels; i++) value = field(0x2a, structOf(value));
   return Buffer.concat([Buffer.from([0x0a, 1, 0x61]), field(0x32, structOf(value))]);
+}
+
+/** `{"userId": "a", "roles": ["b"], "client": {"ip": …}}`, as protobuf, the last no UTF-8. */
+function invalidIp(): Buffer {
+  const client = field(0x0a, Buffer.from([0xff]));
+  return Buffer.concat([Buffer.from([0x0a, 1, 0x61, 0x22, 1, 0x62]), field(0x2a, client)]);
 }
 
 /** A google.protobuf.Struct with this value at the key `a`. */

@@ -1,9 +1,12 @@
+import type { DescMessage } from "@bufbuild/protobuf";
 import { Code, type ConnectError, type HandlerContext } from "@connectrpc/connect";
 import type { Logger } from "pino";
 import type { AccessTokenVerifier } from "./access-token.js";
 import { callerKey, callerOf } from "./authenticate.js";
 import { checkPermission } from "./authorize.js";
+import type { JsonDecoder } from "./json-decoder.js";
 import { logEarlyFailure } from "./log-calls.js";
+import { fieldOfJson } from "./malformed-field.js";
 import { describeMalformed, toConnectError } from "./rpc-error.js";
 
 /**
@@ -15,14 +18,16 @@ import { describeMalformed, toConnectError } from "./rpc-error.js";
 export function createRequestGate(options: {
   readonly logger: Logger;
   readonly verifier: AccessTokenVerifier;
+  /** The one that connect-node decodes with. */
+  readonly jsonDecoder: JsonDecoder;
 }): (context: HandlerContext) => Promise<void> {
-  const { logger, verifier } = options;
+  const { logger, verifier, jsonDecoder } = options;
   return async (context) => {
     let isOpen = false;
     // Connect sends the very error that it aborts the call's signal with, so that
     // its own can be given the form of the contract there.
     logEarlyFailure(logger, context, (error) => {
-      if (isOpen) completeReadError(error);
+      if (isOpen) completeReadError(error, context.method.input, jsonDecoder);
     });
     try {
       const caller = await callerOf(context.requestHeader, verifier);
@@ -35,8 +40,12 @@ export function createRequestGate(options: {
   };
 }
 
-/** Bytes that are no message are the caller's mistake, where Connect says INTERNAL. */
-function completeReadError(error: ConnectError): void {
+/**
+ * Bytes that are no message are the caller's mistake, where Connect says INTERNAL. Of these nothing
+ * is left to name the field by; JSON is still there.
+ */
+function completeReadError(error: ConnectError, desc: DescMessage, { last }: JsonDecoder): void {
   if (error.code === Code.Internal) Object.assign(error, { code: Code.InvalidArgument });
-  describeMalformed(error);
+  if (error.code !== Code.InvalidArgument) return;
+  describeMalformed(error, fieldOfJson(desc, last, error.rawMessage));
 }

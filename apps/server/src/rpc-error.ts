@@ -13,6 +13,7 @@ import {
   RetryInfoSchema,
 } from "@sessiond/proto/google/rpc/error_details";
 import { type Status, StatusSchema } from "@sessiond/proto/google/rpc/status";
+import type { MalformedField } from "./malformed-field.js";
 
 /** The `domain` of every `google.rpc.ErrorInfo` that sessiond sends. */
 export const ERROR_DOMAIN = "sessiond";
@@ -71,13 +72,21 @@ export function toConnectError(error: unknown): ConnectError {
 }
 
 /**
- * Completes Connect's own complaint about a message that cannot be parsed, which
- * has no details, and whose field is at best named in its words.
+ * Completes Connect's own complaint about a message that cannot be parsed, which has no details,
+ * and whose field, where it is known, is at best the last word of its path. The error stays the
+ * same one: it may be on its way to the caller.
  */
-export function describeMalformed(error: ConnectError): ConnectError {
-  if (error.code === Code.InvalidArgument && error.details.length === 0) {
+export function describeMalformed(error: ConnectError, field?: MalformedField): ConnectError {
+  if (error.code !== Code.InvalidArgument || error.details.length > 0) return error;
+  if (field === undefined) {
     error.details.push(errorInfo("INVALID_ARGUMENT", {}));
+    return error;
   }
+  const { rawMessage: description } = error;
+  const violation = { field: field.path, description };
+  error.details.push(errorInfo("INVALID_ARGUMENT", violation), badRequest(violation));
+  // A field that there is not is named by the description, which keeps it out of the log.
+  if (field.isKnown) Object.assign(error, { rawMessage: `${field.path}: ${description}` });
   return error;
 }
 
@@ -94,12 +103,16 @@ function detailsOf({ reason, metadata }: SessiondError) {
   const details = [errorInfo(reason, metadata)];
   if (reason === "INVALID_ARGUMENT") {
     const { field = "", description = "" } = metadata;
-    details.push(detail(BadRequestSchema, { fieldViolations: [{ field, description }] }));
+    details.push(badRequest({ field, description }));
   }
   if (TRANSIENT.has(reason)) {
     details.push(detail(RetryInfoSchema, { retryDelay: durationFromMs(RETRY_DELAY_MS) }));
   }
   return details;
+}
+
+function badRequest(violation: { readonly field: string; readonly description: string }) {
+  return detail(BadRequestSchema, { fieldViolations: [violation] });
 }
 
 function errorInfo(reason: ErrorReason, metadata: SessiondError["metadata"]) {

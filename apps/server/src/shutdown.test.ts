@@ -13,6 +13,7 @@ import { pino } from "pino";
 import { describe, expect, test } from "vitest";
 import { startGrpcServer } from "./grpc-server.js";
 import { startHttpServer } from "./http-server.js";
+import { JsonDecoder } from "./json-decoder.js";
 import { Readiness } from "./readiness.js";
 import { SERVICES } from "./services.js";
 import { freePort } from "./testing/free-port.js";
@@ -166,6 +167,7 @@ describe("a port whose grace is over", () => {
       routes,
       interceptors: [],
       requestGate: async () => undefined,
+      jsonDecoder: new JsonDecoder(),
       readiness: new Readiness(store, pino({ level: "silent" })),
       shutdownSignal: NEVER,
     });

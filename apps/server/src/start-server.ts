@@ -8,6 +8,7 @@ import { developmentAuthConfig, developmentKeyring } from "./development-keys.js
 import { startGrpcServer } from "./grpc-server.js";
 import { startHttpServer } from "./http-server.js";
 import { createInterceptors } from "./interceptors.js";
+import { JsonDecoder } from "./json-decoder.js";
 import { lockRoutes } from "./lock-routes.js";
 import { openStores } from "./open-stores.js";
 import { rateLimitRoutes } from "./rate-limit-routes.js";
@@ -62,6 +63,7 @@ export async function startServer(config: Config, logger: Logger): Promise<Runni
   // What nobody waits for any more is given back before the store is closed.
   opened.defer(() => locks.close());
   const rateLimits = new RateLimits({ store: stores.rateLimits, policies: config.rateLimits });
+  const jsonDecoder = new JsonDecoder();
   const served = {
     routes: (router: ConnectRouter) => {
       sessionRoutes(sessions)(router);
@@ -69,7 +71,8 @@ export async function startServer(config: Config, logger: Logger): Promise<Runni
       rateLimitRoutes(rateLimits, logger)(router);
     },
     interceptors: createInterceptors({ logger, verifier }),
-    requestGate: createRequestGate({ logger, verifier }),
+    requestGate: createRequestGate({ logger, verifier, jsonDecoder }),
+    jsonDecoder,
     shutdownSignal: shutdown.signal,
   };
   const grpc = await startGrpcServer({

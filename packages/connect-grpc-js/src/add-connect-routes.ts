@@ -10,7 +10,7 @@ import {
 } from "@connectrpc/connect";
 import type { Server } from "@grpc/grpc-js";
 import { Shutdown } from "./call-lifetime.js";
-import type { IncomingCall, Route } from "./route.js";
+import type { DescribeMalformed, IncomingCall, Route } from "./route.js";
 import { streamingHandler } from "./streaming.js";
 import { unaryHandler } from "./unary.js";
 
@@ -48,6 +48,12 @@ export interface ConnectRoutesOptions {
    * Default: no limit.
    */
   readonly maxTimeoutMs?: number;
+
+  /**
+   * Makes the error of a request that is no message of its type, out of the one that the call fails
+   * with otherwise. Default: that one, as it is.
+   */
+  readonly describeMalformed?: DescribeMalformed;
 
   /** Options for parsing requests and serializing responses. Default: those of @bufbuild/protobuf. */
   readonly binaryOptions?: Partial<BinaryReadOptions & BinaryWriteOptions>;
@@ -94,6 +100,7 @@ export function addConnectRoutes(server: Server, options: ConnectRoutesOptions):
       contextValues: options.contextValues ?? createContextValues,
       maxTimeoutMs: own.maxTimeoutMs ?? options.maxTimeoutMs ?? Number.POSITIVE_INFINITY,
       binaryOptions: own.binaryOptions ?? options.binaryOptions,
+      describeMalformed: options.describeMalformed,
       shutdown: own.shutdownSignal ? new Shutdown(own.shutdownSignal) : shutdown,
     };
     if (!register(server, path, route)) {

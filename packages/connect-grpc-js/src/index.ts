@@ -1,2 +1,2 @@
 export { addConnectRoutes, type ConnectRoutesOptions } from "./add-connect-routes.js";
-export type { IncomingCall } from "./route.js";
+export type { DescribeMalformed, IncomingCall } from "./route.js";

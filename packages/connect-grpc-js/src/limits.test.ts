@@ -3,10 +3,17 @@ import { connect } from "node:http2";
 import { setImmediate, setTimeout as sleep } from "node:timers/promises";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { BytesValueSchema, StringValueSchema } from "@bufbuild/protobuf/wkt";
-import { Code, type ConnectRouter, createClient, type Interceptor } from "@connectrpc/connect";
+import {
+  Code,
+  ConnectError,
+  type ConnectRouter,
+  createClient,
+  type Interceptor,
+} from "@connectrpc/connect";
 import { compressionGzip, createGrpcTransport } from "@connectrpc/connect-node";
 import type { Client, requestCallback, ServiceError } from "@grpc/grpc-js";
 import { describe, expect, test } from "vitest";
+import type { ConnectRoutesOptions } from "./add-connect-routes.js";
 import { EchoService } from "./testing/echo-service.js";
 import { CLIENTS, listen } from "./testing/loopback.js";
 
@@ -108,6 +115,17 @@ describe("a request that cannot be parsed", () => {
       expect(failures).toEqual([expect.objectContaining({ code: Code.InvalidArgument })]);
     },
   );
+
+  test("may be described further by who knows its type", async () => {
+    const describeMalformed: ConnectRoutesOptions["describeMalformed"] = (error, desc, bytes) =>
+      new ConnectError(`${desc.name} of ${bytes.length}: ${error.rawMessage}`, error.code);
+    await using loopback = await listen({ routes: echoRoutes, describeMalformed });
+    for (const method of ["Unary", "ServerStream"]) {
+      const { error } = await callWithBytes(loopback.grpcClient, method, truncated);
+      expect(error?.code).toBe(Code.InvalidArgument);
+      expect(error?.details).toMatch(/^StringValue of 3: cannot parse /);
+    }
+  });
 
   test("is not parsed when an interceptor refuses the call", async () => {
     const refuse: Interceptor = () => async () => {

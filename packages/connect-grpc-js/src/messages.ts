@@ -1,5 +1,4 @@
 import {
-  type BinaryReadOptions,
   type BinaryWriteOptions,
   type DescMessage,
   fromBinary,
@@ -7,6 +6,7 @@ import {
   toBinary,
 } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
+import type { Route } from "./route.js";
 
 /**
  * Parses a message of a request.
@@ -19,17 +19,19 @@ import { Code, ConnectError } from "@connectrpc/connect";
  */
 export function parseMessage<Desc extends DescMessage>(
   desc: Desc,
-  bytes: Buffer,
-  options: Partial<BinaryReadOptions> | undefined,
+  buffer: Buffer,
+  { binaryOptions, describeMalformed }: Pick<Route, "binaryOptions" | "describeMalformed">,
 ): MessageShape<Desc> {
+  // Fields of type bytes are views of the input. They must not be Buffers,
+  // whose slice() and toString() differ from those of a Uint8Array.
+  const bytes = new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.length);
   try {
-    // Fields of type bytes are views of the input. They must not be Buffers,
-    // whose slice() and toString() differ from those of a Uint8Array.
-    return fromBinary(desc, new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length), options);
+    return fromBinary(desc, bytes, binaryOptions);
   } catch (cause) {
     const why = cause instanceof Error ? cause.message : String(cause);
     const message = `cannot parse ${desc.typeName}: ${why}`;
-    throw new ConnectError(message, Code.InvalidArgument, undefined, undefined, cause);
+    const error = new ConnectError(message, Code.InvalidArgument, undefined, undefined, cause);
+    throw describeMalformed?.(error, desc, bytes) ?? error;
   }
 }
 

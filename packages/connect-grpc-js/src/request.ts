@@ -26,8 +26,7 @@ class UnarySource {
   }
 
   get message(): Message {
-    const { spec, binaryOptions } = this.#route;
-    this.#message ??= parseMessage(spec.method.input, this.#bytes, binaryOptions);
+    this.#message ??= parseMessage(this.#route.spec.method.input, this.#bytes, this.#route);
     return this.#message;
   }
 }

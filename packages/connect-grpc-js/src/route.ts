@@ -1,5 +1,5 @@
-import type { BinaryReadOptions, BinaryWriteOptions } from "@bufbuild/protobuf";
-import type { ContextValues, Interceptor, MethodImplSpec } from "@connectrpc/connect";
+import type { BinaryReadOptions, BinaryWriteOptions, DescMessage } from "@bufbuild/protobuf";
+import type { ConnectError, ContextValues, Interceptor, MethodImplSpec } from "@connectrpc/connect";
 import type { ServerUnaryCall } from "@grpc/grpc-js";
 import type { Shutdown } from "./call-lifetime.js";
 
@@ -9,6 +9,13 @@ export type IncomingCall = Pick<
   "metadata" | "getAuthContext" | "getDeadline" | "getHost" | "getPath" | "getPeer"
 >;
 
+/** Says more of bytes that cannot be parsed than the error (InvalidArgument) does. */
+export type DescribeMalformed = (
+  error: ConnectError,
+  desc: DescMessage,
+  bytes: Uint8Array,
+) => ConnectError;
+
 /** One method and all that serving it takes. */
 export interface Route<Spec extends MethodImplSpec = MethodImplSpec> {
   readonly spec: Spec;
@@ -16,6 +23,7 @@ export interface Route<Spec extends MethodImplSpec = MethodImplSpec> {
   readonly contextValues: (call: IncomingCall) => ContextValues;
   readonly maxTimeoutMs: number;
   readonly binaryOptions: Partial<BinaryReadOptions & BinaryWriteOptions> | undefined;
+  readonly describeMalformed: DescribeMalformed | undefined;
   readonly shutdown: Shutdown;
 }
 

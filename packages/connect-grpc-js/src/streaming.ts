@@ -100,7 +100,7 @@ async function* requestMessages(
   const received: AsyncIterable<Buffer> = call.iterator({ destroyOnReturn: false });
   try {
     for await (const bytes of received) {
-      yield parseMessage(route.spec.method.input, bytes, route.binaryOptions);
+      yield parseMessage(route.spec.method.input, bytes, route);
     }
     // A client that cancels may end its request just before it resets the
     // stream, as Node's own does. When both arrive together, the cancellation

@@ -1090,7 +1090,8 @@ export const SessionEventTypeSchema: GenEnum<SessionEventType> = /*@__PURE__*/
  *                                                a token that is wrong or
  *                                                malformed; all look the same
  *   INVALID_ARGUMENT        INVALID_ARGUMENT     also a google.rpc.BadRequest
- *                                                that names the field
+ *                                                that names the field; see
+ *                                                below for where it is missing
  *   SESSION_ALREADY_EXISTS  ALREADY_EXISTS       the chosen session_id is taken
  *   REQUEST_ID_REUSED       ALREADY_EXISTS       the request_id was used before,
  *                                                for a request with other
@@ -1115,6 +1116,10 @@ export const SessionEventTypeSchema: GenEnum<SessionEventType> = /*@__PURE__*/
  *                                                not known
  *   OVERLOADED              RESOURCE_EXHAUSTED   also a google.rpc.RetryInfo;
  *                                                nothing was changed
+ *
+ * A request that cannot be parsed is an INVALID_ARGUMENT as well. It lacks the
+ * BadRequest where no one field is at fault, as in half a JSON object or bytes
+ * that end too early, and where it came to the HTTP port in binary.
  *
  * @generated from service sessiond.v1.SessionService
  */
