@@ -2,10 +2,13 @@ import { readFileSync } from "node:fs";
 import { ConnectError } from "@connectrpc/connect";
 import { type ErrorReason, invalidArgument, SessiondError } from "@sessiond/core";
 import { describe, expect, test } from "vitest";
+import { MAX_MESSAGE_BYTES } from "./limits.js";
 import { toConnectError, toStatus } from "./rpc-error.js";
 import { codeName, failureOf } from "./testing/outcome.js";
 
 const CONTRACT = new URL("../../../proto/sessiond/v1/session_service.proto", import.meta.url);
+
+const MAX_MIB = MAX_MESSAGE_BYTES / 1024 ** 2;
 
 interface Documented {
   readonly reason: ErrorReason;
@@ -42,6 +45,11 @@ describe("the contract's list of reasons", () => {
 
   test("is complete", () => {
     expect(reasons.length).toBeGreaterThanOrEqual(11);
+  });
+
+  test("comes with the limit on what is sent, which no reason tells of", () => {
+    const [comment] = readFileSync(CONTRACT, "utf8").split("service SessionService");
+    expect(comment).toContain(`RESOURCE_EXHAUSTED for a request of more than ${MAX_MIB} MiB`);
   });
 
   test.each(reasons)("$reason is sent as $code", async ({ reason, code, text }) => {

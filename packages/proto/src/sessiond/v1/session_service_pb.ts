@@ -1083,8 +1083,10 @@ export const SessionEventTypeSchema: GenEnum<SessionEventType> = /*@__PURE__*/
  * Every call carries `authorization: Bearer <access token>`; the permission it
  * needs stands in the method's option.
  *
- * Every error carries a google.rpc.ErrorInfo with domain `sessiond` and one of
- * these reasons:
+ * A request is at most 4 MiB long, also once it is decompressed.
+ *
+ * Every error that answers what was asked carries a google.rpc.ErrorInfo with
+ * domain `sessiond` and one of these reasons:
  *
  *   SESSION_NOT_FOUND       NOT_FOUND            missing, expired, revoked, or
  *                                                a token that is wrong or
@@ -1120,6 +1122,13 @@ export const SessionEventTypeSchema: GenEnum<SessionEventType> = /*@__PURE__*/
  * A request that cannot be parsed is an INVALID_ARGUMENT as well. It lacks the
  * BadRequest where no one field is at fault, as in half a JSON object or bytes
  * that end too early, and where it came to the HTTP port in binary.
+ *
+ * Errors without an ErrorInfo are those of a call that did not get so far:
+ * RESOURCE_EXHAUSTED for a request of more than 4 MiB, UNIMPLEMENTED for a method
+ * or a compression that there is not, DEADLINE_EXCEEDED and CANCELLED where the
+ * caller waited no longer, and UNAVAILABLE from a server that stops. INTERNAL has
+ * none either: it is a fault of the server's, and the cause is in its log alone;
+ * or, over gRPC, a request that is not compressed as it says.
  *
  * @generated from service sessiond.v1.SessionService
  */
