@@ -1,6 +1,7 @@
 import { execFile } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import { Health } from "@sessiond/proto/health/v1/health";
 import { SessionService } from "@sessiond/proto/sessiond/v1/session_service";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { SERVICES } from "./services.js";
@@ -10,6 +11,7 @@ import { bearer, clientOver, GRPC } from "./testing/wires.js";
 
 const run = promisify(execFile);
 const BUF = fileURLToPath(new URL("../../../node_modules/.bin/buf", import.meta.url));
+const HEALTH = Health.typeName;
 const SERVICE = SessionService.typeName;
 
 let server: TestServer;
@@ -26,13 +28,22 @@ async function curl(address: string, ...args: readonly string[]): Promise<string
 
 test("whoever asks is told which services there are, and their methods", async () => {
   const services = (await curl(server.grpcAddress, "--list-services")).trim().split("\n");
-  expect(services.sort()).toEqual(SERVICES.map(({ typeName }) => typeName).sort());
+  expect(services.sort()).toEqual([HEALTH, ...SERVICES.map(({ typeName }) => typeName)].sort());
   const methods = (await curl(server.grpcAddress, "--list-methods")).trim().split("\n");
   expect(methods.sort()).toEqual(
-    SERVICES.flatMap(({ methods: own }) => own)
+    [Health, ...SERVICES]
+      .flatMap(({ methods: own }) => own)
       .map(({ parent, name }) => `${parent.typeName}/${name}`)
       .sort(),
   );
+});
+
+test("a tool can ask for the health of the server, and of one service, without a token", async () => {
+  for (const service of ["", SERVICE]) {
+    const data = ["--data", JSON.stringify({ service })];
+    const answer = JSON.parse(await curl(`${server.grpcAddress}/${HEALTH}/Check`, ...data));
+    expect(answer).toEqual({ status: "SERVING" });
+  }
 });
 
 test("a tool can make any call by reflection alone, and read what comes of it", async () => {
