@@ -1121,7 +1121,8 @@ export const SessionEventTypeSchema: GenEnum<SessionEventType> = /*@__PURE__*/
  *
  * A request that cannot be parsed is an INVALID_ARGUMENT as well. It lacks the
  * BadRequest where no one field is at fault, as in half a JSON object or bytes
- * that end too early, and where it came to the HTTP port in binary.
+ * that end too early, and on the HTTP port where it is in binary, or asks for a
+ * stream.
  *
  * Errors without an ErrorInfo are those of a call that did not get so far:
  * RESOURCE_EXHAUSTED for a request of more than 4 MiB, UNIMPLEMENTED for a method
