@@ -1,5 +1,6 @@
 import { randomBytes, randomUUID } from "node:crypto";
 import type { JsonObject, MessageInitShape } from "@bufbuild/protobuf";
+import { timestampFromDate } from "@bufbuild/protobuf/wkt";
 import type { SessionSchema } from "@sessiond/proto/sessiond/v1/session";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { failureIn, failureOf } from "./testing/outcome.js";
@@ -29,6 +30,12 @@ const YEAR_S = 365n * 86_400n;
 const INT64_MAX = 2n ** 63n - 1n;
 const INT64_MIN = -(2n ** 63n);
 const INT32_MAX = 2 ** 31 - 1;
+const TIME_FILTERS = [
+  ["createTimeFrom", "filter.create_time_from"],
+  ["createTimeTo", "filter.create_time_to"],
+  ["lastAccessTimeFrom", "filter.last_access_time_from"],
+  ["lastAccessTimeTo", "filter.last_access_time_to"],
+] as const;
 /** `{"text":""}` */
 const DATA_OVERHEAD_BYTES = 11;
 const MAX_DATA_BYTES = 16 * 1024;
@@ -91,6 +98,8 @@ describe.each([GRPC, PROTOBUF_OVER_HTTP])("over $name", (wire) => {
       duration("ten thousand years", field, { seconds: 315_576_000_000n }),
       duration("the longest that fits", field, { seconds: INT64_MAX, nanos: 999_999_999 }),
       duration("the most negative that fits", field, { seconds: INT64_MIN }),
+      duration("more nanoseconds than a second has", field, { seconds: 60n, nanos: INT32_MAX }),
+      duration("two signs", field, { seconds: 60n, nanos: -1 }),
     ]),
   ])("creating with %s is refused, naming %s", async (_, field, call) => {
     await expectRefusal(call(client), field);
@@ -258,6 +267,15 @@ describe.each([GRPC, PROTOBUF_OVER_HTTP])("over $name", (wire) => {
     listing("a filter by a role of 129 bytes", "filter.role", {
       filter: { role: "r".repeat(129) },
     }),
+    ...TIME_FILTERS.flatMap(([name, field]) => [
+      listing(`a time beyond the calendar as ${name}`, field, {
+        filter: { [name]: { seconds: INT64_MAX } },
+      }),
+      listing(`a time before the calendar as ${name}`, field, {
+        filter: { [name]: { seconds: INT64_MIN } },
+      }),
+      listing(`negative nanoseconds as ${name}`, field, { filter: { [name]: { nanos: -1 } } }),
+    ]),
     listing("a page token of another make", "page_token", { pageToken: "garbage" }),
     listing("a page token of other JSON", "page_token", { pageToken: base64url("[1,2]") }),
     listing("a page token with an id of another shape", "page_token", {
@@ -290,15 +308,17 @@ describe.each([GRPC, PROTOBUF_OVER_HTTP])("over $name", (wire) => {
     }
   });
 
-  test("times far beyond the calendar filter a list like any other", async () => {
+  test("times at the ends of the calendar filter a list like any other", async () => {
     await client.createSession({ userId: "calendar" });
     const countWith = async (filter: NonNullable<ListRequest["filter"]>) =>
       (await client.listSessions({ userId: "calendar", filter })).sessions.length;
-    expect(await countWith({ createTimeFrom: { seconds: INT64_MAX } })).toBe(0);
-    expect(await countWith({ createTimeTo: { seconds: INT64_MIN } })).toBe(0);
-    expect(await countWith({ lastAccessTimeFrom: { seconds: INT64_MAX } })).toBe(0);
-    expect(await countWith({ createTimeFrom: { seconds: INT64_MIN } })).toBeGreaterThan(0);
-    expect(await countWith({ createTimeTo: { seconds: INT64_MAX } })).toBeGreaterThan(0);
+    const first = timestampFromDate(new Date("0001-01-01T00:00:00Z"));
+    const last = timestampFromDate(new Date("9999-12-31T23:59:59Z"));
+    expect(await countWith({ createTimeFrom: last })).toBe(0);
+    expect(await countWith({ createTimeTo: first })).toBe(0);
+    expect(await countWith({ lastAccessTimeFrom: last })).toBe(0);
+    expect(await countWith({ createTimeFrom: first })).toBeGreaterThan(0);
+    expect(await countWith({ createTimeTo: last })).toBeGreaterThan(0);
   });
 
   test("an id or a token that is refused fails its own result of a batch alone, as it fails its own call", async () => {

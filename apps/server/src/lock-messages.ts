@@ -14,14 +14,14 @@ export function fromAcquireRequest(
     name,
     signal,
     ...(lockId !== "" && { lockId }),
-    ...(ttl && { ttlMs: fromDuration(ttl) }),
-    ...(waitTimeout && { waitTimeoutMs: fromDuration(waitTimeout) }),
+    ...(ttl && { ttlMs: fromDuration("ttl", ttl) }),
+    ...(waitTimeout && { waitTimeoutMs: fromDuration("wait_timeout", waitTimeout) }),
   };
 }
 
 /** How long a lease shall last; as the domain has it where a request says nothing. */
 export function fromTtl({ ttl }: rpc.RenewLockRequest): number | undefined {
-  return ttl && fromDuration(ttl);
+  return ttl && fromDuration("ttl", ttl);
 }
 
 /** The fields of every answer that say what a lock is. */

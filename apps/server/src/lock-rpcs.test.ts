@@ -215,6 +215,24 @@ describe.each(STORES)("on $name", ({ open }) => {
   });
 });
 
+test("a duration of two signs, which only binary messages can carry, is refused by its field", async () => {
+  await using server = await startTestServer();
+  const locks = locksOver(GRPC, server);
+  const mixed = { seconds: 1n, nanos: -1 };
+  const failures = await Promise.all(
+    [
+      locks.acquireLock({ name: "x", ttl: mixed }),
+      locks.acquireLock({ name: "x", waitTimeout: mixed }),
+      locks.renewLock({ name: "x", lockId: randomUUID(), ttl: mixed }),
+    ].map(failureOf),
+  );
+  expect(failures.map(({ violations }) => violations?.[0]?.field)).toEqual([
+    "ttl",
+    "wait_timeout",
+    "ttl",
+  ]);
+});
+
 test.each(WIRES)("a server that stops tells those who wait at once, over $name", async (wire) => {
   await using server = await startTestServer();
   const locks = locksOver(wire, server);

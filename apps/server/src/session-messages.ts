@@ -92,8 +92,8 @@ export function fromCreateRequest(
     ...(requestId !== "" && { requestId }),
     ...(client && { client: fromClient(client) }),
     ...(data && { data: data as JsonObject }),
-    ...(idleTimeout && { idleTimeoutMs: fromDuration(idleTimeout) }),
-    ...(lifetime && { lifetimeMs: fromDuration(lifetime) }),
+    ...(idleTimeout && { idleTimeoutMs: fromDuration("idle_timeout", idleTimeout) }),
+    ...(lifetime && { lifetimeMs: fromDuration("lifetime", lifetime) }),
   };
 }
 
@@ -305,9 +305,15 @@ function fromFilter(filter: rpc.SessionFilter): ListSessions {
   return {
     ...(role !== "" && { role }),
     ...(ip !== "" && { ip }),
-    ...(createTimeFrom && { createTimeFromMs: fromTimestamp(createTimeFrom) }),
-    ...(createTimeTo && { createTimeToMs: fromTimestamp(createTimeTo) }),
-    ...(lastAccessTimeFrom && { lastAccessTimeFromMs: fromTimestamp(lastAccessTimeFrom) }),
-    ...(lastAccessTimeTo && { lastAccessTimeToMs: fromTimestamp(lastAccessTimeTo) }),
+    ...(createTimeFrom && {
+      createTimeFromMs: fromTimestamp("filter.create_time_from", createTimeFrom),
+    }),
+    ...(createTimeTo && { createTimeToMs: fromTimestamp("filter.create_time_to", createTimeTo) }),
+    ...(lastAccessTimeFrom && {
+      lastAccessTimeFromMs: fromTimestamp("filter.last_access_time_from", lastAccessTimeFrom),
+    }),
+    ...(lastAccessTimeTo && {
+      lastAccessTimeToMs: fromTimestamp("filter.last_access_time_to", lastAccessTimeTo),
+    }),
   };
 }
