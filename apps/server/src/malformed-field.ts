@@ -92,7 +92,7 @@ function pathInJson(
   json: JsonObject,
   isFaulty: IsFaulty,
 ): MalformedField | undefined {
-  for (const [key, value] of Object.entries(json)) {
+  for (const [key, value] of Object.entries(json).slice(0, MAX_FIELDS)) {
     if (!isFaulty(desc, { [key]: value })) continue;
     const field = desc.fields.find(({ name, jsonName }) => key === name || key === jsonName);
     if (field === undefined) return { path: key.slice(0, MAX_KEY_LENGTH), isKnown: false };
