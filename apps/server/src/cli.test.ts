@@ -94,6 +94,13 @@ describe("help", () => {
     }
   });
 
+  test("a new key goes behind the old one first, whichever command is asked", async () => {
+    for (const command of ["keygen", "keys"]) {
+      const { stdout } = await run([command, "--help"]);
+      expect(stdout).toMatch(/behind the old( one)?, SESSIOND_KEYRING="old:…,new:…"/);
+    }
+  });
+
   test("the version is that of the package", async () => {
     expect(await run(["--version"])).toMatchObject({ code: 0, stdout: "sessiond 0.1.0\n" });
   });

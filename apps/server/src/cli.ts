@@ -204,8 +204,9 @@ function keygenHelp(): string {
   return `Usage: sessiond keygen [--kid NAME]
 
 Prints a new key as SESSIOND_KEYRING takes it: kid:base64. To rotate keys, put the
-new one in front of the old: SESSIOND_KEYRING="new:…,old:…". How to do so without
-downtime, and when the old one can go: sessiond keys --help.
+new one behind the old, SESSIOND_KEYRING="old:…,new:…", until every server has it:
+one that lacks it cannot open what it seals. The steps after that, and when the old
+one can go: sessiond keys --help.
 
   --kid NAME   the key's name, 1 to 32 characters out of A-Z a-z 0-9 . _ -
                (default a random one)
@@ -246,8 +247,9 @@ ones included, while servers go on. To rotate keys without downtime:
   6. Remove the old key, on every server.
 
 It may be stopped with SIGINT or SIGTERM, and goes on where it was when it is run
-again. Exit codes: 0 when nothing is left under another key, 1 when some sessions
-are, and listed, 130 or 143 when a signal stopped it.
+again. Exit codes: 0 when nothing is left under another key; 1 when some sessions
+are, and listed, or the store failed; 2 when the command line or the configuration
+is at fault; 130 or 143 when a signal stopped it.
 
 The flags and variables are those of sessiond serve. These matter here:
 
