@@ -150,7 +150,8 @@ describe("token", () => {
     ]);
     expect(code).toBe(0);
     expect(stdout).toMatch(/^[\w-]+\.[\w-]+\.[\w-]+\n$/);
-    expect(stderr).toContain("made a new signing key");
+    expect(stderr).toContain(`made a new signing key, ${join(dataDir, "development-signing-key")}`);
+    expect(stderr).toContain("--data-dir");
     const verifier = createAccessTokenVerifier(await developmentAuthConfig(dataDir));
     expect(await verifier.verify(stdout.trim())).toMatchObject({
       subject: "development",
@@ -331,7 +332,9 @@ describe("lock run", () => {
     const dataDir = join(directory, "no-lock-data");
     const outcome = await run(["lock", "run", "x", "--data-dir", dataDir, "--", "ls"]);
     expect(outcome).toMatchObject({ code: 2, lockRuns: [] });
-    expect(outcome.stderr).toContain("--token (SESSIOND_TOKEN): required");
+    expect(outcome.stderr).toContain(`no development server's key in ${dataDir}`);
+    expect(outcome.stderr).toContain("--data-dir");
+    expect(outcome.stderr).toContain("--token");
     expect(readdirSync(directory)).not.toContain("no-lock-data");
   });
 

@@ -132,7 +132,12 @@ async function runToken({ args, env, stdout, stderr }: CommandContext): Promise<
   const isNewKey = !existsSync(keyPath);
   const text = await mintDevelopmentToken(token);
   // Whoever is in the wrong directory learns it here, not from a server's refusal.
-  if (isNewKey) stderr.write(`sessiond: made a new signing key, ${keyPath}\n`);
+  if (isNewKey) {
+    stderr.write(
+      `sessiond: made a new signing key, ${keyPath}; only a server with this data directory ` +
+        "accepts the token (another one's: --data-dir)\n",
+    );
+  }
   stdout.write(`${text}\n`);
   return EXIT_OK;
 }

@@ -170,6 +170,23 @@ describe("sessiond lock run", () => {
   });
 });
 
+test("a development key that is not the server's is named, with the way out", async () => {
+  const elsewhere = file("elsewhere");
+  const made = sessiond(["token", "--permissions=locks:use", "--data-dir", elsewhere]);
+  expect(await made.ended).toBe(0);
+  const foreign = ["--data-dir", elsewhere];
+  const runs = [
+    sessiond(["lock", "run", "x", ...foreign, "--", "true"]),
+    sessiond(["rate-limit", "check", "login", "x", ...foreign]),
+  ];
+  for (const run of runs) {
+    expect(await run.ended).toBe(69);
+    expect(run.stderr).toContain("(UNAUTHENTICATED)\n");
+    expect(run.stderr).toContain(`development key in ${elsewhere}`);
+    expect(run.stderr).toContain("--data-dir");
+  }
+});
+
 describe("sessiond rate-limit", () => {
   test("counts an attempt, refuses one too many, and forgets them", async () => {
     const call = async (...args: readonly string[]) => {

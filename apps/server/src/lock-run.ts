@@ -51,7 +51,7 @@ export async function runUnderLock(options: LockRunOptions): Promise<number> {
       say(`the lock ${JSON.stringify(name)} could not be had in time`);
       return EXIT_TRY_AGAIN;
     }
-    if (error.reason !== "LOCK_NOT_HELD") return reportFailure(error, stderr);
+    if (error.reason !== "LOCK_NOT_HELD") return reportFailure(error, options.server, stderr);
     say(`${error.message}; others may have had it while the command ran`);
     return EXIT_FAILURE;
   }

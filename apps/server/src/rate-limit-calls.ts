@@ -36,7 +36,7 @@ export async function callRateLimits(options: RateLimitCallOptions): Promise<num
     stdout.write(`${allowed ? "allowed" : "refused"}: ${facts}\n`);
     return allowed ? EXIT_OK : EXIT_FAILURE;
   } catch (error) {
-    if (error instanceof SessiondError) return reportFailure(error, stderr);
+    if (error instanceof SessiondError) return reportFailure(error, options.server, stderr);
     throw error;
   }
 }

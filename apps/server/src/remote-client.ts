@@ -36,8 +36,15 @@ function developmentTokens(dataDir: string, permission: string): () => Promise<s
 /** Says why a call gave no answer. Answers the exit code: 2 where asking again is of no use, or 69. */
 export function reportFailure(
   { reason, message }: SessiondError,
+  { token, dataDir }: Pick<RemoteServer, "token" | "dataDir">,
   stderr: Pick<ReportOutput, "write">,
 ): number {
   stderr.write(`sessiond: ${message} (${reason})\n`);
+  if (reason === "UNAUTHENTICATED" && token === undefined) {
+    stderr.write(
+      `sessiond: the token was made with the development key in ${dataDir}; where that is not ` +
+        "the server's data directory, pass --data-dir or --token\n",
+    );
+  }
   return reason === "INVALID_ARGUMENT" ? EXIT_USAGE : EXIT_UNAVAILABLE;
 }

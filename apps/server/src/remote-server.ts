@@ -43,18 +43,24 @@ export function remoteServer(
     faults.push(`--server (SESSIOND_SERVER): expected a URL such as ${DEFAULT_SERVER}`);
   const token = values.get("token") ?? (env["SESSIOND_TOKEN"] || undefined);
   const dataDir = dataDirectory(values.get("data-dir"), env);
-  if (isUsable && token === undefined && !hasDevelopmentKey(url, dataDir)) {
-    faults.push(
-      "--token (SESSIOND_TOKEN): required, unless the server is a development server on this " +
-        "machine and --data-dir is its data directory",
-    );
+  if (isUsable && token === undefined) {
+    const fault = developmentTokenFault(url, dataDir);
+    if (fault !== undefined) faults.push(fault);
   }
   if (faults.length > 0 || !isUsable) throw new ConfigError(faults);
   return { url, token, dataDir };
 }
 
-/** A key that is made now would be no server's. */
-function hasDevelopmentKey(url: URL, dataDir: string): boolean {
+/** Why no development token can be made for the server. A key that is made now would be no server's. */
+function developmentTokenFault(url: URL, dataDir: string): string | undefined {
   const host = url.hostname.replace(/^\[(.*)\]$/, "$1");
-  return isLoopback(host) && existsSync(developmentSigningKeyPath(dataDir));
+  if (!isLoopback(host)) {
+    return "--token (SESSIOND_TOKEN): required, unless the server is on a loopback address";
+  }
+  if (existsSync(developmentSigningKeyPath(dataDir))) return undefined;
+  return (
+    `no development server's key in ${dataDir}: run this where the server was started, or say ` +
+    "where its data is (--data-dir, SESSIOND_DATA_DIR); a server with an auth file takes a token " +
+    "(--token, SESSIOND_TOKEN)"
+  );
 }
