@@ -814,6 +814,7 @@ describe.each(["grpc", "connect"] as const)("over %s", (protocol) => {
         const { server, client } = await start(count, { token: () => token as string });
         const error = await rejection(client.countSessions());
         expect(error.reason).toBe("UNAUTHENTICATED");
+        expect(error.message).toMatch(/^token \(what the function returned\): expected/);
         expect(server.calls).toHaveLength(0);
       },
     );

@@ -76,9 +76,12 @@ function isPlainObject(value: unknown): value is Record<string, unknown> {
 }
 
 /** The kind of a value, for messages: never the value itself. */
-function nameOf(value: unknown): string {
+export function nameOf(value: unknown): string {
   if (typeof value === "number" && !Number.isFinite(value)) {
     return Number.isNaN(value) ? "NaN" : "an infinite number";
   }
-  return typeof value === "object" && value !== null ? value.constructor.name : typeof value;
+  if (value === null) {
+    return "null";
+  }
+  return typeof value === "object" ? value.constructor.name : typeof value;
 }

@@ -82,6 +82,19 @@ describe("token", () => {
       expect(refused({ ...valid, token })).toEqual(["token"]);
     },
   );
+
+  test.each([
+    ["", "token: expected an access token, not an empty string"],
+    [undefined, "token: expected an access token, not undefined"],
+    [null, "token: expected an access token, not null"],
+    ["Bearer abc", "token: expected an access token without `Bearer` in front"],
+    ["bearer ", "token: expected an access token without `Bearer` in front"],
+    ["secret\n", /^(?!.*secret)token: .*line break/],
+    ["…", /^(?!.*…)token: .*characters that none has/],
+  ])("%j is refused for what it is", (token, expected) => {
+    const options = { ...valid, token } as SessionClientOptions;
+    expect(() => checkOptions(options)).toThrow(expected);
+  });
 });
 
 describe("numbers", () => {

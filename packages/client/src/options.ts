@@ -1,5 +1,6 @@
 import type { Transport } from "@connectrpc/connect";
 import { type FieldViolation, SessiondError } from "./error.js";
+import { nameOf } from "./json.js";
 
 /**
  * The access token that the calls of this client carry: the token itself, or a
@@ -122,9 +123,18 @@ export function timeoutFault(timeoutMs: unknown): string | undefined {
  * the token is repeated.
  */
 export function accessTokenFault(token: unknown): string | undefined {
-  return typeof token === "string" && /^[A-Za-z0-9._~+/-]+=*$/.test(token)
+  if (typeof token !== "string") {
+    return `expected an access token, not ${nameOf(token)}`;
+  }
+  if (token === "") {
+    return "expected an access token, not an empty string";
+  }
+  if (/^bearer\s/i.test(token)) {
+    return "expected an access token without `Bearer` in front";
+  }
+  return /^[A-Za-z0-9._~+/-]+=*$/.test(token)
     ? undefined
-    : "expected an access token without `Bearer`, spaces or line breaks";
+    : "expected an access token, without characters that none has, such as spaces or line breaks";
 }
 
 function tokenFault(token: unknown): string | undefined {

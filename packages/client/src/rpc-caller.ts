@@ -158,7 +158,7 @@ async function currentToken(token: AccessToken, limits: Limits): Promise<string>
   });
   const fault = accessTokenFault(current);
   if (fault !== undefined) {
-    throw new SessiondError("UNAUTHENTICATED", `the \`token\` function's result: ${fault}`);
+    throw new SessiondError("UNAUTHENTICATED", `token (what the function returned): ${fault}`);
   }
   return current;
 }
