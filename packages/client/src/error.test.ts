@@ -4,7 +4,7 @@ import { Code, ConnectError } from "@connectrpc/connect";
 import { BadRequestSchema, ErrorInfoSchema } from "@sessiond/proto/google/rpc/error_details";
 import { StatusSchema } from "@sessiond/proto/google/rpc/status";
 import { expect, test } from "vitest";
-import { errorFromStatus, errorFromTransport, SessiondError } from "./error.js";
+import { errorFromStatus, errorFromTransport, invalidArgument, SessiondError } from "./error.js";
 import { answer } from "./testing/session-server.js";
 
 test("an error of the server keeps its reason, code, message and metadata", () => {
@@ -127,4 +127,18 @@ test("an entry of a batch whose code makes no sense is UNKNOWN", () => {
   for (const code of [0, 99, -1]) {
     expect(errorFromStatus(create(StatusSchema, { code, message: "?" })).reason).toBe("UNKNOWN");
   }
+});
+
+test.each([
+  ["user_id", "userId"],
+  ["session_ids[2]", "sessionIds[2]"],
+  ["idle_timeout", "idleTimeoutMs"],
+  ["update_mask", "update"],
+  ["roles[0]", "roles[0]"],
+  // A key of the data is the caller's own.
+  ["data.user_id[1].session_id", "data.user_id[1].session_id"],
+])("an argument refused as %s is %s in the message", (field, argument) => {
+  const error = invalidArgument(field, "expected another");
+  expect(error.message).toBe(`${argument}: expected another`);
+  expect(error.fieldViolations).toEqual([{ field, description: "expected another" }]);
 });

@@ -144,14 +144,45 @@ export class SessiondError extends Error {
   }
 }
 
+/** What this package calls the fields of the contract that it has under another name. */
+const argumentNames: ReadonlyMap<string, string> = new Map([
+  ["user_id", "userId"],
+  ["session_id", "sessionId"],
+  ["session_ids", "sessionIds"],
+  ["except_session_id", "exceptSessionId"],
+  ["request_id", "requestId"],
+  ["display_name", "displayName"],
+  ["client.user_agent", "client.userAgent"],
+  ["idle_timeout", "idleTimeoutMs"],
+  ["lifetime", "lifetimeMs"],
+  ["update_mask", "update"],
+  ["read_mask", "fields"],
+  ["page_size", "pageSize"],
+  ["page_token", "pageToken"],
+  ["filter.create_time_from", "filter.createTimeFrom"],
+  ["filter.create_time_to", "filter.createTimeTo"],
+  ["filter.last_access_time_from", "filter.lastAccessTimeFrom"],
+  ["filter.last_access_time_to", "filter.lastAccessTimeTo"],
+  ["resume_token", "resumeToken"],
+  ["lock_id", "lockId"],
+  ["ttl", "ttlMs"],
+  ["wait_timeout", "waitTimeoutMs"],
+]);
+
 /**
  * Refuses an argument before it is sent. `field` is the name the RPC contract
- * has for it, so that an argument is named alike whoever refuses it.
+ * has for it, so that programs find an argument under one name whoever refuses
+ * it. The message is for whoever wrote the call, and has the name used there.
  */
 export function invalidArgument(field: string, description: string): SessiondError {
-  return new SessiondError("INVALID_ARGUMENT", `${field}: ${description}`, {
+  return new SessiondError("INVALID_ARGUMENT", `${argumentName(field)}: ${description}`, {
     fieldViolations: [{ field, description }],
   });
+}
+
+function argumentName(field: string): string {
+  const [name = ""] = field.split("[", 1);
+  return `${argumentNames.get(name) ?? name}${field.slice(name.length)}`;
 }
 
 /** For an answer that breaks the contract. Nothing in it can be relied on. */

@@ -52,7 +52,7 @@ describe("a session to create", () => {
   });
 
   test("is refused with an empty request id, which would be none", () => {
-    expect(() => createRequest({ userId: "u", requestId: "" })).toThrow("request_id");
+    expect(() => createRequest({ userId: "u", requestId: "" })).toThrow("requestId: ");
   });
 
   test("carries all that is given", () => {
@@ -94,23 +94,23 @@ describe("a session to create", () => {
   test.each([Number.NaN, Number.POSITIVE_INFINITY, 1e300])(
     "cannot live for %d milliseconds",
     (idleTimeoutMs) => {
-      expect(() => createRequest({ userId: "u", idleTimeoutMs })).toThrow("idle_timeout");
+      expect(() => createRequest({ userId: "u", idleTimeoutMs })).toThrow("idleTimeoutMs: ");
       expect(() => createRequest({ userId: "u", lifetimeMs: idleTimeoutMs })).toThrow("lifetime");
     },
   );
 
   test("is refused if something is not what protobuf would make of it", () => {
     expect(() => createRequest({ userId: 5 as unknown as string })).toThrow(
-      "user_id: expected a string, not number",
+      "userId: expected a string, not number",
     );
-    expect(() => createRequest({ userId: "\udc00" })).toThrow("user_id");
+    expect(() => createRequest({ userId: "\udc00" })).toThrow("userId: ");
     expect(() => createRequest({ userId: "u", roles: "admin" as unknown as string[] })).toThrow(
       "roles: expected an array",
     );
     expect(() => createRequest({ userId: "u", roles: ["a", null as unknown as string] })).toThrow(
       "roles[1]: expected a string",
     );
-    expect(() => createRequest({ userId: "u", sessionId: "" })).toThrow("session_id");
+    expect(() => createRequest({ userId: "u", sessionId: "" })).toThrow("sessionId: ");
   });
 });
 
@@ -170,8 +170,8 @@ describe("an update", () => {
     expect(() => updateRequest({ data: {}, deleteData: ["a"] })).toThrow("data");
     expect(() => updateRequest({ client: {}, setClient: {} })).toThrow("client");
     expect(() => updateRequest({ setData: { a: 1 }, deleteData: ["a"] })).toThrow("data.a");
-    expect(() => updateRequest({})).toThrow("update_mask");
-    expect(() => updateRequest({ displayName: undefined, setData: {} })).toThrow("update_mask");
+    expect(() => updateRequest({})).toThrow("update: ");
+    expect(() => updateRequest({ displayName: undefined, setData: {} })).toThrow("update: ");
   });
 
   test("is refused if a key would be set to what is no JSON", () => {
@@ -225,18 +225,20 @@ describe("a list", () => {
 
   test("is not widened in silence by a value that is missing by mistake", () => {
     const missing = undefined as unknown as string;
-    expect(() => listRequest({ userId: "" }, "")).toThrow("user_id: expected a value");
+    expect(() => listRequest({ userId: "" }, "")).toThrow("userId: expected a value");
     expect(() => listRequest({ userId: missing }, "")).toThrow("leave `userId` out");
     expect(() => listRequest({ filter: { role: "" } }, "")).toThrow("filter.role");
     expect(() => listRequest({ filter: { ip: missing } }, "")).toThrow("filter.ip");
     const createTimeFrom = undefined as unknown as Date;
-    expect(() => listRequest({ filter: { createTimeFrom } }, "")).toThrow("create_time_from");
+    expect(() => listRequest({ filter: { createTimeFrom } }, "")).toThrow(
+      "filter.createTimeFrom: ",
+    );
     const invalid = { lastAccessTimeTo: new Date(Number.NaN) };
-    expect(() => listRequest({ filter: invalid }, "")).toThrow("last_access_time_to");
+    expect(() => listRequest({ filter: invalid }, "")).toThrow("filter.lastAccessTimeTo: ");
   });
 
   test.each([0.5, Number.NaN, 2 ** 31])("cannot have pages of %d sessions", (pageSize) => {
-    expect(() => listRequest({ pageSize }, "")).toThrow("page_size");
+    expect(() => listRequest({ pageSize }, "")).toThrow("pageSize: ");
   });
 });
 
