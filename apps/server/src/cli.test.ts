@@ -340,11 +340,15 @@ describe("lock run", () => {
 
   test.each([
     [["lock"], "expected sessiond lock run NAME"],
-    [["lock", "run"], "expected sessiond lock run NAME"],
-    [["lock", "run", "--ttl=5s", "--", "ls"], "expected sessiond lock run NAME"],
+    [["lock", "run"], "the lock's NAME is missing after run: sessiond lock run NAME"],
+    [["lock", "run", "--", "ls"], "the lock's NAME is missing after run"],
+    [["lock", "run", "--ttl=5s", "--", "ls"], "the lock's NAME is missing after run"],
     [["lock", "steal", "x", "--", "ls"], "expected sessiond lock run NAME"],
-    [["lock", "run", "x", ...token], "expected -- and a command to run under the lock"],
-    [["lock", "run", "x", ...token, "--"], "expected -- and a command to run under the lock"],
+    [["lock", "run", "x", ...token], "the -- before the command is missing"],
+    [["lock", "run", "x", ...token, "make", "--all"], "the -- before the command is missing"],
+    [["lock", "run", "x", "y", ...token, "--", "ls"], '"y": not a flag'],
+    [["lock", "run", "x", "y:z", ...token, "--", "ls"], "argument 3: not a flag"],
+    [["lock", "run", "x", ...token, "--"], "the command after -- is missing"],
     [["lock", "run", "x", ...token, "--ttl=2h", "--", "ls"], "--ttl: expected at most 1h"],
     [["lock", "run", "x", ...token, "--ttl=0s", "--", "ls"], "--ttl: expected a duration"],
     [["lock", "run", "x", ...token, "--wait=1s", "--", "ls"], "--wait: unknown flag"],
@@ -371,8 +375,11 @@ describe("rate-limit", () => {
 
   test.each([
     [["rate-limit"], "expected sessiond rate-limit check|reset"],
-    [["rate-limit", "check", "login"], "expected sessiond rate-limit check|reset"],
-    [["rate-limit", "check", "login", ...token], "expected sessiond rate-limit check|reset"],
+    [["rate-limit", "check"], "POLICY and KEY are missing: sessiond rate-limit check|reset"],
+    [["rate-limit", "check", "login"], "the KEY after POLICY is missing"],
+    [["rate-limit", "check", "login", ...token], "the KEY after POLICY is missing"],
+    [["rate-limit", "check", "login", "a", "b", ...token], '"b": not a flag'],
+    [["rate-limit", "check", "login", "a", "b:c", ...token], "argument 4: not a flag"],
     [["rate-limit", "drop", "login", "x"], "expected sessiond rate-limit check|reset"],
     [["rate-limit", "check", "login", "x", "--cost=0", ...token], "--cost: expected"],
     [["rate-limit", "reset", "login", "x", "--cost=1", ...token], "--cost: unknown flag"],

@@ -36,6 +36,16 @@ test.each([
   expect(parseFlags(argv, KNOWN).faults).toEqual(expected);
 });
 
+test.each([
+  ["b", '"b": not a flag; expected --name value'],
+  ["10.0.0.1", '"10.0.0.1": not a flag; expected --name value'],
+  ["redis://:hunter2@localhost", NOT_A_FLAG(4)],
+  ["k1:aHVudGVyMg==", NOT_A_FLAG(4)],
+  ["a".repeat(33), NOT_A_FLAG(4)],
+])("behind three operands, %s is shown only if it is a plain word", (word, expected) => {
+  expect(parseFlags([word], KNOWN, 3).faults).toEqual([expected]);
+});
+
 function NOT_A_FLAG(position: number): string {
   return `argument ${position}: not a flag; expected --name value`;
 }

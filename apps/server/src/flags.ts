@@ -4,12 +4,19 @@ import { didYouMean } from "./closest-name.js";
 /** What a command line says, and everything that is wrong with it. */
 export interface Flags {
   readonly values: ReadonlyMap<string, string>;
-  /** One line per fault. No values: one may be a secret. */
+  /** One line per fault. No flag's value: it may be a secret. */
   readonly faults: readonly string[];
 }
 
-/** Reads `--name value` and `--name=value` for the names in `known`. Nothing else is allowed. */
-export function parseFlags(argv: readonly string[], known: readonly string[]): Flags {
+/** A short word such as `true`, `10.0.0.1` or `make-all`: no key, no access token, no URL with a password. */
+const PLAIN_WORD = /^[a-z0-9][a-z0-9.-]{0,31}$/i;
+
+/**
+ * Reads `--name value` and `--name=value` for the names in `known`. Nothing else is allowed.
+ * `operands` stand before `argv`: names of things. Where a command takes some, a plain
+ * word too many is likely one as well, and shown; else it may be a secret.
+ */
+export function parseFlags(argv: readonly string[], known: readonly string[], operands = 0): Flags {
   const options = Object.fromEntries(known.map((name) => [name, { type: "string" } as const]));
   const { tokens } = parseArgs({ args: [...argv], options, strict: false, tokens: true });
   const values = new Map<string, string>();
@@ -19,7 +26,11 @@ export function parseFlags(argv: readonly string[], known: readonly string[]): F
     if (token.kind === "positional") {
       // What follows an unknown flag is likely its value, and said enough about.
       if (token.index === unknownAt + 1) continue;
-      faults.push(`argument ${token.index + 1}: not a flag; expected --name value`);
+      const shown =
+        operands > 0 && PLAIN_WORD.test(token.value)
+          ? JSON.stringify(token.value)
+          : `argument ${operands + token.index + 1}`;
+      faults.push(`${shown}: not a flag; expected --name value`);
     } else if (token.kind === "option") {
       if (!known.includes(token.name) || token.rawName.length === 2) {
         unknownAt = token.inlineValue === true ? Number.NaN : token.index;

@@ -4,6 +4,7 @@ import { ConfigError } from "./config-error.js";
 import { parseFlags } from "./flags.js";
 import { REMOTE_FLAGS, REMOTE_HELP, remoteServer } from "./remote-server.js";
 
+const USAGE = "sessiond lock run NAME [flags] -- COMMAND …";
 const DEFAULT_TTL = "30s";
 const DEFAULT_WAIT_TIMEOUT = "20s";
 /** As the contract has it. */
@@ -17,16 +18,14 @@ export async function runLockCommand(context: CommandContext): Promise<number> {
   const end = args.indexOf("--");
   const own = end === -1 ? args : args.slice(0, end);
   const [action, name = "", ...flags] = own;
-  if (action !== "run" || name === "" || name.startsWith("-")) {
-    throw new ConfigError([
-      "expected sessiond lock run NAME [flags] -- COMMAND …; see: sessiond help lock",
-    ]);
+  if (action !== "run") throw new ConfigError([`expected ${USAGE}; see: sessiond help lock`]);
+  if (name === "" || name.startsWith("-")) {
+    throw new ConfigError([`the lock's NAME is missing after run: ${USAGE}`]);
   }
-  const { values, faults: flagFaults } = parseFlags(flags, [
-    "ttl",
-    "wait-timeout",
-    ...REMOTE_FLAGS,
-  ]);
+  // Without it, there is no telling the command's arguments from flags.
+  if (end === -1) throw new ConfigError([`the -- before the command is missing: ${USAGE}`]);
+  const known = ["ttl", "wait-timeout", ...REMOTE_FLAGS];
+  const { values, faults: flagFaults } = parseFlags(flags, known, own.length - flags.length);
   const faults = [...flagFaults];
   const duration = (flag: string, fallback: string) => {
     try {
@@ -39,8 +38,8 @@ export async function runLockCommand(context: CommandContext): Promise<number> {
   const ttlMs = duration("ttl", DEFAULT_TTL);
   const wait = values.get("wait-timeout");
   const waitTimeoutMs = wait === NO_WAIT ? 0 : duration("wait-timeout", DEFAULT_WAIT_TIMEOUT);
-  const [command = "", ...commandArgs] = end === -1 ? [] : args.slice(end + 1);
-  if (command === "") faults.push("expected -- and a command to run under the lock");
+  const [command = "", ...commandArgs] = args.slice(end + 1);
+  if (command === "") faults.push(`the command after -- is missing: ${USAGE}`);
   const server = remoteServer(values, env, faults);
   return lockRun({ server, name, ttlMs, waitTimeoutMs, command, args: commandArgs, env, stderr });
 }

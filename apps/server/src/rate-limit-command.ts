@@ -3,18 +3,22 @@ import { ConfigError } from "./config-error.js";
 import { parseFlags } from "./flags.js";
 import { REMOTE_FLAGS, REMOTE_HELP, remoteServer } from "./remote-server.js";
 
+const USAGE = "sessiond rate-limit check|reset POLICY KEY [flags]";
+
 /** `sessiond rate-limit`: reads the command line, and has the server asked. */
 export async function runRateLimitCommand(context: CommandContext): Promise<number> {
   const { args, env, stdout, stderr, rateLimitCall } = context;
   const [action, policy = "", key = "", ...flags] = args;
-  const isAction = action === "check" || action === "reset";
-  if (!isAction || [policy, key].some((word) => word === "" || word.startsWith("--"))) {
-    throw new ConfigError([
-      "expected sessiond rate-limit check|reset POLICY KEY [flags]; see: sessiond help rate-limit",
-    ]);
+  if (action !== "check" && action !== "reset") {
+    throw new ConfigError([`expected ${USAGE}; see: sessiond help rate-limit`]);
+  }
+  const isMissing = (word: string) => word === "" || word.startsWith("--");
+  if (isMissing(policy) || isMissing(key)) {
+    const missing = isMissing(policy) ? "POLICY and KEY are" : "the KEY after POLICY is";
+    throw new ConfigError([`${missing} missing: ${USAGE}`]);
   }
   const known = action === "check" ? ["cost", ...REMOTE_FLAGS] : REMOTE_FLAGS;
-  const { values, faults: flagFaults } = parseFlags(flags, known);
+  const { values, faults: flagFaults } = parseFlags(flags, known, args.length - flags.length);
   const faults = [...flagFaults];
   const cost = values.get("cost") ?? "1";
   if (!/^[1-9]\d{0,8}$/.test(cost)) faults.push("--cost: expected a whole number from 1");

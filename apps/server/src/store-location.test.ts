@@ -92,6 +92,17 @@ describe("a malformed store is refused without repeating any of it", () => {
 });
 
 test.each([
+  ["redis://", "the host is missing"],
+  ["redis:///3", "the host is missing"],
+  ["redis://:hunter2@", "the host is missing"],
+  ["redis+sentinel:///main", "the host is missing"],
+  ["redis+cluster://a:1,,b:1", "the host number 2, of those separated by commas, is missing"],
+  ["redis://a:99999", "host 1 is not"],
+])("%s: %s", (text, expected) => {
+  expect(() => parseStoreLocation(text)).toThrow(expected);
+});
+
+test.each([
   ["sqlite:sessions.db", "sqlite:sessions.db"],
   ["redis://user:hunter2@localhost", "redis://localhost:6379/0"],
   ["rediss://:hunter2@[::1]:1/3", "rediss://[::1]:1/3"],

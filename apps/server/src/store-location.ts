@@ -102,7 +102,11 @@ function parseSentinel(hosts: string, path: readonly string[], access: RedisAcce
 }
 
 function parseHosts(hosts: string, defaultPort: number): readonly Address[] {
-  return hosts.split(",").map((host, i) => {
+  return hosts.split(",").map((host, i, all) => {
+    if (host === "") {
+      const place = all.length === 1 ? "" : ` number ${i + 1}, of those separated by commas,`;
+      throw new Error(`the host${place} is missing; expected host:port`);
+    }
     try {
       const hasPort = /:\d*$/.test(host.replace(/^\[.*\]/, ""));
       return parseAddress(hasPort ? host : `${host}:${defaultPort}`);
