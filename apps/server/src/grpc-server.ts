@@ -13,6 +13,7 @@ import { addConnectRoutes } from "@sessiond/connect-grpc-js";
 import type { HealthImplementation } from "grpc-health-check";
 import { type Address, formatAddress } from "./address.js";
 import { DELIVERY_MS, MAX_CONCURRENT_STREAMS, MAX_MESSAGE_BYTES } from "./limits.js";
+import { listenFailure } from "./listen-failure.js";
 import { fieldOfBytes } from "./malformed-field.js";
 import { addReflection } from "./reflection.js";
 import { describeMalformed, SERVER_STOPPING } from "./rpc-error.js";
@@ -99,7 +100,7 @@ function bind(server: Server, address: Address): Promise<number> {
   return new Promise((resolve, reject) => {
     const credentials = ServerCredentials.createInsecure();
     server.bindAsync(formatAddress(address), credentials, (error, port) => {
-      if (error) reject(new Error(`cannot listen on ${formatAddress(address)}`, { cause: error }));
+      if (error) reject(listenFailure(address, "--grpc-address", error));
       else resolve(port);
     });
   });

@@ -10,10 +10,11 @@ import {
   ErrorInfoSchema,
   RetryInfoSchema,
 } from "@sessiond/proto/google/rpc/error_details";
-import { type Address, formatAddress } from "./address.js";
+import type { Address } from "./address.js";
 import { Http2Connections } from "./http2-connections.js";
 import type { JsonDecoder } from "./json-decoder.js";
 import { DELIVERY_MS, MAX_MESSAGE_BYTES, REQUEST_TIMEOUT_MS } from "./limits.js";
+import { listenFailure } from "./listen-failure.js";
 import type { Readiness } from "./readiness.js";
 import { CLIENT_GONE } from "./rpc-error.js";
 
@@ -115,7 +116,7 @@ async function listen(server: Server, { host, port }: Address): Promise<void> {
   try {
     await once(server, "listening");
   } catch (cause) {
-    throw new Error(`cannot listen on ${formatAddress({ host, port })}`, { cause });
+    throw listenFailure({ host, port }, "--http-address", cause as Error);
   }
 }
 

@@ -110,8 +110,9 @@ describe.concurrent("a server process", () => {
       const args = ["serve", flag, taken, other, "127.0.0.1:0", "--data-dir", directory];
       await using second = spawnSessiond(args);
       expect(await second.ended).toBe(1);
-      expect(second.stderr).toContain(`sessiond: cannot listen on ${taken}`);
-      expect(second.stderr).toContain("EADDRINUSE");
+      expect(second.stderr).toContain(
+        `sessiond: cannot listen on ${taken}: the address is in use (EADDRINUSE); ${flag} takes another\n`,
+      );
       // No stack, nor a welcome to a server that is none.
       expect(second.stderr + second.stdout).not.toMatch(/\n +at |TOKEN=/);
     }
