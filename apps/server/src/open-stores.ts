@@ -27,7 +27,8 @@ export interface Stores {
 /**
  * Opens the stores where the configuration says. Rejects where a file cannot be
  * opened. A Redis that is down is no fault here: the server starts, says that it
- * is not ready, and is once Redis comes.
+ * is not ready, and is once Redis comes; `onConnectionError` hears why it could not
+ * be reached, each time.
  */
 export async function openStores(
   {
@@ -36,12 +37,14 @@ export async function openStores(
     durability,
   }: Pick<Config, "store" | "retentionMs" | "durability">,
   logger: Logger,
+  onConnectionError: (error: Error) => void = () => {},
 ): Promise<Stores> {
   if (location.kind === "sqlite") {
     return openSqliteStores({ path: location.path, retentionMs });
   }
   const redis = connectRedis(location, (error) => {
     logger.warn({ error: error.message }, "redis connection failed");
+    onConnectionError(error);
   });
   redis.on("ready", () => {
     warnOfAge(redis, logger);

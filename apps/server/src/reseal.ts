@@ -52,11 +52,19 @@ export async function runReseal(options: ResealOptions): Promise<number> {
   }
   await using opened = new AsyncDisposableStack();
   const stopping = opened.use(stopOnSignals());
-  const stores = await openStores(config, pino({ level: "silent" }));
+  let connectionError: Error | undefined;
+  const stores = await openStores(config, pino({ level: "silent" }), (error) => {
+    connectionError = error;
+  });
   opened.defer(() => stores.close());
   const store = stores.sessions;
 
-  const report = new ProgressReport(stderr, await store.count());
+  const count = await store.count().catch((error: unknown) => {
+    // What the call failed with does not say why there is no connection.
+    const cause = connectionError ?? error;
+    throw new Error(`cannot use the store ${describeStore(config.store)}`, { cause });
+  });
+  const report = new ProgressReport(stderr, count);
   report.say(`resealing about ${report.total} sessions under key "${keyring.activeKeyId}"`);
   const tally: Tally = { seen: 0, resealed: 0, current: 0, unreadable: [], busy: [] };
   try {
