@@ -435,8 +435,8 @@ export class SessionClient implements Disposable {
    * Each event comes once, and those of one session in order. Goes on by itself
    * from the last message, without a limit, when the connection breaks, falls
    * silent for 5 s, or the server is down or overloaded. While that takes there
-   * are no checkpoints, which else come every second. Where events are missing
-   * after that, it says so with a `reset`.
+   * are no checkpoints, which else come at least every second. Where events are
+   * missing after that, it says so with a `reset`.
    *
    * Does not end by itself: leave the loop, or abort `signal`. Fails with
    * INVALID_ARGUMENT, UNAUTHENTICATED or PERMISSION_DENIED, and with CANCELED on

@@ -1,7 +1,9 @@
-import { execFile } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
+import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { expect, test } from "vitest";
 import { SessionClient } from "./client.js";
 import { codeByReason } from "./error.js";
@@ -38,6 +40,40 @@ test("the README's example runs and prints what it says", async () => {
     "2 other sessions ended",
     "",
   ]);
+});
+
+test("the README's middleware counts attempts and refuses one too many", async () => {
+  const asked: unknown[] = [];
+  await using server = await startSessionServer("grpc", {
+    checkRateLimit: ({ policy, key }) => ({
+      allowed: asked.push({ policy, key }) === 1,
+      ...{ limit: 1, remaining: 0, resetTime: timestampFromMs(0) },
+      ...{ retryAfter: durationFromMs(7_000), window: durationFromMs(60_000) },
+    }),
+  });
+  const section = readme.slice(readme.indexOf("### In front of an HTTP server"));
+  const [, example = ""] = /```ts\n(.*?)```/s.exec(section) ?? [];
+  const printPort = "listen(0, '127.0.0.1', function () { console.log(this.address().port); })";
+  const child = spawn(
+    process.execPath,
+    [
+      "--input-type=module-typescript",
+      "--eval",
+      example.replace("http://127.0.0.1:50051", server.baseUrl).replace("listen(3000)", printPort),
+    ],
+    { cwd: packageRoot, env: { SESSIOND_TOKEN: "token" }, stdio: ["ignore", "pipe", "inherit"] },
+  );
+  try {
+    const [port] = await once(child.stdout, "data", { signal: AbortSignal.timeout(10_000) });
+    const url = `http://127.0.0.1:${String(port).trim()}/`;
+    const welcome = await fetch(url);
+    expect([welcome.status, await welcome.text()]).toEqual([200, "welcome"]);
+    const refused = await fetch(url);
+    expect([refused.status, refused.headers.get("retry-after")]).toEqual([429, "7"]);
+    expect(asked).toEqual(asked.map(() => ({ policy: "login", key: "127.0.0.1" })));
+  } finally {
+    child.kill();
+  }
 });
 
 test("the README names every reason", () => {
