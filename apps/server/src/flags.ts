@@ -9,7 +9,7 @@ export interface Flags {
 }
 
 /** A short word such as `true`, `10.0.0.1` or `make-all`: no key, no access token, no URL with a password. */
-const PLAIN_WORD = /^[a-z0-9][a-z0-9.-]{0,31}$/i;
+const PLAIN_WORD = /^[a-z0-9][a-z0-9.-]{0,15}$/i;
 
 /**
  * Reads `--name value` and `--name=value` for the names in `known`. Nothing else is allowed.

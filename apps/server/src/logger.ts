@@ -7,7 +7,7 @@ const LOG_DELAY_MS = 100;
 /** How much log waits for a reader that is slow; what comes on top is dropped. */
 const LOG_LIMIT_BYTES = 16 * 1024 * 1024;
 /** How long a process that ends waits for a reader that is slow. */
-const LOG_FLUSH_MS = 1_000;
+export const LOG_FLUSH_MS = 1_000;
 
 /**
  * Makes the log: JSON lines on stdout. They are written some at a time, because
@@ -29,14 +29,22 @@ export function createLogger(level: Config["logLevel"]): Logger {
   // pino calls this after a fatal line and on exit. It would try until it succeeds,
   // deaf to signals, which is for ever where the reader is gone or reads no more.
   stdout.flushSync = () => {};
-  return pino({ level, base: null, timestamp: isoTime }, stdout);
+  const logger = pino({ level, base: null, timestamp: isoTime }, stdout);
+  let dropped = 0;
+  stdout.on("drop", () => dropped++);
+  stdout.on("drain", () => {
+    if (dropped === 0) return;
+    logger.warn({ lines: dropped }, "the log's reader is too slow: lines were dropped");
+    dropped = 0;
+  });
+  return logger;
 }
 
-/** Resolves once what was logged is written, cannot be, or was not within a second. */
-export async function flushLog(logger: Logger): Promise<void> {
+/** Resolves once what was logged is written, cannot be, or was not in time. */
+export async function flushLog(logger: Logger, timeoutMs: number): Promise<void> {
   const flush = () => new Promise<void>((resolve) => logger.flush(() => resolve()));
   const { promise: givenUp, resolve: giveUp } = Promise.withResolvers<void>();
-  const timer = setTimeout(giveUp, LOG_FLUSH_MS);
+  const timer = setTimeout(giveUp, timeoutMs);
   // A write under way ends the first flush, and leaves what was logged since to the second.
   await Promise.race([flush().then(flush), givenUp]);
   clearTimeout(timer);

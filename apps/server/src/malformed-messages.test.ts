@@ -214,6 +214,13 @@ describe("over HTTP", () => {
     expect(JSON.stringify(server.logs.at(-1))).not.toContain("ipp");
   });
 
+  test("a key that is very long is not sent back whole", async () => {
+    const { status, text } = await send(JSON.stringify({ client: { ["k".repeat(MIB)]: 1 } }));
+    expect(status).toBe(400);
+    expect(text.length).toBeLessThan(4_096);
+    expect(JSON.parse(text).details[1].debug.fieldViolations[0].field).toMatch(/^client\.k+$/);
+  });
+
   test("JSON with a time that is none names its field in the filter", async () => {
     const path = "/sessiond.v1.SessionService/ListSessions";
     const { text } = await send('{"filter": {"createTimeFrom": "junk"}}', { path });

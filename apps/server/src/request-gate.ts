@@ -44,8 +44,9 @@ export function createRequestGate(options: {
  * Bytes that are no message are the caller's mistake, where Connect says INTERNAL. Of these nothing
  * is left to name the field by; JSON is still there.
  */
-function completeReadError(error: ConnectError, desc: DescMessage, { last }: JsonDecoder): void {
+function completeReadError(error: ConnectError, desc: DescMessage, decoder: JsonDecoder): void {
   if (error.code === Code.Internal) Object.assign(error, { code: Code.InvalidArgument });
   if (error.code !== Code.InvalidArgument) return;
-  describeMalformed(error, fieldOfJson(desc, last, error.rawMessage));
+  const json = decoder.take();
+  describeMalformed(error, json && fieldOfJson(desc, json, error.rawMessage));
 }

@@ -3,20 +3,17 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { type Keyring, type SessionStore, Sessions } from "@sessiond/core";
 import { pino } from "pino";
 import type { Config } from "./config.js";
+import { EXIT_FAILURE, EXIT_OK, exitCodeOf } from "./exit-codes.js";
 import { openStores } from "./open-stores.js";
 import { ProgressReport, type ReportOutput } from "./progress-report.js";
 import { describeStore } from "./store-location.js";
 
-const EXIT_OK = 0;
-const EXIT_FAILURE = 1;
-/** As shells have it for what a signal ended: 128 and the signal's number. */
-const EXIT_BY_SIGNAL = { SIGINT: 130, SIGTERM: 143 } as const;
 /** How long it rests after a page that it changed, so that servers' calls come first. */
 const PAUSE_MS = 20;
 /** How many ids are listed of what could not be resealed. */
 const MAX_LISTED_IDS = 1_000;
 
-type StopSignal = keyof typeof EXIT_BY_SIGNAL;
+type StopSignal = "SIGINT" | "SIGTERM";
 
 /** What `sessiond keys reseal` works with. */
 export interface ResealOptions {
@@ -76,7 +73,7 @@ export async function runReseal(options: ResealOptions): Promise<number> {
   report.end();
   if (stopping.signal !== undefined) {
     report.say(`stopped by ${stopping.signal} ${describeProgress(tally, report)}`);
-    return EXIT_BY_SIGNAL[stopping.signal];
+    return exitCodeOf(stopping.signal);
   }
   return summarize(tally, options, report);
 }
@@ -142,7 +139,7 @@ function describeProgress({ seen, resealed, current }: Tally, { total }: Progres
 function stopOnSignals(): Disposable & { readonly signal: StopSignal | undefined } {
   let first: StopSignal | undefined;
   const onSignal = (signal: StopSignal) => {
-    if (first !== undefined) process.exit(EXIT_BY_SIGNAL[signal]);
+    if (first !== undefined) process.exit(exitCodeOf(signal));
     first = signal;
   };
   process.on("SIGINT", onSignal).on("SIGTERM", onSignal);

@@ -52,6 +52,9 @@ const TRANSIENT: ReadonlySet<ErrorReason> = new Set([
   "OVERLOADED",
 ]);
 
+/** How much is told of why a message cannot be parsed, in characters. */
+const MAX_DESCRIPTION_LENGTH = 256;
+
 /**
  * The error as callers see it, on every wire: code, message, `ErrorInfo`, and
  * `BadRequest` or `RetryInfo` where they apply. What is not ours becomes
@@ -78,6 +81,7 @@ export function toConnectError(error: unknown): ConnectError {
  */
 export function describeMalformed(error: ConnectError, field?: MalformedField): ConnectError {
   if (error.code !== Code.InvalidArgument || error.details.length > 0) return error;
+  Object.assign(error, { rawMessage: shorten(error.rawMessage) });
   if (field === undefined) {
     error.details.push(errorInfo("INVALID_ARGUMENT", {}));
     return error;
@@ -88,6 +92,12 @@ export function describeMalformed(error: ConnectError, field?: MalformedField): 
   // A field that there is not is named by the description, which keeps it out of the log.
   if (field.isKnown) Object.assign(error, { rawMessage: `${field.path}: ${description}` });
   return error;
+}
+
+/** Connect's complaint may quote a key of the request, which is as long as its caller likes. */
+function shorten(message: string): string {
+  if (message.length <= MAX_DESCRIPTION_LENGTH) return message;
+  return `${message.slice(0, MAX_DESCRIPTION_LENGTH).toWellFormed()}…`;
 }
 
 /** The same for one result of a batch. */

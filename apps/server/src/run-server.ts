@@ -1,16 +1,19 @@
 import type { Logger } from "pino";
 import type { Config } from "./config.js";
 import { developmentWelcome } from "./development-welcome.js";
-import { createLogger, flushLog } from "./logger.js";
+import { EXIT_FAILURE } from "./exit-codes.js";
+import { createLogger, flushLog, LOG_FLUSH_MS } from "./logger.js";
 import { startServer } from "./start-server.js";
 
-const EXIT_FAILURE = 1;
 /** How long a stopped process may take to end by itself. */
 const EXIT_GRACE_MS = 1_000;
+/** How long one that crashed waits for its log to be written; calls go on meanwhile. */
+const CRASH_FLUSH_MS = 200;
 
 /**
  * Serves until SIGTERM or SIGINT, then lets calls under way finish. A second
- * signal ends the process at once. Rejects where the server cannot start.
+ * signal ends the process as soon as its log is written, at most a second later.
+ * Rejects where the server cannot start.
  */
 export async function runServer(config: Config): Promise<void> {
   const logger = createLogger(config.logLevel);
@@ -21,13 +24,13 @@ export async function runServer(config: Config): Promise<void> {
     process.on(event, (error) => {
       // Whatever state this left behind is not to be trusted with sessions.
       logger.fatal({ err: error }, event);
-      fail(logger);
+      fail(logger, CRASH_FLUSH_MS);
     });
   }
   try {
     await serve(config, logger, stopping);
   } finally {
-    await flushLog(logger);
+    await flushLog(logger, LOG_FLUSH_MS);
     // A connection whose other end is dead would hold the process for minutes, and
     // a log that nobody reads for ever.
     setTimeout(() => process.exit(), EXIT_GRACE_MS).unref();
@@ -51,7 +54,7 @@ function firstSignal(logger: Logger): Promise<NodeJS.Signals> {
   return new Promise((resolve) => {
     let isFirst = true;
     const onSignal = (signal: NodeJS.Signals) => {
-      if (!isFirst) fail(logger);
+      if (!isFirst) fail(logger, LOG_FLUSH_MS);
       isFirst = false;
       resolve(signal);
     };
@@ -61,7 +64,7 @@ function firstSignal(logger: Logger): Promise<NodeJS.Signals> {
 }
 
 /** Ends the process as soon as its log is written, if it can be. */
-async function fail(logger: Logger): Promise<void> {
-  await flushLog(logger);
+async function fail(logger: Logger, flushMs: number): Promise<void> {
+  await flushLog(logger, flushMs);
   process.exit(EXIT_FAILURE);
 }

@@ -152,7 +152,7 @@ export function fromTarget(
 }
 
 /** The id of a target's session. That in a token proves nothing until the token has been accepted. */
-export function sessionIdOf(target: SessionTarget): string | undefined {
+export function sessionIdOfTarget(target: SessionTarget): string | undefined {
   return "sessionId" in target ? target.sessionId : parseSessionToken(target.token)?.sessionId;
 }
 

@@ -12,7 +12,7 @@ import {
   fromText,
   fromUpdateRequest,
   readMaskOf,
-  sessionIdOf,
+  sessionIdOfTarget,
   toResultMessage,
   toSessionMessage,
   toWatchMessage,
@@ -91,7 +91,7 @@ export function sessionRoutes(sessions: Sessions): (router: ConnectRouter) => vo
         const target = fromTarget(request.target);
         const revoked = await sessions.revoke(target, request.reason);
         // Only a token whose secret matched revokes. The response does not say whose it was.
-        if (revoked) values.set(provenSessionIdKey, sessionIdOf(target));
+        if (revoked) values.set(provenSessionIdKey, sessionIdOfTarget(target));
         return { revoked };
       },
 

@@ -83,5 +83,5 @@ export function nameOf(value: unknown): string {
   if (value === null) {
     return "null";
   }
-  return typeof value === "object" ? value.constructor.name : typeof value;
+  return typeof value === "object" ? (value.constructor?.name ?? "object") : typeof value;
 }

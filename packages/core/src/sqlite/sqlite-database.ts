@@ -54,8 +54,7 @@ export class SqliteDatabase {
    * transaction, and before the writes. Rejects as `read` throws.
    *
    * For what many calls ask for at a time: those of one turn then take their further steps
-   * side by side, which under load costs less than one call after the other. Beside a bare
-   * echo, gRPC calls came from 0.48 to 0.54, and those over HTTP/1.1 from 0.21 to 0.38.
+   * side by side, which under load costs less than one call after the other.
    */
   readTogether<T>(query: (now: number) => T): Promise<T> {
     return new Promise<T>((resolve, reject) => {

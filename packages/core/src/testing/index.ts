@@ -2,6 +2,7 @@ export { describeLockStore } from "./describe-lock-store.js";
 export { describeRateLimitStore } from "./describe-rate-limit-store.js";
 export { describeSessionStore } from "./describe-session-store.js";
 export { FakeClock } from "./fake-clock.js";
+export { freePort } from "./free-port.js";
 export {
   type Fault,
   type FaultRunOptions,
