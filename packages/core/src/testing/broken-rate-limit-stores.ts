@@ -36,6 +36,8 @@ const GONE = "a key is gone by itself once nothing of it counts";
 const NOT_GONE = "what counts still is not gone, whatever else is";
 const SET_BACK = "a clock that is set back makes no room";
 const SET_BACK_STRETCH = "a clock that is set back brings no stretch about that has too many";
+const REFUSED_KEEPS =
+  "an attempt that does not count forgets nothing, since the clock may be set back";
 const HISTORY =
   "whatever attempts come when, no stretch has too many and none is refused that has room";
 
@@ -245,6 +247,25 @@ export const brokenRateLimitStores: readonly BrokenRateLimitStore[] = [
         return reclaim?.();
       },
     }),
+  ),
+  broken(
+    "forgets what has left all windows also where an attempt does not count",
+    [REFUSED_KEEPS],
+    ({ store, now }) => {
+      const refusedMs = new Map<string, number>();
+      return {
+        async check(key, windows, attempt) {
+          // What an attempt did not see that was refused later by the clock is gone.
+          const behindMs = Math.max(0, (refusedMs.get(key) ?? 0) - now());
+          const left = windows.map(({ limit, windowMs }) => {
+            return { limit, windowMs: Math.max(1, windowMs - behindMs) };
+          });
+          const state = await store.check(key, left, attempt);
+          if (!state.isAllowed && !attempt.countRefused) refusedMs.set(key, now());
+          return state;
+        },
+      };
+    },
   ),
   renaming(
     "begins anew when the clock is set back",
