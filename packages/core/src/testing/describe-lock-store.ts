@@ -14,11 +14,12 @@ export function describeLockStore(
 ): void {
   describe(`${name} keeps the contract of locks:`, () => {
     for (const check of lockStoreChecks) {
-      const options = {
-        skip: check.isOfTellers === true && tellsNobody !== undefined,
-        ...(check.timeoutMs !== undefined && { timeout: check.timeoutMs }),
-      };
-      test(check.title, options, () => runLockStoreCheck(check, open));
+      const options = check.timeoutMs === undefined ? {} : { timeout: check.timeoutMs };
+      test(check.title, options, ({ skip }) => {
+        // The report of the run says why.
+        skip(check.isOfTellers === true && tellsNobody !== undefined, tellsNobody);
+        return runLockStoreCheck(check, open);
+      });
     }
   });
 }
