@@ -44,7 +44,7 @@ async function serve(
 ): Promise<void> {
   const server = await startServer(config, logger);
   if (config.auth === undefined) process.stdout.write(await developmentWelcome(config, server));
-  logger.info({ signal: await stopping }, "stopping");
+  logger.info({ signal: await stopping }, "told to stop");
   await server.stop();
   logger.info("stopped");
 }
