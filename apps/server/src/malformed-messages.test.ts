@@ -214,6 +214,16 @@ describe("over HTTP", () => {
     expect(JSON.stringify(server.logs.at(-1))).not.toContain("ipp");
   });
 
+  test("a duration or a time that is none is told how JSON has it", async () => {
+    const list = { path: "/sessiond.v1.SessionService/ListSessions" };
+    const ttl = JSON.parse((await send('{"userId": "ann", "idleTimeout": "15m"}')).text);
+    expect(ttl.message).toMatch(/^idle_timeout: .* JSON: "15m"; expected seconds such as "900s"$/);
+    const time = JSON.parse((await send('{"filter": {"createTimeTo": "junk"}}', list)).text);
+    expect(time.message).toMatch(/; expected a time such as "2026-01-31T12:00:00Z"$/);
+    const method = list.path.slice(1);
+    expectLastCall({ method, error: expect.stringMatching(/ from JSON$/) });
+  });
+
   test("a key that is very long is not sent back whole", async () => {
     const { status, text } = await send(JSON.stringify({ client: { ["k".repeat(MIB)]: 1 } }));
     expect(status).toBe(400);

@@ -54,6 +54,11 @@ const TRANSIENT: ReadonlySet<ErrorReason> = new Set([
 
 /** How much is told of why a message cannot be parsed, in characters. */
 const MAX_DESCRIPTION_LENGTH = 256;
+/** What protobuf says was not found, and how JSON has it. */
+const JSON_FORMS: ReadonlyMap<string | undefined, string> = new Map([
+  ["Duration", 'seconds such as "900s"'],
+  ["Timestamp", 'a time such as "2026-01-31T12:00:00Z"'],
+]);
 
 /**
  * The error as callers see it, on every wire: code, message, `ErrorInfo`, and
@@ -81,7 +86,7 @@ export function toConnectError(error: unknown): ConnectError {
  */
 export function describeMalformed(error: ConnectError, field?: MalformedField): ConnectError {
   if (error.code !== Code.InvalidArgument || error.details.length > 0) return error;
-  Object.assign(error, { rawMessage: shorten(error.rawMessage) });
+  Object.assign(error, { rawMessage: explain(error.rawMessage) });
   if (field === undefined) {
     error.details.push(errorInfo("INVALID_ARGUMENT", {}));
     return error;
@@ -94,10 +99,12 @@ export function describeMalformed(error: ConnectError, field?: MalformedField): 
   return error;
 }
 
-/** Connect's complaint may quote a key of the request, which is as long as its caller likes. */
-function shorten(message: string): string {
-  if (message.length <= MAX_DESCRIPTION_LENGTH) return message;
-  return `${message.slice(0, MAX_DESCRIPTION_LENGTH).toWellFormed()}…`;
+/** With what was expected; and cut, since it may quote a key or text as long as its caller likes. */
+function explain(message: string): string {
+  const isLong = message.length > MAX_DESCRIPTION_LENGTH;
+  const cut = isLong ? `${message.slice(0, MAX_DESCRIPTION_LENGTH).toWellFormed()}…` : message;
+  const form = JSON_FORMS.get(/ google\.protobuf\.(\w+) from JSON/.exec(cut)?.[1]);
+  return form === undefined ? cut : `${cut}; expected ${form}`;
 }
 
 /** The same for one result of a batch. */
