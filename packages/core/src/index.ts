@@ -6,40 +6,38 @@ export {
   type SessiondErrorOptions,
   sessionNotFound,
 } from "./errors.js";
-export { Keyring } from "./keyring.js";
-export type { HeldLock, LockStore } from "./lock-store.js";
-export { type AcquiredLock, type AcquireLock, LOCK_BOUNDS, Locks } from "./locks.js";
+export type { HeldLock, LockStore } from "./locks/lock-store.js";
+export { type AcquiredLock, type AcquireLock, LOCK_BOUNDS, Locks } from "./locks/locks.js";
 export {
   DEFAULT_RATE_LIMITS,
   parseRateLimitPolicies,
   RATE_LIMIT_BOUNDS,
   type RateLimitPolicy,
-} from "./rate-limit-policy.js";
+} from "./rate-limits/rate-limit-policy.js";
 export type {
   RateLimitAttempt,
   RateLimitState,
   RateLimitStore,
   RateLimitWindow,
-} from "./rate-limit-store.js";
+} from "./rate-limits/rate-limit-store.js";
 export {
   type RateLimitDecision,
   type RateLimitRequest,
   RateLimits,
   type RateLimitsOptions,
   type RateLimitTarget,
-} from "./rate-limits.js";
+} from "./rate-limits/rate-limits.js";
+export { Keyring } from "./sessions/keyring.js";
 export type {
   JsonObject,
   JsonValue,
   Session,
   SessionClient,
   SessionState,
-} from "./session.js";
-export type { SessionEvent, SessionEventType } from "./session-event.js";
-export type { Fence, LimitPolicy, SessionStore } from "./session-store.js";
-export { parseSessionToken, SESSION_TOKEN_PREFIX } from "./session-token.js";
-export type { SessionUpdate } from "./session-update.js";
-export type { WatchMessage, WatchSessions } from "./session-watch.js";
+} from "./sessions/session.js";
+export type { Fence, LimitPolicy, SessionStore } from "./sessions/session-store.js";
+export { parseSessionToken, SESSION_TOKEN_PREFIX } from "./sessions/session-token.js";
+export type { SessionUpdate } from "./sessions/session-update.js";
 export {
   type CreateSession,
   DEFAULT_SESSION_POLICY,
@@ -49,5 +47,7 @@ export {
   type SessionPolicy,
   Sessions,
   type SessionTarget,
-} from "./sessions.js";
+} from "./sessions/sessions.js";
 export { LIMITS } from "./validation.js";
+export type { SessionEvent, SessionEventType } from "./watch/session-event.js";
+export type { WatchMessage, WatchSessions } from "./watch/session-watch.js";

@@ -1,8 +1,8 @@
 import { describe, expect, test } from "vitest";
 import { SessiondError } from "./errors.js";
-import type { JsonObject, JsonValue } from "./session.js";
-import { generateSessionId } from "./session-id.js";
-import { formatSessionToken, generateSecret } from "./session-token.js";
+import type { JsonObject, JsonValue } from "./sessions/session.js";
+import { generateSessionId } from "./sessions/session-id.js";
+import { formatSessionToken, generateSecret } from "./sessions/session-token.js";
 import {
   checkBatchSize,
   checkChosenId,

@@ -1,8 +1,8 @@
 import { isIP } from "node:net";
 import { invalidArgument } from "./errors.js";
-import type { JsonObject, JsonValue, SessionClient } from "./session.js";
-import { isChosenId, isGeneratedId } from "./session-id.js";
-import { SESSION_TOKEN_PREFIX } from "./session-token.js";
+import type { JsonObject, JsonValue, SessionClient } from "./sessions/session.js";
+import { isChosenId, isGeneratedId } from "./sessions/session-id.js";
+import { SESSION_TOKEN_PREFIX } from "./sessions/session-token.js";
 
 /** The limits of the contract, as the comments in the .proto files state them. */
 export const LIMITS = {

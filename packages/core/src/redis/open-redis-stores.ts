@@ -1,7 +1,10 @@
-import { RedisCommands } from "./redis-commands.js";
-import { RedisLockStore } from "./redis-lock-store.js";
-import { RedisRateLimitStore } from "./redis-rate-limit-store.js";
-import { RedisSessionStore, type RedisSessionStoreOptions } from "./redis-session-store.js";
+import { RedisCommands } from "./connection/redis-commands.js";
+import { RedisLockStore } from "./locks/redis-lock-store.js";
+import { RedisRateLimitStore } from "./rate-limits/redis-rate-limit-store.js";
+import {
+  RedisSessionStore,
+  type RedisSessionStoreOptions,
+} from "./sessions/redis-session-store.js";
 
 /** All that is in one Redis, over one connection. */
 export interface RedisStores {

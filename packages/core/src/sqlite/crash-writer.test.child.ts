@@ -1,4 +1,4 @@
-import { newSession } from "../testing/checks/fixtures.js";
+import { newSession } from "../testing/contract/sessions/fixtures.js";
 import { SqliteSessionStore } from "./sqlite-session-store.js";
 
 // Creates and revokes sessions until it is killed, and says on its standard output what it is

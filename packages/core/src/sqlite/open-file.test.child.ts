@@ -1,4 +1,4 @@
-import { newSession } from "../testing/checks/fixtures.js";
+import { newSession } from "../testing/contract/sessions/fixtures.js";
 import { SqliteSessionStore } from "./sqlite-session-store.js";
 
 // Opens a file and creates a number of sessions in it, one after the other.

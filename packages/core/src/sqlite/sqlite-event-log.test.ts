@@ -4,16 +4,16 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from "vitest";
-import type { EventCursor, SessionEvent } from "../session-event.js";
-import { EVICTION_REASON } from "../session-store.js";
+import { EVICTION_REASON } from "../sessions/session-store.js";
+import { FakeClock } from "../testing/contract/fake-clock.js";
 import {
   addSession,
   addSessions,
   keyOf,
   newSession,
   sweepAll,
-} from "../testing/checks/fixtures.js";
-import { FakeClock } from "../testing/fake-clock.js";
+} from "../testing/contract/sessions/fixtures.js";
+import type { EventCursor, SessionEvent } from "../watch/session-event.js";
 import { GroupCommit } from "./group-commit.js";
 import { migrate } from "./migrations.js";
 import { MAX_EVENTS, SqliteEventLog } from "./sqlite-event-log.js";

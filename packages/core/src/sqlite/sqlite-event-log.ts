@@ -6,7 +6,7 @@ import type {
   EventPosition,
   SessionEvent,
   SessionEventType,
-} from "../session-event.js";
+} from "../watch/session-event.js";
 import { type EventRow, firstColumn, prepare, type Statements } from "./statements.js";
 
 /** All events are in one lane: a file has one writer at a time anyway. */

@@ -10,7 +10,7 @@ import {
   type NewSession,
   type SessionKey,
   type StoredSession,
-} from "../session-store.js";
+} from "../sessions/session-store.js";
 import {
   ACTIVE,
   addSession,
@@ -21,8 +21,8 @@ import {
   keyOf,
   listAll,
   newSession,
-} from "../testing/checks/fixtures.js";
-import { spawnTypeScript } from "../testing/spawn-typescript.js";
+} from "../testing/contract/sessions/fixtures.js";
+import { spawnTypeScript } from "../testing/processes/spawn-typescript.js";
 import { MIGRATIONS, migrate } from "./migrations.js";
 import { SqliteSessionStore } from "./sqlite-session-store.js";
 

@@ -3,9 +3,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { expect, test } from "vitest";
-import { FENCE_RETENTION_MS } from "../lock-store.js";
-import { describeLockStore } from "../testing/describe-lock-store.js";
-import { FakeClock } from "../testing/fake-clock.js";
+import { FENCE_RETENTION_MS } from "../locks/lock-store.js";
+import { FakeClock } from "../testing/contract/fake-clock.js";
+import { describeLockStore } from "../testing/contract/locks/describe-lock-store.js";
 import { openSqliteStores } from "./open-sqlite-stores.js";
 
 const tellsNobody = "processes that share a file find out by trying";

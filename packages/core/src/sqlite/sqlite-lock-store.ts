@@ -4,7 +4,7 @@ import {
   type HeldLock,
   type LockStore,
   type OccupiedLock,
-} from "../lock-store.js";
+} from "../locks/lock-store.js";
 import type { SqliteDatabase } from "./sqlite-database.js";
 import { firstColumn, prepare } from "./statements.js";
 

@@ -1,7 +1,7 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { describeRateLimitStore } from "../testing/describe-rate-limit-store.js";
+import { describeRateLimitStore } from "../testing/contract/rate-limits/describe-rate-limit-store.js";
 import { SqliteDatabase } from "./sqlite-database.js";
 import { SqliteRateLimitStore } from "./sqlite-rate-limit-store.js";
 import { SqliteSessionStore } from "./sqlite-session-store.js";

@@ -1,11 +1,11 @@
 import type { StatementSync } from "node:sqlite";
-import { summarize, type WindowStanding } from "../rate-limit-state.js";
+import { summarize, type WindowStanding } from "../rate-limits/rate-limit-state.js";
 import type {
   RateLimitAttempt,
   RateLimitState,
   RateLimitStore,
   RateLimitWindow,
-} from "../rate-limit-store.js";
+} from "../rate-limits/rate-limit-store.js";
 import type { SqliteDatabase } from "./sqlite-database.js";
 import { STATEMENTS as FILE_STATEMENTS, firstColumn, prepare } from "./statements.js";
 

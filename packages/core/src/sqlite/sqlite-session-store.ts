@@ -5,8 +5,7 @@ import {
   sessionLimitReached,
   tooManyFences,
 } from "../errors.js";
-import type { SessionEventType } from "../session-event.js";
-import type { Partition } from "../session-id.js";
+import type { Partition } from "../sessions/session-id.js";
 import {
   type Creation,
   EVICTION_REASON,
@@ -22,7 +21,8 @@ import {
   type SessionStore,
   type StoredSession,
   type SweepResult,
-} from "../session-store.js";
+} from "../sessions/session-store.js";
+import type { SessionEventType } from "../watch/session-event.js";
 import { SqliteDatabase } from "./sqlite-database.js";
 import { SqliteEventLog } from "./sqlite-event-log.js";
 import {

@@ -1,7 +1,7 @@
 import { DatabaseSync } from "node:sqlite";
 import { describe, expect, test } from "vitest";
-import type { ListQuery } from "../session-store.js";
-import { ACTIVE } from "../testing/checks/fixtures.js";
+import type { ListQuery } from "../sessions/session-store.js";
+import { ACTIVE } from "../testing/contract/sessions/fixtures.js";
 import { migrate } from "./migrations.js";
 import { listStatement, STATEMENTS } from "./statements.js";
 

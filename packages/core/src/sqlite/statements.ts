@@ -1,6 +1,6 @@
 import type { DatabaseSync, SQLOutputValue, StatementSync } from "node:sqlite";
-import type { SessionEventType } from "../session-event.js";
-import type { ListQuery } from "../session-store.js";
+import type { ListQuery } from "../sessions/session-store.js";
+import type { SessionEventType } from "../watch/session-event.js";
 
 /** What a query of sessions answers: all of a row that is not the store's own business. */
 const COLUMNS = `

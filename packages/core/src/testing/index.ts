@@ -1,8 +1,21 @@
-export { describeLockStore } from "./describe-lock-store.js";
-export { describeRateLimitStore } from "./describe-rate-limit-store.js";
-export { describeSessionStore } from "./describe-session-store.js";
-export { FakeClock } from "./fake-clock.js";
-export { freePort } from "./free-port.js";
+export { FakeClock } from "./contract/fake-clock.js";
+export { describeLockStore } from "./contract/locks/describe-lock-store.js";
+export type { OpenedLockStore, OpenLockStore } from "./contract/locks/lock-store-check.js";
+export { describeRateLimitStore } from "./contract/rate-limits/describe-rate-limit-store.js";
+export type {
+  OpenedRateLimitStore,
+  OpenRateLimitStore,
+} from "./contract/rate-limits/rate-limit-store-check.js";
+export { describeSessionStore } from "./contract/sessions/describe-session-store.js";
+export {
+  type OpenedSessionStore,
+  type OpenSessionStore,
+  type OpenSessionStoreOptions,
+  runSessionStoreCheck,
+  type SessionStoreCheck,
+  type SessionStoreContext,
+} from "./contract/sessions/session-store-check.js";
+export { sessionStoreChecks } from "./contract/sessions/session-store-checks.js";
 export {
   type Fault,
   type FaultRunOptions,
@@ -12,36 +25,27 @@ export {
 } from "./history/fault-run.js";
 export { startFaultyRedis } from "./history/faulty-redis.js";
 export { startFaultySqlite } from "./history/faulty-sqlite.js";
-export type { OpenedLockStore, OpenLockStore } from "./lock-store-check.js";
-export type { MoveSlotOptions } from "./move-slot.js";
-export type {
-  OpenedRateLimitStore,
-  OpenRateLimitStore,
-} from "./rate-limit-store-check.js";
+export { freePort } from "./network/free-port.js";
+export {
+  startTcpFaultProxy,
+  type TcpFaultProxy,
+  type TcpFaultProxyOptions,
+} from "./network/tcp-fault-proxy.js";
+export type { MoveSlotOptions } from "./redis/move-slot.js";
 export {
   type RedisCluster,
   type RedisClusterNode,
   type RedisClusterOptions,
   startRedisCluster,
-} from "./redis-cluster.js";
-export type { RestartableRedis } from "./redis-process.js";
+} from "./redis/redis-cluster.js";
+export type { RestartableRedis } from "./redis/redis-process.js";
 export {
   type RedisSentinels,
   type RedisSentinelsOptions,
   startRedisSentinels,
-} from "./redis-sentinel.js";
-export { type RedisServer, type RedisServerOptions, startRedisServer } from "./redis-server.js";
+} from "./redis/redis-sentinel.js";
 export {
-  type OpenedSessionStore,
-  type OpenSessionStore,
-  type OpenSessionStoreOptions,
-  runSessionStoreCheck,
-  type SessionStoreCheck,
-  type SessionStoreContext,
-} from "./session-store-check.js";
-export { sessionStoreChecks } from "./session-store-checks.js";
-export {
-  startTcpFaultProxy,
-  type TcpFaultProxy,
-  type TcpFaultProxyOptions,
-} from "./tcp-fault-proxy.js";
+  type RedisServer,
+  type RedisServerOptions,
+  startRedisServer,
+} from "./redis/redis-server.js";

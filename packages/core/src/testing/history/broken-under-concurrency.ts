@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { SessiondError } from "../../errors.js";
-import { partitionOfUser } from "../../session-id.js";
-import type { SessionKey, SessionLimit, StoredSession } from "../../session-store.js";
-import { hex } from "../checks/fixtures.js";
+import { partitionOfUser } from "../../sessions/session-id.js";
+import type { SessionKey, SessionLimit, StoredSession } from "../../sessions/session-store.js";
+import { hex } from "../contract/sessions/fixtures.js";
 import type { RecordedStore } from "./recorded-user.js";
 
 /** A store that is right as long as calls come one by one and nothing fails, or nearly so. */

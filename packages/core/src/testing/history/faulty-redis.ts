@@ -5,8 +5,8 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Redis } from "ioredis";
 import { connectRedis, RedisSessionStore } from "../../redis/index.js";
-import { type RedisServer, startRedisServer } from "../redis-server.js";
-import { startTcpFaultProxy, type TcpFaultProxy } from "../tcp-fault-proxy.js";
+import { startTcpFaultProxy, type TcpFaultProxy } from "../network/tcp-fault-proxy.js";
+import { type RedisServer, startRedisServer } from "../redis/redis-server.js";
 import type { Fault, FaultyStores } from "./fault-run.js";
 import type { RecordedStore } from "./recorded-user.js";
 

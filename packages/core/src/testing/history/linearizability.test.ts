@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { EVICTION_REASON } from "../../session-store.js";
+import { EVICTION_REASON } from "../../sessions/session-store.js";
 import { type History, type HistoryEntry, saysNothing } from "./history.js";
 import { checkLinearizability } from "./linearizability.js";
 import { explainViolation, minimalHistory } from "./minimal-history.js";

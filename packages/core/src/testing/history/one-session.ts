@@ -1,4 +1,4 @@
-import { EVICTION_REASON } from "../../session-store.js";
+import { EVICTION_REASON } from "../../sessions/session-store.js";
 import type { History, HistoryEntry } from "./history.js";
 import { answers, type Operation } from "./session-model.js";
 

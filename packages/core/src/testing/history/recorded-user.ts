@@ -1,7 +1,7 @@
 import { performance } from "node:perf_hooks";
 import { SessiondError } from "../../errors.js";
-import { generateSessionId, partitionOfUser } from "../../session-id.js";
-import type { SessionKey, SessionStore, StoredSession } from "../../session-store.js";
+import { generateSessionId, partitionOfUser } from "../../sessions/session-id.js";
+import type { SessionKey, SessionStore, StoredSession } from "../../sessions/session-store.js";
 import { type History, type HistoryEntry, saysNothing } from "./history.js";
 import { answers, type Birth, type ModelSession, type Operation } from "./session-model.js";
 

@@ -1,4 +1,4 @@
-import { EVICTION_REASON, type LimitPolicy } from "../../session-store.js";
+import { EVICTION_REASON, type LimitPolicy } from "../../sessions/session-store.js";
 
 /**
  * What one user's sessions do one call at a time: the contract of `SessionStore`

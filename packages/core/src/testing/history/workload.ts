@@ -1,4 +1,4 @@
-import type { LimitPolicy } from "../../session-store.js";
+import type { LimitPolicy } from "../../sessions/session-store.js";
 import type { RecordedCall, RecordedUser } from "./recorded-user.js";
 import type { SeededRandom } from "./seeded-random.js";
 import type { ModelSession } from "./session-model.js";

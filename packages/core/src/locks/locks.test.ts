@@ -1,0 +1,419 @@
+import { randomUUID } from "node:crypto";
+import { once } from "node:events";
+import { setTimeout as sleep } from "node:timers/promises";
+import { Redis } from "ioredis";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { connectRedis, openRedisStores } from "../redis/index.js";
+import { openSqliteStores } from "../sqlite/index.js";
+import { startTcpFaultProxy } from "../testing/network/tcp-fault-proxy.js";
+import { type RedisServer, startRedisServer } from "../testing/redis/redis-server.js";
+import { type AcquiredLock, type AcquireLock, Locks } from "./locks.js";
+
+/** What "at once" is on a machine that does much else. */
+const AT_ONCE_MS = 150;
+const NAME = "invoices";
+
+let server: RedisServer;
+let keyPrefix: string;
+let opened: AsyncDisposableStack;
+beforeAll(async () => {
+  server = await startRedisServer();
+});
+afterAll(() => server.stop());
+beforeEach(() => {
+  keyPrefix = `${randomUUID()}:`;
+  opened = new AsyncDisposableStack();
+});
+afterEach(() => opened.disposeAsync());
+
+async function openRedis(port = server.port) {
+  const address = { host: "127.0.0.1", port };
+  const redis = connectRedis({ kind: "redis", address, db: 0, tls: false }, () => {});
+  await once(redis, "ready");
+  const stores = openRedisStores({ redis, keyPrefix });
+  const locks = new Locks({ store: stores.locks });
+  opened.defer(async () => {
+    await locks.close();
+    await stores.close();
+  });
+  return locks;
+}
+
+async function openSqlite() {
+  const stores = await openSqliteStores({ path: ":memory:" });
+  const locks = new Locks({ store: stores.locks });
+  opened.defer(async () => {
+    await locks.close();
+    await stores.close();
+  });
+  return locks;
+}
+
+/** How long something took, and with which error it ended if it did. */
+async function timed(promise: Promise<unknown>) {
+  const startMs = performance.now();
+  const error = await promise.then(
+    () => undefined,
+    (reason: unknown) => reason,
+  );
+  return { error, ms: performance.now() - startMs };
+}
+
+/** Whether a lock is, within a moment, as expected. */
+async function eventually(isSo: () => Promise<boolean>, timeoutMs = 5_000): Promise<void> {
+  const deadlineMs = performance.now() + timeoutMs;
+  while (!(await isSo())) {
+    expect(performance.now(), "it never came to be").toBeLessThan(deadlineMs);
+    await sleep(10);
+  }
+}
+
+async function isFree(locks: Locks): Promise<boolean> {
+  return (await locks.get(NAME)) === undefined;
+}
+
+function acquire(locks: Locks, call: Partial<AcquireLock> = {}): Promise<AcquiredLock> {
+  return locks.acquire({ name: NAME, ...call });
+}
+
+for (const [kind, open] of [
+  ["Redis", () => openRedis()],
+  ["SQLite", openSqlite],
+] as const) {
+  describe(`on ${kind}`, () => {
+    test("a lock is lent for 30 s unless asked otherwise, and shown to all but for its id", async () => {
+      const locks = await open();
+      const { lockId, ...held } = await acquire(locks);
+      expect(held.expireTimeMs - held.readTimeMs).toBe(30_000);
+      expect(lockId).toMatch(/^[A-Za-z0-9_-]{43}$/);
+      const { readTimeMs: _, ...shown } = (await locks.get(NAME)) ?? { readTimeMs: 0 };
+      expect(shown).toEqual({
+        name: NAME,
+        fencingToken: held.fencingToken,
+        expireTimeMs: held.expireTimeMs,
+      });
+    });
+
+    test("who waits gets the lock as soon as it is given back", async () => {
+      const locks = await open();
+      const first = await acquire(locks);
+      const waiting = acquire(locks);
+      await sleep(100);
+      const startMs = performance.now();
+      await locks.release(NAME, first.lockId);
+      const second = await waiting;
+      expect(performance.now() - startMs).toBeLessThan(AT_ONCE_MS);
+      expect(second.fencingToken).toBeGreaterThan(first.fencingToken);
+      expect(second.lockId).not.toBe(first.lockId);
+    });
+
+    test("who waits gets the lock of a holder that died when its lease ends", async () => {
+      const locks = await open();
+      const { expireTimeMs, readTimeMs } = await acquire(locks, { ttlMs: 400 });
+      const { error, ms } = await timed(acquire(locks));
+      expect(error).toBeUndefined();
+      expect(ms).toBeGreaterThan(expireTimeMs - readTimeMs - 50);
+      expect(ms).toBeLessThan(expireTimeMs - readTimeMs + AT_ONCE_MS);
+    });
+
+    test("who waits too long fails with LOCK_TIMEOUT, on time, and leaves nothing behind", async () => {
+      const locks = await open();
+      const held = await acquire(locks);
+      for (const waitTimeoutMs of [1, 300]) {
+        const { error, ms } = await timed(acquire(locks, { waitTimeoutMs }));
+        expect(error).toMatchObject({ reason: "LOCK_TIMEOUT" });
+        expect(ms).toBeGreaterThanOrEqual(waitTimeoutMs - 2);
+        expect(ms).toBeLessThan(waitTimeoutMs + AT_ONCE_MS);
+      }
+      await locks.release(NAME, held.lockId);
+      const { ms } = await timed(acquire(locks));
+      expect(ms).toBeLessThan(AT_ONCE_MS);
+    });
+
+    test("who does not want to wait tries once", async () => {
+      const locks = await open();
+      const held = await acquire(locks, { waitTimeoutMs: 0 });
+      const refused = await timed(acquire(locks, { waitTimeoutMs: 0 }));
+      expect(refused.error).toMatchObject({ reason: "LOCK_TIMEOUT" });
+      expect(refused.ms).toBeLessThan(AT_ONCE_MS);
+      await locks.release(NAME, held.lockId);
+      await acquire(locks, { waitTimeoutMs: 0 });
+    });
+
+    test("who does not want to wait is refused at once where others wait", async () => {
+      const locks = await open();
+      const held = await acquire(locks);
+      const waiting = acquire(locks);
+      const refused = await timed(acquire(locks, { waitTimeoutMs: 0 }));
+      expect(refused.error).toMatchObject({ reason: "LOCK_TIMEOUT" });
+      expect(refused.ms).toBeLessThan(AT_ONCE_MS);
+      await locks.release(NAME, held.lockId);
+      await waiting;
+    });
+
+    test("who cancels is gone at once, and the next one comes in their place", async () => {
+      const locks = await open();
+      const held = await acquire(locks);
+      const abort = new AbortController();
+      const canceled = acquire(locks, { signal: abort.signal });
+      const next = acquire(locks);
+      canceled.catch(() => {});
+      await sleep(50);
+      const why = new Error("the caller is gone");
+      const settled = timed(canceled);
+      abort.abort(why);
+      expect(await settled).toMatchObject({ error: why });
+      expect((await settled).ms).toBeLessThan(AT_ONCE_MS);
+      const handover = timed(next);
+      await locks.release(NAME, held.lockId);
+      expect((await handover).ms).toBeLessThan(AT_ONCE_MS);
+      await expect(acquire(locks, { signal: AbortSignal.abort(why) })).rejects.toBe(why);
+    });
+
+    test("those who wait in one server are served in the order in which they came", async () => {
+      const locks = await open();
+      const order: number[] = [];
+      await Promise.all(
+        Array.from({ length: 30 }, async (_, i) => {
+          const { lockId } = await acquire(locks);
+          order.push(i);
+          await locks.release(NAME, lockId);
+        }),
+      );
+      expect(order).toEqual(Array.from({ length: 30 }, (_, i) => i));
+    });
+
+    test("only its holder renews a lock and gives it back; for others it stays as it is", async () => {
+      const locks = await open();
+      const held = await acquire(locks);
+      const before = await locks.get(NAME);
+      for (const other of [randomUUID(), held.lockId.toUpperCase()]) {
+        const notHeld = { reason: "LOCK_NOT_HELD" };
+        await expect(locks.renew(NAME, other)).rejects.toMatchObject(notHeld);
+        await expect(locks.release(NAME, other)).rejects.toMatchObject(notHeld);
+        await expect(locks.release("another", held.lockId)).rejects.toMatchObject(notHeld);
+      }
+      expect(await locks.get(NAME)).toMatchObject({ expireTimeMs: before?.expireTimeMs });
+      const renewed = await locks.renew(NAME, held.lockId, 60_000);
+      expect(renewed.expireTimeMs - renewed.readTimeMs).toBe(60_000);
+      expect(renewed.fencingToken).toBe(held.fencingToken);
+      await locks.release(NAME, held.lockId);
+      await expect(locks.release(NAME, held.lockId)).rejects.toMatchObject({
+        reason: "LOCK_NOT_HELD",
+      });
+    });
+
+    test("a call made again with the caller's lock id does not wait for itself", async () => {
+      const locks = await open();
+      const lockId = randomUUID();
+      const first = await acquire(locks, { lockId });
+      const waiting = acquire(locks);
+      await sleep(20);
+      const again = await acquire(locks, { lockId, waitTimeoutMs: 0 });
+      expect(again.fencingToken).toBe(first.fencingToken);
+      await locks.release(NAME, lockId);
+      await waiting;
+    });
+
+    test("a server that closes ends all waiting", async () => {
+      const locks = await open();
+      await acquire(locks);
+      const waiting = [acquire(locks), acquire(locks)].map(timed);
+      await sleep(20);
+      await locks.close();
+      for (const { error, ms } of await Promise.all(waiting)) {
+        expect(error).toMatchObject({ reason: "STORE_UNAVAILABLE" });
+        expect(ms).toBeLessThan(20 + AT_ONCE_MS);
+      }
+      await expect(acquire(locks)).rejects.toMatchObject({ reason: "STORE_UNAVAILABLE" });
+    });
+  });
+}
+
+test("what cannot be is refused, naming the field", async () => {
+  const locks = await openSqlite();
+  const calls: readonly [string, Partial<AcquireLock>][] = [
+    ["name", { name: "" }],
+    ["name", { name: "ä".repeat(129) }],
+    ["name", { name: "a\nb" }],
+    ["name", { name: "\ud800" }],
+    ["ttl", { ttlMs: 99 }],
+    ["ttl", { ttlMs: 3_600_001 }],
+    ["ttl", { ttlMs: 100.5 }],
+    ["wait_timeout", { waitTimeoutMs: -1 }],
+    ["wait_timeout", { waitTimeoutMs: 3_600_001 }],
+    ["wait_timeout", { waitTimeoutMs: Number.NaN }],
+    ["lock_id", { lockId: "" }],
+    ["lock_id", { lockId: "a".repeat(15) }],
+    ["lock_id", { lockId: "a".repeat(129) }],
+    ["lock_id", { lockId: `${randomUUID()} ` }],
+  ];
+  for (const [field, call] of calls) {
+    const refusal = { reason: "INVALID_ARGUMENT", metadata: { field } };
+    await expect(acquire(locks, call), JSON.stringify(call)).rejects.toMatchObject(refusal);
+  }
+  const lockId = randomUUID();
+  for (const [field, call] of [
+    ["name", () => locks.renew("", lockId)],
+    ["name", () => locks.release("\u007f", lockId)],
+    ["name", () => locks.get("")],
+    ["lock_id", () => locks.renew(NAME, "")],
+    ["lock_id", () => locks.release(NAME, "short")],
+    ["ttl", () => locks.renew(NAME, lockId, 99)],
+  ] as const) {
+    await expect(call()).rejects.toMatchObject({ metadata: { field } });
+  }
+  await acquire(locks, { name: "ä".repeat(128), ttlMs: 100, waitTimeoutMs: 3_600_000 });
+  await acquire(locks, { name: "b", ttlMs: 3_600_000, lockId: "a".repeat(16) });
+});
+
+test("ten thousand may wait in a server, and one more is OVERLOADED", async () => {
+  const locks = await openSqlite();
+  await acquire(locks);
+  const waiting = Array.from({ length: 10_000 }, () => acquire(locks));
+  const abort = new AbortController();
+  const failures = Promise.allSettled(waiting);
+  await expect(acquire(locks)).rejects.toMatchObject({ reason: "OVERLOADED" });
+  await expect(acquire(locks, { name: "another" })).rejects.toMatchObject({ reason: "OVERLOADED" });
+  abort.abort();
+  await locks.close();
+  expect((await failures).every(({ status }) => status === "rejected")).toBe(true);
+});
+
+test("a lock whose release nobody heard of is found free within about a second", async () => {
+  const locks = await openRedis();
+  await acquire(locks);
+  const waiting = timed(acquire(locks));
+  await sleep(50);
+  using redis = {
+    client: new Redis(server.port),
+    [Symbol.dispose]: () => redis.client.disconnect(),
+  };
+  await redis.client.del(`${keyPrefix}lock:{${NAME}}`);
+  const { error, ms } = await waiting;
+  expect(error).toBeUndefined();
+  expect(ms).toBeLessThan(1_300 + AT_ONCE_MS);
+});
+
+describe("when Redis does not answer", () => {
+  test("LOCK_TIMEOUT comes on time, and what was had too late is given back", async () => {
+    await using redis = await startRedisServer();
+    const locks = await openRedis(redis.port);
+    await isFree(locks);
+    redis.pause();
+    const { error, ms } = await timed(acquire(locks, { waitTimeoutMs: 200 }));
+    expect(error).toMatchObject({ reason: "LOCK_TIMEOUT" });
+    expect(ms).toBeLessThan(200 + AT_ONCE_MS);
+    redis.resume();
+    await sleep(100);
+    await eventually(() => isFree(locks), 1_000);
+  });
+
+  test("who cancels is gone at once, and what was had too late is given back", async () => {
+    await using redis = await startRedisServer();
+    const locks = await openRedis(redis.port);
+    await isFree(locks);
+    redis.pause();
+    const abort = new AbortController();
+    const canceled = timed(acquire(locks, { signal: abort.signal }));
+    await sleep(50);
+    abort.abort();
+    expect((await canceled).ms).toBeLessThan(50 + AT_ONCE_MS);
+    redis.resume();
+    await sleep(100);
+    await eventually(() => isFree(locks), 1_000);
+  });
+
+  test("an acquisition whose answer is lost fails, and is given back", async () => {
+    await using proxy = await startTcpFaultProxy({ host: "127.0.0.1", port: server.port });
+    const locks = await openRedis(proxy.port);
+    const observer = await openRedis();
+    await isFree(locks);
+    await acquire(locks, { name: "so that Redis knows the script" });
+    proxy.dropReplies(1);
+    await expect(acquire(locks)).rejects.toMatchObject({ reason: "STORE_UNAVAILABLE" });
+    expect(await isFree(observer)).toBe(false);
+    proxy.pass();
+    await eventually(() => isFree(observer));
+  });
+
+  test("with the caller's lock id it is not given back: the caller comes back for it", async () => {
+    await using proxy = await startTcpFaultProxy({ host: "127.0.0.1", port: server.port });
+    const locks = await openRedis(proxy.port);
+    const observer = await openRedis();
+    await acquire(locks, { name: "so that Redis knows the script" });
+    const lockId = randomUUID();
+    proxy.dropReplies(1);
+    await expect(acquire(locks, { lockId })).rejects.toMatchObject({ reason: "STORE_UNAVAILABLE" });
+    proxy.pass();
+    const found = await observer.get(NAME);
+    const again = await acquire(observer, { lockId });
+    expect(again.fencingToken).toBe(found?.fencingToken);
+    await sleep(1_500);
+    expect(await isFree(observer)).toBe(false);
+  });
+});
+
+describe("two servers on one Redis", () => {
+  test("a lock that is given back through one is had at once at the other", async () => {
+    const [one, other] = [await openRedis(), await openRedis()];
+    const held = await acquire(one);
+    const waiting = acquire(other);
+    await sleep(300);
+    const handover = timed(waiting);
+    await one.release(NAME, held.lockId);
+    expect((await handover).ms).toBeLessThan(AT_ONCE_MS);
+  });
+
+  test("200 who wait, 2000 times: never two holders, growing tokens, nobody passed over", async () => {
+    const servers = [await openRedis(), await openRedis()];
+    const tokens: number[] = [];
+    let holders = 0;
+    let mostOvertakes = 0;
+    const work = async (locks: Locks) => {
+      for (let round = 0; round < 10; round++) {
+        const askedAt = tokens.length;
+        const { lockId, fencingToken } = await acquire(locks, { waitTimeoutMs: 60_000 });
+        expect(++holders).toBe(1);
+        mostOvertakes = Math.max(mostOvertakes, tokens.length - askedAt);
+        tokens.push(fencingToken);
+        if (tokens.length % 7 === 0) await sleep(1);
+        expect(holders--).toBe(1);
+        await locks.release(NAME, lockId);
+      }
+    };
+    await Promise.all(Array.from({ length: 200 }, (_, i) => work(servers[i % 2] as Locks)));
+    expect(tokens).toHaveLength(2_000);
+    expect(tokens.every((token, i) => i === 0 || token > (tokens[i - 1] ?? 0))).toBe(true);
+    // 99 of one's own server, and as many turns of the other one. The rest is for a server
+    // that this machine keeps from coming in time for its turn.
+    expect(mostOvertakes).toBeLessThanOrEqual(230);
+  }, 90_000);
+
+  test("one who waits at a quiet server is not passed over for the many at a busy one", async () => {
+    const busy = await openRedis();
+    const quiet = await openRedis();
+    let acquisitions = 0;
+    let isOver = false;
+    const work = async () => {
+      while (!isOver) {
+        const { lockId } = await acquire(busy, { waitTimeoutMs: 60_000 });
+        acquisitions++;
+        await busy.release(NAME, lockId);
+      }
+    };
+    const working = Promise.all(Array.from({ length: 50 }, work));
+    const overtakes: number[] = [];
+    for (let i = 0; i < 50; i++) {
+      const before = acquisitions;
+      const { lockId } = await acquire(quiet);
+      overtakes.push(acquisitions - before);
+      await quiet.release(NAME, lockId);
+    }
+    isOver = true;
+    await working;
+    // The one that has it as one comes, the one that is asked for already, and a few handed over
+    // while the first question is under way.
+    expect(overtakes.toSorted((a, b) => a - b)[45]).toBeLessThanOrEqual(4);
+  }, 60_000);
+});

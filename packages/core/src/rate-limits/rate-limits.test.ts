@@ -1,0 +1,163 @@
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { SqliteDatabase } from "../sqlite/sqlite-database.js";
+import { SqliteRateLimitStore } from "../sqlite/sqlite-rate-limit-store.js";
+import { FakeClock } from "../testing/contract/fake-clock.js";
+import { parseRateLimitPolicies } from "./rate-limit-policy.js";
+import { RateLimits } from "./rate-limits.js";
+
+const MINUTE_MS = 60_000;
+
+let clock: FakeClock;
+let database: SqliteDatabase;
+let rateLimits: RateLimits;
+beforeEach(async () => {
+  clock = new FakeClock();
+  database = await SqliteDatabase.open({ path: ":memory:", now: clock.now });
+  const policies = parseRateLimitPolicies(
+    "login: 2 per 15m, 3 per 24h; mail: 2 per 1h (count refused);" +
+      "search: 5 per 1m, 100 per 1h (allow when unavailable)",
+  );
+  rateLimits = new RateLimits({
+    store: new SqliteRateLimitStore(database),
+    policies,
+    now: clock.now,
+  });
+});
+afterEach(() => database.close());
+
+const ANN = { policy: "login", key: "ann" };
+
+test("an attempt counts one unless it says what it costs", async () => {
+  expect(await rateLimits.check(ANN)).toMatchObject({ isAllowed: true, remaining: 1 });
+  expect(await rateLimits.check({ ...ANN, cost: 2 })).toMatchObject({ isAllowed: false });
+  expect(await rateLimits.check({ ...ANN, cost: 1 })).toMatchObject({ remaining: 0 });
+});
+
+test("each policy has its own windows, and says whether refused attempts count", async () => {
+  for (const policy of ["login", "mail"]) {
+    for (let i = 0; i < 2; i++) await rateLimits.check({ policy, key: "ann" });
+    clock.advance(1_000);
+    for (let i = 0; i < 2; i++) await rateLimits.check({ policy, key: "ann" });
+  }
+  const refused = { isAllowed: false };
+  expect(await rateLimits.check(ANN)).toMatchObject({
+    ...refused,
+    retryAfterMs: 15 * MINUTE_MS - 2_000,
+  });
+  expect(await rateLimits.check({ policy: "mail", key: "ann" })).toMatchObject({
+    ...refused,
+    retryAfterMs: 60 * MINUTE_MS,
+  });
+});
+
+test("a key under one policy has nothing to do with the same key under another", async () => {
+  await rateLimits.check({ policy: "login", key: "ann", cost: 2 });
+  expect(await rateLimits.get({ policy: "mail", key: "ann" })).toMatchObject({ remaining: 2 });
+  await rateLimits.reset({ policy: "mail", key: "ann" });
+  expect(await rateLimits.get(ANN)).toMatchObject({ isAllowed: false });
+});
+
+test("asking counts nothing, and resetting forgets", async () => {
+  await rateLimits.check({ ...ANN, cost: 2 });
+  for (let i = 0; i < 2; i++) {
+    expect(await rateLimits.get(ANN)).toMatchObject({ isAllowed: false, remaining: 0 });
+  }
+  await rateLimits.reset(ANN);
+  expect(await rateLimits.get(ANN)).toMatchObject({ isAllowed: true, remaining: 2 });
+});
+
+describe("before the store is asked,", () => {
+  test.each([
+    ["logn", 'policy: there is no policy "logn"; expected login, mail, or search'],
+    ["__proto__", 'policy: there is no policy "__proto__"; expected'],
+    ["", 'policy: there is no policy ""; expected'],
+    [`\n${"x".repeat(100)}`, `policy: there is no policy "\\n${"x".repeat(63)}…"; expected`],
+  ])("the unknown policy %j is refused, and the known ones are listed", async (policy, message) => {
+    for (const method of ["check", "get", "reset"] as const) {
+      const refusal = expect(rateLimits[method]({ policy, key: "ann" })).rejects;
+      await refusal.toMatchObject({
+        reason: "INVALID_ARGUMENT",
+        message: expect.stringContaining(message),
+        metadata: { field: "policy" },
+      });
+    }
+  });
+
+  test.each(["", "a".repeat(257), "é".repeat(129), "a\nb", "a\u0000", "a\u007f", "\ud800"])(
+    "the key %j is refused",
+    async (key) => {
+      for (const method of ["check", "get", "reset"] as const) {
+        await expect(rateLimits[method]({ policy: "login", key })).rejects.toMatchObject({
+          reason: "INVALID_ARGUMENT",
+          metadata: { field: "key" },
+        });
+      }
+    },
+  );
+
+  test.each([0, -1, 1.5, 3, Number.NaN, Number.POSITIVE_INFINITY])(
+    "the cost %d is refused under a policy whose least limit is 2",
+    async (cost) => {
+      for (const method of ["check", "get"] as const) {
+        await expect(rateLimits[method]({ ...ANN, cost })).rejects.toMatchObject({
+          reason: "INVALID_ARGUMENT",
+          message: "cost: expected a whole number from 1 to 2",
+        });
+      }
+    },
+  );
+
+  test.each(["203.0.113.7", "2001:db8::1", "a".repeat(256), "é".repeat(128), "a b", "{x}:y"])(
+    "the key %j is fine",
+    async (key) => {
+      expect(await rateLimits.check({ policy: "login", key })).toMatchObject({ remaining: 1 });
+    },
+  );
+});
+
+describe("while the store is down,", () => {
+  beforeEach(() => database.close());
+
+  test("a policy that says nothing else lets nobody pass", async () => {
+    for (const method of ["check", "get", "reset"] as const) {
+      await expect(rateLimits[method](ANN)).rejects.toMatchObject({ reason: "STORE_UNAVAILABLE" });
+    }
+  });
+
+  test("a policy that says so lets pass as if nothing had been counted, and says why", async () => {
+    for (const method of ["check", "get"] as const) {
+      for (let i = 0; i < 10; i++) {
+        expect(await rateLimits[method]({ policy: "search", key: "ann", cost: 5 })).toEqual({
+          isAllowed: true,
+          window: { limit: 5, windowMs: MINUTE_MS },
+          remaining: 5,
+          retryAfterMs: 0,
+          resetTimeMs: clock.now(),
+          storeFailure: expect.objectContaining({ reason: "STORE_UNAVAILABLE" }),
+        });
+      }
+    }
+  });
+
+  test("nobody is told that a key was reset", async () => {
+    const target = { policy: "search", key: "ann" };
+    await expect(rateLimits.reset(target)).rejects.toMatchObject({ reason: "STORE_UNAVAILABLE" });
+  });
+
+  test("what is wrong with a request is said all the same", async () => {
+    await expect(rateLimits.check({ policy: "search", key: "" })).rejects.toMatchObject({
+      reason: "INVALID_ARGUMENT",
+    });
+  });
+});
+
+test("a full store lets nobody pass, whatever the policy says", async () => {
+  const pages = database.db.prepare("PRAGMA page_count").get()?.["page_count"];
+  database.db.exec(`PRAGMA max_page_count = ${Number(pages)}`);
+  const fill = async () => {
+    for (let i = 0; i < 10_000; i++) {
+      await rateLimits.check({ policy: "search", key: `${i}-${"x".repeat(240)}` });
+    }
+  };
+  await expect(fill()).rejects.toMatchObject({ reason: "OVERLOADED" });
+});

@@ -1,0 +1,91 @@
+import { once } from "node:events";
+import { setTimeout as sleep } from "node:timers/promises";
+import { Redis } from "ioredis";
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
+import { LIMIT, newSession } from "../../testing/contract/promised-load.js";
+import { type RedisServer, startRedisServer } from "../../testing/redis/redis-server.js";
+import { SessionWatches } from "../../watch/session-watch.js";
+import { RedisSessionStore } from "../sessions/redis-session-store.js";
+import { connectRedis } from "./connect-redis.js";
+
+/** What is commonly given to an application; since Redis 7 that includes no channel. */
+const USER = { username: "app", password: "pw" };
+const RULES = ["on", `>${USER.password}`, "~*", "+@all"];
+
+let server: RedisServer;
+let admin: Redis;
+let store: RedisSessionStore;
+
+beforeAll(async () => {
+  server = await startRedisServer();
+  admin = new Redis(server.url);
+  await admin.call("ACL", "SETUSER", USER.username, ...RULES);
+});
+afterAll(async () => {
+  admin.disconnect();
+  await server.stop();
+});
+beforeEach(async () => {
+  const address = { host: "127.0.0.1", port: server.port };
+  const redis = connectRedis({ kind: "redis", address, db: 0, tls: false, ...USER }, () => {});
+  await once(redis, "ready");
+  store = new RedisSessionStore({ redis });
+});
+afterEach(() => store.close());
+
+// The hint that there are new events failed a script half way: the call was an error, the
+// session was changed all the same, and there was no event, nor anything of the request.
+test("without permission for any channel, every change is made whole, with its event", async () => {
+  const session = newSession("ada");
+  const { key, tokenHash } = session;
+  const start = await store.events.end("ada");
+  expect(await store.create(session, LIMIT)).toMatchObject({ evictedIds: [] });
+  const newest = { ...LIMIT, maxSessionsPerUser: 2, policy: "evict_oldest" } as const;
+  const request = { key: "request", record: Buffer.of(1), keptForMs: 60_000 };
+  const second = newSession("ada");
+  expect(await store.createOnce(request, second, newest)).toMatchObject({ evictedIds: [] });
+  expect(await store.createOnce(request, newSession("ada"), newest)).toMatchObject({
+    session: { id: second.key.id },
+  });
+  expect(await store.replaceRecord(key, 1, Buffer.of(2))).toMatchObject({ version: 2 });
+  expect(await store.touch(key)).toMatchObject({ version: 2 });
+  expect(await store.rotateToken(key, tokenHash, Buffer.of(3))).toMatchObject({ version: 3 });
+  expect(await store.create(newSession("ada"), newest)).toMatchObject({ evictedIds: [key.id] });
+  expect(await store.revoke(second.key, "")).toBe(true);
+  expect(await store.revokeUser("ada", "")).toBe(1);
+
+  expect(await store.count("ada")).toBe(0);
+  expect(await store.events.read(start, 100)).toMatchObject({
+    events: [
+      { type: "created" },
+      { type: "created" },
+      { type: "updated" },
+      { type: "token_rotated" },
+      { type: "evicted" },
+      { type: "created" },
+      { type: "revoked" },
+      { type: "revoked" },
+    ],
+  });
+  expect(await store.sweep(10)).toEqual({ reclaimed: 0, healed: 0, more: false });
+});
+
+// Subscribing was tried again at once, on a new connection, hundreds of times in a second.
+test("without permission for any channel, watchers hear of changes, and do not besiege Redis", async () => {
+  const watch = new SessionWatches(store.events).watch({ userId: "bob" });
+  expect((await watch.next()).value).toMatchObject({ kind: "checkpoint" });
+  const before = await countReceivedConnections();
+  const next = watch.next();
+  await store.create(newSession("bob"), LIMIT);
+  let message = (await next).value;
+  while (message?.kind === "checkpoint") message = (await watch.next()).value;
+  expect(message).toMatchObject({ kind: "events", events: [{ type: "created" }] });
+
+  await sleep(1_000);
+  expect((await countReceivedConnections()) - before).toBeLessThan(5);
+  await watch.return(undefined as never);
+});
+
+async function countReceivedConnections(): Promise<number> {
+  return Number(/^total_connections_received:(\d+)/m.exec(await admin.info("stats"))?.[1]);
+}

@@ -1,0 +1,68 @@
+import { SessiondError, storeFull, storeUnavailable } from "../../errors.js";
+
+/**
+ * Replies that say Redis cannot serve for the moment, or does not let us:
+ * anything else it refuses is a fault of ours.
+ */
+const UNAVAILABLE_REPLIES = new Set([
+  "BUSY",
+  "CLUSTERDOWN",
+  "LOADING",
+  "MASTERDOWN",
+  "MISCONF",
+  "NOAUTH",
+  "NOPERM",
+  "NOREPLICAS",
+  "READONLY",
+  "UNBLOCKED",
+  "UNKILLABLE",
+  "WRONGPASS",
+]);
+
+/** The error to throw for what ioredis threw, free of the command's arguments. */
+export function fromRedisError(error: unknown): Error {
+  if (error instanceof SessiondError) return error;
+  if (!(error instanceof Error)) return storeUnavailable("Redis failed", error);
+  if (isNotRunYet(error)) return storeUnavailable("Redis is resharding", withoutCommand(error));
+  if (error.name !== "ReplyError") {
+    return storeUnavailable("no answer from Redis", withoutCommand(error));
+  }
+  const prefix = error.message.split(" ", 1)[0] ?? "";
+  if (prefix === "OOM") {
+    return storeFull(withoutCommand(error));
+  }
+  if (UNAVAILABLE_REPLIES.has(prefix)) {
+    return storeUnavailable(`Redis answered ${prefix}`, withoutCommand(error));
+  }
+  return withoutCommand(error);
+}
+
+/** Whether Redis says that it does not have a script. */
+export function isNoScript(error: unknown): boolean {
+  return error instanceof Error && error.message.startsWith("NOSCRIPT");
+}
+
+/** What a script or command is refused with while its keys move between nodes, also as ioredis's last word. */
+const RESHARDING_REPLY =
+  /^(?:Too many Cluster redirections\. Last error: ReplyError: )?(?:MOVED|ASK|TRYAGAIN) |access a non local key/;
+
+/**
+ * Whether a script was refused because the node does not have all its keys, or not
+ * any more. Nothing was changed: scripts read all their keys first.
+ */
+export function isNotRunYet(error: unknown): boolean {
+  return error instanceof Error && RESHARDING_REPLY.test(error.message);
+}
+
+/** Whether a node says that another one has the slot now. */
+export function isMoved(error: unknown): boolean {
+  return error instanceof Error && error.message.startsWith("MOVED ");
+}
+
+/** ioredis attaches the command with its arguments, which hold token hashes and records. */
+function withoutCommand(error: Error): Error {
+  const bare = new Error(error.message);
+  bare.name = error.name;
+  if (error.stack !== undefined) bare.stack = error.stack;
+  return bare;
+}

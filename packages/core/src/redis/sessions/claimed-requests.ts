@@ -1,0 +1,61 @@
+import { randomBytes } from "node:crypto";
+import { requestIdReused } from "../../errors.js";
+import type { Partition } from "../../sessions/session-id.js";
+import type { OnceOnly } from "../../sessions/session-store.js";
+import type { RedisCommands } from "../connection/redis-commands.js";
+import { CLAIM_REQUEST, RELEASE_CLAIM } from "./scripts.js";
+import type { SessionKeys } from "./session-keys.js";
+
+/** How much longer a claim is kept than the request's record, which is made after it. */
+const CLAIM_SLACK_MS = 10_000;
+
+/**
+ * Keeps a request from taking effect for users in different slots: it is claimed
+ * for a partition first. In that partition, its record does the rest.
+ */
+export class ClaimedRequests {
+  readonly #commands: RedisCommands;
+  readonly #keys: SessionKeys;
+  readonly #fixedClock: (() => number) | undefined;
+
+  constructor(options: {
+    readonly commands: RedisCommands;
+    readonly keys: SessionKeys;
+    readonly now: (() => number) | undefined;
+  }) {
+    this.#commands = options.commands;
+    this.#keys = options.keys;
+    this.#fixedClock = options.now;
+  }
+
+  /** Claims a request, or throws REQUEST_ID_REUSED. */
+  claim(request: OnceOnly, partition: Partition): Promise<string> {
+    return this.#claim(request, partition, "");
+  }
+
+  /** Gives a request back that was refused, unless it has been made again meanwhile. */
+  async release({ key }: OnceOnly, claim: string): Promise<void> {
+    await this.#commands.eval(RELEASE_CLAIM, [this.#keys.requestRef(key)], [claim]);
+  }
+
+  /** Lets a claim end as if a repetition of the request had not been made. */
+  async keepUntil(request: OnceOnly, partition: Partition, expireTimeMs: number): Promise<void> {
+    await this.#claim(request, partition, expireTimeMs + CLAIM_SLACK_MS);
+  }
+
+  async #claim(
+    { key, keptForMs }: OnceOnly,
+    partition: Partition,
+    endTimeMs: number | "",
+  ): Promise<string> {
+    const now = this.#fixedClock?.() ?? "";
+    const nonce = randomBytes(6).toString("base64url");
+    const claim = await this.#commands.eval(
+      CLAIM_REQUEST,
+      [this.#keys.requestRef(key)],
+      [now, partition, keptForMs + CLAIM_SLACK_MS, nonce, endTimeMs],
+    );
+    if (claim === null) throw requestIdReused();
+    return String(claim);
+  }
+}

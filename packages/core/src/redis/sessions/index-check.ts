@@ -1,0 +1,86 @@
+import type { Redis } from "ioredis";
+import type { Partition } from "../../sessions/session-id.js";
+import type { RedisCommands } from "../connection/redis-commands.js";
+import type { SessionKeys } from "./session-keys.js";
+
+/** How many keys one part of the check looks at, about. */
+const KEYS_PER_PART = 500;
+/** How many entries of one index key a part of the check looks at, about. */
+const ENTRIES_PER_KEY = 250;
+
+/** A session to compare with the indexes, and the user whose index names it, if one does. */
+export interface Suspect {
+  readonly id: string;
+  readonly userId?: string;
+}
+
+/** Compares sessions of a partition with the indexes, and puts those right. Answers how many entries. */
+export type Heal = (partition: Partition, suspects: readonly Suspect[]) => Promise<number>;
+
+/**
+ * Goes through all keys, again and again and a part at a time, for sessions that
+ * are not in the indexes as they should be and for index entries without a
+ * session. Scripts leave neither; a key that Redis evicted, or that somebody deleted, does.
+ */
+export class IndexCheck {
+  readonly #commands: RedisCommands;
+  readonly #keys: SessionKeys;
+  readonly #heal: Heal;
+  /** Which primary is being scanned, and how far. */
+  #node = 0;
+  #cursor = "0";
+  /** How far the entries of large indexes have been looked at, by key. */
+  readonly #entryCursors = new Map<string, string>();
+
+  constructor(commands: RedisCommands, keys: SessionKeys, heal: Heal) {
+    this.#commands = commands;
+    this.#keys = keys;
+    this.#heal = heal;
+  }
+
+  /** Checks the next part. Answers how many index entries it put right. */
+  async checkSome(): Promise<number> {
+    const suspects = new Map<Partition, Suspect[]>();
+    for (const name of await this.#scan()) {
+      const key = this.#keys.parse(name);
+      if (key === undefined) continue;
+      const found = suspects.get(key.partition) ?? [];
+      suspects.set(key.partition, found);
+      if (key.kind === "session") found.push({ id: key.id });
+      else for (const id of await this.#entries(name)) found.push({ ...key, id });
+    }
+    let healed = 0;
+    for (const [partition, found] of suspects) healed += await this.#heal(partition, found);
+    return healed;
+  }
+
+  /** The next keys of the primary that is being scanned. */
+  async #scan(): Promise<readonly string[]> {
+    return this.#commands.call(async (redis) => {
+      const nodes: readonly Redis[] = "nodes" in redis ? redis.nodes("master") : [redis];
+      const node = nodes[this.#node % nodes.length];
+      if (node === undefined) return [];
+      const [cursor, keys] = await node.scan(
+        this.#cursor,
+        "MATCH",
+        this.#keys.pattern(),
+        "COUNT",
+        KEYS_PER_PART,
+      );
+      this.#cursor = cursor;
+      if (cursor === "0") this.#node = (this.#node + 1) % nodes.length;
+      return keys;
+    });
+  }
+
+  /** The next ids in an index. */
+  async #entries(key: string): Promise<readonly string[]> {
+    const from = this.#entryCursors.get(key) ?? "0";
+    const [cursor, idsAndScores] = await this.#commands.call((redis) =>
+      redis.zscan(key, from, "COUNT", ENTRIES_PER_KEY),
+    );
+    if (cursor === "0") this.#entryCursors.delete(key);
+    else this.#entryCursors.set(key, cursor);
+    return idsAndScores.filter((_, i) => i % 2 === 0);
+  }
+}

@@ -1,0 +1,96 @@
+import { randomUUID } from "node:crypto";
+import { once } from "node:events";
+import { Redis } from "ioredis";
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
+import { generateSessionId, PARTITIONS, type Partition } from "../../sessions/session-id.js";
+import type { ListQuery } from "../../sessions/session-store.js";
+import { LIMIT, newSession } from "../../testing/contract/promised-load.js";
+import { type RedisServer, startRedisServer } from "../../testing/redis/redis-server.js";
+import { connectRedis } from "../connection/connect-redis.js";
+import { RedisSessionStore } from "./redis-session-store.js";
+
+const NEWEST: ListQuery = { showExpired: false, showRevoked: false, order: "desc", limit: 1_000 };
+
+let server: RedisServer;
+let admin: Redis;
+let store: RedisSessionStore;
+let keyPrefix: string;
+
+beforeAll(async () => {
+  server = await startRedisServer();
+  admin = new Redis(server.url);
+});
+afterAll(async () => {
+  admin.disconnect();
+  await server.stop();
+});
+beforeEach(async () => {
+  const address = { host: "127.0.0.1", port: server.port };
+  const redis = connectRedis({ kind: "redis", address, db: 0, tls: false }, () => {});
+  await once(redis, "ready");
+  keyPrefix = `${randomUUID()}:`;
+  store = new RedisSessionStore({ redis, keyPrefix });
+});
+afterEach(() => store.close());
+
+test("pages and counts are the same after Redis has forgotten its scripts", async () => {
+  for (const userId of ["ann", "bob", "carol"]) await store.create(newSession(userId), LIMIT);
+  const all = await store.list(NEWEST);
+  const first = await store.list({ ...NEWEST, limit: 2 });
+  await admin.script("FLUSH");
+  const second = await store.list({
+    ...NEWEST,
+    ...(first.next && { after: first.next }),
+    limit: 2,
+  });
+  const ids = [...first.sessions, ...second.sessions].map(({ id }) => id);
+  expect(ids).toEqual(all.sessions.map(({ id }) => id));
+  expect(second.next).toBeUndefined();
+  await admin.script("FLUSH");
+  expect(await store.count()).toBe(3);
+});
+
+// A script keeps everybody else waiting, so how much it reads must not grow with how much there is.
+test("a page reads few of the indexes again, however sessions are spread", async () => {
+  const countReads = () => countCalls("zrevrange", { ...NEWEST, limit: 250 });
+  // One that has everything is read again for every doubling of what is known of it.
+  const most = PARTITIONS.length + Math.log2(256);
+  await fillIndex("00", 20_000, () => 1);
+  expect(await countReads()).toBeLessThanOrEqual(most);
+  await fillIndex("00", 20_000, anyTime);
+  expect(await countReads()).toBeLessThanOrEqual(most);
+  for (const partition of PARTITIONS.slice(1)) await fillIndex(partition, 80, anyTime);
+  expect(await countReads()).toBeLessThan(3 * PARTITIONS.length);
+});
+
+test("a page of a thousand lets others in between", async () => {
+  for (const partition of PARTITIONS) await fillIndex(partition, 20, anyTime);
+  expect(await countCalls("evalsha_ro", NEWEST)).toBe(4);
+});
+
+/** How often a page has Redis run a command, also in scripts. */
+async function countCalls(command: string, query: ListQuery): Promise<number> {
+  // By now Redis knows the script.
+  await store.list(query);
+  await admin.config("RESETSTAT");
+  expect((await store.list(query)).next).toBeDefined();
+  const stats = await admin.info("commandstats");
+  return Number(new RegExp(`^cmdstat_${command}:calls=(\\d+)`, "m").exec(stats)?.[1]);
+}
+
+function anyTime(): number {
+  return Math.floor(Math.random() * Date.now());
+}
+
+/** Enters sessions that there are not. */
+async function fillIndex(
+  partition: Partition,
+  count: number,
+  createTimeMs: () => number,
+): Promise<void> {
+  const entries = Array.from({ length: count }, () => [
+    createTimeMs(),
+    generateSessionId(partition),
+  ]);
+  await admin.zadd(`${keyPrefix}sessions_by_create_time:{${partition}}`, ...entries.flat());
+}

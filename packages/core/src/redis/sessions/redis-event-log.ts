@@ -1,0 +1,176 @@
+import { crc32 } from "node:zlib";
+import { storeUnavailable } from "../../errors.js";
+import { PARTITIONS, partitionOfUser } from "../../sessions/session-id.js";
+import type {
+  EventCursor,
+  EventLog,
+  EventPage,
+  EventPosition,
+  SessionEvent,
+  SessionEventType,
+} from "../../watch/session-event.js";
+import { HintChannel } from "../connection/hint-channel.js";
+import type { RedisCommands } from "../connection/redis-commands.js";
+import { READ_EVENTS } from "./scripts.js";
+import type { SessionKeys } from "./session-keys.js";
+
+/** At least this many events of each lane are read at a time. */
+const MIN_EVENTS_PER_LANE = 16;
+
+/** What `READ_EVENTS` answers. */
+type Reply = readonly [now: Buffer, process: Buffer, lastId: Buffer, entries: Entry[]];
+type Entry = readonly [id: Buffer, fields: Buffer[]];
+
+/**
+ * The event log in Redis: a lane for each partition, which is a stream. Listeners
+ * hear of new events through Pub/Sub, on a connection that exists only while there are any.
+ */
+export class RedisEventLog implements EventLog {
+  readonly #commands: RedisCommands;
+  readonly #keys: SessionKeys;
+  readonly #retentionMs: number;
+  readonly #fixedClock: (() => number) | undefined;
+  /** Stores that share a Redis are not each other's. */
+  readonly #salt: number;
+  readonly #hints: HintChannel;
+
+  constructor(options: {
+    readonly commands: RedisCommands;
+    readonly keys: SessionKeys;
+    readonly retentionMs: number;
+    readonly now: (() => number) | undefined;
+  }) {
+    this.#commands = options.commands;
+    this.#keys = options.keys;
+    const { db = 0 } = options.commands.redis.options as { readonly db?: number };
+    this.#salt = crc32(`${db} ${options.keys.eventChannel()}`);
+    this.#hints = new HintChannel(options.commands, options.keys.eventChannel());
+    this.#retentionMs = options.retentionMs;
+    this.#fixedClock = options.now;
+  }
+
+  async end(userId?: string): Promise<EventCursor> {
+    const partitions = userId === undefined ? PARTITIONS : [partitionOfUser(userId)];
+    const lanes = partitions.map((partition) => Number.parseInt(partition, 16));
+    const ends = await this.#readLanes(
+      lanes.map((lane) => [lane, undefined]),
+      0,
+    );
+    return new Map(ends.map(({ source, reply }, i) => [lanes[i] ?? 0, endOf(reply, source)]));
+  }
+
+  async read(cursor: EventCursor, limit: number): Promise<EventPage | "lost"> {
+    const lanes = [...cursor];
+    const perLane = Math.max(Math.ceil(limit / lanes.length), MIN_EVENTS_PER_LANE);
+    const replies = await this.#readLanes(lanes, perLane);
+    const events: SessionEvent[] = [];
+    const places = new Map<number, EventPosition>();
+    let isComplete = true;
+    for (const [i, [lane, position]] of lanes.entries()) {
+      const { source, reply } = replies[i] as (typeof replies)[number];
+      const found = reply[3].map((entry) => toEvent(lane, source, entry));
+      if (!this.#follows(position, source, reply, found)) return "lost";
+      for (const event of found) events.push(event);
+      const last = found.at(-1);
+      const end = endOf(reply, source);
+      if (last !== undefined && last.position.sequence < end.sequence) {
+        isComplete = false;
+        places.set(lane, last.position);
+      } else {
+        places.set(lane, end);
+      }
+    }
+    return { events, cursor: places, isComplete };
+  }
+
+  subscribe(listener: (lane: number) => void): () => void {
+    return this.#hints.subscribe(
+      (partition) => listener(Number.parseInt(partition, 16)),
+      // Any lane may have grown before.
+      () => {
+        for (const lane of PARTITIONS.keys()) listener(lane);
+      },
+    );
+  }
+
+  /** Lets go of the connection that listens. */
+  close(): void {
+    this.#hints.close();
+  }
+
+  /** Whether what was read comes right after a position, with nothing missing in between. */
+  #follows(
+    position: EventPosition,
+    source: number,
+    [now, , lastId]: Reply,
+    found: readonly SessionEvent[],
+  ): boolean {
+    if (position.source !== source) return false;
+    const [epoch, lastSequence] = parseId(lastId);
+    if (epoch !== 0 && epoch === position.epoch) {
+      const next = found[0]?.position.sequence ?? lastSequence + 1;
+      return next === position.sequence + 1;
+    }
+    // The stream went with its last event, and began anew or not. What was in it
+    // at the end had been there for the retention.
+    const sinceMs = epoch === 0 ? Number(now) : epoch;
+    if (position.timeMs < sinceMs - this.#retentionMs) return false;
+    return (found[0]?.position.sequence ?? 1) === 1;
+  }
+
+  /** Reads lanes from their positions, or just where they end, and which process each is in. */
+  async #readLanes(
+    lanes: readonly (readonly [lane: number, from: EventPosition | undefined])[],
+    count: number,
+  ): Promise<readonly { readonly source: number; readonly reply: Reply }[]> {
+    const replies = await this.#commands.evalReads(
+      READ_EVENTS,
+      lanes.map(([lane, from], i) => ({
+        keys: [this.#keys.sessionEvents(PARTITIONS[lane] ?? "")],
+        args: [
+          this.#fixedClock?.() ?? "",
+          from?.epoch ?? 0,
+          from?.sequence ?? 0,
+          count,
+          // One connection is to one process; a cluster's lanes are each read for themselves.
+          i === 0 || this.#commands.redis.isCluster ? "1" : "",
+        ],
+      })),
+    );
+    let source = 0;
+    return replies.map((value) => {
+      const reply = value as Reply;
+      if (reply[1].length > 0) source = crc32(reply[1], this.#salt);
+      return { source, reply };
+    });
+  }
+}
+
+/** The position after all that a lane has. */
+function endOf([now, , lastId]: Reply, source: number): EventPosition {
+  const [epoch, sequence] = parseId(lastId);
+  return { source, epoch, sequence, timeMs: Number(now) };
+}
+
+/** `<epoch>-<number>`, or nothing, which is the beginning of no epoch. */
+function parseId(id: Buffer): readonly [epoch: number, sequence: number] {
+  const [epoch, sequence] = id.toString("latin1").split("-");
+  return [Number(epoch), Number(sequence ?? 0)];
+}
+
+function toEvent(lane: number, source: number, [id, fields]: Entry): SessionEvent {
+  const [, type, , sessionId, , userId, , version, , time, , reason] = fields.map(String);
+  if (reason === undefined) throw storeUnavailable("the event log is not readable");
+  const [epoch, sequence] = parseId(id);
+  const timeMs = Number(time);
+  return {
+    type: type as SessionEventType,
+    sessionId: sessionId ?? "",
+    userId: userId ?? "",
+    version: Number(version),
+    timeMs,
+    ...((type === "revoked" || type === "evicted") && { reason }),
+    lane,
+    position: { source, epoch, sequence, timeMs },
+  };
+}

@@ -1,0 +1,59 @@
+import { once } from "node:events";
+import { expect, test } from "vitest";
+import { partitionOfUser } from "../../sessions/session-id.js";
+import type { SessionKey } from "../../sessions/session-store.js";
+import { FakeClock } from "../../testing/contract/fake-clock.js";
+import { LIMIT, newSession } from "../../testing/contract/promised-load.js";
+import { startRedisServer } from "../../testing/redis/redis-server.js";
+import { connectRedis } from "../connection/connect-redis.js";
+import { RedisSessionStore } from "./redis-session-store.js";
+
+const RETENTION_MS = 60_000;
+const FULL = { reason: "OVERLOADED", message: "the session store is full" };
+
+test("a Redis out of memory takes no new sessions, but ends, verifies and reclaims those it has", async () => {
+  await using server = await startRedisServer({ args: ["--maxmemory", "8mb"] });
+  const address = { host: "127.0.0.1", port: server.port };
+  const redis = connectRedis({ kind: "redis", address, db: 0, tls: false }, () => {});
+  await once(redis, "ready");
+  const clock = new FakeClock();
+  const store = new RedisSessionStore({ redis, retentionMs: RETENTION_MS, now: clock.now });
+  const keys: SessionKey[] = [];
+  const fill = async () => {
+    for (let n = 0; ; n++) {
+      const session = { ...newSession(`user-${n % 50}`), record: Buffer.alloc(16_000, n) };
+      await store.create(session, LIMIT);
+      keys.push(session.key);
+    }
+  };
+  await expect(fill()).rejects.toMatchObject(FULL);
+  const [one, two, three] = keys as [SessionKey, SessionKey, SessionKey];
+  const chosen = { ...newSession("ann"), key: { partition: partitionOfUser("ann"), id: "jti" } };
+  await expect(store.create(chosen, LIMIT)).rejects.toMatchObject(FULL);
+  const request = { key: "request", record: Buffer.of(1), keptForMs: 60_000 };
+  await expect(store.createOnce(request, newSession("ann"), LIMIT)).rejects.toMatchObject(FULL);
+  await expect(store.replaceRecord(one, 1, Buffer.of(1))).rejects.toMatchObject(FULL);
+
+  const tokenHash = Buffer.alloc(32, 2);
+  expect(await store.get(one)).toMatchObject({ version: 1 });
+  expect(await store.touch(one)).toMatchObject({ version: 1 });
+  expect(await store.rotateToken(one, tokenHash, Buffer.alloc(32, 3))).toMatchObject({
+    version: 2,
+  });
+  const start = await store.events.end();
+  expect(await store.revoke(two, "")).toBe(true);
+  expect(await store.get(two)).toBeUndefined();
+  const owner = (await store.get(three))?.userId ?? "";
+  expect(await store.revokeUser(owner, "")).toBeGreaterThan(0);
+  expect(await store.count(owner)).toBe(0);
+  // Watchers are told of it all the same.
+  expect(await store.events.read(start, 1_000)).toMatchObject({
+    events: expect.arrayContaining([expect.objectContaining({ sessionId: two.id })]),
+  });
+
+  for (let n = 0; n < 50; n++) await store.revokeUser(`user-${n}`, "");
+  clock.advance(RETENTION_MS + 1);
+  expect((await store.sweep(10_000)).reclaimed).toBe(keys.length);
+  expect(await store.create(chosen, LIMIT)).toMatchObject({ session: { id: "jti" } });
+  await store.close();
+});

@@ -1,0 +1,80 @@
+import { sessionState } from "../../sessions/session.js";
+import type { ListQuery, StoredSession } from "../../sessions/session-store.js";
+
+/** A session's hash as Redis answers it: a value for each of `SESSION_FIELDS`, null where it has none. */
+export type Fields = readonly (Buffer | null)[];
+
+/** The fields of a hash that exists. */
+type PresentFields = readonly [userId: Buffer, record: Buffer, tokenHash: Buffer, facts: Buffer];
+
+/** Whether there is a session; a hash without facts is what somebody else left there. */
+function exists(fields: Fields): boolean {
+  const [, , , facts] = fields;
+  return facts != null;
+}
+
+/** The session in a hash that exists, seen at `readTimeMs`. */
+export function toStoredSession(id: string, fields: Fields, readTimeMs: number): StoredSession {
+  const [userId, record, tokenHash, facts] = fields as PresentFields;
+  const [
+    version,
+    createTime,
+    authenticateTime,
+    lastAccessTime,
+    idleTimeout,
+    expireTime,
+    absoluteExpireTime,
+    revokeTime,
+    ...reason
+  ] = facts.toString().split(" ");
+  return {
+    id,
+    userId: userId.toString(),
+    record,
+    tokenHash,
+    version: Number(version),
+    createTimeMs: Number(createTime),
+    authenticateTimeMs: Number(authenticateTime),
+    lastAccessTimeMs: Number(lastAccessTime),
+    idleTimeoutMs: Number(idleTimeout),
+    expireTimeMs: Number(expireTime),
+    absoluteExpireTimeMs: Number(absoluteExpireTime),
+    readTimeMs,
+    // A reason may itself hold spaces.
+    ...(revokeTime !== undefined && {
+      revokeTimeMs: Number(revokeTime),
+      revokeReason: reason.join(" "),
+    }),
+  };
+}
+
+/** The session in a hash, if it exists and is active at `now`. */
+export function activeSession(id: string, fields: Fields, now: number): StoredSession | undefined {
+  if (!exists(fields)) return undefined;
+  const session = toStoredSession(id, fields, now);
+  return sessionState(session, now) === "active" ? session : undefined;
+}
+
+/** The session that a script answered as `{ now, fields }`, if it answered one. */
+export function repliedSession(id: string, reply: unknown): StoredSession | undefined {
+  if (reply === null) return undefined;
+  const [now, fields] = reply as [Buffer, Fields];
+  return toStoredSession(id, fields, Number(now));
+}
+
+/** The session in a hash, in a list of its own, or none if the query does not ask for its kind. */
+export function listedSession(
+  id: string,
+  fields: Fields,
+  query: ListQuery,
+  now: number,
+): StoredSession[] {
+  if (!exists(fields)) return [];
+  const session = toStoredSession(id, fields, now);
+  const state = sessionState(session, now);
+  const isWanted =
+    state === "active" ||
+    (state === "expired" && query.showExpired) ||
+    (state === "revoked" && query.showRevoked);
+  return isWanted ? [session] : [];
+}

@@ -1,0 +1,87 @@
+import { hash } from "node:crypto";
+import { requestIdReused, SessiondError } from "../errors.js";
+import type { Keyring } from "./keyring.js";
+import type { JsonValue } from "./session.js";
+
+/** How long a repeated request is recognised, as the contract says. */
+export const REQUEST_KEPT_FOR_MS = 10 * 60_000;
+
+/** What is remembered of a request to create a session. Stored sealed only. */
+export interface CreateRequestRecord {
+  /** Of all that was asked for: tells a repetition from another request under the same id. */
+  readonly fingerprint: string;
+  /** The secret of the session's token, which a repetition is answered with. */
+  readonly secret: Uint8Array;
+}
+
+/** The JSON inside a sealed record. */
+type RecordJson = [fingerprint: string, secret: string];
+
+/**
+ * Names a request in the store: at most 172 characters. The caller is hashed,
+ * because its name may be long and hold anything, and comes first at a fixed
+ * length, so that no two callers share a key.
+ */
+export function createRequestKey(caller: string, requestId: string): string {
+  return `${hash("sha256", caller, "base64url")}:${requestId}`;
+}
+
+/**
+ * The same for the same contents, in whatever order their keys come. It must not
+ * stand in a store unsealed: who knows all but one field could guess that one.
+ */
+export function fingerprintOf(contents: JsonValue): string {
+  return hash("sha256", canonicalJson(contents), "base64url");
+}
+
+/** Seals a record, bound to its key. */
+export function sealCreateRequest(
+  keyring: Keyring,
+  key: string,
+  { fingerprint, secret }: CreateRequestRecord,
+): Uint8Array {
+  const json: RecordJson = [fingerprint, Buffer.from(secret).toString("base64url")];
+  return keyring.seal(Buffer.from(JSON.stringify(json)), sealingContext(key));
+}
+
+/**
+ * The token's secret of the request that a record is of. Throws REQUEST_ID_REUSED
+ * where that asked for something else, and SESSION_UNREADABLE where the record
+ * does not open.
+ */
+export function secretOfRepetition(
+  keyring: Keyring,
+  key: string,
+  record: Uint8Array,
+  fingerprint: string,
+): Uint8Array {
+  const [first, secret] = parseRecord(keyring.unseal(record, sealingContext(key)));
+  if (first !== fingerprint) throw requestIdReused();
+  return Buffer.from(secret, "base64url");
+}
+
+function parseRecord(plaintext: Uint8Array): RecordJson {
+  try {
+    // Authenticated: only what sealCreateRequest wrote comes this far.
+    return JSON.parse(Buffer.from(plaintext).toString());
+  } catch (cause) {
+    throw new SessiondError(
+      "SESSION_UNREADABLE",
+      "the request's record cannot be read: it was written by another version",
+      { cause },
+    );
+  }
+}
+
+/** Keys have no NUL, and a session's context begins otherwise. */
+function sealingContext(key: string): Uint8Array {
+  return Buffer.from(`request\0${key}`);
+}
+
+/** JSON whose objects have their keys in order. Validated before, so that its depth is bounded. */
+function canonicalJson(value: JsonValue): string {
+  if (value === null || typeof value !== "object") return JSON.stringify(value);
+  if (Array.isArray(value)) return `[${value.map(canonicalJson).join()}]`;
+  const entries = Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1));
+  return `{${entries.map(([key, child]) => `${JSON.stringify(key)}:${canonicalJson(child)}`).join()}}`;
+}

@@ -1,0 +1,51 @@
+import { hash } from "node:crypto";
+import { invalidArgument } from "../errors.js";
+import { LIMITS } from "../validation.js";
+import { isChosenId, isGeneratedId } from "./session-id.js";
+import type { ListCursor } from "./session-store.js";
+
+/**
+ * Writes the position after a session as an opaque token that is good for the
+ * same query only. It holds nothing that its reader was not just shown, so it
+ * is neither sealed nor signed.
+ */
+export function formatPageToken(query: object, cursor: ListCursor): string {
+  const json = JSON.stringify([fingerprint(query), cursor.createTimeMs, cursor.id]);
+  return Buffer.from(json).toString("base64url");
+}
+
+/** Reads a token made for this very query. Throws INVALID_ARGUMENT naming `page_token` otherwise. */
+export function parsePageToken(query: object, token: string): ListCursor {
+  const [queryFingerprint, createTimeMs, id] = parseParts(token);
+  if (
+    typeof createTimeMs !== "number" ||
+    !Number.isSafeInteger(createTimeMs) ||
+    typeof id !== "string" ||
+    !(isGeneratedId(id) || isChosenId(id))
+  ) {
+    throw invalidArgument("page_token", "expected the next_page_token of an earlier call");
+  }
+  if (queryFingerprint !== fingerprint(query)) {
+    throw invalidArgument(
+      "page_token",
+      "it belongs to another query; only page_size may change from page to page",
+    );
+  }
+  return { createTimeMs, id };
+}
+
+function parseParts(token: string): readonly unknown[] {
+  if (token.length > LIMITS.pageTokenBytes) return [];
+  try {
+    const parts: unknown = JSON.parse(Buffer.from(token, "base64url").toString());
+    return Array.isArray(parts) ? parts : [];
+  } catch {
+    return [];
+  }
+}
+
+/** The same for the same query, in whatever order its parts were put. */
+function fingerprint(query: object): string {
+  const parts = Object.entries(query).sort(([a], [b]) => (a < b ? -1 : 1));
+  return hash("sha256", JSON.stringify(parts), "base64url").slice(0, 16);
+}

@@ -1,0 +1,85 @@
+import { SessiondError } from "../errors.js";
+import type { Keyring } from "./keyring.js";
+import { type Session, type SessionContent, sessionEtag, sessionState } from "./session.js";
+import type { StoredSession } from "./session-store.js";
+
+/** The JSON inside a sealed record. An array, because names would outweigh most values. */
+type RecordJson = [
+  displayName: string,
+  roles: string[],
+  ip: string,
+  userAgent: string,
+  device: string,
+  data: SessionContent["data"],
+];
+
+/** Seals the content of a session, bound to its id and user. */
+export function sealContent(
+  keyring: Keyring,
+  session: { readonly id: string; readonly userId: string },
+  { displayName, roles, client, data }: SessionContent,
+): Uint8Array {
+  const json: RecordJson = [
+    displayName,
+    [...roles],
+    client.ip,
+    client.userAgent,
+    client.device,
+    data,
+  ];
+  return keyring.seal(Buffer.from(JSON.stringify(json)), sealingContext(session));
+}
+
+/**
+ * Seals a session's record anew, under the active key. Throws SESSION_UNREADABLE
+ * where it does not open.
+ */
+export function resealRecord(keyring: Keyring, stored: StoredSession): Uint8Array {
+  const context = sealingContext(stored);
+  return keyring.seal(keyring.unseal(stored.record, context), context);
+}
+
+/** Makes a session of what the store has. Throws SESSION_UNREADABLE where the record does not open. */
+export function unsealSession(keyring: Keyring, stored: StoredSession): Session {
+  const plaintext = keyring.unseal(stored.record, sealingContext(stored));
+  const [displayName, roles, ip, userAgent, device, data] = parseRecord(plaintext);
+  return {
+    id: stored.id,
+    userId: stored.userId,
+    displayName,
+    roles,
+    client: { ip, userAgent, device },
+    data,
+    createTimeMs: stored.createTimeMs,
+    authenticateTimeMs: stored.authenticateTimeMs,
+    lastAccessTimeMs: stored.lastAccessTimeMs,
+    idleTimeoutMs: stored.idleTimeoutMs,
+    expireTimeMs: stored.expireTimeMs,
+    absoluteExpireTimeMs: stored.absoluteExpireTimeMs,
+    version: stored.version,
+    ...(stored.revokeTimeMs !== undefined && { revokeTimeMs: stored.revokeTimeMs }),
+    ...(stored.revokeReason !== undefined && { revokeReason: stored.revokeReason }),
+    state: sessionState(stored, stored.readTimeMs),
+    etag: sessionEtag(stored),
+  };
+}
+
+function parseRecord(plaintext: Uint8Array): RecordJson {
+  try {
+    // Authenticated: only what sealContent wrote comes this far.
+    return JSON.parse(
+      Buffer.from(plaintext.buffer, plaintext.byteOffset, plaintext.length).toString(),
+    );
+  } catch (cause) {
+    throw new SessiondError(
+      "SESSION_UNREADABLE",
+      "the session's record cannot be read: it was written by another version",
+      { cause },
+    );
+  }
+}
+
+/** Neither ids nor user ids contain a NUL, so no two sessions share a context. */
+function sealingContext(session: { readonly id: string; readonly userId: string }): Uint8Array {
+  return Buffer.from(`session\0${session.id}\0${session.userId}`);
+}

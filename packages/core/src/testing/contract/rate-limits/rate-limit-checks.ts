@@ -1,0 +1,411 @@
+import assert from "node:assert/strict";
+import { setTimeout as sleep } from "node:timers/promises";
+import type {
+  RateLimitAttempt,
+  RateLimitStore,
+  RateLimitWindow,
+} from "../../../rate-limits/rate-limit-store.js";
+import { rateLimitHistoryChecks } from "./rate-limit-history-checks.js";
+import type { RateLimitStoreCheck } from "./rate-limit-store-check.js";
+
+/** Longer than any check takes: what a store leaves to real time must not run out meanwhile. */
+const MINUTE_MS = 60_000;
+const ONE: RateLimitAttempt = { cost: 1, countRefused: false };
+const ONE_OF_ALL: RateLimitAttempt = { cost: 1, countRefused: true };
+const THREE_A_MINUTE: RateLimitWindow = { limit: 3, windowMs: MINUTE_MS };
+const THREE_AN_HOUR: RateLimitWindow = { limit: 3, windowMs: 60 * MINUTE_MS };
+
+/** How many of `count` attempts, one after the other, are allowed. */
+async function allowedOf(
+  store: RateLimitStore,
+  key: string,
+  windows: readonly RateLimitWindow[],
+  count: number,
+  attempt: RateLimitAttempt = ONE,
+): Promise<number> {
+  let allowed = 0;
+  for (let i = 0; i < count; i++) {
+    if ((await store.check(key, windows, attempt)).isAllowed) allowed++;
+  }
+  return allowed;
+}
+
+const countingChecks: readonly RateLimitStoreCheck[] = [
+  {
+    title: "attempts are allowed up to the limit, and told what remains",
+    async run({ store, clock }) {
+      const windows = [THREE_A_MINUTE];
+      for (const remaining of [2, 1, 0]) {
+        assert.deepEqual(await store.check("ann", windows, ONE), {
+          isAllowed: true,
+          window: THREE_A_MINUTE,
+          remaining,
+          retryAfterMs: 0,
+          resetTimeMs: clock.now() + MINUTE_MS,
+        });
+      }
+      assert.deepEqual(await store.check("ann", windows, ONE), {
+        isAllowed: false,
+        window: THREE_A_MINUTE,
+        remaining: 0,
+        retryAfterMs: MINUTE_MS,
+        resetTimeMs: clock.now() + MINUTE_MS,
+      });
+    },
+  },
+  {
+    title: "an attempt counts until just before its window is over, and no more from then on",
+    async run({ store, clock }) {
+      assert.equal(await allowedOf(store, "ann", [THREE_A_MINUTE], 4), 3);
+      clock.advance(MINUTE_MS - 1);
+      assert.equal(await allowedOf(store, "ann", [THREE_A_MINUTE], 1), 0);
+      clock.advance(1);
+      assert.equal(await allowedOf(store, "ann", [THREE_A_MINUTE], 4), 3);
+    },
+  },
+  {
+    title: "room comes back attempt by attempt, never all at once",
+    async run({ store, clock }) {
+      const windows = [THREE_A_MINUTE];
+      for (let i = 0; i < 3; i++) {
+        assert.equal(await allowedOf(store, "ann", windows, 1), 1);
+        clock.advance(10_000);
+      }
+      clock.advance(MINUTE_MS - 30_000);
+      for (const [afterMs, allowed] of [
+        [0, 1],
+        [10_000, 1],
+        [10_000, 1],
+        [MINUTE_MS - 20_001, 0],
+        [1, 1],
+      ] as const) {
+        clock.advance(afterMs);
+        assert.equal(await allowedOf(store, "ann", windows, 2), allowed);
+      }
+    },
+  },
+  {
+    title: "an attempt takes as much room as it costs",
+    async run({ store }) {
+      const windows = [{ limit: 10, windowMs: MINUTE_MS }];
+      const answers = [];
+      for (const cost of [4, 5, 2, 1, 1]) {
+        const { isAllowed, remaining } = await store.check("ann", windows, { ...ONE, cost });
+        answers.push([isAllowed, remaining]);
+      }
+      assert.deepEqual(answers, [
+        [true, 6],
+        [true, 1],
+        [false, 1],
+        [true, 0],
+        [false, 0],
+      ]);
+    },
+  },
+  {
+    title: "attempts of the same moment count each",
+    async run({ store }) {
+      const windows = [{ limit: 150, windowMs: MINUTE_MS }];
+      assert.equal(await allowedOf(store, "ann", windows, 160), 150);
+    },
+  },
+  {
+    title: "keys have nothing to do with each other, however much alike they are",
+    async run({ store }) {
+      for (const key of ["a", "A", "a:b", "a:b:c", "{a}", "a b", "ä", "é", "a*"]) {
+        assert.equal(await allowedOf(store, key, [THREE_A_MINUTE], 4), 3, key);
+      }
+    },
+  },
+  {
+    title: "what one server counts, all do",
+    async run({ store, peer }) {
+      assert.equal(await allowedOf(store, "ann", [THREE_A_MINUTE], 2), 2);
+      assert.equal(await allowedOf(peer, "ann", [THREE_A_MINUTE], 2), 1);
+      assert.equal((await store.get("ann", [THREE_A_MINUTE], 1)).remaining, 0);
+    },
+  },
+  {
+    title: "of any number of attempts at once, as many are allowed as the limit says",
+    async run({ store, peer }) {
+      const windows = [{ limit: 40, windowMs: MINUTE_MS }];
+      const answers = await Promise.all(
+        Array.from({ length: 200 }, (_, i) => (i % 2 ? store : peer).check("ann", windows, ONE)),
+      );
+      const allowed = answers.filter(({ isAllowed }) => isAllowed);
+      assert.equal(allowed.length, 40);
+      const remaining = allowed.map((answer) => answer.remaining).sort((a, b) => a - b);
+      assert.deepEqual(remaining, [...Array(40).keys()], "each was told of a state of its own");
+    },
+  },
+  {
+    title: "asking says what an attempt would be answered, and counts nothing",
+    async run({ store, clock }) {
+      const windows = [THREE_A_MINUTE];
+      const untouched = {
+        isAllowed: true,
+        window: THREE_A_MINUTE,
+        remaining: 3,
+        retryAfterMs: 0,
+        resetTimeMs: clock.now(),
+      };
+      assert.deepEqual(await store.get("ann", windows, 3), untouched);
+      assert.deepEqual(await store.get("ann", windows, 3), untouched);
+      await allowedOf(store, "ann", windows, 2);
+      clock.advance(10_000);
+      const resetTimeMs = clock.now() + MINUTE_MS - 10_000;
+      const used = { window: THREE_A_MINUTE, remaining: 1, resetTimeMs };
+      assert.deepEqual(await store.get("ann", windows, 1), {
+        ...used,
+        isAllowed: true,
+        retryAfterMs: 0,
+      });
+      assert.deepEqual(await store.get("ann", windows, 2), {
+        ...used,
+        isAllowed: false,
+        retryAfterMs: MINUTE_MS - 10_000,
+      });
+    },
+  },
+  {
+    title: "resetting forgets a key at once, and no other",
+    async run({ store, peer }) {
+      await allowedOf(store, "ann", [THREE_A_MINUTE], 3);
+      await allowedOf(store, "bob", [THREE_A_MINUTE], 3);
+      await store.reset("ann");
+      await store.reset("nobody");
+      assert.equal(await allowedOf(peer, "ann", [THREE_A_MINUTE], 4), 3);
+      assert.equal(await allowedOf(store, "bob", [THREE_A_MINUTE], 1), 0);
+    },
+  },
+];
+
+const windowChecks: readonly RateLimitStoreCheck[] = [
+  {
+    title: "every window must have room, and the one that leaves least is told of",
+    async run({ store, clock }) {
+      const hour = { limit: 4, windowMs: 60 * MINUTE_MS };
+      const windows = [THREE_A_MINUTE, hour];
+      assert.deepEqual((await store.check("ann", windows, ONE)).window, THREE_A_MINUTE);
+      assert.equal(await allowedOf(store, "ann", windows, 3), 2);
+      clock.advance(MINUTE_MS);
+      const last = await store.check("ann", windows, ONE);
+      assert.deepEqual([last.isAllowed, last.window, last.remaining], [true, hour, 0]);
+      assert.equal(last.resetTimeMs, clock.now() + hour.windowMs);
+      const refused = await store.check("ann", windows, ONE);
+      assert.deepEqual([refused.isAllowed, refused.window], [false, hour]);
+      assert.equal(refused.retryAfterMs, hour.windowMs - MINUTE_MS);
+    },
+  },
+  {
+    title: "of windows that leave the same, the longest is told of",
+    async run({ store, clock }) {
+      for (const windows of [
+        [THREE_A_MINUTE, THREE_AN_HOUR],
+        [THREE_AN_HOUR, THREE_A_MINUTE],
+      ]) {
+        await store.reset("ann");
+        const answer = await store.check("ann", windows, ONE);
+        assert.deepEqual(answer.window, THREE_AN_HOUR);
+        assert.equal(answer.resetTimeMs, clock.now() + THREE_AN_HOUR.windowMs);
+      }
+    },
+  },
+  {
+    title: "an attempt is allowed once it has waited as long as it was told, and not before",
+    async run({ store, clock }) {
+      const windows = [
+        { limit: 5, windowMs: MINUTE_MS },
+        { limit: 8, windowMs: 10 * MINUTE_MS },
+        { limit: 12, windowMs: 60 * MINUTE_MS },
+      ];
+      for (const [i, cost] of [1, 3, 5, 2, 4, 5, 1, 5, 3, 5].entries()) {
+        clock.advance(1_234 * (i + 1));
+        const attempt = { ...ONE, cost };
+        const { isAllowed, retryAfterMs } = await store.check("ann", windows, attempt);
+        assert.equal(isAllowed, retryAfterMs === 0);
+        if (isAllowed) continue;
+        clock.advance(retryAfterMs - 1);
+        assert.equal((await store.get("ann", windows, cost)).isAllowed, false);
+        clock.advance(1);
+        assert.equal((await store.get("ann", windows, cost)).isAllowed, true);
+        assert.equal((await store.check("ann", windows, attempt)).isAllowed, true);
+      }
+    },
+  },
+  {
+    title: "windows may change: a lower limit holds at once, and a higher one makes room at once",
+    async run({ store }) {
+      assert.equal(await allowedOf(store, "ann", [THREE_A_MINUTE], 3), 3);
+      const lower = await store.check("ann", [{ limit: 1, windowMs: MINUTE_MS }], ONE);
+      assert.deepEqual([lower.isAllowed, lower.remaining], [false, 0]);
+      assert.equal(lower.retryAfterMs, MINUTE_MS);
+      const higher = await store.check("ann", [{ limit: 5, windowMs: MINUTE_MS }], ONE);
+      assert.deepEqual([higher.isAllowed, higher.remaining], [true, 1]);
+    },
+  },
+];
+
+const refusalChecks: readonly RateLimitStoreCheck[] = [
+  {
+    title: "refused attempts take no room",
+    async run({ store, clock }) {
+      await allowedOf(store, "ann", [THREE_A_MINUTE], 3);
+      for (let i = 0; i < 5; i++) {
+        clock.advance(10_000);
+        const { retryAfterMs } = await store.check("ann", [THREE_A_MINUTE], ONE);
+        assert.equal(retryAfterMs, MINUTE_MS - 10_000 * (i + 1));
+      }
+      clock.advance(10_000);
+      assert.equal(await allowedOf(store, "ann", [THREE_A_MINUTE], 3), 3);
+    },
+  },
+  {
+    title: "where refused attempts count, whoever goes on trying stays out",
+    async run({ store, clock }) {
+      const windows = [THREE_A_MINUTE];
+      assert.equal(await allowedOf(store, "ann", windows, 3, ONE_OF_ALL), 3);
+      for (let i = 0; i < 10; i++) {
+        clock.advance(19_000);
+        const answer = await store.check("ann", windows, ONE_OF_ALL);
+        assert.equal(answer.isAllowed, false, `after ${i + 1} attempts`);
+        assert.equal(answer.remaining, 0);
+        assert.equal(answer.resetTimeMs, clock.now() + MINUTE_MS);
+      }
+      const { retryAfterMs } = await store.get("ann", windows, 1);
+      assert.equal(retryAfterMs, MINUTE_MS - 2 * 19_000);
+      clock.advance(retryAfterMs);
+      assert.equal(await allowedOf(store, "ann", windows, 2, ONE_OF_ALL), 1);
+    },
+  },
+  {
+    title: "a refused attempt that counts is told how long to wait after itself",
+    async run({ store, clock }) {
+      const windows = [THREE_A_MINUTE];
+      await store.check("ann", windows, { cost: 1, countRefused: true });
+      clock.advance(1_000);
+      const refused = await store.check("ann", windows, { cost: 3, countRefused: true });
+      assert.deepEqual([refused.isAllowed, refused.retryAfterMs], [false, MINUTE_MS]);
+      clock.advance(MINUTE_MS - 1);
+      assert.equal((await store.get("ann", windows, 3)).isAllowed, false);
+      clock.advance(1);
+      assert.equal((await store.get("ann", windows, 3)).isAllowed, true);
+    },
+  },
+];
+
+const reclaimChecks: readonly RateLimitStoreCheck[] = [
+  {
+    title: "what a key takes is bounded by the limit, however often it is tried",
+    async run({ store, clock, entries }) {
+      const windows = [THREE_A_MINUTE, { limit: 5, windowMs: 60 * MINUTE_MS }];
+      for (let i = 0; i < 50; i++) {
+        await store.check("ann", windows, { cost: 1 + (i % 3), countRefused: i % 4 !== 0 });
+        clock.advance(7_000);
+        const kept = await entries();
+        assert.ok(kept <= 5, `${kept} attempts are kept after ${i + 1}`);
+      }
+    },
+  },
+  {
+    title: "what has left all windows is not kept",
+    async run({ store, clock, entries }) {
+      for (let i = 0; i < 20; i++) {
+        await store.check("ann", [{ limit: 100, windowMs: MINUTE_MS }], ONE);
+        clock.advance(MINUTE_MS / 4);
+        assert.ok((await entries()) <= 4);
+      }
+      await store.reset("ann");
+      assert.equal(await allowedOf(store, "ann", [THREE_AN_HOUR], 3), 3);
+      clock.advance(MINUTE_MS);
+      await store.check("ann", [THREE_A_MINUTE], ONE);
+      assert.equal(await entries(), 1, "also where windows have become shorter");
+    },
+  },
+  {
+    title: "a key is gone by itself once nothing of it counts",
+    async run({ store, clock, entries, reclaim }) {
+      const windows = [{ limit: 3, windowMs: 300 }];
+      await allowedOf(store, "ann", windows, 2);
+      await allowedOf(store, "bob", windows, 5, ONE_OF_ALL);
+      clock.advance(300);
+      // Real time as well, which is what a store may leave it to.
+      const latestMs = performance.now() + 5_000;
+      while ((await entries()) > 0 && performance.now() < latestMs) {
+        await reclaim();
+        await sleep(50);
+      }
+      assert.equal(await entries(), 0);
+    },
+  },
+  {
+    title: "what counts still is not gone, whatever else is",
+    async run({ store, clock, reclaim, entries }) {
+      assert.equal(await allowedOf(store, "ann", [THREE_AN_HOUR], 3), 3);
+      await allowedOf(store, "bob", [THREE_A_MINUTE], 2);
+      clock.advance(60 * MINUTE_MS - 1);
+      await reclaim();
+      assert.equal(await allowedOf(store, "ann", [THREE_AN_HOUR], 1), 0);
+      assert.ok((await entries()) >= 3);
+    },
+  },
+];
+
+const clockChecks: readonly RateLimitStoreCheck[] = [
+  {
+    title: "a clock that is set back makes no room",
+    async run({ store, clock }) {
+      const windows = [THREE_A_MINUTE];
+      clock.advance(10 * MINUTE_MS);
+      assert.equal(await allowedOf(store, "ann", windows, 1), 1);
+      clock.stepBack(5 * MINUTE_MS);
+      assert.equal(await allowedOf(store, "ann", windows, 3), 2);
+      const refused = await store.check("ann", windows, ONE);
+      assert.equal(refused.retryAfterMs, 6 * MINUTE_MS);
+      assert.equal(refused.resetTimeMs, clock.now() + 6 * MINUTE_MS);
+      clock.advance(refused.retryAfterMs - 1);
+      assert.equal(await allowedOf(store, "ann", windows, 1), 0);
+      clock.advance(1);
+      assert.equal(await allowedOf(store, "ann", windows, 4), 3);
+    },
+  },
+  {
+    title: "a clock that is set back brings no stretch about that has too many",
+    async run({ store, clock }) {
+      const windows = [THREE_A_MINUTE];
+      assert.equal(await allowedOf(store, "ann", windows, 3), 3);
+      clock.advance(MINUTE_MS);
+      assert.equal(await allowedOf(store, "ann", windows, 1), 1);
+      clock.stepBack(MINUTE_MS / 2);
+      // By the key's own time, none of these is within a minute of the first three.
+      assert.equal(await allowedOf(store, "ann", windows, 1), 1);
+      clock.advance(MINUTE_MS / 2 + MINUTE_MS - 1);
+      assert.equal(await allowedOf(store, "ann", windows, 3), 1);
+    },
+  },
+  {
+    title: "an attempt that does not count forgets nothing, since the clock may be set back",
+    async run({ store, clock }) {
+      const windows = [{ limit: 2, windowMs: MINUTE_MS }];
+      assert.equal(await allowedOf(store, "ann", windows, 1), 1);
+      clock.advance(MINUTE_MS / 2);
+      assert.equal(await allowedOf(store, "ann", windows, 1), 1);
+      clock.advance(MINUTE_MS / 2);
+      // The first has left its window, but two more find no room beside the second.
+      const refused = await store.check("ann", windows, { cost: 2, countRefused: false });
+      assert.equal(refused.isAllowed, false);
+      clock.stepBack(1);
+      assert.equal(await allowedOf(store, "ann", windows, 1), 0);
+    },
+  },
+];
+
+/** The contract of `RateLimitStore`, promise by promise. */
+export const rateLimitStoreChecks: readonly RateLimitStoreCheck[] = [
+  ...countingChecks,
+  ...windowChecks,
+  ...refusalChecks,
+  ...reclaimChecks,
+  ...clockChecks,
+  ...rateLimitHistoryChecks,
+];

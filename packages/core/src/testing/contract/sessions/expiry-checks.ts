@@ -1,0 +1,197 @@
+import assert from "node:assert/strict";
+import type { SessionStore, StoredSession } from "../../../sessions/session-store.js";
+import { ACTIVE, addSession, assertUntouched, inspect, keyOf } from "./fixtures.js";
+import type { SessionStoreCheck } from "./session-store-check.js";
+
+interface Attempt {
+  readonly what: string;
+  /** Whether the session turned out to be active. */
+  readonly succeeds: (store: SessionStore, session: StoredSession) => Promise<boolean>;
+}
+
+/** Everything that works on an active session only. */
+const ATTEMPTS: readonly Attempt[] = [
+  { what: "read", succeeds: async (store, s) => (await store.get(keyOf(s))) !== undefined },
+  {
+    what: "read among many",
+    succeeds: async (store, s) => (await store.getMany([keyOf(s)]))[0] !== undefined,
+  },
+  { what: "counted", succeeds: async (store, s) => (await store.count(s.userId)) === 1 },
+  {
+    what: "listed among its user's active sessions",
+    succeeds: async (store, { userId }) =>
+      (await store.list({ ...ACTIVE, userId, limit: 1 })).sessions.length === 1,
+  },
+  {
+    what: "listed among all active sessions",
+    succeeds: async (store, { id }) =>
+      (await store.list({ ...ACTIVE, limit: 10 })).sessions.some((session) => session.id === id),
+  },
+  { what: "touched", succeeds: async (store, s) => (await store.touch(keyOf(s))) !== undefined },
+  {
+    what: "touched by its token",
+    succeeds: async (store, s) => (await store.touch(keyOf(s), s.tokenHash)) !== undefined,
+  },
+  {
+    what: "changed",
+    succeeds: async (store, s) =>
+      (await store.replaceRecord(keyOf(s), s.version, new Uint8Array([1]))) !== undefined,
+  },
+  {
+    what: "given a new token",
+    succeeds: async (store, s) =>
+      (await store.rotateToken(keyOf(s), s.tokenHash, new Uint8Array(32))) !== undefined,
+  },
+  { what: "revoked", succeeds: (store, s) => store.revoke(keyOf(s), "") },
+  { what: "revoked by its token", succeeds: (store, s) => store.revoke(keyOf(s), "", s.tokenHash) },
+  {
+    what: "revoked with its user's sessions",
+    succeeds: async (store, s) => (await store.revokeUser(s.userId, "")) === 1,
+  },
+];
+
+function edgeCheck({ what, succeeds }: Attempt): SessionStoreCheck {
+  return {
+    title: `a session can be ${what} a millisecond before its deadline, and not at it`,
+    async run({ store, clock }) {
+      const early = await addSession(store, { userId: "early" });
+      const late = await addSession(store, { userId: "late" });
+      clock.advanceTo(early.expireTimeMs - 1);
+      assert.equal(await succeeds(store, early), true, "a millisecond before the deadline");
+      clock.advanceTo(late.expireTimeMs);
+      assert.equal(await succeeds(store, late), false, "at the deadline");
+      await assertUntouched(store, late);
+    },
+  };
+}
+
+/** Deadlines: idle and absolute, both sides of each. */
+export const expiryChecks: readonly SessionStoreCheck[] = [
+  ...ATTEMPTS.map(edgeCheck),
+  {
+    title: "an expired session stays expired, and is not revoked",
+    async run({ store, clock }) {
+      const session = await addSession(store);
+      clock.advanceTo(session.expireTimeMs);
+      await store.revoke(keyOf(session), "too late");
+      await store.revokeUser(session.userId, "too late");
+      const expired = await inspect(store, session);
+      assert.equal(expired?.revokeTimeMs, undefined);
+      assert.equal(expired?.revokeReason, undefined);
+      clock.advance(1);
+      assert.equal(await store.touch(keyOf(session)), undefined);
+    },
+  },
+  {
+    title: "touching sets the last access to now and the deadline a full idle timeout away",
+    async run({ store, clock }) {
+      const session = await addSession(store, { idleTimeoutMs: 60_000, lifetimeMs: 600_000 });
+      clock.advance(59_999);
+      const touched = await store.touch(keyOf(session));
+      assert.equal(touched?.lastAccessTimeMs, clock.now());
+      assert.equal(touched.expireTimeMs, clock.now() + 60_000);
+      assert.equal(touched.readTimeMs, clock.now());
+      clock.advance(59_999);
+      assert.ok(await store.get(keyOf(session)));
+      clock.advance(1);
+      assert.equal(await store.get(keyOf(session)), undefined);
+    },
+  },
+  {
+    title: "touching changes nothing else",
+    async run({ store, clock }) {
+      const session = await addSession(store);
+      clock.advance(10);
+      await store.touch(keyOf(session), session.tokenHash);
+      await assertUntouched(store, {
+        ...session,
+        lastAccessTimeMs: clock.now(),
+        expireTimeMs: clock.now() + session.idleTimeoutMs,
+      });
+    },
+  },
+  {
+    title: "a session in steady use lives until its absolute deadline, and not at it",
+    async run({ store, clock }) {
+      const session = await addSession(store, { idleTimeoutMs: 60_000, lifetimeMs: 200_000 });
+      const { absoluteExpireTimeMs } = session;
+      while (clock.now() + 59_999 < absoluteExpireTimeMs) {
+        clock.advance(59_999);
+        const touched = await store.touch(keyOf(session));
+        const idleDeadlineMs = clock.now() + 60_000;
+        assert.equal(touched?.expireTimeMs, Math.min(idleDeadlineMs, absoluteExpireTimeMs));
+        assert.equal(touched.absoluteExpireTimeMs, absoluteExpireTimeMs);
+      }
+      clock.advanceTo(absoluteExpireTimeMs - 1);
+      const last = await store.touch(keyOf(session));
+      assert.equal(last?.expireTimeMs, absoluteExpireTimeMs);
+      assert.equal(await store.count(), 1);
+      clock.advanceTo(absoluteExpireTimeMs);
+      assert.equal(await store.touch(keyOf(session)), undefined);
+      assert.equal(await store.get(keyOf(session)), undefined);
+      assert.equal(await store.count(), 0);
+    },
+  },
+  {
+    title: "rotating the token moves the deadline too, and no further than the absolute one",
+    async run({ store, clock }) {
+      const session = await addSession(store, { idleTimeoutMs: 60_000, lifetimeMs: 100_000 });
+      clock.advance(30_000);
+      const newHash = new Uint8Array(32).fill(1);
+      const rotated = await store.rotateToken(keyOf(session), session.tokenHash, newHash);
+      assert.equal(rotated?.expireTimeMs, clock.now() + 60_000);
+      clock.advance(50_000);
+      const again = await store.rotateToken(keyOf(session), newHash, new Uint8Array(32).fill(2));
+      assert.equal(again?.expireTimeMs, session.absoluteExpireTimeMs);
+    },
+  },
+  {
+    title: "changing the content is no activity",
+    async run({ store, clock }) {
+      const session = await addSession(store);
+      clock.advance(10);
+      await store.replaceRecord(keyOf(session), 1, session.record);
+      await assertUntouched(store, { ...session, version: 2 });
+      clock.advanceTo(session.expireTimeMs);
+      assert.equal(await store.get(keyOf(session)), undefined);
+    },
+  },
+  {
+    title: "a clock that is set back never shortens a session",
+    async run({ store, clock }) {
+      const session = await addSession(store);
+      clock.advance(20_000);
+      const touched = await store.touch(keyOf(session));
+      assert.ok(touched);
+      clock.stepBack(15_000);
+      const again = await store.touch(keyOf(session));
+      assert.equal(again?.expireTimeMs, touched.expireTimeMs);
+      const newHash = new Uint8Array(32).fill(1);
+      const rotated = await store.rotateToken(keyOf(session), session.tokenHash, newHash);
+      assert.equal(rotated?.expireTimeMs, touched.expireTimeMs);
+    },
+  },
+  {
+    title: "each session has its own timeouts",
+    async run({ store, clock }) {
+      const short = await addSession(store, { idleTimeoutMs: 1_000 });
+      const long = await addSession(store, { idleTimeoutMs: 2_000 });
+      clock.advance(1_000);
+      assert.equal(await store.get(keyOf(short)), undefined);
+      assert.ok(await store.get(keyOf(long)));
+      assert.equal(await store.count(), 1);
+    },
+  },
+  {
+    title: "the longest timeouts are kept to the millisecond",
+    async run({ store, clock }) {
+      const yearMs = 365 * 24 * 3_600_000;
+      const session = await addSession(store, { idleTimeoutMs: yearMs, lifetimeMs: yearMs });
+      assert.equal(session.expireTimeMs, clock.now() + yearMs);
+      clock.advance(yearMs - 1);
+      assert.ok(await store.get(keyOf(session)));
+      clock.advance(1);
+      assert.equal(await store.get(keyOf(session)), undefined);
+    },
+  },
+];

@@ -1,0 +1,177 @@
+import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
+import {
+  type Fence,
+  MAX_FENCES_PER_SESSION,
+  type SessionStore,
+  type StoredSession,
+} from "../../../sessions/session-store.js";
+import {
+  addSession,
+  assertRefused,
+  assertSame,
+  assertUntouched,
+  keyOf,
+  sweepAll,
+} from "./fixtures.js";
+import type { SessionStoreCheck } from "./session-store-check.js";
+
+const TOKEN = 1_700_000_000_000;
+const RACERS = 50;
+
+/** Replaces the record at the session's version, which must be possible. */
+async function replace(
+  store: SessionStore,
+  session: StoredSession,
+  fence?: Fence,
+): Promise<StoredSession> {
+  const record = randomBytes(16);
+  const replaced = await store.replaceRecord(keyOf(session), session.version, record, fence);
+  assert.ok(typeof replaced === "object", `it was refused: ${replaced}`);
+  assertSame(replaced, { ...session, record, version: session.version + 1 });
+  return replaced;
+}
+
+/** Asserts that a change at the session's version is fenced, and changes nothing. */
+async function assertFenced(
+  store: SessionStore,
+  session: StoredSession,
+  fence: Fence,
+): Promise<void> {
+  for (const version of [session.version, session.version + 1]) {
+    const answer = await store.replaceRecord(keyOf(session), version, randomBytes(16), fence);
+    assert.equal(answer, "fenced");
+  }
+  await assertUntouched(store, session);
+}
+
+/** Changes by holders of locks, some of whom have been overtaken. */
+export const fenceChecks: readonly SessionStoreCheck[] = [
+  {
+    title: "a change with a lower token than one that was seen is fenced, and changes nothing",
+    async run({ store, peer }) {
+      let session = await addSession(store);
+      session = await replace(store, session, { lock: "job", token: TOKEN });
+      await assertFenced(peer, session, { lock: "job", token: TOKEN - 1 });
+      await assertFenced(store, session, { lock: "job", token: 1 });
+      session = await replace(peer, session, { lock: "job", token: TOKEN });
+      session = await replace(store, session, { lock: "job", token: TOKEN + 1 });
+      await assertFenced(peer, session, { lock: "job", token: TOKEN });
+      await replace(store, session);
+    },
+  },
+  {
+    title: "tokens are compared as numbers, exactly up to 2^53",
+    async run({ store }) {
+      let session = await addSession(store);
+      for (const token of [9, 10, 2 ** 53 - 2, 2 ** 53 - 1]) {
+        session = await replace(store, session, { lock: "job", token });
+        await assertFenced(store, session, { lock: "job", token: token - 1 });
+      }
+    },
+  },
+  {
+    title: "each lock fences for itself, and each session",
+    async run({ store }) {
+      let session = await addSession(store);
+      const other = await addSession(store);
+      session = await replace(store, session, { lock: "job", token: TOKEN });
+      for (const lock of ["jo", "job ", "Job", "record", "job}", "j\u00f6b"]) {
+        session = await replace(store, session, { lock, token: 1 });
+      }
+      await assertFenced(store, session, { lock: "job", token: TOKEN - 1 });
+      await replace(store, other, { lock: "job", token: 1 });
+    },
+  },
+  {
+    title: "a change that is not made leaves no token behind",
+    async run({ store, clock }) {
+      let session = await addSession(store);
+      const fence = { lock: "job", token: TOKEN };
+      const mismatch = await store.replaceRecord(keyOf(session), 9, randomBytes(8), fence);
+      assert.equal(mismatch, "version_mismatch");
+      session = await replace(store, session, { lock: "job", token: 1 });
+      clock.advanceTo(session.expireTimeMs);
+      assert.equal(
+        await store.replaceRecord(keyOf(session), session.version, randomBytes(8), fence),
+        undefined,
+      );
+      const revoked = await addSession(store);
+      await store.revoke(keyOf(revoked), "");
+      for (const token of [TOKEN, 1]) {
+        const answer = await store.replaceRecord(keyOf(revoked), 2, randomBytes(8), {
+          lock: "job",
+          token,
+        });
+        assert.equal(answer, undefined);
+      }
+    },
+  },
+  {
+    title: "of changes that race with different tokens none is made after one with a higher token",
+    async run({ store, peer }) {
+      const session = await addSession(store);
+      const made: number[] = [];
+      await Promise.all(
+        Array.from({ length: RACERS }, async (_, i) => {
+          const token = ((i * 7) % RACERS) + 1;
+          const chosen = i % 2 ? store : peer;
+          for (;;) {
+            const { version = 0 } = (await chosen.get(keyOf(session))) ?? {};
+            const fence = { lock: "job", token };
+            const answer = await chosen.replaceRecord(
+              keyOf(session),
+              version,
+              randomBytes(8),
+              fence,
+            );
+            if (typeof answer === "object") made[answer.version] = token;
+            if (answer !== "version_mismatch") return;
+          }
+        }),
+      );
+      const inOrder = Object.values(made);
+      assert.deepEqual(
+        inOrder,
+        inOrder.toSorted((a, b) => a - b),
+      );
+      assert.equal(inOrder.at(-1), RACERS);
+    },
+  },
+  {
+    title: "a session is fenced by so many locks and no more",
+    async run({ store, peer }) {
+      let session = await addSession(store);
+      for (let i = 0; i < MAX_FENCES_PER_SESSION; i++) {
+        session = await replace(store, session, { lock: `lock-${i}`, token: TOKEN });
+      }
+      const key = keyOf(session);
+      const tooMany = { lock: "one more", token: TOKEN };
+      await assertRefused(
+        "INVALID_ARGUMENT",
+        peer.replaceRecord(key, session.version, randomBytes(8), tooMany),
+      );
+      await assertUntouched(store, session);
+      session = await replace(peer, session, { lock: "lock-7", token: TOKEN + 1 });
+      await assertFenced(store, session, { lock: "lock-0", token: TOKEN - 1 });
+      await replace(store, session);
+    },
+  },
+  {
+    title: "the tokens go with the session",
+    async run({ store, clock, retentionMs, leftovers }) {
+      const id = "chosen";
+      const session = await addSession(store, { id });
+      await replace(store, session, { lock: "job", token: TOKEN });
+      await store.revoke(keyOf(session), "");
+      clock.advance(retentionMs + 60_000);
+      await sweepAll(store);
+      const next = await addSession(store, { id });
+      await replace(store, next, { lock: "job", token: 1 });
+      await store.revoke(keyOf(next), "");
+      clock.advance(retentionMs + 60_000);
+      await sweepAll(store);
+      if (leftovers !== undefined) assert.equal(await leftovers(), 0);
+    },
+  },
+];

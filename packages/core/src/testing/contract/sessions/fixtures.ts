@@ -1,0 +1,167 @@
+import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
+import { type ErrorReason, SessiondError } from "../../../errors.js";
+import { generateSessionId, partitionOfUser } from "../../../sessions/session-id.js";
+import type {
+  ListCursor,
+  ListQuery,
+  NewSession,
+  SessionKey,
+  SessionLimit,
+  SessionStore,
+  StoredSession,
+} from "../../../sessions/session-store.js";
+
+/** A limit that no check reaches unless it wants to. */
+export const NO_LIMIT: SessionLimit = { maxSessionsPerUser: 1_000_000, policy: "reject" };
+
+/** The idle timeout of sessions whose timeouts do not matter. */
+export const IDLE_TIMEOUT_MS = 60_000;
+/** The lifetime of sessions whose timeouts do not matter. */
+export const LIFETIME_MS = 600_000;
+
+/** What a check may say of a new session; the rest is random or does not matter. */
+export interface SessionSpec extends Partial<Omit<NewSession, "key">> {
+  readonly id?: string;
+}
+
+/** A session to create. */
+export function newSession({ id, userId = "user", ...rest }: SessionSpec = {}): NewSession {
+  const partition = partitionOfUser(userId);
+  return {
+    key: { partition, id: id ?? generateSessionId(partition) },
+    userId,
+    record: randomBytes(64),
+    tokenHash: randomBytes(32),
+    idleTimeoutMs: IDLE_TIMEOUT_MS,
+    lifetimeMs: LIFETIME_MS,
+    ...rest,
+  };
+}
+
+/** Creates a session and returns it as the store answered. */
+export async function addSession(
+  store: SessionStore,
+  spec: SessionSpec = {},
+  limit: SessionLimit = NO_LIMIT,
+): Promise<StoredSession> {
+  return (await store.create(newSession(spec), limit)).session;
+}
+
+/** Creates `count` sessions at once. */
+export function addSessions(
+  store: SessionStore,
+  count: number,
+  spec: SessionSpec = {},
+): Promise<StoredSession[]> {
+  return Promise.all(Array.from({ length: count }, () => addSession(store, spec)));
+}
+
+/** Where a session is kept. */
+export function keyOf(session: { readonly id: string; readonly userId: string }): SessionKey {
+  return { partition: partitionOfUser(session.userId), id: session.id };
+}
+
+/** The ids of sessions, in their order. */
+export function idsOf(sessions: readonly { readonly id: string }[]): string[] {
+  return sessions.map(({ id }) => id);
+}
+
+/** By creation time, then by id. */
+export function byCreation(a: ListCursor, b: ListCursor): number {
+  return a.createTimeMs - b.createTimeMs || (a.id < b.id ? -1 : a.id > b.id ? 1 : 0);
+}
+
+/** A session without the time of reading and with readable bytes, so that two reads compare equal. */
+export function comparable(session: StoredSession): object {
+  const { record, tokenHash, readTimeMs: _, ...facts } = session;
+  return { ...facts, record: hex(record), tokenHash: hex(tokenHash) };
+}
+
+/** Asserts that two sessions are the same but for when they were read. */
+export function assertSame(actual: StoredSession | undefined, expected: StoredSession): void {
+  assert.ok(actual, "expected a session");
+  assert.deepEqual(comparable(actual), comparable(expected));
+}
+
+/** Bytes as a text to compare. */
+export function hex(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("hex");
+}
+
+/** Asserts that a promise is rejected with an error of this reason. */
+export async function assertRefused(reason: ErrorReason, promise: Promise<unknown>): Promise<void> {
+  const outcome = await promise.then(
+    () => "it was allowed",
+    (error: unknown) => error,
+  );
+  assert.ok(outcome instanceof SessiondError, `expected ${reason}, but ${outcome}`);
+  assert.equal(outcome.reason, reason);
+}
+
+/** What to list, in pages of a thousand unless `limit` says otherwise. */
+export interface Listing extends Omit<ListQuery, "limit"> {
+  readonly limit?: number;
+}
+
+/** All sessions there are, ended ones too. */
+export const EVERYTHING: Listing = {
+  showExpired: true,
+  showRevoked: true,
+  order: "asc",
+};
+
+/** The active sessions. */
+export const ACTIVE: Listing = {
+  showExpired: false,
+  showRevoked: false,
+  order: "asc",
+};
+
+/** More pages than any check needs; a list that goes on for longer never ends. */
+const MAX_PAGES = 2_000;
+
+/** Walks through all pages of a list, calling `between` after each. */
+export async function listAll(
+  store: SessionStore,
+  query: Listing,
+  between: (page: readonly StoredSession[]) => Promise<void> = async () => {},
+): Promise<StoredSession[]> {
+  const limit = query.limit ?? 1_000;
+  const sessions: StoredSession[] = [];
+  let after = query.after;
+  for (let pages = 0; pages < MAX_PAGES; pages++) {
+    const page = await store.list({ ...query, limit, ...(after && { after }) });
+    assert.ok(page.sessions.length <= limit, `a page of ${page.sessions.length}, over ${limit}`);
+    sessions.push(...page.sessions);
+    after = page.next;
+    if (after === undefined) return sessions;
+    await between(page.sessions);
+  }
+  throw new assert.AssertionError({ message: `the list goes on after ${MAX_PAGES} pages` });
+}
+
+/** A session as the store has it, in whatever state. */
+export async function inspect(
+  store: SessionStore,
+  session: { readonly id: string; readonly userId: string },
+): Promise<StoredSession | undefined> {
+  const all = await listAll(store, { ...EVERYTHING, userId: session.userId });
+  return all.find(({ id }) => id === session.id);
+}
+
+/** Asserts that a session is as it was, whatever state that is. */
+export async function assertUntouched(store: SessionStore, before: StoredSession): Promise<void> {
+  assertSame(await inspect(store, before), before);
+}
+
+/** Sweeps until nothing is left to do. Answers how many sessions were removed. */
+export async function sweepAll(store: SessionStore, limit = 1_000): Promise<number> {
+  let reclaimed = 0;
+  for (let sweeps = 0; sweeps < 5_000; sweeps++) {
+    const result = await store.sweep(limit);
+    reclaimed += result.reclaimed;
+    if (!result.more) return reclaimed;
+  }
+  throw new assert.AssertionError({ message: "sweeping never comes to an end" });
+}

@@ -1,0 +1,469 @@
+import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
+import { env } from "node:process";
+import fc from "fast-check";
+import { SessiondError } from "../../../errors.js";
+import {
+  type Creation,
+  EVICTION_REASON,
+  type NewSession,
+  type OnceOnly,
+  type RepeatedCreation,
+  type SessionLimit,
+  type SessionStore,
+  type StoredSession,
+} from "../../../sessions/session-store.js";
+import type { EventCursor, SessionEventType } from "../../../watch/session-event.js";
+import { bySession, type EventFacts, eventOf, factsOf, readToEnd } from "./event-fixtures.js";
+import {
+  ACTIVE,
+  byCreation,
+  comparable,
+  EVERYTHING,
+  hex,
+  idsOf,
+  keyOf,
+  listAll,
+  newSession,
+  sweepAll,
+} from "./fixtures.js";
+import type { SessionStoreCheck, SessionStoreContext } from "./session-store-check.js";
+
+/**
+ * How many sequences of commands are tried, 26 commands long on average. More of them for a night:
+ * `SESSIOND_MODEL_RUNS=400` is some 10,000 commands. The only thing here that goes by the environment.
+ */
+const RUNS = Number(env["SESSIOND_MODEL_RUNS"] ?? 20);
+/** Ample: a run takes a tenth of this. */
+const RUN_TIMEOUT_MS = 1_500;
+
+const USERS = ["ann", "bob"];
+const CHOSEN_IDS = ["jti-0", "jti-1", "jti-2"];
+const REQUEST_KEYS = ["r0", "r1", "r2"];
+/** Comparing everything costs a store of many partitions a multiple of a step. */
+const STEPS_BETWEEN_COMPARISONS = 7;
+const MAX_SESSIONS_PER_USER = 3;
+/** What the short deadlines of sessions are within. */
+const SHORT_MS = 300;
+/** A multiple of the retention, so that what is as long ends far from any retention's end. */
+const LONG_IN_RETENTIONS = 10;
+/** Longer than a run takes in real time, by which a store may reclaim requests; over within a retention. */
+const KEPT_FOR_MS = 60_000;
+/** Longer than any run takes by the store's clock. */
+const FOREVER_IN_RETENTIONS = 1_000;
+
+/** What a session is created with; what is undefined is long, or generated. */
+interface Creating {
+  readonly user: number;
+  readonly idleTimeoutMs: number | undefined;
+  readonly lifetimeMs: number | undefined;
+  readonly chosenId: string | undefined;
+  readonly policy: SessionLimit["policy"];
+}
+
+/** One step. It may concern the session created this far `back`: some of them have ended. */
+type Step =
+  | ({ readonly op: "create" } & Creating)
+  | ({ readonly op: "createOnce"; key: string; isKeptForever: boolean } & Creating)
+  | { readonly op: "touch" | "replaceRecord" | "rotateToken" | "revoke"; back: number }
+  | { readonly op: "reseal"; back: number; hasRecord: boolean }
+  | { readonly op: "revokeUser"; user: number; exceptBack: number | undefined }
+  | { readonly op: "wait"; ms: number }
+  | { readonly op: "sweep" }
+  | { readonly op: "outlastRetention" };
+
+const user = fc.integer({ min: 0, max: USERS.length - 1 });
+const back = fc.oneof(fc.nat({ max: 2 }), fc.nat({ max: 9 }));
+/** A value, or undefined, this often in ten. */
+const orUndefined = <T>(timesInTen: number, arbitrary: fc.Arbitrary<T>) =>
+  fc.oneof(
+    { weight: timesInTen, arbitrary: fc.constant(undefined) },
+    { weight: 10 - timesInTen, arbitrary },
+  );
+const creating = {
+  user,
+  idleTimeoutMs: orUndefined(3, fc.integer({ min: 1, max: 100 })),
+  lifetimeMs: orUndefined(4, fc.integer({ min: 1, max: SHORT_MS })),
+  chosenId: orUndefined(7, fc.constantFrom(...CHOSEN_IDS)),
+  policy: fc.constantFrom("evict_oldest", "evict_oldest", "reject" as const),
+};
+const op = <Op extends Step["op"]>(...ops: readonly Op[]) => fc.constantFrom(...ops);
+const steps: fc.Arbitrary<Step[]> = fc.array(
+  fc.oneof(
+    { weight: 8, arbitrary: fc.record({ op: op("create"), ...creating }) },
+    {
+      weight: 6,
+      arbitrary: fc.record({
+        op: op("createOnce"),
+        key: fc.constantFrom(...REQUEST_KEYS),
+        isKeptForever: fc.boolean(),
+        ...creating,
+      }),
+    },
+    { weight: 5, arbitrary: fc.record({ op: op("touch"), back }) },
+    { weight: 7, arbitrary: fc.record({ op: op("replaceRecord", "rotateToken", "revoke"), back }) },
+    {
+      weight: 3,
+      arbitrary: fc.record({ op: op("reseal"), back, hasRecord: fc.boolean() }),
+    },
+    {
+      weight: 1,
+      arbitrary: fc.record({ op: op("revokeUser"), user, exceptBack: orUndefined(5, back) }),
+    },
+    {
+      weight: 8,
+      arbitrary: fc.record({ op: op("wait"), ms: fc.integer({ min: 1, max: 30 }) }),
+    },
+    { weight: 1, arbitrary: fc.record({ op: op("sweep") }) },
+    { weight: 1, arbitrary: fc.record({ op: op("outlastRetention") }) },
+  ),
+  { minLength: 10, maxLength: 42, size: "max" },
+);
+
+/** What an earlier request did. */
+interface ModelRequest {
+  readonly userId: string;
+  readonly record: Uint8Array;
+  readonly sessionId: string;
+  readonly createTimeMs: number;
+  readonly evictedIds: readonly string[];
+  readonly expireTimeMs: number;
+}
+
+/** What the contract says must be there: a plain list, walked through for every answer. */
+class Model {
+  sessions: StoredSession[] = [];
+  readonly requests = new Map<string, ModelRequest>();
+  readonly events: EventFacts[] = [];
+  readonly #now: () => number;
+
+  constructor(now: () => number) {
+    this.#now = now;
+  }
+
+  isActive = (session: StoredSession): boolean =>
+    session.revokeTimeMs === undefined && this.#now() < session.expireTimeMs;
+
+  active(userId?: string): StoredSession[] {
+    return this.sessions
+      .filter((session) => this.isActive(session) && (userId ?? session.userId) === session.userId)
+      .toSorted(byCreation);
+  }
+
+  /** The request with this key that is recognised still. */
+  request(key: string): ModelRequest | undefined {
+    const request = this.requests.get(key);
+    return request && this.#now() < request.expireTimeMs ? request : undefined;
+  }
+
+  change(id: string, change: Partial<StoredSession>): void {
+    const index = this.sessions.findIndex((session) => session.id === id);
+    const session = this.sessions[index];
+    if (session) this.sessions[index] = { ...session, ...change };
+  }
+
+  log(type: SessionEventType, session: StoredSession, version: number, reason?: string): void {
+    this.events.push(eventOf(type, session, version, this.#now(), reason));
+  }
+
+  add(session: StoredSession): void {
+    this.sessions.push(session);
+    this.log("created", session, 1);
+  }
+
+  replaceRecord(session: StoredSession, record: Uint8Array): void {
+    this.change(session.id, { record, version: session.version + 1 });
+    this.log("updated", session, session.version + 1);
+  }
+
+  revoke(session: StoredSession, revokeReason: string, type: SessionEventType = "revoked"): void {
+    this.change(session.id, {
+      revokeTimeMs: this.#now(),
+      revokeReason,
+      version: session.version + 1,
+      tokenHash: new Uint8Array(),
+    });
+    this.log(type, session, session.version + 1, revokeReason);
+  }
+
+  rotate(session: StoredSession, tokenHash: Uint8Array): void {
+    this.change(session.id, {
+      ...this.activity(session),
+      tokenHash,
+      version: session.version + 1,
+      authenticateTimeMs: this.#now(),
+    });
+    this.log("token_rotated", session, session.version + 1);
+  }
+
+  activity(session: StoredSession): Partial<StoredSession> {
+    const idleDeadlineMs = this.#now() + session.idleTimeoutMs;
+    return {
+      lastAccessTimeMs: this.#now(),
+      expireTimeMs: Math.min(idleDeadlineMs, session.absoluteExpireTimeMs),
+    };
+  }
+
+  /** Removes what a sweep must remove. Answers how much that is. */
+  sweep(retentionMs: number): number {
+    const kept = this.sessions.filter(
+      ({ revokeTimeMs, expireTimeMs }) =>
+        this.#now() < (revokeTimeMs ?? expireTimeMs) + retentionMs,
+    );
+    const removed = this.sessions.length - kept.length;
+    this.sessions = kept;
+    return removed;
+  }
+}
+
+/** A reader of the log, who may be slow but never lets the retention pass by. */
+class Reader {
+  readonly #store: SessionStore;
+  readonly events: EventFacts[] = [];
+  #cursor: EventCursor;
+
+  private constructor(store: SessionStore, cursor: EventCursor) {
+    this.#store = store;
+    this.#cursor = cursor;
+  }
+
+  static async start(store: SessionStore): Promise<Reader> {
+    return new Reader(store, await store.events.end());
+  }
+
+  async read(): Promise<void> {
+    const { events, cursor } = await readToEnd(this.#store, this.#cursor, 50);
+    this.events.push(...events.map(factsOf));
+    this.#cursor = cursor;
+  }
+}
+
+/** One run: a store, the model of it, and a reader of its log. */
+interface Run {
+  readonly context: SessionStoreContext;
+  /** The server that this step goes through. */
+  readonly store: SessionStore;
+  readonly model: Model;
+  readonly reader: Reader;
+}
+
+/** Takes a step in the store and in the model, and compares the answers. */
+async function take(run: Run, step: Step): Promise<void> {
+  const { store, model, context } = run;
+  switch (step.op) {
+    case "wait":
+      return context.clock.advance(step.ms);
+    case "sweep": {
+      // The retention of whatever has ended was outlasted, and swept after, or is not over.
+      const { reclaimed, healed } = await store.sweep(2);
+      return assert.deepEqual({ reclaimed, healed }, { reclaimed: 0, healed: 0 });
+    }
+    case "outlastRetention":
+      return outlastRetention(run);
+    case "revokeUser": {
+      const userId = USERS[step.user] ?? "";
+      const except = step.exceptBack === undefined ? undefined : nthLast(model, step.exceptBack);
+      const revoked = model.active(userId).filter(({ id }) => id !== except?.id);
+      assert.equal(await store.revokeUser(userId, "all", except?.id), revoked.length);
+      for (const session of revoked) model.revoke(session, "all");
+      return;
+    }
+    case "create":
+    case "createOnce":
+      return create(run, step);
+    default: {
+      const session = nthLast(model, step.back);
+      if (session) await changeOne(run, step, session);
+    }
+  }
+}
+
+function nthLast(model: Model, back: number): StoredSession | undefined {
+  return model.sessions.at(-1 - back);
+}
+
+/** Lets what had ended before be over for good, and sweeps it away. */
+async function outlastRetention({ context, store, model, reader }: Run): Promise<void> {
+  // In two steps, so that the reader is not away for as long as the retention.
+  for (let half = 0; half < 2; half++) {
+    await reader.read();
+    context.clock.advance(context.retentionMs / 2 + SHORT_MS);
+  }
+  await reader.read();
+  assert.equal(await sweepAll(store, 3), model.sweep(context.retentionMs));
+}
+
+async function create(run: Run, step: Step & { op: "create" | "createOnce" }): Promise<void> {
+  const { store, model, context } = run;
+  const longMs = context.retentionMs * LONG_IN_RETENTIONS;
+  const given = newSession({
+    userId: USERS[step.user] ?? "",
+    idleTimeoutMs: step.idleTimeoutMs ?? longMs,
+    lifetimeMs: step.lifetimeMs ?? longMs,
+    ...(step.chosenId !== undefined && { id: step.chosenId }),
+  });
+  const limit = { maxSessionsPerUser: MAX_SESSIONS_PER_USER, policy: step.policy };
+  if (step.op === "create") {
+    await compareCreation(model, given, limit, store.create(given, limit));
+    return;
+  }
+  const once: OnceOnly = {
+    key: step.key,
+    record: randomBytes(16),
+    keptForMs: step.isKeptForever ? context.retentionMs * FOREVER_IN_RETENTIONS : KEPT_FOR_MS,
+  };
+  const answer = store.createOnce(once, given, limit);
+  const earlier = model.request(step.key);
+  if (earlier !== undefined) return compareRepetition(model, earlier, given, answer);
+  const creation = await compareCreation(model, given, limit, answer);
+  if (creation === undefined) return;
+  model.requests.set(step.key, {
+    userId: given.userId,
+    record: once.record,
+    sessionId: given.key.id,
+    createTimeMs: creation.session.createTimeMs,
+    evictedIds: creation.evictedIds,
+    expireTimeMs: context.clock.now() + once.keptForMs,
+  });
+}
+
+/** Compares what came of creating a session with what must. Answers what the store did. */
+async function compareCreation(
+  model: Model,
+  given: NewSession,
+  limit: SessionLimit,
+  answer: Promise<Creation | RepeatedCreation>,
+): Promise<Creation | undefined> {
+  const active = model.active(given.userId);
+  const tooMany = Math.max(0, active.length + 1 - limit.maxSessionsPerUser);
+  const isTaken = model.sessions.some(({ id }) => id === given.key.id);
+  const isRefused = isTaken || (tooMany > 0 && limit.policy === "reject");
+  const creation = await orReason(answer);
+  if (isRefused) {
+    assert.equal(creation, isTaken ? "SESSION_ALREADY_EXISTS" : "SESSION_LIMIT_REACHED");
+    return undefined;
+  }
+  assert.ok(typeof creation === "object" && !("repeated" in creation), `answered ${creation}`);
+  const evicted = active.slice(0, tooMany);
+  assert.deepEqual([...creation.evictedIds], idsOf(evicted));
+  for (const old of evicted) model.revoke(old, EVICTION_REASON, "evicted");
+  model.add(creation.session);
+  return creation;
+}
+
+/** Compares what a repetition was told with what must be known of the first call. */
+async function compareRepetition(
+  model: Model,
+  earlier: ModelRequest,
+  given: NewSession,
+  answer: Promise<Creation | RepeatedCreation>,
+): Promise<void> {
+  const repetition = await orReason(answer);
+  if (given.userId !== earlier.userId) return assert.equal(repetition, "REQUEST_ID_REUSED");
+  assert.ok(typeof repetition === "object" && "repeated" in repetition, `answered ${repetition}`);
+  assert.equal(hex(repetition.repeated), hex(earlier.record));
+  assert.deepEqual([...repetition.evictedIds], [...earlier.evictedIds]);
+  const session = model.sessions.find(
+    ({ id, createTimeMs }) => id === earlier.sessionId && createTimeMs === earlier.createTimeMs,
+  );
+  assert.deepEqual(
+    repetition.session && comparable(repetition.session),
+    session && comparable(session),
+  );
+}
+
+/** What a call answers, or the reason that it was refused for. */
+async function orReason<T>(answer: Promise<T>): Promise<T | string> {
+  try {
+    return await answer;
+  } catch (error) {
+    if (error instanceof SessiondError) return error.reason;
+    throw error;
+  }
+}
+
+async function changeOne(
+  { store, model }: Run,
+  step: Step & { readonly back: number },
+  session: StoredSession,
+): Promise<void> {
+  const active = model.isActive(session);
+  const key = keyOf(session);
+  const bytes = randomBytes(32);
+  switch (step.op) {
+    case "touch":
+      assert.equal((await store.touch(key)) !== undefined, active);
+      if (active) model.change(session.id, model.activity(session));
+      return;
+    case "replaceRecord": {
+      const replaced = await store.replaceRecord(key, session.version, bytes);
+      assert.equal(typeof replaced === "object", active);
+      if (active) model.replaceRecord(session, bytes);
+      return;
+    }
+    case "reseal": {
+      const record = step.hasRecord ? session.record : randomBytes(8);
+      assert.equal(await store.reseal(key, record, bytes), step.hasRecord);
+      if (step.hasRecord) model.change(session.id, { record: bytes });
+      return;
+    }
+    case "rotateToken": {
+      const rotated = await store.rotateToken(key, session.tokenHash, bytes);
+      assert.equal(rotated !== undefined, active);
+      if (active) model.rotate(session, bytes);
+      return;
+    }
+    case "revoke":
+      assert.equal(await store.revoke(key, "one"), active);
+      if (active) model.revoke(session, "one");
+  }
+}
+
+/** Compares all that the store shows with the model. */
+async function compare({ context: { store }, model, reader }: Run): Promise<void> {
+  assert.equal(await store.count(), model.active().length);
+  for (const userId of USERS) {
+    const active = model.active(userId);
+    assert.equal(await store.count(userId), active.length);
+    assert.deepEqual(idsOf(await listAll(store, { ...ACTIVE, userId })), idsOf(active));
+  }
+  assert.deepEqual(idsOf(await listAll(store, ACTIVE)), idsOf(model.active()));
+  const found = await store.getMany(model.sessions.map(keyOf));
+  assert.deepEqual(
+    found.map((session) => session !== undefined),
+    model.sessions.map(model.isActive),
+  );
+  const all = await listAll(store, { ...EVERYTHING, limit: 7 });
+  assert.deepEqual(all.map(comparable), model.sessions.toSorted(byCreation).map(comparable));
+  await reader.read();
+  assert.deepEqual(bySession(reader.events), bySession(model.events));
+}
+
+/** Everything together, against a model. */
+export const modelChecks: readonly SessionStoreCheck[] = [
+  {
+    title: "through any sequence of calls and deadlines the store shows what a plain list would",
+    timeoutMs: 30_000 + RUNS * RUN_TIMEOUT_MS,
+    async run({ openAnother }) {
+      const property = fc.asyncProperty(steps, async (sequence) => {
+        const context = await openAnother();
+        const { store, peer, clock } = context;
+        const model = new Model(clock.now);
+        const start = await store.events.end();
+        const reader = await Reader.start(peer);
+        const run = { context, model, reader };
+        for (const [i, step] of sequence.entries()) {
+          await take({ ...run, store: i % 3 === 0 ? peer : store }, step);
+          if (i % STEPS_BETWEEN_COMPARISONS === 0) await compare({ ...run, store });
+        }
+        await compare({ ...run, store });
+        if (!sequence.some(({ op }) => op === "outlastRetention")) {
+          const whole = (await readToEnd(store, start, 3)).events.map(factsOf);
+          assert.deepEqual(bySession(whole), bySession(model.events));
+        }
+        await context.close();
+      });
+      await fc.assert(property, { numRuns: RUNS });
+    },
+  },
+];

@@ -1,0 +1,144 @@
+import assert from "node:assert/strict";
+import type { SweepResult } from "../../../sessions/session-store.js";
+import {
+  addSession,
+  addSessions,
+  assertUntouched,
+  EVERYTHING,
+  idsOf,
+  inspect,
+  keyOf,
+  listAll,
+  newSession,
+  sweepAll,
+} from "./fixtures.js";
+import type { SessionStoreCheck } from "./session-store-check.js";
+
+const NOTHING_SWEPT: SweepResult = { reclaimed: 0, healed: 0, more: false };
+const EVICT_BEYOND_ONE = { maxSessionsPerUser: 1, policy: "evict_oldest" } as const;
+
+/** Retention, and what is removed after it. */
+export const sweepChecks: readonly SessionStoreCheck[] = [
+  {
+    title: "sweeping an empty store does nothing",
+    async run({ store }) {
+      assert.deepEqual(await store.sweep(10), NOTHING_SWEPT);
+    },
+  },
+  {
+    title: "active sessions are never swept",
+    async run({ store, clock }) {
+      const session = await addSession(store);
+      clock.advanceTo(session.expireTimeMs - 1);
+      assert.deepEqual(await store.sweep(10), NOTHING_SWEPT);
+      await assertUntouched(store, session);
+      assert.ok(await store.get(keyOf(session)));
+    },
+  },
+  {
+    title: "an expired session is kept until its retention is over, and removed then",
+    async run({ store, clock, retentionMs, leftovers }) {
+      const session = await addSession(store);
+      clock.advanceTo(session.expireTimeMs + retentionMs - 1);
+      assert.equal((await store.sweep(10)).reclaimed, 0);
+      await assertUntouched(store, session);
+      clock.advance(1);
+      assert.deepEqual(await store.sweep(10), { ...NOTHING_SWEPT, reclaimed: 1 });
+      assert.deepEqual(await listAll(store, EVERYTHING), []);
+      if (leftovers) assert.equal(await leftovers(), 0);
+    },
+  },
+  {
+    title: "a revoked session's retention runs from its revocation",
+    async run({ store, clock, retentionMs }) {
+      const longMs = 10 * retentionMs;
+      const session = await addSession(store, { idleTimeoutMs: longMs, lifetimeMs: longMs });
+      clock.advance(7);
+      await store.revoke(keyOf(session), "");
+      clock.advance(retentionMs - 1);
+      assert.equal((await store.sweep(10)).reclaimed, 0);
+      assert.equal((await inspect(store, session))?.version, 2);
+      clock.advance(1);
+      assert.equal((await store.sweep(10)).reclaimed, 1);
+      assert.equal(await inspect(store, session), undefined);
+    },
+  },
+  {
+    title: "a session revoked just before its deadline is kept for the retention all the same",
+    async run({ store, clock, retentionMs }) {
+      const session = await addSession(store);
+      clock.advanceTo(session.expireTimeMs - 1);
+      await store.revoke(keyOf(session), "logout");
+      clock.advance(retentionMs - 1);
+      await store.sweep(10);
+      assert.equal((await inspect(store, session))?.revokeReason, "logout");
+    },
+  },
+  {
+    title: "a touched session is not swept by the deadline it had before",
+    async run({ store, clock, retentionMs }) {
+      const lifetimeMs = 10 * retentionMs;
+      const session = await addSession(store, { idleTimeoutMs: retentionMs, lifetimeMs });
+      for (let i = 0; i < 4; i++) {
+        clock.advance(retentionMs - 1);
+        assert.ok(await store.touch(keyOf(session)));
+        assert.equal((await store.sweep(10)).reclaimed, 0);
+      }
+      assert.ok(await store.get(keyOf(session)));
+    },
+  },
+  {
+    title: "a sweep removes about as many as it was asked to, and says that there is more",
+    async run({ store, clock, retentionMs }) {
+      for (let user = 0; user < 10; user++)
+        await addSessions(store, 10, { userId: `user-${user}` });
+      clock.advance(60_000 + retentionMs);
+      const first = await store.sweep(10);
+      assert.ok(first.more);
+      assert.ok(first.reclaimed <= 20, `reclaimed ${first.reclaimed}`);
+      const left = (await listAll(store, EVERYTHING)).length;
+      assert.equal(left, 100 - first.reclaimed);
+      assert.equal(first.reclaimed + (await sweepAll(store, 10)), 100);
+      assert.deepEqual(await listAll(store, EVERYTHING), []);
+      assert.deepEqual(await store.sweep(10), NOTHING_SWEPT);
+    },
+  },
+  {
+    title: "after all sessions have ended, however they did, sweeping leaves nothing at all",
+    async run({ store, clock, retentionMs, leftovers }) {
+      for (let i = 0; i < 60; i++) {
+        const userId = `user-${i % 7}`;
+        const chosen = i % 3 === 0 ? { id: `jti-${i}` } : {};
+        const session = await addSession(store, { userId, ...chosen });
+        if (i % 5 === 0) await store.touch(keyOf(session));
+        if (i % 5 === 1) await store.revoke(keyOf(session), "logout");
+        if (i % 5 === 2) await store.create(newSession({ userId }), EVICT_BEYOND_ONE);
+        if (i % 5 === 3) await store.replaceRecord(keyOf(session), 1, new Uint8Array(300));
+        if (i % 5 === 4)
+          await store.rotateToken(keyOf(session), session.tokenHash, new Uint8Array(32));
+        clock.advance(11);
+      }
+      await store.revokeUser("user-3", "");
+      const total = (await listAll(store, EVERYTHING)).length;
+      clock.advance(120_000 + retentionMs);
+      assert.equal(await store.count(), 0);
+      assert.equal(await sweepAll(store, 16), total);
+      assert.deepEqual(await listAll(store, EVERYTHING), []);
+      if (leftovers) assert.equal(await leftovers(), 0);
+    },
+  },
+  {
+    title: "sweeps that run at once remove each session once, and only what has ended",
+    async run({ store, peer, clock, retentionMs }) {
+      const longMs = 10 * retentionMs;
+      await addSessions(store, 40);
+      const staying = await addSession(store, { idleTimeoutMs: longMs, lifetimeMs: longMs });
+      clock.advance(60_000 + retentionMs);
+      const sweeps = Array.from({ length: 6 }, (_, i) => (i % 2 ? store : peer).sweep(1_000));
+      const reclaimed = (await Promise.all(sweeps)).reduce((sum, one) => sum + one.reclaimed, 0);
+      assert.equal(reclaimed, 40);
+      assert.deepEqual(idsOf(await listAll(store, EVERYTHING)), [staying.id]);
+      assert.ok(await store.get(keyOf(staying)));
+    },
+  },
+];
