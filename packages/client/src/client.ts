@@ -1,8 +1,9 @@
 import { invalidArgument, malformedAnswer, SessiondError } from "./error.js";
-import { LockClient } from "./lock-client.js";
+import { LockClient } from "./locks/lock-client.js";
 import { type CallOptions, checkOptions, type SessionClientOptions } from "./options.js";
-import { RateLimitClient } from "./rate-limit-client.js";
-import { RpcCaller } from "./rpc-caller.js";
+import { RateLimitClient } from "./rate-limits/rate-limit-client.js";
+import { RpcCaller } from "./rpc/rpc-caller.js";
+import { type Connection, openConnection } from "./rpc/transport.js";
 import {
   readMask,
   resultsFrom,
@@ -10,7 +11,7 @@ import {
   type SessionField,
   type SessionResult,
   sessionFrom,
-} from "./session.js";
+} from "./sessions/session.js";
 import {
   createRequest,
   listRequest,
@@ -23,9 +24,8 @@ import {
   text,
   texts,
   updateRequest,
-} from "./session-request.js";
-import { type Connection, openConnection } from "./transport.js";
-import { type WatchMessage, type WatchSessionsOptions, watchSessions } from "./watch.js";
+} from "./sessions/session-request.js";
+import { type WatchMessage, type WatchSessionsOptions, watchSessions } from "./sessions/watch.js";
 
 /** Options of `verifySession` and `batchVerifySessions`. */
 export interface VerifySessionOptions extends CallOptions {

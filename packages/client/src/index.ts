@@ -30,38 +30,42 @@ export type {
   LockState,
   RenewLockOptions,
   WithLockOptions,
-} from "./lock-client.js";
+} from "./locks/lock-client.js";
 export type {
   AccessToken,
   CallOptions,
   ServerOptions,
   SessionClientOptions,
 } from "./options.js";
-export type { RateLimit, RateLimitClient, RateLimitOptions } from "./rate-limit-client.js";
+export type {
+  RateLimit,
+  RateLimitClient,
+  RateLimitOptions,
+} from "./rate-limits/rate-limit-client.js";
 export {
   createRateLimitMiddleware,
   type RateLimitAnswer,
   type RateLimitChecker,
   type RateLimitMiddleware,
   type RateLimitMiddlewareOptions,
-} from "./rate-limit-middleware.js";
+} from "./rate-limits/rate-limit-middleware.js";
 export type {
   ClientInfo,
   Session,
   SessionField,
   SessionResult,
   SessionState,
-} from "./session.js";
+} from "./sessions/session.js";
 export type {
   NewSession,
   SessionFilter,
   SessionQuery,
   SessionTarget,
   SessionUpdate,
-} from "./session-request.js";
+} from "./sessions/session-request.js";
 export type {
   SessionEvent,
   SessionEventType,
   WatchMessage,
   WatchSessionsOptions,
-} from "./watch.js";
+} from "./sessions/watch.js";

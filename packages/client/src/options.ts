@@ -1,6 +1,6 @@
 import type { Transport } from "@connectrpc/connect";
 import { type FieldViolation, SessiondError } from "./error.js";
-import { nameOf } from "./json.js";
+import { nameOf } from "./sessions/json.js";
 
 /**
  * The access token that the calls of this client carry: the token itself, or a

@@ -7,8 +7,8 @@ import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { expect, test } from "vitest";
 import { SessionClient } from "./client.js";
 import { codeByReason } from "./error.js";
-import { LockClient } from "./lock-client.js";
-import { RateLimitClient } from "./rate-limit-client.js";
+import { LockClient } from "./locks/lock-client.js";
+import { RateLimitClient } from "./rate-limits/rate-limit-client.js";
 import { startSessionServer, wireSession } from "./testing/session-server.js";
 
 const packageRoot = fileURLToPath(new URL("..", import.meta.url));

@@ -1,11 +1,11 @@
 import { randomUUID } from "node:crypto";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
-import { SessiondError, type SessiondErrorReason } from "./error.js";
+import { SessiondError, type SessiondErrorReason } from "../error.js";
+import type { CallOptions } from "../options.js";
+import type { RpcCaller } from "../rpc/rpc-caller.js";
+import { dateFrom } from "../sessions/session.js";
+import { duration, text } from "../sessions/session-request.js";
 import { holdLease } from "./held-lease.js";
-import type { CallOptions } from "./options.js";
-import type { RpcCaller } from "./rpc-caller.js";
-import { dateFrom } from "./session.js";
-import { duration, text } from "./session-request.js";
 
 /** Options of `acquire`. */
 export interface AcquireLockOptions extends CallOptions {

@@ -8,15 +8,15 @@ import {
   type RenewLockRequest,
 } from "@sessiond/proto/sessiond/v1/lock_service";
 import { afterEach, expect, test } from "vitest";
-import { createSessionClient } from "./client.js";
-import { SessiondError } from "./error.js";
-import type { LockedWork } from "./lock-client.js";
+import { createSessionClient } from "../client.js";
+import { SessiondError } from "../error.js";
 import {
   answer,
   type Handlers,
   type SessionServer,
   startSessionServer,
-} from "./testing/session-server.js";
+} from "../testing/session-server.js";
+import type { LockedWork } from "./lock-client.js";
 
 /** So long that a machine that is busy for a moment makes no difference to a lease. */
 const TTL_MS = 1_500;

@@ -1,5 +1,5 @@
 import type { JsonObject } from "@bufbuild/protobuf";
-import { invalidArgument } from "./error.js";
+import { invalidArgument } from "../error.js";
 
 /**
  * How deeply data may be nested, as the contract says of CreateSessionRequest.data.

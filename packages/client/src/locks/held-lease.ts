@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { SessiondError } from "./error.js";
+import { SessiondError } from "../error.js";
 
 /** What keeps a lease. All times are of this machine's `performance.now()`. */
 export interface LeaseOptions {

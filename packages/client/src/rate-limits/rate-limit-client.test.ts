@@ -4,8 +4,8 @@ import type {
   ResetRateLimitRequest,
 } from "@sessiond/proto/sessiond/v1/rate_limit_service";
 import { afterEach, expect, test } from "vitest";
-import { createSessionClient } from "./client.js";
-import { type Handlers, startSessionServer, storeUnavailable } from "./testing/session-server.js";
+import { createSessionClient } from "../client.js";
+import { type Handlers, startSessionServer, storeUnavailable } from "../testing/session-server.js";
 
 const cleanups: (() => unknown)[] = [];
 afterEach(async () => {

@@ -5,8 +5,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { afterEach, describe, expect, test } from "vitest";
-import { createSessionClient } from "./client.js";
-import { startSessionServer, wireSession } from "./testing/session-server.js";
+import { createSessionClient } from "../client.js";
+import { startSessionServer, wireSession } from "../testing/session-server.js";
 
 const token = "token";
 const cleanups: (() => unknown)[] = [];
@@ -94,7 +94,7 @@ test("calls at the same time share one connection", async () => {
 });
 
 describe.each(["grpc", "connect"] as const)("a process that used %s", (protocol) => {
-  const packageRoot = fileURLToPath(new URL("..", import.meta.url));
+  const packageRoot = fileURLToPath(new URL("../..", import.meta.url));
 
   /** Runs the built package in a process of its own; rejects if that does not exit by itself. */
   async function run(baseUrl: string, ending: string): Promise<string> {

@@ -3,8 +3,9 @@ import { createServer, type IncomingMessage, request as send } from "node:http";
 import type { AddressInfo } from "node:net";
 import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { afterEach, describe, expect, test } from "vitest";
-import { createSessionClient } from "./client.js";
-import { SessiondError } from "./error.js";
+import { createSessionClient } from "../client.js";
+import { SessiondError } from "../error.js";
+import { startSessionServer, storeUnavailable } from "../testing/session-server.js";
 import {
   createRateLimitMiddleware,
   type RateLimitAnswer,
@@ -12,7 +13,6 @@ import {
   type RateLimitMiddleware,
   type RateLimitMiddlewareOptions,
 } from "./rate-limit-middleware.js";
-import { startSessionServer, storeUnavailable } from "./testing/session-server.js";
 
 const NOW_MS = 1_700_000_000_000;
 

@@ -11,7 +11,7 @@ import type {
   ListSessionsRequestSchema,
   UpdateSessionRequestSchema,
 } from "@sessiond/proto/sessiond/v1/session_service";
-import { invalidArgument } from "./error.js";
+import { invalidArgument } from "../error.js";
 import { checkJsonObject, checkText } from "./json.js";
 import type { ClientInfo } from "./session.js";
 

@@ -1,10 +1,10 @@
 import { durationMs } from "@bufbuild/protobuf/wkt";
 import type { GetRateLimitResponse } from "@sessiond/proto/sessiond/v1/rate_limit_service";
-import { invalidArgument } from "./error.js";
-import type { CallOptions } from "./options.js";
-import type { RpcCaller } from "./rpc-caller.js";
-import { dateFrom, present } from "./session.js";
-import { text } from "./session-request.js";
+import { invalidArgument } from "../error.js";
+import type { CallOptions } from "../options.js";
+import type { RpcCaller } from "../rpc/rpc-caller.js";
+import { dateFrom, present } from "../sessions/session.js";
+import { text } from "../sessions/session-request.js";
 
 /** Options of `check` and `get`. */
 export interface RateLimitOptions extends CallOptions {

@@ -6,9 +6,9 @@ import type {
   SessionEvent as WireEvent,
 } from "@sessiond/proto/sessiond/v1/session_service";
 import { SessionEventType as WireType } from "@sessiond/proto/sessiond/v1/session_service";
-import { malformedAnswer, SessiondError } from "./error.js";
-import { backoffMs } from "./retry.js";
-import type { RpcCaller } from "./rpc-caller.js";
+import { malformedAnswer, SessiondError } from "../error.js";
+import { backoffMs } from "../rpc/retry.js";
+import type { RpcCaller } from "../rpc/rpc-caller.js";
 import { narrowing, text } from "./session-request.js";
 
 /** Options of `watchSessions`. */

@@ -6,7 +6,7 @@ import {
   createGrpcTransport,
   Http2SessionManager,
 } from "@connectrpc/connect-node";
-import type { ServerAddress } from "./options.js";
+import type { ServerAddress } from "../options.js";
 
 /** A way to the server, and how to give it up. */
 export interface Connection {

@@ -4,7 +4,7 @@ import { RateLimitService } from "@sessiond/proto/sessiond/v1/rate_limit_service
 import { SessionService } from "@sessiond/proto/sessiond/v1/session_service";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { SessiondError, type SessiondErrorReason } from "./error.js";
+import { SessiondError, type SessiondErrorReason } from "../error.js";
 import { backoffMs, mayRetry, type UnaryMethod } from "./retry.js";
 
 const methods = [SessionService, LockService, RateLimitService]

@@ -5,8 +5,8 @@ import {
 } from "@sessiond/proto/sessiond/v1/session_service";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { wireSession } from "../testing/session-server.js";
 import { checkJsonObject } from "./json.js";
-import { wireSession } from "./testing/session-server.js";
 
 const jsonObject = fc.dictionary(
   fc.string({ unit: "grapheme" }),

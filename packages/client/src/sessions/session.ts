@@ -3,7 +3,7 @@ import { durationMs, type Timestamp, timestampDate } from "@bufbuild/protobuf/wk
 import type { Session as WireSession } from "@sessiond/proto/sessiond/v1/session";
 import { SessionState as WireState } from "@sessiond/proto/sessiond/v1/session";
 import type { SessionResult as WireResult } from "@sessiond/proto/sessiond/v1/session_service";
-import { errorFromStatus, invalidArgument, malformedAnswer, type SessiondError } from "./error.js";
+import { errorFromStatus, invalidArgument, malformedAnswer, type SessiondError } from "../error.js";
 
 /** One login of one user, as it was when the server answered. */
 export interface Session {

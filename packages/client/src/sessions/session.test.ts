@@ -5,9 +5,9 @@ import { SessionSchema, SessionState } from "@sessiond/proto/sessiond/v1/session
 import { SessionResultSchema } from "@sessiond/proto/sessiond/v1/session_service";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { SessiondError } from "./error.js";
+import { SessiondError } from "../error.js";
+import { wireSession } from "../testing/session-server.js";
 import { readMask, resultsFrom, type Session, type SessionField, sessionFrom } from "./session.js";
-import { wireSession } from "./testing/session-server.js";
 
 const wireStates = {
   active: SessionState.ACTIVE,

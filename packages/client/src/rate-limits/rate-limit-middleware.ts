@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { invalidArgument, SessiondError, type SessiondErrorReason } from "./error.js";
+import { invalidArgument, SessiondError, type SessiondErrorReason } from "../error.js";
 
 /** Where a key stands, as far as a response tells of it: a `RateLimit` has all of this. */
 export interface RateLimitAnswer {

@@ -6,9 +6,9 @@ import {
   SessionEventType as WireType,
 } from "@sessiond/proto/sessiond/v1/session_service";
 import { afterEach, describe, expect, test } from "vitest";
-import { createSessionClient, type SessionClient } from "./client.js";
-import { SessiondError } from "./error.js";
-import type { SessionClientOptions } from "./options.js";
+import { createSessionClient, type SessionClient } from "../client.js";
+import { SessiondError } from "../error.js";
+import type { SessionClientOptions } from "../options.js";
 import {
   answer,
   type Handlers,
@@ -16,7 +16,7 @@ import {
   type SessionServer,
   startSessionServer,
   storeUnavailable,
-} from "./testing/session-server.js";
+} from "../testing/session-server.js";
 import type { WatchMessage, WatchSessionsOptions } from "./watch.js";
 
 /** How long a stream may be silent. */
