@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-import { EXIT_FAILURE } from "./exit-codes.js";
+import { EXIT_FAILURE } from "./cli/command/exit-codes.js";
 
 /** As `engines` in package.json says. */
 const OLDEST_NODE = 24;
@@ -10,6 +10,6 @@ if (Number.parseInt(node, 10) < OLDEST_NODE) {
   process.exitCode = EXIT_FAILURE;
 } else {
   // Only now: what it imports does not even load on an older Node.
-  const { runSessiond } = await import("./sessiond.js");
+  const { runSessiond } = await import("./cli/sessiond.js");
   process.exitCode = await runSessiond();
 }

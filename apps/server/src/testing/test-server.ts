@@ -5,11 +5,11 @@ import {
   type SessionPolicy,
 } from "@sessiond/core";
 import { pino } from "pino";
-import type { AuthConfig, IssuerConfig } from "../auth-config.js";
-import type { Config } from "../config.js";
-import { KNOWN_PERMISSIONS } from "../permissions.js";
-import { startServer } from "../start-server.js";
-import { parseStoreLocation } from "../store-location.js";
+import type { AuthConfig, IssuerConfig } from "../config/auth-config.js";
+import type { Config } from "../config/config.js";
+import { parseStoreLocation } from "../config/store-location.js";
+import { startServer } from "../daemon/start-server.js";
+import { KNOWN_PERMISSIONS } from "../services/permissions.js";
 import { TestIssuer } from "./test-issuer.js";
 
 /** One line of the log, as the server writes it. */

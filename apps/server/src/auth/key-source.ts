@@ -1,0 +1,90 @@
+import { readFile } from "node:fs/promises";
+import { isLoopback } from "../network/address.js";
+import { type KeySet, parseKeySet } from "./key-set.js";
+
+/** Where an issuer's keys come from. `discovery` asks the issuer itself (OpenID Connect Discovery 1.0). */
+export type KeySource =
+  | { readonly kind: "discovery" }
+  | { readonly kind: "url"; readonly url: string }
+  | { readonly kind: "file"; readonly path: string }
+  | { readonly kind: "inline"; readonly jwks: string };
+
+/** Far more than any issuer's document; a JWK Set with certificate chains has some 20 KiB. */
+const MAX_DOCUMENT_BYTES = 256 * 1024;
+
+/**
+ * Loads an issuer's keys, within what `signal` allows. Throws an Error where
+ * they cannot be had. Discovery is done anew each time, so that an issuer may
+ * move its keys.
+ */
+export async function loadKeySet(
+  issuer: string,
+  source: KeySource,
+  signal: AbortSignal,
+): Promise<KeySet> {
+  switch (source.kind) {
+    case "inline":
+      return parseKeySet(source.jwks);
+    case "file":
+      return parseKeySet(await readFile(source.path, { encoding: "utf8", signal }));
+    case "url":
+      return parseKeySet(await fetchDocument(parseTrustedUrl(source.url), signal));
+    case "discovery":
+      return parseKeySet(await fetchDocument(await discoverKeys(issuer, signal), signal));
+  }
+}
+
+/**
+ * Reads the URL of an issuer or of its keys: https, or http to this machine,
+ * since whoever can change the answer on its way can sign tokens. Throws an
+ * Error that says what was expected.
+ */
+export function parseTrustedUrl(text: string): URL {
+  const url = URL.parse(text);
+  if (url === null) throw new Error("expected a URL such as https://id.example.com");
+  const host = url.hostname.replace(/^\[(.*)\]$/, "$1");
+  if (url.protocol !== "https:" && !(url.protocol === "http:" && isLoopback(host))) {
+    throw new Error("expected an https:// URL; http:// is for loopback hosts only");
+  }
+  if (url.username !== "" || url.password !== "") {
+    throw new Error("expected a URL without user name and password");
+  }
+  return url;
+}
+
+/** Asks the issuer where its keys are. An answer about another issuer is refused (Discovery 4.3). */
+async function discoverKeys(issuer: string, signal: AbortSignal): Promise<URL> {
+  const url = parseTrustedUrl(`${issuer.replace(/\/$/, "")}/.well-known/openid-configuration`);
+  const document: unknown = JSON.parse(await fetchDocument(url, signal));
+  if (typeof document !== "object" || document === null) {
+    throw new Error(`expected a JSON object from ${url}`);
+  }
+  if (!("issuer" in document) || document.issuer !== issuer) {
+    throw new Error(`the document at ${url} is about another issuer`);
+  }
+  if (!("jwks_uri" in document) || typeof document.jwks_uri !== "string") {
+    throw new Error(`the document at ${url} names no jwks_uri`);
+  }
+  return parseTrustedUrl(document.jwks_uri);
+}
+
+/** Redirects are refused: they could lead out of what the configuration trusts. */
+async function fetchDocument(url: URL, signal: AbortSignal): Promise<string> {
+  const headers = { accept: "application/json, application/jwk-set+json" };
+  const response = await fetch(url, { headers, redirect: "manual", signal });
+  if (response.status !== 200 || response.body === null) {
+    await response.body?.cancel();
+    throw new Error(`expected status 200 from ${url}, got ${response.status}`);
+  }
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  // Leaving the loop cancels the rest of the body.
+  for await (const chunk of response.body) {
+    size += chunk.length;
+    if (size > MAX_DOCUMENT_BYTES) {
+      throw new Error(`expected at most ${MAX_DOCUMENT_BYTES} bytes from ${url}`);
+    }
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString("utf8");
+}

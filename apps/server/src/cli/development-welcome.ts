@@ -1,0 +1,52 @@
+import { mintDevelopmentToken } from "../auth/development-keys.js";
+import type { Config } from "../config/config.js";
+import { describeStore } from "../config/store-location.js";
+import type { RunningServer } from "../daemon/start-server.js";
+import { formatAddress } from "../network/address.js";
+import { KNOWN_PERMISSIONS } from "../services/permissions.js";
+
+const TOKEN_TTL_MS = 24 * 3_600_000;
+const SERVICE = "sessiond.v1.SessionService";
+const BUF = "npx --yes @bufbuild/buf@1.75.0 curl --protocol grpc --http2-prior-knowledge";
+const GRPCURL = "grpcurl -plaintext";
+
+/** What a development server tells whoever started it: where it is, a token, and what to try. */
+export async function developmentWelcome(config: Config, server: RunningServer): Promise<string> {
+  const grpc = formatAddress(server.grpcAddress);
+  const http = formatAddress(server.httpAddress);
+  const token = await mintDevelopmentToken({
+    dataDir: config.dataDir,
+    permissions: KNOWN_PERMISSIONS,
+    subject: "development",
+    ttlMs: TOKEN_TTL_MS,
+  });
+  return `
+sessiond is listening, with development keys from ${config.dataDir}
+  gRPC                    ${grpc}
+  Connect, gRPC-Web, JSON http://${http}
+  sessions are kept in    ${describeStore(config.store)}
+
+An access token for the next 24 hours, with every permission. Paste this into
+another terminal, then any of the pairs below:
+
+export TOKEN=${token}
+
+# curl, with JSON: create a session, keep its token, verify it
+${pair((method, body) => `curl -sS -H "authorization: Bearer $TOKEN" -H 'content-type: application/json' -d ${body} http://${http}/${SERVICE}/${method}`)}
+
+# buf curl, over gRPC; it learns the contract from the server by reflection
+${pair((method, body) => `${BUF} -H "authorization: Bearer $TOKEN" -d ${body} http://${grpc}/${SERVICE}/${method}`)}
+
+# grpcurl, the same
+${pair((method, body) => `${GRPCURL} -H "authorization: Bearer $TOKEN" -d ${body} ${grpc} ${SERVICE}/${method}`)}
+
+`;
+}
+
+/** Two commands that create a session and verify it, made of one that calls a method. */
+function pair(call: (method: string, body: string) => string): string {
+  const create = call("CreateSession", `'{"userId": "ann", "roles": ["admin"]}'`);
+  const verify = call("VerifySession", `"{\\"token\\": \\"$SESSION\\"}"`);
+  const takeToken = `sed -n 's/.*"token": *"\\([^"]*\\)".*/\\1/p'`;
+  return `SESSION=$(${create} | ${takeToken})\n${verify}`;
+}

@@ -1,0 +1,63 @@
+import { once } from "node:events";
+import { type AddressInfo, connect, createServer } from "node:net";
+import { Transform } from "node:stream";
+import { pipeline } from "node:stream/promises";
+import { startRedisServer } from "@sessiond/core/testing";
+import { pino } from "pino";
+import { expect, test, vi } from "vitest";
+import { parseStoreLocation } from "../config/store-location.js";
+import type { LogLine } from "../testing/test-server.js";
+import { openStores } from "./open-stores.js";
+
+/** What the log warns of about a Redis, once it warns of anything. */
+async function warningsOf(redisUrl: string): Promise<readonly LogLine[]> {
+  const lines: LogLine[] = [];
+  const logger = pino(
+    { level: "warn", base: null },
+    { write: (line) => lines.push(JSON.parse(line)) },
+  );
+  const stores = await openStores(
+    { store: parseStoreLocation(redisUrl), retentionMs: 60_000, durability: "auto" },
+    logger,
+  );
+  await vi.waitFor(() => expect(lines).not.toEqual([]), { timeout: 10_000 });
+  await stores.close();
+  return lines;
+}
+
+/** A relay to a Redis which makes it say that it is of version 6. */
+async function startAgingRelay(port: number) {
+  const server = createServer(async (client) => {
+    const redis = connect(port, "127.0.0.1");
+    const age = new Transform({
+      transform: (chunk: Buffer, _, done) =>
+        done(null, chunk.toString("latin1").replace(/redis_version:\d/, "redis_version:6")),
+      defaultEncoding: "latin1",
+    });
+    await Promise.allSettled([pipeline(client, redis), pipeline(redis, age, client)]);
+  }).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  return {
+    url: `redis://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    [Symbol.dispose]: () => void server.close(),
+  };
+}
+
+test("a Redis that may evict sessions is warned of", async () => {
+  await using redis = await startRedisServer({ args: ["--maxmemory-policy", "allkeys-lru"] });
+  expect(await warningsOf(redis.url)).toMatchObject([
+    { level: 40, maxmemory_policy: "allkeys-lru" },
+  ]);
+});
+
+test("a Redis that is too old is named as such", async () => {
+  await using redis = await startRedisServer();
+  using relay = await startAgingRelay(Number(new URL(redis.url).port));
+  expect(await warningsOf(relay.url)).toMatchObject([
+    {
+      level: 50,
+      redis_version: expect.stringMatching(/^6\./),
+      msg: "Redis is too old: calls will fail until it is version 7 or newer",
+    },
+  ]);
+});

@@ -1,0 +1,88 @@
+import { once } from "node:events";
+import type { LockStore, RateLimitStore, SessionStore } from "@sessiond/core";
+import {
+  connectRedis,
+  MIN_REDIS_MAJOR_VERSION,
+  openRedisStores,
+  readEvictionPolicies,
+  readOutdatedVersions,
+  SAFE_EVICTION_POLICY,
+} from "@sessiond/core/redis";
+import { openSqliteStores } from "@sessiond/core/sqlite";
+import type { Logger } from "pino";
+import type { Config } from "../config/config.js";
+
+/** How long starting waits for Redis. */
+const CONNECT_WAIT_MS = 2_000;
+
+/** All that a server keeps, in one place. */
+export interface Stores {
+  readonly sessions: SessionStore;
+  readonly locks: LockStore;
+  readonly rateLimits: RateLimitStore;
+  /** Calls still under way, and later ones, fail with STORE_UNAVAILABLE. */
+  close(): Promise<void>;
+}
+
+/**
+ * Opens the stores where the configuration says. Rejects where a file cannot be
+ * opened. A Redis that is down is no fault here: the server starts, says that it
+ * is not ready, and is once Redis comes; `onConnectionError` hears why it could not
+ * be reached, each time.
+ */
+export async function openStores(
+  {
+    store: location,
+    retentionMs,
+    durability,
+  }: Pick<Config, "store" | "retentionMs" | "durability">,
+  logger: Logger,
+  onConnectionError: (error: Error) => void = () => {},
+): Promise<Stores> {
+  if (location.kind === "sqlite") {
+    return openSqliteStores({ path: location.path, retentionMs });
+  }
+  const redis = connectRedis(location, (error) => {
+    logger.warn({ error: error.message }, "redis connection failed");
+    onConnectionError(error);
+  });
+  redis.on("ready", () => {
+    warnOfAge(redis, logger);
+    warnOfEviction(redis, logger);
+  });
+  try {
+    await once(redis, "ready", { signal: AbortSignal.timeout(CONNECT_WAIT_MS) });
+  } catch {
+    // Said by readiness, which goes on asking.
+  }
+  return openRedisStores({ redis, retentionMs, durability });
+}
+
+/** A Redis that is too old refuses most calls, with errors that do not say why. */
+async function warnOfAge(redis: ReturnType<typeof connectRedis>, logger: Logger) {
+  try {
+    const [outdated] = await readOutdatedVersions(redis);
+    if (outdated === undefined) return;
+    logger.error(
+      { redis_version: outdated },
+      `Redis is too old: calls will fail until it is version ${MIN_REDIS_MAJOR_VERSION} or newer`,
+    );
+  } catch (error) {
+    logger.debug({ err: error }, "the version of Redis is not known");
+  }
+}
+
+/** A Redis that may evict keys drops sessions, and tombstones, without a word. */
+async function warnOfEviction(redis: ReturnType<typeof connectRedis>, logger: Logger) {
+  try {
+    const policies = await readEvictionPolicies(redis);
+    const unsafe = policies.find((policy) => policy !== SAFE_EVICTION_POLICY);
+    if (unsafe === undefined) return;
+    logger.warn(
+      { maxmemory_policy: unsafe },
+      `Redis may drop sessions in silence: set its maxmemory-policy to ${SAFE_EVICTION_POLICY}`,
+    );
+  } catch (error) {
+    logger.debug({ err: error }, "the maxmemory-policy of Redis is not known");
+  }
+}

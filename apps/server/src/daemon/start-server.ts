@@ -1,0 +1,113 @@
+import type { ConnectRouter } from "@connectrpc/connect";
+import { Locks, RateLimits, type SessionPolicy, Sessions } from "@sessiond/core";
+import type { Logger } from "pino";
+import { createAccessTokenVerifier } from "../auth/access-token.js";
+import { developmentAuthConfig, developmentKeyring } from "../auth/development-keys.js";
+import type { Config } from "../config/config.js";
+import { describeStore } from "../config/store-location.js";
+import { createInterceptors } from "../interceptors/interceptors.js";
+import { type Address, formatAddress } from "../network/address.js";
+import { lockRoutes } from "../services/lock-routes.js";
+import { rateLimitRoutes } from "../services/rate-limit-routes.js";
+import { SERVER_STOPPING } from "../services/rpc-error.js";
+import { sessionRoutes } from "../services/session-routes.js";
+import { startGrpcServer } from "../transport/grpc-server.js";
+import { startHttpServer } from "../transport/http-server.js";
+import { JsonDecoder } from "../transport/json-decoder.js";
+import { Readiness } from "../transport/readiness.js";
+import { createRequestGate } from "../transport/request-gate.js";
+import { openStores } from "./open-stores.js";
+import { Sweeper } from "./sweeper.js";
+
+/** How long calls under way may take to finish once the server was told to stop. */
+const GRACE_MS = 10_000;
+
+/** A server that serves. */
+export interface RunningServer {
+  readonly grpcAddress: Address;
+  readonly httpAddress: Address;
+  /** Lets calls under way finish, then closes everything. Idempotent. */
+  stop(): Promise<void>;
+}
+
+/**
+ * Opens everything in the order of need and closes it in reverse, also where
+ * starting fails half-way. Rejects where the store cannot be opened or an
+ * address cannot be listened on.
+ */
+export async function startServer(config: Config, logger: Logger): Promise<RunningServer> {
+  await using opened = new AsyncDisposableStack();
+
+  const keyring = config.keyring ?? (await developmentKeyring(config.dataDir));
+  const auth = config.auth ?? (await developmentAuthConfig(config.dataDir));
+  const verifier = createAccessTokenVerifier(auth, {
+    onLoadFailure: (issuer, cause) => logger.warn({ issuer, err: cause }, "no signing keys"),
+  });
+  opened.defer(() => verifier.close());
+
+  const stores = await openStores(config, logger);
+  opened.defer(() => stores.close());
+
+  const sweeper = new Sweeper(stores.sessions, logger);
+  sweeper.start();
+  opened.defer(() => sweeper.stop());
+
+  const readiness = new Readiness(stores.sessions, logger);
+  await readiness.start();
+  opened.defer(() => readiness.stop());
+
+  const shutdown = new AbortController();
+  const policy: SessionPolicy = config.sessionPolicy;
+  const sessions = new Sessions({ store: stores.sessions, keyring, policy });
+  const locks = new Locks({ store: stores.locks });
+  // What nobody waits for any more is given back before the store is closed.
+  opened.defer(() => locks.close());
+  const rateLimits = new RateLimits({ store: stores.rateLimits, policies: config.rateLimits });
+  const jsonDecoder = new JsonDecoder();
+  const served = {
+    routes: (router: ConnectRouter) => {
+      sessionRoutes(sessions)(router);
+      lockRoutes(locks)(router);
+      rateLimitRoutes(rateLimits, logger)(router);
+    },
+    interceptors: createInterceptors({ logger, verifier }),
+    requestGate: createRequestGate({ logger, verifier, jsonDecoder }),
+    jsonDecoder,
+    shutdownSignal: shutdown.signal,
+  };
+  const grpc = await startGrpcServer({
+    ...served,
+    address: config.grpcAddress,
+    health: readiness.health,
+    reflection: config.reflection,
+  });
+  opened.defer(() => grpc.stop(GRACE_MS));
+  const http = await startHttpServer({ ...served, address: config.httpAddress, readiness });
+  opened.defer(() => http.stop(GRACE_MS));
+
+  logger.info(
+    {
+      grpc_address: formatAddress(grpc.address),
+      http_address: formatAddress(http.address),
+      store: describeStore(config.store),
+    },
+    "listening",
+  );
+  const closing = opened.move();
+  // What takes calls stops first, and says so before it does. Both ports at once,
+  // or one would take new calls for as long as the other finishes its own.
+  closing.defer(async () => {
+    readiness.stop();
+    shutdown.abort(SERVER_STOPPING);
+    await Promise.all([grpc.stop(GRACE_MS), http.stop(GRACE_MS)]);
+  });
+  let stopped: Promise<void> | undefined;
+  return {
+    grpcAddress: grpc.address,
+    httpAddress: http.address,
+    stop: () => {
+      stopped ??= closing.disposeAsync();
+      return stopped;
+    },
+  };
+}

@@ -1,0 +1,119 @@
+import { Keyring, type SessionStore, Sessions } from "@sessiond/core";
+import { SqliteSessionStore } from "@sessiond/core/sqlite";
+import { pino } from "pino";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import type { LogLine } from "../testing/test-server.js";
+import { Sweeper } from "./sweeper.js";
+
+const RETENTION_MS = 60_000;
+const SLICE_SIZE = 500;
+const REST_MS = 30_000;
+const PAUSE_MS = 50;
+
+let store: SessionStore;
+let sweeps: number;
+let logs: LogLine[];
+let sweeper: Sweeper;
+
+beforeEach(async () => {
+  // Not setImmediate, by which the store reads and writes.
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "Date"] });
+  store = await SqliteSessionStore.open({
+    path: ":memory:",
+    retentionMs: RETENTION_MS,
+    now: Date.now,
+  });
+  sweeps = 0;
+  const sweep = store.sweep.bind(store);
+  store.sweep = (limit) => {
+    sweeps++;
+    return sweep(limit);
+  };
+  logs = [];
+  const logger = pino(
+    { level: "debug", base: null },
+    { write: (line) => logs.push(JSON.parse(line)) },
+  );
+  sweeper = new Sweeper(store, logger);
+  sweeper.start();
+});
+afterEach(async () => {
+  await sweeper.stop();
+  await store.close();
+  vi.useRealTimers();
+});
+
+async function createSessions(count: number): Promise<void> {
+  const sessions = new Sessions({ store, keyring: Keyring.parse(Keyring.generateKey()) });
+  const create = (_: unknown, i: number) => sessions.create({ userId: `${i}`, lifetimeMs: 1_000 });
+  await Promise.all(Array.from({ length: count }, create));
+}
+
+/** How many sessions there are, ended ones included. */
+async function stored(): Promise<number> {
+  const query = { showExpired: true, showRevoked: true, order: "asc", limit: 10_000 } as const;
+  return (await store.list(query)).sessions.length;
+}
+
+/** Lets time pass, and then lets the store write what was begun. */
+async function passTime(ms: number): Promise<void> {
+  await vi.advanceTimersByTimeAsync(ms);
+  for (let i = 0; i < 3; i++) await new Promise((resolve) => setImmediate(resolve));
+}
+
+test("sessions are removed once they have ended and their retention is over", async () => {
+  await createSessions(3);
+  await passTime(REST_MS);
+  expect(await stored()).toBe(3);
+  await passTime(REST_MS);
+  await passTime(REST_MS);
+  expect(await stored()).toBe(0);
+  expect(sweeps).toBe(3);
+  expect(logs).toMatchObject([{ msg: "removed ended sessions", reclaimed: 3 }]);
+});
+
+test("many are removed slice by slice, with room for calls in between", async () => {
+  await createSessions(2 * SLICE_SIZE + 1);
+  await passTime(REST_MS);
+  await passTime(REST_MS);
+  await passTime(REST_MS);
+  for (let i = 0; i < 10; i++) await passTime(PAUSE_MS);
+  expect(await stored()).toBe(0);
+  const slices = logs.map(({ reclaimed }) => Number(reclaimed));
+  expect(slices.reduce((sum, slice) => sum + slice, 0)).toBe(2 * SLICE_SIZE + 1);
+  expect(Math.max(...slices)).toBeLessThanOrEqual(SLICE_SIZE);
+});
+
+test("a sweep that fails is said, and tried again later", async () => {
+  const { sweep } = store;
+  store.sweep = () => Promise.reject(new Error("the disk is gone"));
+  await createSessions(1);
+  await passTime(REST_MS);
+  expect(logs.at(-1)).toMatchObject({ level: 40, err: { message: "the disk is gone" } });
+  store.sweep = sweep;
+  await passTime(REST_MS);
+  await passTime(REST_MS);
+  expect(await stored()).toBe(0);
+});
+
+test("stopping waits for the slice under way, and there is none after it", async () => {
+  let finish = () => {};
+  store.sweep = () => {
+    sweeps++;
+    return new Promise((resolve) => {
+      finish = () => resolve({ reclaimed: 0, healed: 0, more: true });
+    });
+  };
+  await passTime(REST_MS);
+  expect(sweeps).toBe(1);
+  let isStopped = false;
+  const stopped = sweeper.stop().then(() => {
+    isStopped = true;
+  });
+  await passTime(REST_MS);
+  expect(isStopped).toBe(false);
+  finish();
+  await stopped;
+  await passTime(10 * REST_MS);
+  expect(sweeps).toBe(1);
+});

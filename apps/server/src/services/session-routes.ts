@@ -1,0 +1,113 @@
+import type { ConnectRouter } from "@connectrpc/connect";
+import type { Sessions } from "@sessiond/core";
+import { SessionService } from "@sessiond/proto/sessiond/v1/session_service";
+import type { Caller } from "../auth/access-token.js";
+import { callerKey } from "../interceptors/authenticate.js";
+import { provenSessionIdKey } from "../interceptors/log-calls.js";
+import {
+  fromCreateRequest,
+  fromFence,
+  fromListRequest,
+  fromTarget,
+  fromText,
+  fromUpdateRequest,
+  readMaskOf,
+  sessionIdOfTarget,
+  toResultMessage,
+  toSessionMessage,
+  toWatchMessage,
+} from "./session-messages.js";
+
+/** SessionService: each handler converts, calls the domain, and converts back. */
+export function sessionRoutes(sessions: Sessions): (router: ConnectRouter) => void {
+  return (router) =>
+    router.service(SessionService, {
+      async createSession(request, { values }) {
+        const create = fromCreateRequest(request, nameOf(values.get(callerKey)));
+        const { session, ...rest } = await sessions.create(create);
+        const { token, evictedSessionIds } = rest;
+        return {
+          session: toSessionMessage(session),
+          token,
+          evictedSessionIds: [...evictedSessionIds],
+        };
+      },
+
+      async verifySession({ token, noTouch }) {
+        return { session: toSessionMessage(await sessions.verify(token, { touch: !noTouch })) };
+      },
+
+      async batchVerifySessions({ tokens, noTouch }) {
+        const results = await sessions.verifyMany(tokens, { touch: !noTouch });
+        return { results: results.map(toResultMessage) };
+      },
+
+      async getSession({ sessionId, userId, readMask }) {
+        const mask = readMaskOf(readMask);
+        const session = await sessions.get(sessionId, { userId: fromText(userId) });
+        return { session: mask(toSessionMessage(session)) };
+      },
+
+      async batchGetSessions({ sessionIds, readMask }) {
+        const mask = readMaskOf(readMask);
+        const results = (await sessions.getMany(sessionIds)).map(toResultMessage);
+        for (const { result } of results) {
+          if (result.case === "session") result.value = mask(result.value);
+        }
+        return { results };
+      },
+
+      async listSessions(request) {
+        const page = await sessions.list(fromListRequest(request));
+        return {
+          sessions: page.sessions.map(toSessionMessage),
+          nextPageToken: page.nextPageToken ?? "",
+          unreadableSessionIds: [...page.unreadableSessionIds],
+        };
+      },
+
+      async countSessions({ userId }) {
+        return { count: await sessions.count(fromText(userId)) };
+      },
+
+      async updateSession(request) {
+        const update = fromUpdateRequest(request);
+        const { sessionId, userId, etag } = request;
+        const fence = fromFence(request.fence);
+        const options = { userId: fromText(userId), etag: fromText(etag), fence };
+        return { session: toSessionMessage(await sessions.update(sessionId, update, options)) };
+      },
+
+      async refreshSession({ target }) {
+        return { session: toSessionMessage(await sessions.refresh(fromTarget(target))) };
+      },
+
+      async rotateSessionToken(request) {
+        const { session, token } = await sessions.rotateToken(request.token);
+        return { session: toSessionMessage(session), token };
+      },
+
+      async revokeSession(request, { values }) {
+        const target = fromTarget(request.target);
+        const revoked = await sessions.revoke(target, request.reason);
+        // Only a token whose secret matched revokes. The response does not say whose it was.
+        if (revoked) values.set(provenSessionIdKey, sessionIdOfTarget(target));
+        return { revoked };
+      },
+
+      async revokeUserSessions({ userId, exceptSessionId, reason }) {
+        const options = { exceptSessionId: fromText(exceptSessionId), reason };
+        return { revokedCount: await sessions.revokeUser(userId, options) };
+      },
+
+      async *watchSessions({ userId, resumeToken }, { signal }) {
+        const request = { userId: fromText(userId), resumeToken: fromText(resumeToken), signal };
+        for await (const message of sessions.watch(request)) yield toWatchMessage(message);
+      },
+    });
+}
+
+/** One text for issuer and subject, which no other pair has. */
+function nameOf(caller: Caller | undefined): string {
+  return JSON.stringify([caller?.issuer, caller?.subject]);
+}
