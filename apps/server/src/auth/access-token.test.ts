@@ -6,13 +6,10 @@ import { join } from "node:path";
 import { SessiondError } from "@sessiond/core";
 import { exportJWK } from "jose";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { ALGORITHMS, type AuthConfig, type IssuerConfig } from "../config/auth-config.js";
 import { TestIssuer, type TestToken } from "../testing/test-issuer.js";
-import {
-  type AccessTokenVerifier,
-  type Caller,
-  createAccessTokenVerifier,
-} from "./access-token.js";
+import { type AccessTokenVerifier, createAccessTokenVerifier } from "./access-token.js";
+import type { Caller } from "./caller.js";
+import { ALGORITHMS, type AuthConfig, type IssuerConfig } from "./issuer.js";
 
 const REMEMBERED_MS = 5 * 60_000;
 const TOLERANCE_MS = 5_000;

@@ -1,7 +1,8 @@
 import { hash } from "node:crypto";
 import { SessiondError } from "@sessiond/core";
 import { decodeJwt, errors, type JWTPayload, type JWTVerifyResult, jwtVerify } from "jose";
-import type { AuthConfig, IssuerConfig } from "../config/auth-config.js";
+import type { Caller } from "./caller.js";
+import type { AuthConfig, IssuerConfig } from "./issuer.js";
 import { IssuerKeys, type IssuerKeysOptions } from "./issuer-keys.js";
 import type { KeySet } from "./key-set.js";
 
@@ -17,13 +18,6 @@ const DEFAULT_TIMEOUT_MS = 5_000;
 /** What `typ` may be unless configured: RFC 7519 5.1 and RFC 9068 2.1; not a logout or ID token's. */
 const DEFAULT_TYPES: readonly unknown[] = [undefined, "application/jwt", "application/at+jwt"];
 const MALFORMED = "the access token is malformed: expected a signed JWT";
-
-/** Who calls, and what they may do: what a verified access token says. */
-export interface Caller {
-  readonly issuer: string;
-  readonly subject: string;
-  readonly permissions: ReadonlySet<string>;
-}
 
 /** Verifies callers' access tokens (signed JWTs) and remembers those it verified. */
 export interface AccessTokenVerifier {

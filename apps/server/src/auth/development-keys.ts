@@ -10,7 +10,7 @@ import {
   type JWK,
   SignJWT,
 } from "jose";
-import type { AuthConfig } from "../config/auth-config.js";
+import type { AuthConfig } from "./issuer.js";
 
 /** What development tokens have as `iss`. */
 export const DEVELOPMENT_ISSUER = "sessiond-development";

@@ -1,7 +1,8 @@
 import type { RequestListener } from "node:http";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { parseTrustedUrl } from "../network/trusted-url.js";
 import { TestIssuer } from "../testing/test-issuer.js";
-import { type KeySource, loadKeySet, parseTrustedUrl } from "./key-source.js";
+import { type KeySource, loadKeySet } from "./key-source.js";
 
 let issuer: TestIssuer;
 beforeAll(async () => {

@@ -1,5 +1,5 @@
 import { readFile } from "node:fs/promises";
-import { isLoopback } from "../network/address.js";
+import { parseTrustedUrl } from "../network/trusted-url.js";
 import { type KeySet, parseKeySet } from "./key-set.js";
 
 /** Where an issuer's keys come from. `discovery` asks the issuer itself (OpenID Connect Discovery 1.0). */
@@ -32,24 +32,6 @@ export async function loadKeySet(
     case "discovery":
       return parseKeySet(await fetchDocument(await discoverKeys(issuer, signal), signal));
   }
-}
-
-/**
- * Reads the URL of an issuer or of its keys: https, or http to this machine,
- * since whoever can change the answer on its way can sign tokens. Throws an
- * Error that says what was expected.
- */
-export function parseTrustedUrl(text: string): URL {
-  const url = URL.parse(text);
-  if (url === null) throw new Error("expected a URL such as https://id.example.com");
-  const host = url.hostname.replace(/^\[(.*)\]$/, "$1");
-  if (url.protocol !== "https:" && !(url.protocol === "http:" && isLoopback(host))) {
-    throw new Error("expected an https:// URL; http:// is for loopback hosts only");
-  }
-  if (url.username !== "" || url.password !== "") {
-    throw new Error("expected a URL without user name and password");
-  }
-  return url;
 }
 
 /** Asks the issuer where its keys are. An answer about another issuer is refused (Discovery 4.3). */

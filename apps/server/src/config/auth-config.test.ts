@@ -3,7 +3,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { exportJWK, generateKeyPair } from "jose";
 import { afterAll, describe, expect, test } from "vitest";
-import { ALGORITHMS, type AuthConfig, parseAuthConfig, readAuthFile } from "./auth-config.js";
+import { ALGORITHMS, type AuthConfig } from "../auth/issuer.js";
+import { parseAuthConfig, readAuthFile } from "./auth-config.js";
 import { ConfigError } from "./config-error.js";
 
 const directory = mkdtempSync(join(tmpdir(), "sessiond-auth-"));

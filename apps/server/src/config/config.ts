@@ -9,9 +9,11 @@ import {
   type SessionPolicy,
 } from "@sessiond/core";
 import type { Durability } from "@sessiond/core/redis";
+import type { AuthConfig } from "../auth/issuer.js";
 import { type Address, formatAddress, isLoopback, parseAddress } from "../network/address.js";
+import { LOG_LEVELS, type LogLevel } from "../observability/log-level.js";
 import { KNOWN_PERMISSIONS } from "../services/permissions.js";
-import { type AuthConfig, readAuthFile } from "./auth-config.js";
+import { readAuthFile } from "./auth-config.js";
 import { didYouMean } from "./closest-name.js";
 import { ConfigError } from "./config-error.js";
 import { parseFlags } from "./flags.js";
@@ -38,7 +40,6 @@ export interface Config {
   readonly dataDir: string;
 }
 
-const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
 const LIMIT_POLICIES = ["evict_oldest", "reject"] as const;
 const DURABILITIES = ["auto", "local", "replicated"] as const satisfies readonly Durability[];
 const PREFIX = "SESSIOND_";
@@ -51,9 +52,6 @@ const MAX_SESSIONS_PER_USER = 1000;
 const MAX_QUOTED_LENGTH = 100;
 const MAX_LINE_LENGTH = 80;
 const INDENT = "      ";
-
-/** How much the log says; pino's levels. */
-export type LogLevel = (typeof LOG_LEVELS)[number];
 
 /** The environment, as `process.env` has it. */
 export type Environment = Readonly<Record<string, string | undefined>>;

@@ -1,11 +1,7 @@
-import { createContextKey, type Interceptor } from "@connectrpc/connect";
+import type { Interceptor } from "@connectrpc/connect";
 import { SessiondError } from "@sessiond/core";
-import type { AccessTokenVerifier, Caller } from "../auth/access-token.js";
-
-/** Who makes the call; undefined until the caller is authenticated. */
-export const callerKey = createContextKey<Caller | undefined>(undefined, {
-  description: "who makes the call",
-});
+import type { AccessTokenVerifier } from "../auth/access-token.js";
+import { type Caller, callerKey } from "../auth/caller.js";
 
 const BEARER = /^bearer +(\S+) *$/i;
 

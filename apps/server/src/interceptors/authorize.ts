@@ -1,9 +1,8 @@
 import type { DescMethod } from "@bufbuild/protobuf";
 import type { Interceptor } from "@connectrpc/connect";
 import { SessiondError } from "@sessiond/core";
-import type { Caller } from "../auth/access-token.js";
+import { type Caller, callerKey } from "../auth/caller.js";
 import { permissionOf } from "../services/permissions.js";
-import { callerKey } from "./authenticate.js";
 
 const permissions = new Map<DescMethod, string>();
 

@@ -9,9 +9,9 @@ import {
 } from "@connectrpc/connect";
 import { SESSION_TOKEN_PREFIX, SessiondError } from "@sessiond/core";
 import type { Logger } from "pino";
-import type { Caller } from "../auth/access-token.js";
+import { type Caller, callerKey } from "../auth/caller.js";
+import { provenSessionIdKey } from "../services/proven-session.js";
 import { CLIENT_GONE, SERVER_STOPPING } from "../services/rpc-error.js";
-import { callerKey } from "./authenticate.js";
 
 /** The codes that say something is wrong with this server or what it depends on. */
 const LOG_LEVELS: ReadonlyMap<Code, "error" | "warn"> = new Map([
@@ -27,15 +27,6 @@ const QUOTED_JSON = /(?<= from JSON).*$/s;
 
 /** Whether the call has come as far as `logCalls`. */
 const isLoggedKey = createContextKey(false, { description: "whether the call is being logged" });
-
-/**
- * The session that a call turned out to be about, where neither its request nor its response says
- * so. To be set only once the secret of the token was found to match: until then anyone may have
- * made up the id in it.
- */
-export const provenSessionIdKey = createContextKey<string | undefined>(undefined, {
-  description: "which session was proven by its token",
-});
 
 type Request = Parameters<ReturnType<Interceptor>>[0];
 

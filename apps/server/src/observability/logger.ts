@@ -1,5 +1,5 @@
 import { destination, type Logger, pino } from "pino";
-import type { Config } from "../config/config.js";
+import type { LogLevel } from "./log-level.js";
 
 /** How much log is collected before it is written, and for how long at most. */
 const LOG_BUFFER_BYTES = 8 * 1024;
@@ -15,7 +15,7 @@ export const LOG_FLUSH_MS = 1_000;
  * cannot be written the server serves without; whoever ends the process calls
  * `flushLog` before.
  */
-export function createLogger(level: Config["logLevel"]): Logger {
+export function createLogger(level: LogLevel): Logger {
   const stdout = destination({
     dest: 1,
     sync: false,

@@ -1,9 +1,8 @@
 import type { ConnectRouter } from "@connectrpc/connect";
 import type { Sessions } from "@sessiond/core";
 import { SessionService } from "@sessiond/proto/sessiond/v1/session_service";
-import type { Caller } from "../auth/access-token.js";
-import { callerKey } from "../interceptors/authenticate.js";
-import { provenSessionIdKey } from "../interceptors/log-calls.js";
+import { type Caller, callerKey } from "../auth/caller.js";
+import { provenSessionIdKey } from "./proven-session.js";
 import {
   fromCreateRequest,
   fromFence,

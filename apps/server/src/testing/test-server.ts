@@ -5,7 +5,7 @@ import {
   type SessionPolicy,
 } from "@sessiond/core";
 import { pino } from "pino";
-import type { AuthConfig, IssuerConfig } from "../config/auth-config.js";
+import type { AuthConfig, IssuerConfig } from "../auth/issuer.js";
 import type { Config } from "../config/config.js";
 import { parseStoreLocation } from "../config/store-location.js";
 import { startServer } from "../daemon/start-server.js";
