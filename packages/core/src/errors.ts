@@ -109,3 +109,16 @@ export function storeUnavailable(description: string, cause?: unknown): Sessiond
     },
   );
 }
+
+/**
+ * The result of `task`, or the error it failed with: for one result of several, which fails for
+ * itself. A store that is unavailable fails all of them.
+ */
+export async function settle<T>(task: () => T | Promise<T>): Promise<T | SessiondError> {
+  try {
+    return await task();
+  } catch (error) {
+    if (error instanceof SessiondError && error.reason !== "STORE_UNAVAILABLE") return error;
+    throw error;
+  }
+}

@@ -6,8 +6,9 @@ export {
   type SessiondErrorOptions,
   sessionNotFound,
 } from "./errors.js";
-export type { HeldLock, LockStore } from "./locks/lock-store.js";
-export { type AcquiredLock, type AcquireLock, LOCK_BOUNDS, Locks } from "./locks/locks.js";
+export { LOCK_BOUNDS } from "./locks/lock-checks.js";
+export type { AcquiredLock, HeldLock, LockStore } from "./locks/lock-store.js";
+export { type AcquireLock, Locks } from "./locks/locks.js";
 export {
   DEFAULT_RATE_LIMITS,
   parseRateLimitPolicies,
@@ -28,6 +29,8 @@ export {
   type RateLimitTarget,
 } from "./rate-limits/rate-limits.js";
 export { Keyring } from "./sessions/keyring.js";
+export type { ListSessions, SessionPage } from "./sessions/list-sessions.js";
+export { type ResealedPage, resealSessions } from "./sessions/reseal-sessions.js";
 export type {
   JsonObject,
   JsonValue,
@@ -41,9 +44,6 @@ export type { SessionUpdate } from "./sessions/session-update.js";
 export {
   type CreateSession,
   DEFAULT_SESSION_POLICY,
-  type ListSessions,
-  type ResealedPage,
-  type SessionPage,
   type SessionPolicy,
   Sessions,
   type SessionTarget,

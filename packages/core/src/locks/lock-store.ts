@@ -12,6 +12,12 @@ export interface HeldLock {
   readonly readTimeMs: number;
 }
 
+/** A lock, for its holder. */
+export interface AcquiredLock extends HeldLock {
+  /** A secret: with it anybody can renew and release the lock. */
+  readonly lockId: string;
+}
+
 /** That somebody else has the lock, or that it is kept for somebody else who waits for it. */
 export interface OccupiedLock {
   readonly occupied: true;

@@ -7,7 +7,8 @@ import { connectRedis, openRedisStores } from "../redis/index.js";
 import { openSqliteStores } from "../sqlite/index.js";
 import { startTcpFaultProxy } from "../testing/network/tcp-fault-proxy.js";
 import { type RedisServer, startRedisServer } from "../testing/redis/redis-server.js";
-import { type AcquiredLock, type AcquireLock, Locks } from "./locks.js";
+import type { AcquiredLock } from "./lock-store.js";
+import { type AcquireLock, Locks } from "./locks.js";
 
 /** What "at once" is on a machine that does much else. */
 const AT_ONCE_MS = 150;

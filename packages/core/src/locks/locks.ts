@@ -1,25 +1,15 @@
 import { randomBytes } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
+import { lockNotHeld, lockTimeout, SessiondError, storeUnavailable } from "../errors.js";
 import {
-  invalidArgument,
-  lockNotHeld,
-  lockTimeout,
-  SessiondError,
-  storeUnavailable,
-} from "../errors.js";
-import { checkLockId, checkLockName } from "../validation.js";
-import type { HeldLock, LockStore, OccupiedLock } from "./lock-store.js";
-
-/** The bounds of what `Locks` takes, and its defaults. */
-export const LOCK_BOUNDS = {
-  /** Shorter leases end before their holder has heard of them. */
-  minTtlMs: 100,
-  maxTtlMs: 3_600_000,
-  /** How long others wait for a holder that died. */
-  defaultTtlMs: 30_000,
-  maxWaitTimeoutMs: 3_600_000,
-  defaultWaitTimeoutMs: 20_000,
-} as const;
+  checkLockId,
+  checkLockName,
+  checkTtl,
+  checkWaitTimeout,
+  LOCK_BOUNDS,
+} from "./lock-checks.js";
+import { LockQueue, type Waiter } from "./lock-queue.js";
+import type { AcquiredLock, HeldLock, LockStore, OccupiedLock } from "./lock-store.js";
 
 /** What `Locks.acquire` takes. */
 export interface AcquireLock {
@@ -38,12 +28,6 @@ export interface AcquireLock {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** A lock, for its holder. */
-export interface AcquiredLock extends HeldLock {
-  /** Whoever knows it can renew and release the lock. */
-  readonly lockId: string;
-}
-
 /** How often a lock is tried without a reason to: hints get lost. */
 const POLL_INTERVAL_MS = 1_000;
 /** How much a poll is earlier or later, at most, so that servers do not poll in step. */
@@ -57,62 +41,6 @@ const MAX_GIVE_BACK_ATTEMPTS = 4;
 const GIVE_BACK_PAUSE_MS = 1_000;
 /** How many are given back at a time. Beyond that, while a store is down, they end by themselves. */
 const MAX_GIVEN_BACK = 1_000;
-
-/** A call that waits for a lock. */
-interface Waiter {
-  readonly lockId: string;
-  readonly ttlMs: number;
-  readonly triesOnce: boolean;
-  /** Whether only this server knows the lock id: nobody comes back with it. */
-  readonly isIdOurs: boolean;
-  /** Whether the store was asked, and so may have a place or even the lock for it. */
-  hasAsked: boolean;
-  /** Whether an answer was lost, so that the store may yet give it the lock. */
-  isInDoubt: boolean;
-  /** Whether its caller may come back with the lock id, and want what it has. */
-  mayReturn: boolean;
-  /** Settles the call. */
-  readonly resolve: (lock: AcquiredLock) => void;
-  readonly reject: (error: unknown) => void;
-}
-
-/** Those in this server who wait for one lock, in the order in which they came. */
-class Line {
-  readonly name: string;
-  readonly waiters = new Set<Waiter>();
-  /** The one for whom the store is being asked. */
-  asking: Waiter | undefined;
-  /** Resolves once nobody waits any more. */
-  served: Promise<void> = Promise.resolve();
-  #isWoken = false;
-  #wake: (() => void) | undefined;
-
-  constructor(name: string) {
-    this.name = name;
-  }
-
-  /** Something happened: whoever is first tries again. */
-  wake(): void {
-    this.#isWoken = true;
-    this.#wake?.();
-  }
-
-  /** What happens from now on wakes the next `sleep`, also before it begins. */
-  expectWake(): void {
-    this.#isWoken = false;
-  }
-
-  /** Returns after `ms`, or once woken. */
-  async sleep(ms: number): Promise<void> {
-    if (this.#isWoken) return;
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.#wake = resolve;
-    const timer = setTimeout(resolve, ms);
-    await promise;
-    clearTimeout(timer);
-    this.#wake = undefined;
-  }
-}
 
 /**
  * Named locks for whoever calls: leases that end by themselves, so that nothing stays
@@ -136,7 +64,7 @@ class Line {
  * Who waits: first come, first served among the callers of one server, of whom only the
  * first asks the store. Servers that share a Redis take turns: while a server's
  * first waits, each other one gets the lock at most once (a waiter that is nth in its
- * line is overtaken by at most n turns of each other server), as long as the server
+ * queue is overtaken by at most n turns of each other server), as long as the server
  * comes for a lock within a quarter of a second after it became free. Processes that share an
  * SQLite file compete, with no such promise.
  *
@@ -145,7 +73,7 @@ class Line {
  */
 export class Locks {
   readonly #store: LockStore;
-  readonly #lines = new Map<string, Line>();
+  readonly #queues = new Map<string, LockQueue>();
   #waiterCount = 0;
   readonly #givenBack = new Set<Promise<void>>();
   readonly #closing = new AbortController();
@@ -173,7 +101,7 @@ export class Locks {
     checkWaitTimeout(waitTimeoutMs);
     if (lockId !== undefined) checkLockId("lock_id", lockId);
     signal?.throwIfAborted();
-    if (lockId !== undefined && this.#lines.has(name)) {
+    if (lockId !== undefined && this.#queues.has(name)) {
       // A call made again does not wait behind those who wait for the lock that it has.
       const held = await this.#store.get(name, lockId);
       if (held !== undefined) return { ...held, lockId };
@@ -202,7 +130,7 @@ export class Locks {
     checkLockId("lock_id", lockId);
     if (!(await this.#store.release(name, lockId))) throw lockNotHeld();
     // The store's own hint may come later, or be lost.
-    this.#lines.get(name)?.wake();
+    this.#queues.get(name)?.wake();
   }
 
   /** The lock, if anybody has it. Never says who. */
@@ -218,11 +146,11 @@ export class Locks {
   async close(): Promise<void> {
     this.#closing.abort();
     this.#stopListening?.();
-    const lines = [...this.#lines.values()];
-    for (const line of lines) {
-      for (const waiter of [...line.waiters]) this.#leave(line, waiter, serverStops());
+    const queues = [...this.#queues.values()];
+    for (const queue of queues) {
+      for (const waiter of [...queue.waiters]) this.#leave(queue, waiter, serverStops());
     }
-    await Promise.all(lines.map(({ served }) => served));
+    await Promise.all(queues.map(({ served }) => served));
     await Promise.all(this.#givenBack);
   }
 
@@ -239,7 +167,7 @@ export class Locks {
     const triesOnce = waitTimeoutMs === 0;
     if (this.#closing.signal.aborted) throw serverStops();
     // Those who wait already are first in any case.
-    if (triesOnce && this.#lines.has(name)) throw lockTimeout();
+    if (triesOnce && this.#queues.has(name)) throw lockTimeout();
     if (this.#waiterCount >= MAX_WAITERS) {
       throw new SessiondError("OVERLOADED", `${MAX_WAITERS} calls wait for locks here already`);
     }
@@ -252,11 +180,11 @@ export class Locks {
       isInDoubt: false,
       mayReturn: false,
     };
-    const line = this.#join(name, waiter);
+    const queue = this.#join(name, waiter);
     const timer = triesOnce
       ? undefined
-      : setTimeout(() => this.#leave(line, waiter, lockTimeout()), waitTimeoutMs);
-    const onAbort = () => this.#leave(line, waiter, signal?.reason);
+      : setTimeout(() => this.#leave(queue, waiter, lockTimeout()), waitTimeoutMs);
+    const onAbort = () => this.#leave(queue, waiter, signal?.reason);
     signal?.addEventListener("abort", onAbort, { once: true });
     try {
       return await promise;
@@ -266,80 +194,80 @@ export class Locks {
     }
   }
 
-  #join(name: string, waiter: Waiter): Line {
+  #join(name: string, waiter: Waiter): LockQueue {
     this.#waiterCount++;
-    const existing = this.#lines.get(name);
+    const existing = this.#queues.get(name);
     if (existing !== undefined) {
       existing.waiters.add(waiter);
       return existing;
     }
-    const line = new Line(name);
-    line.waiters.add(waiter);
-    this.#lines.set(name, line);
-    line.served = this.#serve(line);
-    return line;
+    const queue = new LockQueue(name);
+    queue.waiters.add(waiter);
+    this.#queues.set(name, queue);
+    queue.served = this.#serve(queue);
+    return queue;
   }
 
-  /** Removes a waiter from its line. Answers whether it was still in it. */
-  #remove(line: Line, waiter: Waiter): boolean {
-    if (!line.waiters.delete(waiter)) return false;
+  /** Removes a waiter from its queue. Answers whether it was still in it. */
+  #remove(queue: LockQueue, waiter: Waiter): boolean {
+    if (!queue.waiters.delete(waiter)) return false;
     this.#waiterCount--;
     return true;
   }
 
   /** A waiter gives up: its call fails now, and nothing is left of it. */
-  #leave(line: Line, waiter: Waiter, error: unknown): void {
-    if (!this.#remove(line, waiter)) return;
+  #leave(queue: LockQueue, waiter: Waiter, error: unknown): void {
+    if (!this.#remove(queue, waiter)) return;
     waiter.mayReturn = !waiter.isIdOurs && !isTimeout(error);
     waiter.reject(error);
     // What becomes of a question under way is seen to when it is answered.
-    if (line.asking === waiter || !waiter.hasAsked) return;
-    this.#giveBack(line.name, waiter);
+    if (queue.asking === waiter || !waiter.hasAsked) return;
+    this.#giveBack(queue.name, waiter);
     // Whoever is first now needs a place at the store.
-    line.wake();
+    queue.wake();
   }
 
-  /** Asks for the first of a line until nobody is left. */
-  async #serve(line: Line): Promise<void> {
+  /** Asks for the first of a queue until nobody is left. */
+  async #serve(queue: LockQueue): Promise<void> {
     for (;;) {
-      const [first] = line.waiters;
+      const [first] = queue.waiters;
       if (first === undefined) break;
-      line.expectWake();
-      const answer = await this.#ask(line, first);
+      queue.expectWake();
+      const answer = await this.#ask(queue, first);
       if (answer === undefined) continue;
       if (first.triesOnce) {
-        this.#leave(line, first, lockTimeout());
-      } else if (line.waiters.size > 0) {
+        this.#leave(queue, first, lockTimeout());
+      } else if (queue.waiters.size > 0) {
         this.#listen();
-        await line.sleep(untilNextTry(answer));
+        await queue.sleep(untilNextTry(answer));
       }
     }
-    this.#lines.delete(line.name);
+    this.#queues.delete(queue.name);
   }
 
   /** Asks the store for a waiter. Answers what stands in its way if it has to wait. */
-  async #ask(line: Line, waiter: Waiter): Promise<OccupiedLock | undefined> {
+  async #ask(queue: LockQueue, waiter: Waiter): Promise<OccupiedLock | undefined> {
     const { lockId, ttlMs, triesOnce } = waiter;
     waiter.hasAsked = true;
-    line.asking = waiter;
+    queue.asking = waiter;
     try {
       const queueForMs = triesOnce ? 0 : QUEUE_FOR_MS;
-      const answer = await this.#store.acquire(line.name, lockId, ttlMs, queueForMs);
+      const answer = await this.#store.acquire(queue.name, lockId, ttlMs, queueForMs);
       const isOccupied = "occupied" in answer;
-      if (isOccupied && line.waiters.has(waiter)) return answer;
-      if (isOccupied || !this.#remove(line, waiter)) {
+      if (isOccupied && queue.waiters.has(waiter)) return answer;
+      if (isOccupied || !this.#remove(queue, waiter)) {
         // It left meanwhile.
-        this.#giveBack(line.name, waiter);
+        this.#giveBack(queue.name, waiter);
       } else {
         waiter.resolve({ ...answer, lockId });
       }
     } catch (error) {
       waiter.isInDoubt = isStoreUnavailable(error);
-      line.asking = undefined;
-      if (line.waiters.has(waiter)) this.#leave(line, waiter, error);
-      else this.#giveBack(line.name, waiter);
+      queue.asking = undefined;
+      if (queue.waiters.has(waiter)) this.#leave(queue, waiter, error);
+      else this.#giveBack(queue.name, waiter);
     } finally {
-      line.asking = undefined;
+      queue.asking = undefined;
     }
     return undefined;
   }
@@ -358,7 +286,7 @@ export class Locks {
     for (let attempt = 1; ; attempt++) {
       try {
         const isReleased = await this.#store.release(name, lockId);
-        if (isReleased) this.#lines.get(name)?.wake();
+        if (isReleased) this.#queues.get(name)?.wake();
         // What is still on its way to the store may arrive after this.
         if (isReleased || !isInDoubt) return;
       } catch {
@@ -372,7 +300,7 @@ export class Locks {
   /** Hears of releases from the first time that anybody has to wait. */
   #listen(): void {
     if (this.#closing.signal.aborted) return;
-    this.#stopListening ??= this.#store.onRelease((name) => this.#lines.get(name)?.wake());
+    this.#stopListening ??= this.#store.onRelease((name) => this.#queues.get(name)?.wake());
   }
 }
 
@@ -392,18 +320,4 @@ function isStoreUnavailable(error: unknown): boolean {
 
 function isTimeout(error: unknown): boolean {
   return error instanceof SessiondError && error.reason === "LOCK_TIMEOUT";
-}
-
-function checkTtl(ttlMs: number): void {
-  const { minTtlMs, maxTtlMs } = LOCK_BOUNDS;
-  if (!Number.isInteger(ttlMs) || ttlMs < minTtlMs || ttlMs > maxTtlMs) {
-    throw invalidArgument("ttl", `expected ${minTtlMs} ms to ${maxTtlMs / 3_600_000} h`);
-  }
-}
-
-function checkWaitTimeout(waitTimeoutMs: number): void {
-  const { maxWaitTimeoutMs } = LOCK_BOUNDS;
-  if (!Number.isInteger(waitTimeoutMs) || waitTimeoutMs < 0 || waitTimeoutMs > maxWaitTimeoutMs) {
-    throw invalidArgument("wait_timeout", `expected 0 to ${maxWaitTimeoutMs / 3_600_000} h`);
-  }
 }

@@ -1,5 +1,5 @@
 import { invalidArgument, SessiondError } from "../errors.js";
-import { checkRateLimitKey } from "../validation.js";
+import { checkName, LIMITS } from "../validation.js";
 import type { RateLimitPolicy } from "./rate-limit-policy.js";
 import { summarize } from "./rate-limit-state.js";
 import type { RateLimitState, RateLimitStore } from "./rate-limit-store.js";
@@ -78,7 +78,7 @@ export class RateLimits {
   #resolve({ policy: name, key, cost = 1 }: RateLimitRequest) {
     const policy = this.#policies.get(name);
     if (policy === undefined) throw unknownPolicy(name, [...this.#policies.keys()]);
-    checkRateLimitKey("key", key);
+    checkName("key", key, LIMITS.rateLimitKeyBytes);
     const leastLimit = Math.min(...policy.windows.map(({ limit }) => limit));
     if (!Number.isInteger(cost) || cost < 1 || cost > leastLimit) {
       throw invalidArgument("cost", `expected a whole number from 1 to ${leastLimit}`);

@@ -17,7 +17,7 @@ export interface RedisStores {
 
 /** Makes the stores that share a connection, which they close. */
 export function openRedisStores(options: RedisSessionStoreOptions): RedisStores {
-  const commands = new RedisCommands(options.redis);
+  const commands = new RedisCommands(options.redis, options.now);
   const sessions = new RedisSessionStore(options, commands);
   const locks = new RedisLockStore({ ...options, commands });
   return {

@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { createRequestKey, fingerprintOf } from "./create-request.js";
+import { createRequestKey } from "./create-request.js";
+import { fingerprintOf } from "./fingerprint.js";
 import type { JsonValue } from "./session.js";
 
 const json = fc.jsonValue({ maxDepth: 4 }) as fc.Arbitrary<JsonValue>;

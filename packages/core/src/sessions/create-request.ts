@@ -1,14 +1,16 @@
 import { hash } from "node:crypto";
 import { requestIdReused, SessiondError } from "../errors.js";
 import type { Keyring } from "./keyring.js";
-import type { JsonValue } from "./session.js";
 
 /** How long a repeated request is recognised, as the contract says. */
 export const REQUEST_KEPT_FOR_MS = 10 * 60_000;
 
 /** What is remembered of a request to create a session. Stored sealed only. */
 export interface CreateRequestRecord {
-  /** Of all that was asked for: tells a repetition from another request under the same id. */
+  /**
+   * Of all that was asked for: tells a repetition from another request under the same id. Must
+   * not stand in a store unsealed: a reader who knows all fields but one could guess that one.
+   */
   readonly fingerprint: string;
   /** The secret of the session's token, which a repetition is answered with. */
   readonly secret: Uint8Array;
@@ -24,14 +26,6 @@ type RecordJson = [fingerprint: string, secret: string];
  */
 export function createRequestKey(caller: string, requestId: string): string {
   return `${hash("sha256", caller, "base64url")}:${requestId}`;
-}
-
-/**
- * The same for the same contents, in whatever order their keys come. It must not
- * stand in a store unsealed: who knows all but one field could guess that one.
- */
-export function fingerprintOf(contents: JsonValue): string {
-  return hash("sha256", canonicalJson(contents), "base64url");
 }
 
 /** Seals a record, bound to its key. */
@@ -76,12 +70,4 @@ function parseRecord(plaintext: Uint8Array): RecordJson {
 /** Keys have no NUL, and a session's context begins otherwise. */
 function sealingContext(key: string): Uint8Array {
   return Buffer.from(`request\0${key}`);
-}
-
-/** JSON whose objects have their keys in order. Validated before, so that its depth is bounded. */
-function canonicalJson(value: JsonValue): string {
-  if (value === null || typeof value !== "object") return JSON.stringify(value);
-  if (Array.isArray(value)) return `[${value.map(canonicalJson).join()}]`;
-  const entries = Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1));
-  return `{${entries.map(([key, child]) => `${JSON.stringify(key)}:${canonicalJson(child)}`).join()}}`;
 }

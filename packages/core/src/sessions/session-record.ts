@@ -1,7 +1,7 @@
 import { SessiondError } from "../errors.js";
 import type { Keyring } from "./keyring.js";
 import { type Session, type SessionContent, sessionEtag, sessionState } from "./session.js";
-import type { StoredSession } from "./session-store.js";
+import type { StoredFacts, StoredSession } from "./session-store.js";
 
 /** The JSON inside a sealed record. An array, because names would outweigh most values. */
 type RecordJson = [
@@ -40,27 +40,43 @@ export function resealRecord(keyring: Keyring, stored: StoredSession): Uint8Arra
 }
 
 /** Makes a session of what the store has. Throws SESSION_UNREADABLE where the record does not open. */
-export function unsealSession(keyring: Keyring, stored: StoredSession): Session {
+export function unsealSession(
+  keyring: Keyring,
+  stored: StoredFacts & { readonly record: Uint8Array },
+): Session {
+  return toSession(stored, unsealContent(keyring, stored));
+}
+
+/** The content of a session. Throws SESSION_UNREADABLE where the record does not open. */
+export function unsealContent(
+  keyring: Keyring,
+  stored: StoredFacts & { readonly record: Uint8Array },
+): SessionContent {
   const plaintext = keyring.unseal(stored.record, sealingContext(stored));
   const [displayName, roles, ip, userAgent, device, data] = parseRecord(plaintext);
+  return { displayName, roles, client: { ip, userAgent, device }, data };
+}
+
+/** Makes a session of its facts and its content. */
+export function toSession(facts: StoredFacts, content: SessionContent): Session {
   return {
-    id: stored.id,
-    userId: stored.userId,
-    displayName,
-    roles,
-    client: { ip, userAgent, device },
-    data,
-    createTimeMs: stored.createTimeMs,
-    authenticateTimeMs: stored.authenticateTimeMs,
-    lastAccessTimeMs: stored.lastAccessTimeMs,
-    idleTimeoutMs: stored.idleTimeoutMs,
-    expireTimeMs: stored.expireTimeMs,
-    absoluteExpireTimeMs: stored.absoluteExpireTimeMs,
-    version: stored.version,
-    ...(stored.revokeTimeMs !== undefined && { revokeTimeMs: stored.revokeTimeMs }),
-    ...(stored.revokeReason !== undefined && { revokeReason: stored.revokeReason }),
-    state: sessionState(stored, stored.readTimeMs),
-    etag: sessionEtag(stored),
+    id: facts.id,
+    userId: facts.userId,
+    displayName: content.displayName,
+    roles: content.roles,
+    client: content.client,
+    data: content.data,
+    createTimeMs: facts.createTimeMs,
+    authenticateTimeMs: facts.authenticateTimeMs,
+    lastAccessTimeMs: facts.lastAccessTimeMs,
+    idleTimeoutMs: facts.idleTimeoutMs,
+    expireTimeMs: facts.expireTimeMs,
+    absoluteExpireTimeMs: facts.absoluteExpireTimeMs,
+    version: facts.version,
+    ...(facts.revokeTimeMs !== undefined && { revokeTimeMs: facts.revokeTimeMs }),
+    ...(facts.revokeReason !== undefined && { revokeReason: facts.revokeReason }),
+    state: sessionState(facts, facts.readTimeMs),
+    etag: sessionEtag(facts),
   };
 }
 

@@ -8,14 +8,24 @@ export interface SessionKey {
   readonly id: string;
 }
 
+/** The facts of a session, as a store had them. */
+export interface StoredFacts extends SessionFacts {
+  /** When all this was so, by the store's clock. */
+  readonly readTimeMs: number;
+}
+
 /** A session as stores keep and return it. */
-export interface StoredSession extends SessionFacts {
+export interface StoredSession extends StoredFacts {
   /** The sealed content. Stores neither read nor change it. */
   readonly record: Uint8Array;
   /** SHA-256 of the token's secret; empty once the session is revoked. */
   readonly tokenHash: Uint8Array;
-  /** When all this was so, by the store's clock. */
-  readonly readTimeMs: number;
+}
+
+/** A session that was touched. */
+export interface TouchedSession extends StoredFacts {
+  /** The sealed content; absent only where the caller knows it by the version. */
+  readonly record?: Uint8Array;
 }
 
 /** What `create` needs; the store adds the times. */
@@ -90,7 +100,8 @@ export interface OnceOnly {
 
 /** What `create` did. */
 export interface Creation {
-  readonly session: StoredSession;
+  /** The new session, without the content and token hash that the call brought. */
+  readonly session: StoredFacts;
   /** Oldest first. */
   readonly evictedIds: readonly string[];
 }
@@ -175,13 +186,18 @@ export interface SessionStore {
    * Records activity: the last access is now and the idle deadline a full idle
    * timeout away, though never past the absolute one and never earlier than it
    * was. Undefined where the session is not active or, when `tokenHash` is
-   * given, has another one.
+   * given, has another one. The answer may leave out the sealed content where the session
+   * is at `knownVersion`, which the caller has read already.
    */
-  touch(key: SessionKey, tokenHash?: Uint8Array): Promise<StoredSession | undefined>;
+  touch(
+    key: SessionKey,
+    tokenHash?: Uint8Array,
+    knownVersion?: number,
+  ): Promise<TouchedSession | undefined>;
 
   /**
    * Replaces the sealed content of an active session at exactly this version.
-   * Answers the session with its new version, `version_mismatch`, or undefined
+   * Answers the session's facts with its new version, `version_mismatch`, or undefined
    * where it is not active.
    *
    * With a fence, the token is remembered with the session in the same step, for as
@@ -194,7 +210,7 @@ export interface SessionStore {
     version: number,
     record: Uint8Array,
     fence?: Fence,
-  ): Promise<StoredSession | "version_mismatch" | "fenced" | undefined>;
+  ): Promise<StoredFacts | "version_mismatch" | "fenced" | undefined>;
 
   /**
    * Replaces a sealed record, of a session in any state, if it is still exactly

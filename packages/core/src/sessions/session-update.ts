@@ -1,5 +1,6 @@
-import { checkClient, checkData, checkRoles, checkText, LIMITS } from "../validation.js";
+import { checkText, LIMITS } from "../validation.js";
 import type { JsonObject, JsonValue, SessionClient, SessionContent } from "./session.js";
+import { checkClient, checkData, checkRoles } from "./session-checks.js";
 
 /** Changes to a session: what is absent stays as it is. */
 export interface SessionUpdate {

@@ -7,6 +7,8 @@ import { SessiondError } from "../errors.js";
 import { SqliteSessionStore } from "../sqlite/index.js";
 import { FakeClock } from "../testing/contract/fake-clock.js";
 import { Keyring } from "./keyring.js";
+import type { ListSessions } from "./list-sessions.js";
+import { type ResealedPage, resealSessions } from "./reseal-sessions.js";
 import type { JsonObject, Session } from "./session.js";
 import { generateSessionId, partitionOfUser } from "./session-id.js";
 import type { SessionStore } from "./session-store.js";
@@ -14,8 +16,6 @@ import { formatSessionToken, generateSecret, parseSessionToken } from "./session
 import {
   type CreateSession,
   DEFAULT_SESSION_POLICY,
-  type ListSessions,
-  type ResealedPage,
   type SessionPolicy,
   Sessions,
 } from "./sessions.js";
@@ -1328,12 +1328,12 @@ describe("revoking a session", () => {
 
 describe("sealing anew after a rotation of keys", () => {
   let newKey: string;
-  let rotated: Sessions;
+  let rotated: Keyring;
   let onlyNew: Sessions;
 
   beforeEach(() => {
     newKey = Keyring.generateKey("k2");
-    rotated = new Sessions({ store, keyring: Keyring.parse(`${newKey},${key}`) });
+    rotated = Keyring.parse(`${newKey},${key}`);
     onlyNew = new Sessions({ store, keyring: Keyring.parse(newKey) });
   });
 
@@ -1341,7 +1341,7 @@ describe("sealing anew after a rotation of keys", () => {
     const sum = { resealed: 0, current: 0 };
     const unreadableSessionIds: string[] = [];
     const busySessionIds: string[] = [];
-    for await (const page of by.reseal()) {
+    for await (const page of resealSessions(store, by)) {
       sum.resealed += page.resealed;
       sum.current += page.current;
       unreadableSessionIds.push(...page.unreadableSessionIds);
@@ -1378,7 +1378,7 @@ describe("sealing anew after a rotation of keys", () => {
   test("goes page by page, may be stopped after any, and passes over what is done", async () => {
     const roomy = withPolicy({ maxSessionsPerUser: 2000 });
     for (let i = 0; i < 1100; i++) await roomy.create({ userId: "ann" });
-    for await (const page of rotated.reseal()) {
+    for await (const page of resealSessions(store, rotated)) {
       expect(page).toEqual(done(500));
       break;
     }
@@ -1387,9 +1387,9 @@ describe("sealing anew after a rotation of keys", () => {
   });
 
   test("does not open what is under the active key already", async () => {
-    await rotated.create({ userId: "ann" });
+    await new Sessions({ store, keyring: rotated }).create({ userId: "ann" });
     const wrongKey = Keyring.generateKey("k2");
-    const unable = new Sessions({ store, keyring: Keyring.parse(wrongKey) });
+    const unable = Keyring.parse(wrongKey);
     expect(await resealAll(unable)).toEqual(done(0, 1));
   });
 
@@ -1407,7 +1407,7 @@ describe("sealing anew after a rotation of keys", () => {
   test("loses no update made in between, by a server with the new key or the old", async () => {
     for (const [displayName, writer] of [
       ["Ann, old key", sessions],
-      ["Ann, new key", rotated],
+      ["Ann, new key", new Sessions({ store, keyring: rotated })],
     ] as const) {
       const { session, token } = await create({ displayName: "Ann" });
       vi.spyOn(store, "reseal").mockImplementationOnce(async (...args) => {
@@ -1446,7 +1446,7 @@ describe("sealing anew after a rotation of keys", () => {
     const roomy = withPolicy({ maxSessionsPerUser: 2000 });
     for (let i = 0; i < 501; i++) await roomy.create({ userId: "ann" });
     let late = "";
-    for await (const _ of rotated.reseal()) {
+    for await (const _ of resealSessions(store, rotated)) {
       if (late !== "") continue;
       clock.advance(1);
       late = (await sessions.create({ userId: "bob" })).token;

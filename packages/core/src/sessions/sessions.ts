@@ -1,50 +1,29 @@
-import {
-  invalidArgument,
-  lockNotHeld,
-  SessiondError,
-  sessionNotFound,
-  storeUnavailable,
-} from "../errors.js";
-import {
-  checkBatchSize,
-  checkChosenId,
-  checkClient,
-  checkData,
-  checkDuration,
-  checkFence,
-  checkIp,
-  checkRequestId,
-  checkRequired,
-  checkRoles,
-  checkSessionId,
-  checkText,
-  checkUserId,
-  LIMITS,
-} from "../validation.js";
+import { SessiondError, sessionNotFound, settle } from "../errors.js";
+import { checkBatchSize, checkDuration, checkRequired, checkText, LIMITS } from "../validation.js";
 import { SessionWatches, type WatchMessage, type WatchSessions } from "../watch/session-watch.js";
 import {
   createRequestKey,
-  fingerprintOf,
   REQUEST_KEPT_FOR_MS,
   sealCreateRequest,
   secretOfRepetition,
 } from "./create-request.js";
-import { KeyedQueue } from "./keyed-queue.js";
-import { type Keyring, sealedKeyId } from "./keyring.js";
-import { formatPageToken, parsePageToken } from "./page-token.js";
+import { fingerprintOf } from "./fingerprint.js";
+import type { Keyring } from "./keyring.js";
+import { type ListSessions, listSessions, type SessionPage } from "./list-sessions.js";
+import type { JsonObject, Session, SessionClient, SessionContent } from "./session.js";
 import {
-  type JsonObject,
-  type Session,
-  type SessionClient,
-  type SessionContent,
-  sessionEtag,
-} from "./session.js";
+  checkChosenId,
+  checkClient,
+  checkData,
+  checkFence,
+  checkRequestId,
+  checkRoles,
+  checkSessionId,
+  checkUserId,
+} from "./session-checks.js";
 import { generateSessionId, isGeneratedId, partitionOfUser } from "./session-id.js";
-import { resealRecord, sealContent, unsealSession } from "./session-record.js";
+import { sealContent, toSession, unsealSession } from "./session-record.js";
 import type {
-  Fence,
-  ListPage,
-  ListQuery,
   NewSession,
   SessionKey,
   SessionLimit,
@@ -58,7 +37,8 @@ import {
   hashSecret,
   parseSessionToken,
 } from "./session-token.js";
-import { applyUpdate, checkUpdate, type SessionUpdate } from "./session-update.js";
+import { checkUpdate, type SessionUpdate } from "./session-update.js";
+import { findActive, SessionUpdates, type UpdateConditions } from "./update-session.js";
 
 /** How sessions behave, unless a call says otherwise within the maxima. */
 export interface SessionPolicy extends SessionLimit {
@@ -104,69 +84,8 @@ export interface CreatedSession {
 /** A session named by its id, or proven by its token. */
 export type SessionTarget = { readonly sessionId: string } | { readonly token: string };
 
-/** What `Sessions.list` takes. */
-export interface ListSessions {
-  readonly userId?: string;
-  readonly showExpired?: boolean;
-  readonly showRevoked?: boolean;
-  readonly role?: string;
-  readonly ip?: string;
-  readonly createTimeFromMs?: number;
-  readonly createTimeToMs?: number;
-  readonly lastAccessTimeFromMs?: number;
-  readonly lastAccessTimeToMs?: number;
-  /** By creation time; newest first (`desc`) by default. */
-  readonly order?: "asc" | "desc";
-  /** 50 by default. */
-  readonly pageSize?: number;
-  readonly pageToken?: string;
-}
-
-/** A page of sessions; `nextPageToken` is absent on the last one. */
-export interface SessionPage {
-  readonly sessions: readonly Session[];
-  readonly unreadableSessionIds: readonly string[];
-  readonly nextPageToken?: string;
-}
-
-const DEFAULT_PAGE_SIZE = 50;
-/** How often the store is asked for more before a page ends early. */
-const MAX_READS_PER_PAGE = 10;
-/** How many sessions a filtered list asks the store for at a time. */
-const SCAN_BATCH_SIZE = 500;
 /** Verifying counts as activity once this part of the idle timeout has passed since the last. */
 const TOUCH_FRACTION = 0.1;
-/**
- * How often an update is tried when other servers keep changing the session in
- * between. Each failed try is another server's success, so this is reached only
- * where dozens of servers update one session at the same moment.
- */
-const MAX_UPDATE_ATTEMPTS = 50;
-/**
- * How long after it was asked for an update may still be tried. While the store is
- * slow or gone, those that wait for their turn outlive their callers; made later, they would
- * overwrite what has come since, and keep the next ones waiting.
- */
-const UPDATE_BUDGET_MS = 1_500;
-/** How many sessions are sealed anew at a time. */
-const RESEAL_PAGE_SIZE = 500;
-/**
- * How often a page is read again because sessions on it have changed in between.
- * A change made under the active key settles its session, so this is reached only
- * where a server still seals under an old one.
- */
-const MAX_RESEAL_ATTEMPTS = 10;
-
-/** What became of the sessions of one page of `Sessions.reseal`. */
-export interface ResealedPage {
-  readonly resealed: number;
-  /** How many were under the active key already. */
-  readonly current: number;
-  readonly unreadableSessionIds: readonly string[];
-  /** Sessions that another server kept changing, under an old key. */
-  readonly busySessionIds: readonly string[];
-}
-
 /**
  * The sessions of all users: validates, makes ids and tokens, seals and unseals,
  * and leaves to the store what must be atomic. Every method may throw
@@ -176,7 +95,7 @@ export class Sessions {
   readonly #store: SessionStore;
   readonly #keyring: Keyring;
   readonly #policy: SessionPolicy;
-  readonly #updates = new KeyedQueue();
+  readonly #updates: SessionUpdates;
   readonly #watches: SessionWatches;
 
   constructor(options: {
@@ -188,6 +107,7 @@ export class Sessions {
     this.#store = options.store;
     this.#watches = new SessionWatches(options.store.events);
     this.#keyring = options.keyring;
+    this.#updates = new SessionUpdates(options.store, options.keyring);
     this.#policy = { ...DEFAULT_SESSION_POLICY, ...options.policy };
   }
 
@@ -231,47 +151,39 @@ export class Sessions {
         lifetimeMs: life = null,
       } = input;
       const asked = [userId, sessionId, idle, life, contentJson(content)];
-      return this.#createOnce(key, fingerprintOf(asked), newSession, secret);
+      return this.#createOnce(key, fingerprintOf(asked), newSession, content, secret);
     }
     const { session, evictedIds } = await this.#store.create(newSession, this.#policy);
-    return this.#created(session, secret, evictedIds);
+    return createdSession(newSession.key, toSession(session, content), secret, evictedIds);
   }
 
   async #createOnce(
     key: string,
     fingerprint: string,
     newSession: NewSession,
+    content: SessionContent,
     secret: Uint8Array,
   ): Promise<CreatedSession> {
     const record = sealCreateRequest(this.#keyring, key, { fingerprint, secret });
     const request = { key, record, keptForMs: REQUEST_KEPT_FOR_MS };
     const creation = await this.#store.createOnce(request, newSession, this.#policy);
+    const { evictedIds } = creation;
     if (!("repeated" in creation)) {
-      return this.#created(creation.session, secret, creation.evictedIds);
+      const session = toSession(creation.session, content);
+      return createdSession(newSession.key, session, secret, evictedIds);
     }
-    const { repeated, session, evictedIds } = creation;
-    const firstSecret = secretOfRepetition(this.#keyring, key, repeated, fingerprint);
-    if (session === undefined) throw sessionNotFound();
-    return this.#created(session, firstSecret, evictedIds);
-  }
-
-  #created(
-    stored: StoredSession,
-    secret: Uint8Array,
-    evictedSessionIds: readonly string[],
-  ): CreatedSession {
-    const partition = partitionOfUser(stored.userId);
-    return {
-      session: this.#unseal(stored),
-      token: formatSessionToken({ partition, sessionId: stored.id, secret }),
-      evictedSessionIds,
-    };
+    const firstSecret = secretOfRepetition(this.#keyring, key, creation.repeated, fingerprint);
+    if (creation.session === undefined) throw sessionNotFound();
+    // Of the same user, or the fingerprint would be another.
+    const firstKey = { partition: newSession.key.partition, id: creation.session.id };
+    const session = unsealSession(this.#keyring, creation.session);
+    return createdSession(firstKey, session, firstSecret, evictedIds);
   }
 
   /** The session a token proves. Counts as activity unless `touch` is false. Throws SESSION_NOT_FOUND. */
   async verify(token: string, { touch = true } = {}): Promise<Session> {
-    const stored = await this.#authenticate(token);
-    return this.#unseal(touch ? await this.#recordActivity(stored) : stored);
+    const { key, tokenHash } = provenBy(token);
+    return this.#verified(key, tokenHash, await this.#store.get(key), touch);
   }
 
   /** Verifies 1 to 1000 tokens. Each fails for itself; the errors stand in their places. */
@@ -280,16 +192,13 @@ export class Sessions {
     { touch = true } = {},
   ): Promise<readonly (Session | SessiondError)[]> {
     checkBatchSize("tokens", tokens.length);
-    const parsed = tokens.map(parseSessionToken);
-    const found = await this.#getInOrder(parsed.map((token) => token && keyOf(token)));
+    const proofs = await Promise.all(tokens.map((token) => settle(() => provenBy(token))));
+    const found = await this.#getInOrder(proofs, ({ key }) => key);
     return Promise.all(
-      found.map((stored, i) =>
-        settle(async () => {
-          checkRequired("token", tokens[i] ?? "");
-          const secret = parsed[i]?.secret;
-          if (stored === undefined || secret === undefined) throw sessionNotFound();
-          if (!hashesEqual(stored.tokenHash, hashSecret(secret))) throw sessionNotFound();
-          return this.#unseal(touch ? await this.#recordActivity(stored) : stored);
+      proofs.map((proof, i) =>
+        settle(() => {
+          if (proof instanceof SessiondError) throw proof;
+          return this.#verified(proof.key, proof.tokenHash, found[i], touch);
         }),
       ),
     );
@@ -301,69 +210,29 @@ export class Sessions {
     { userId }: { readonly userId?: string | undefined } = {},
   ): Promise<Session> {
     const key = await this.#locate(sessionId, userId);
-    return this.#unseal(await this.#find(key, userId));
+    return unsealSession(this.#keyring, await findActive(this.#store, key, userId));
   }
 
   /** Reads 1 to 1000 active sessions. Each fails for itself; the errors stand in their places. */
   async getMany(sessionIds: readonly string[]): Promise<readonly (Session | SessiondError)[]> {
     checkBatchSize("session_ids", sessionIds.length);
     const keys = await Promise.all(sessionIds.map((id) => settle(() => this.#locate(id))));
-    const found = await this.#getInOrder(
-      keys.map((key) => (key instanceof SessiondError ? undefined : key)),
-    );
+    const found = await this.#getInOrder(keys, (key) => key);
     return Promise.all(
-      found.map((stored, i) =>
-        settle(async () => {
-          const key = keys[i];
+      keys.map((key, i) =>
+        settle(() => {
           if (key instanceof SessiondError) throw key;
+          const stored = found[i];
           if (stored === undefined) throw sessionNotFound();
-          return this.#unseal(stored);
+          return unsealSession(this.#keyring, stored);
         }),
       ),
     );
   }
 
-  /**
-   * A page of sessions in the order of creation. With a filter on sealed fields
-   * or on activity a page may end early; it is the last when it has no token.
-   */
-  async list(request: ListSessions): Promise<SessionPage> {
-    checkListRequest(request);
-    const { pageSize: requestedSize, pageToken, ...filters } = request;
-    const pageSize = requestedSize || DEFAULT_PAGE_SIZE;
-    const { showExpired = false, showRevoked = false, order = "desc" } = filters;
-    const query = { ...filters, showExpired, showRevoked, order };
-    const filtered = hasContentFilter(query);
-    const storeQuery = toStoreQuery(query, filtered ? SCAN_BATCH_SIZE : pageSize);
-
-    const sessions: Session[] = [];
-    const unreadableSessionIds: string[] = [];
-    let after = pageToken ? parsePageToken(query, pageToken) : undefined;
-    let reads = 0;
-    do {
-      reads++;
-      const page = await this.#store.list({ ...storeQuery, ...(after && { after }) });
-      after = page.next;
-      for (const stored of page.sessions) {
-        const session = await settle(async () => this.#unseal(stored));
-        if (session instanceof SessiondError) unreadableSessionIds.push(stored.id);
-        else if (matches(session, query)) sessions.push(session);
-        if (sessions.length + unreadableSessionIds.length === pageSize) {
-          const isLast = stored === page.sessions.at(-1) && page.next === undefined;
-          after = isLast ? undefined : { createTimeMs: stored.createTimeMs, id: stored.id };
-          break;
-        }
-      }
-    } while (
-      after !== undefined &&
-      sessions.length + unreadableSessionIds.length < pageSize &&
-      reads < MAX_READS_PER_PAGE
-    );
-    return {
-      sessions,
-      unreadableSessionIds,
-      ...(after && { nextPageToken: formatPageToken(query, after) }),
-    };
+  /** A page of sessions, as `listSessions` reads it. */
+  list(request: ListSessions): Promise<SessionPage> {
+    return listSessions(this.#store, this.#keyring, request);
   }
 
   /** How many sessions are active, of one user or of all. */
@@ -376,7 +245,7 @@ export class Sessions {
    * Changes some fields of an active session. Throws SESSION_NOT_FOUND;
    * ETAG_MISMATCH where `etag` is given and is not the session's; OVERLOADED
    * where too many servers update the session at once; STORE_UNAVAILABLE also
-   * where the store is so slow that it would come long after it was asked for.
+   * where the store is so slow that the change would come long after it was asked for.
    *
    * With a `fence`, throws LOCK_NOT_HELD and changes nothing where a later holder of
    * that lock has updated the session; a session can be fenced by 8 locks.
@@ -384,57 +253,13 @@ export class Sessions {
   async update(
     sessionId: string,
     update: SessionUpdate,
-    {
-      userId,
-      etag,
-      fence,
-    }: {
-      readonly userId?: string | undefined;
-      readonly etag?: string | undefined;
-      readonly fence?: Fence | undefined;
-    } = {},
+    conditions: UpdateConditions = {},
   ): Promise<Session> {
+    const { userId, etag, fence } = conditions;
     checkUpdate(update);
     if (fence !== undefined) checkFence("fence", fence);
     if (etag !== undefined) checkText("etag", etag, LIMITS.etagBytes);
-    const latestMs = performance.now() + UPDATE_BUDGET_MS;
-    const key = await this.#locate(sessionId, userId);
-    // One server's updates of one session wait for each other here; only those
-    // of other servers are left to meet at the store.
-    return this.#updates.run(key.id, () => {
-      return this.#compareAndSet(key, update, { userId, etag, fence, latestMs });
-    });
-  }
-
-  async #compareAndSet(
-    key: SessionKey,
-    update: SessionUpdate,
-    options: {
-      readonly userId: string | undefined;
-      readonly etag: string | undefined;
-      readonly fence: Fence | undefined;
-      /** On the monotonic clock. */
-      readonly latestMs: number;
-    },
-  ): Promise<Session> {
-    const { userId, etag, fence, latestMs } = options;
-    for (let attempt = 0; attempt < MAX_UPDATE_ATTEMPTS; attempt++) {
-      // At once where there is no time left, so that it does not keep the next one
-      // waiting, and once more before the change is sent.
-      checkTime(latestMs);
-      const stored = await this.#find(key, userId);
-      checkTime(latestMs);
-      if (etag !== undefined && etag !== sessionEtag(stored)) {
-        throw new SessiondError("ETAG_MISMATCH", "etag: the session has changed since it was read");
-      }
-      const content = applyUpdate(this.#unseal(stored), update);
-      const record = sealContent(this.#keyring, stored, content);
-      const replaced = await this.#store.replaceRecord(key, stored.version, record, fence);
-      if (replaced === undefined) throw sessionNotFound();
-      if (replaced === "fenced") throw lockNotHeld("a later holder has updated the session");
-      if (replaced !== "version_mismatch") return this.#unseal(replaced);
-    }
-    throw new SessiondError("OVERLOADED", "too many concurrent updates of this session");
+    return this.#updates.update(() => this.#locate(sessionId, userId), update, conditions);
   }
 
   /** Moves the idle deadline to a full idle timeout from now. Throws SESSION_NOT_FOUND. */
@@ -442,25 +267,24 @@ export class Sessions {
     const { key, tokenHash } = await this.#resolve(target);
     const touched = await this.#store.touch(key, tokenHash);
     if (touched === undefined) throw sessionNotFound();
-    return this.#unseal(touched);
+    const { record } = touched;
+    if (record === undefined) throw new Error("a touch left out a record that nobody had read");
+    return unsealSession(this.#keyring, { ...touched, record });
   }
 
   /** Replaces a session's token; the old one is dead at once. Throws SESSION_NOT_FOUND. */
   async rotateToken(token: string): Promise<{ readonly session: Session; readonly token: string }> {
-    const { key, tokenHash } = await this.#resolve({ token });
+    const { key, tokenHash } = provenBy(token);
     const secret = generateSecret();
     const rotated = await this.#store.rotateToken(key, tokenHash, hashSecret(secret));
     if (rotated === undefined) throw sessionNotFound();
-    return {
-      session: this.#unseal(rotated),
-      token: formatSessionToken({ partition: key.partition, sessionId: key.id, secret }),
-    };
+    return { session: unsealSession(this.#keyring, rotated), token: tokenOf(key, secret) };
   }
 
   /** Ends a session for good. Answers whether this call did; what is not active is no error. */
   async revoke(target: SessionTarget, reason = ""): Promise<boolean> {
     checkText("reason", reason, LIMITS.reasonBytes);
-    const resolved = await settle(() => this.#resolveUnseen(target));
+    const resolved = await settle(() => this.#resolve(target));
     if (resolved instanceof SessiondError) {
       if (resolved.reason === "SESSION_NOT_FOUND") return false;
       throw resolved;
@@ -481,56 +305,6 @@ export class Sessions {
   }
 
   /**
-   * Seals all sessions anew that are not under the active key, ended ones, too,
-   * in the order of creation, so that what is created meanwhile comes last.
-   * Answers after each page of some hundred, and may be abandoned there: what is
-   * done is passed over quickly the next time.
-   */
-  async *reseal(): AsyncGenerator<ResealedPage, void, undefined> {
-    const query = {
-      showExpired: true,
-      showRevoked: true,
-      order: "asc",
-      limit: RESEAL_PAGE_SIZE,
-    } as const;
-    let after: ListPage["next"];
-    do {
-      const { page, next } = await this.#resealPage({ ...query, ...(after && { after }) });
-      yield page;
-      after = next;
-    } while (after !== undefined);
-  }
-
-  async #resealPage(
-    query: ListQuery,
-  ): Promise<{ readonly page: ResealedPage; readonly next: ListPage["next"] }> {
-    const settled = new Map<string, ResealOutcome>();
-    for (let attempt = 1; ; attempt++) {
-      const { sessions, next } = await this.#store.list(query);
-      const open = sessions.filter(({ id }) => !settled.has(id));
-      const busySessionIds: string[] = [];
-      const outcomes = await Promise.all(open.map((stored) => this.#resealOne(stored)));
-      for (const [i, { id }] of open.entries()) {
-        const outcome = outcomes[i];
-        if (outcome === undefined) busySessionIds.push(id);
-        else settled.set(id, outcome);
-      }
-      if (busySessionIds.length === 0 || attempt === MAX_RESEAL_ATTEMPTS) {
-        return { page: toResealedPage(settled, busySessionIds), next };
-      }
-    }
-  }
-
-  /** Undefined where the session has changed since it was read. */
-  async #resealOne(stored: StoredSession): Promise<ResealOutcome | undefined> {
-    if (sealedKeyId(stored.record) === this.#keyring.activeKeyId) return "current";
-    const resealed = await settle(async () => resealRecord(this.#keyring, stored));
-    if (resealed instanceof SessiondError) return "unreadable";
-    const key = { id: stored.id, partition: partitionOfUser(stored.userId) };
-    return (await this.#store.reseal(key, stored.record, resealed)) ? "resealed" : undefined;
-  }
-
-  /**
    * Tells of changes as they happen; see `SessionWatches.watch`. What is wrong with
    * the request is thrown with the first message asked for.
    */
@@ -539,40 +313,28 @@ export class Sessions {
     return yield* this.#watches.watch(request);
   }
 
-  /** The active session a token proves. */
-  async #authenticate(token: string): Promise<StoredSession> {
-    checkRequired("token", token);
-    const parsed = parseSessionToken(token);
-    if (parsed === undefined) throw sessionNotFound();
-    // Hashed before it is known whether there is such a session, so that the time
-    // taken does not tell.
-    const tokenHash = hashSecret(parsed.secret);
-    const stored = await this.#store.get(keyOf(parsed));
+  /** The session that a token proves, as the store has it: undefined where none is active at its key. */
+  async #verified(
+    key: SessionKey,
+    tokenHash: Uint8Array,
+    stored: StoredSession | undefined,
+    touch: boolean,
+  ): Promise<Session> {
     if (stored === undefined || !hashesEqual(stored.tokenHash, tokenHash)) throw sessionNotFound();
-    return stored;
-  }
-
-  /** Where a target's session is and, if it was named by a token, the hash it must still have. */
-  #resolve(target: { readonly token: string }): Promise<{ key: SessionKey; tokenHash: Uint8Array }>;
-  #resolve(target: SessionTarget): Promise<{ key: SessionKey; tokenHash?: Uint8Array }>;
-  async #resolve(target: SessionTarget): Promise<{ key: SessionKey; tokenHash?: Uint8Array }> {
-    if ("sessionId" in target) return { key: await this.#locate(target.sessionId) };
-    const { id, userId, tokenHash } = await this.#authenticate(target.token);
-    return { key: { id, partition: partitionOfUser(userId) }, tokenHash };
+    return unsealSession(this.#keyring, touch ? await this.#recordActivity(key, stored) : stored);
   }
 
   /**
-   * As `#resolve`, without a look whether there is such a session. Only the store
-   * can say that one is revoked for good: it may have to wait for a replica first.
+   * Where a target's session is and, if a token names it, the hash that it must still have. The
+   * store judges the token: only it can say that a session is revoked for good, and may have to
+   * wait for a replica first.
    */
-  async #resolveUnseen(
+  async #resolve(
     target: SessionTarget,
-  ): Promise<{ key: SessionKey; tokenHash?: Uint8Array }> {
-    if ("sessionId" in target) return { key: await this.#locate(target.sessionId) };
-    checkRequired("token", target.token);
-    const parsed = parseSessionToken(target.token);
-    if (parsed === undefined) throw sessionNotFound();
-    return { key: keyOf(parsed), tokenHash: hashSecret(parsed.secret) };
+  ): Promise<{ readonly key: SessionKey; readonly tokenHash?: Uint8Array }> {
+    return "token" in target
+      ? provenBy(target.token)
+      : { key: await this.#locate(target.sessionId) };
   }
 
   async #locate(id: string, userId?: string): Promise<SessionKey> {
@@ -585,66 +347,51 @@ export class Sessions {
     return { id, partition };
   }
 
-  async #find(key: SessionKey, userId: string | undefined): Promise<StoredSession> {
-    const stored = await this.#store.get(key);
-    if (stored === undefined) throw sessionNotFound();
-    if (userId !== undefined && stored.userId !== userId) throw sessionNotFound();
-    return stored;
-  }
-
-  /** Reads the sessions at the keys there are, and leaves the places of the others empty. */
-  async #getInOrder(
-    keys: readonly (SessionKey | undefined)[],
+  /** Reads the sessions at the keys that were found; the positions of the others stay empty. */
+  async #getInOrder<T>(
+    found: readonly (T | SessiondError)[],
+    keyOf: (found: T) => SessionKey,
   ): Promise<readonly (StoredSession | undefined)[]> {
-    const present = keys.filter((key) => key !== undefined);
-    const found = present.length > 0 ? await this.#store.getMany(present) : [];
+    const keys = found.flatMap((one) => (one instanceof SessiondError ? [] : [keyOf(one)]));
+    const stored = keys.length > 0 ? await this.#store.getMany(keys) : [];
     let next = 0;
-    return keys.map((key) => (key === undefined ? undefined : found[next++]));
+    return found.map((one) => (one instanceof SessiondError ? undefined : stored[next++]));
   }
 
   /** Touches a session whose last touch is a while ago, so that a hot one costs few writes. */
-  async #recordActivity(stored: StoredSession): Promise<StoredSession> {
+  async #recordActivity(key: SessionKey, stored: StoredSession): Promise<StoredSession> {
     const quietMs = stored.readTimeMs - stored.lastAccessTimeMs;
     if (quietMs < stored.idleTimeoutMs * TOUCH_FRACTION) return stored;
-    const key = { id: stored.id, partition: partitionOfUser(stored.userId) };
-    const touched = await this.#store.touch(key, stored.tokenHash);
+    const touched = await this.#store.touch(key, stored.tokenHash, stored.version);
     if (touched === undefined) throw sessionNotFound();
-    return touched;
-  }
-
-  #unseal(stored: StoredSession): Session {
-    return unsealSession(this.#keyring, stored);
+    return { ...stored, ...touched };
   }
 }
 
-type ResealOutcome = "resealed" | "current" | "unreadable";
-
-function toResealedPage(
-  settled: ReadonlyMap<string, ResealOutcome>,
-  busySessionIds: readonly string[],
-): ResealedPage {
-  const idsOf = (wanted: ResealOutcome) =>
-    [...settled].filter(([, outcome]) => outcome === wanted).map(([id]) => id);
-  return {
-    resealed: idsOf("resealed").length,
-    current: idsOf("current").length,
-    unreadableSessionIds: idsOf("unreadable"),
-    busySessionIds,
-  };
+/**
+ * Where the session is that a token would prove, and the hash that it must have. Hashed before
+ * it is known whether there is such a session, so that the time taken does not tell. Throws
+ * SESSION_NOT_FOUND for what is no token.
+ */
+function provenBy(token: string): { readonly key: SessionKey; readonly tokenHash: Uint8Array } {
+  checkRequired("token", token);
+  const parsed = parseSessionToken(token);
+  if (parsed === undefined) throw sessionNotFound();
+  const key = { partition: parsed.partition, id: parsed.sessionId };
+  return { key, tokenHash: hashSecret(parsed.secret) };
 }
 
-/** The result of `task`, or the error it failed with if that is one of ours. */
-async function settle<T>(task: () => Promise<T>): Promise<T | SessiondError> {
-  try {
-    return await task();
-  } catch (error) {
-    if (error instanceof SessiondError && error.reason !== "STORE_UNAVAILABLE") return error;
-    throw error;
-  }
+function tokenOf({ partition, id }: SessionKey, secret: Uint8Array): string {
+  return formatSessionToken({ partition, sessionId: id, secret });
 }
 
-function keyOf(token: { readonly partition: string; readonly sessionId: string }): SessionKey {
-  return { partition: token.partition, id: token.sessionId };
+function createdSession(
+  key: SessionKey,
+  session: Session,
+  secret: Uint8Array,
+  evictedSessionIds: readonly string[],
+): CreatedSession {
+  return { session, token: tokenOf(key, secret), evictedSessionIds };
 }
 
 function newContent(input: CreateSession): SessionContent {
@@ -656,59 +403,8 @@ function newContent(input: CreateSession): SessionContent {
   return { displayName, roles, client: { ip: "", userAgent: "", device: "", ...client }, data };
 }
 
-/** Throws once it is later than `latestMs` on the monotonic clock. */
-function checkTime(latestMs: number): void {
-  if (performance.now() > latestMs) throw storeUnavailable("the update took too long");
-}
-
 /** The content as the fingerprint of a request has it: complete, so that absent is as empty. */
 function contentJson({ displayName, roles, client, data }: SessionContent): JsonObject {
   const { ip, userAgent, device } = client;
   return { displayName, roles: [...roles], client: { ip, userAgent, device }, data };
-}
-
-function checkListRequest(request: ListSessions): void {
-  const { userId, role, ip, pageSize = 0, pageToken } = request;
-  if (userId !== undefined) checkUserId("user_id", userId);
-  if (role !== undefined) checkText("filter.role", role, LIMITS.roleBytes);
-  if (ip !== undefined) checkIp("filter.ip", ip);
-  if (!Number.isInteger(pageSize) || pageSize < 0 || pageSize > LIMITS.pageSize) {
-    throw invalidArgument("page_size", `expected 0 to ${LIMITS.pageSize}, got ${pageSize}`);
-  }
-  if (pageToken !== undefined) checkText("page_token", pageToken, LIMITS.pageTokenBytes);
-}
-
-function toStoreQuery(
-  query: ListSessions & Pick<ListQuery, "showExpired" | "showRevoked" | "order">,
-  limit: number,
-): Omit<ListQuery, "after"> {
-  return {
-    showExpired: query.showExpired,
-    showRevoked: query.showRevoked,
-    order: query.order,
-    limit,
-    ...(query.userId !== undefined && { userId: query.userId }),
-    ...(query.createTimeFromMs !== undefined && { createTimeFromMs: query.createTimeFromMs }),
-    ...(query.createTimeToMs !== undefined && { createTimeToMs: query.createTimeToMs }),
-  };
-}
-
-/** Whether the filter says something that only the unsealed session can answer. */
-function hasContentFilter(query: ListSessions): boolean {
-  return (
-    query.role !== undefined ||
-    query.ip !== undefined ||
-    query.lastAccessTimeFromMs !== undefined ||
-    query.lastAccessTimeToMs !== undefined
-  );
-}
-
-function matches(session: Session, query: ListSessions): boolean {
-  const { role, ip, lastAccessTimeFromMs = -Infinity, lastAccessTimeToMs = Infinity } = query;
-  return (
-    (role === undefined || session.roles.includes(role)) &&
-    (ip === undefined || session.client.ip === ip) &&
-    session.lastAccessTimeMs >= lastAccessTimeFromMs &&
-    session.lastAccessTimeMs < lastAccessTimeToMs
-  );
 }

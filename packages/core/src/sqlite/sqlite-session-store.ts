@@ -19,6 +19,7 @@ import {
   type SessionKey,
   type SessionLimit,
   type SessionStore,
+  type StoredFacts,
   type StoredSession,
   type SweepResult,
 } from "../sessions/session-store.js";
@@ -27,6 +28,7 @@ import { SqliteDatabase } from "./sqlite-database.js";
 import { SqliteEventLog } from "./sqlite-event-log.js";
 import {
   type ChangedRow,
+  type FactRow,
   firstColumn,
   listStatement,
   prepare,
@@ -142,7 +144,7 @@ export class SqliteSessionStore implements SessionStore {
     version: number,
     record: Uint8Array,
     fence?: Fence,
-  ): Promise<StoredSession | "version_mismatch" | "fenced" | undefined> {
+  ): Promise<StoredFacts | "version_mismatch" | "fenced" | undefined> {
     return this.#write((now) => {
       const { id, partition } = key;
       if (fence !== undefined) {
@@ -155,7 +157,7 @@ export class SqliteSessionStore implements SessionStore {
         this.#statements.putFence.run({ id, ...fence });
       }
       const row = this.#statements.replaceRecord.get({ id, partition, now, version, record });
-      if (row !== undefined) return this.#changed("updated", toStoredSession(row, now), now);
+      if (row !== undefined) return this.#changed("updated", toStoredFacts(row, now), now);
       return this.#find(key, now) && "version_mismatch";
     });
   }
@@ -257,7 +259,7 @@ export class SqliteSessionStore implements SessionStore {
     const times = { now, idleTimeoutMs, lifetimeMs };
     const row = this.#statements.insert.get({ id, partition, userId, record, tokenHash, ...times });
     if (row === undefined) throw new Error("an INSERT with RETURNING answered no row");
-    return { session: this.#changed("created", toStoredSession(row, now), now), evictedIds };
+    return { session: this.#changed("created", toStoredFacts(row, now), now), evictedIds };
   }
 
   /** What an earlier call with this request did, unless that is forgotten. */
@@ -291,7 +293,7 @@ export class SqliteSessionStore implements SessionStore {
   }
 
   /** Appends the event of a change, and answers the session that the change made. */
-  #changed(type: SessionEventType, session: StoredSession, now: number): StoredSession {
+  #changed<T extends StoredFacts>(type: SessionEventType, session: T, now: number): T {
     this.events.append(type, session.id, session.userId, session.version, now);
     return session;
   }
@@ -345,6 +347,12 @@ export class SqliteSessionStore implements SessionStore {
 }
 
 function toStoredSession(row: unknown, readTimeMs: number): StoredSession {
+  const { 11: tokenHash, 12: record } = row as SessionRow;
+  return { ...toStoredFacts(row, readTimeMs), tokenHash, record };
+}
+
+/** The facts in a row that begins with them. */
+function toStoredFacts(row: unknown, readTimeMs: number): StoredFacts {
   const [
     id,
     userId,
@@ -355,11 +363,9 @@ function toStoredSession(row: unknown, readTimeMs: number): StoredSession {
     expireTimeMs,
     absoluteExpireTimeMs,
     version,
-    tokenHash,
-    record,
     revokeTimeMs,
     revokeReason,
-  ] = row as SessionRow;
+  ] = row as FactRow;
   return {
     id,
     userId,
@@ -370,8 +376,6 @@ function toStoredSession(row: unknown, readTimeMs: number): StoredSession {
     expireTimeMs,
     absoluteExpireTimeMs,
     version,
-    tokenHash,
-    record,
     readTimeMs,
     ...(revokeTimeMs !== null && { revokeTimeMs }),
     ...(revokeReason !== null && { revokeReason }),

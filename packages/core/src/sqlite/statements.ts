@@ -2,14 +2,16 @@ import type { DatabaseSync, SQLOutputValue, StatementSync } from "node:sqlite";
 import type { ListQuery } from "../sessions/session-store.js";
 import type { SessionEventType } from "../watch/session-event.js";
 
-/** What a query of sessions answers: all of a row that is not the store's own business. */
-const COLUMNS = `
+/** The columns of a session's facts: plain, and no secret. */
+const FACT_COLUMNS = `
   id, user_id, create_time_ms, authenticate_time_ms, last_access_time_ms, idle_timeout_ms,
-  expire_time_ms, absolute_expire_time_ms, version, token_hash, record, revoke_time_ms,
-  revoke_reason`;
+  expire_time_ms, absolute_expire_time_ms, version, revoke_time_ms, revoke_reason`;
 
-/** A row of `COLUMNS`. The table is STRICT, so these are the types. */
-export type SessionRow = readonly [
+/** What a query of sessions answers: all of a row that is not the store's own business. */
+const COLUMNS = `${FACT_COLUMNS}, token_hash, record`;
+
+/** A row of `FACT_COLUMNS`. The table is STRICT, so these are the types. */
+export type FactRow = readonly [
   id: string,
   userId: string,
   createTimeMs: number,
@@ -19,11 +21,12 @@ export type SessionRow = readonly [
   expireTimeMs: number,
   absoluteExpireTimeMs: number,
   version: number,
-  tokenHash: Uint8Array,
-  record: Uint8Array,
   revokeTimeMs: number | null,
   revokeReason: string | null,
 ];
+
+/** A row of `COLUMNS`. */
+export type SessionRow = readonly [...FactRow, tokenHash: Uint8Array, record: Uint8Array];
 
 /** What an event tells of the session that a change was made to. */
 const CHANGED_COLUMNS = "id, user_id, version";
@@ -89,12 +92,12 @@ export const STATEMENTS = {
       :id, :partition, :userId, :now, :now, :now,
       :idleTimeoutMs, :now + min(:idleTimeoutMs, :lifetimeMs), :now + :lifetimeMs, 1,
       :tokenHash, :record
-    ) RETURNING ${COLUMNS}`,
+    ) RETURNING ${FACT_COLUMNS}`,
   touch: `
     UPDATE sessions SET ${ACTIVITY} WHERE ${ACTIVE_AT_KEY} AND ${HAS_TOKEN} RETURNING ${COLUMNS}`,
   replaceRecord: `
     UPDATE sessions SET record = :record, version = version + 1
-    WHERE ${ACTIVE_AT_KEY} AND version = :version RETURNING ${COLUMNS}`,
+    WHERE ${ACTIVE_AT_KEY} AND version = :version RETURNING ${FACT_COLUMNS}`,
   findFence: "SELECT token FROM session_fences WHERE session_id = :id AND lock = :lock",
   countFences: "SELECT count(*) FROM session_fences WHERE session_id = :id",
   putFence:

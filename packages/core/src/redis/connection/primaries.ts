@@ -1,5 +1,6 @@
 import type { Cluster, Redis } from "ioredis";
 import { storeUnavailable } from "../../errors.js";
+import { primariesOf, readInfo } from "./info.js";
 import { fromRedisError } from "./redis-errors.js";
 
 const SAMPLE_INTERVAL_MS = 1_000;
@@ -60,7 +61,7 @@ export class Primaries {
   }
 
   async #sample(): Promise<void> {
-    const nodes = "nodes" in this.#redis ? this.#redis.nodes("master") : [this.#redis];
+    const nodes = primariesOf(this.#redis);
     if (nodes.length === 0) throw storeUnavailable("no primary of the Redis Cluster is known");
     const primaries = await Promise.all(nodes.map(readPrimary)).catch((error: unknown) => {
       throw fromRedisError(error);
@@ -79,11 +80,11 @@ export class Primaries {
 
 async function readPrimary(redis: Redis): Promise<Primary> {
   const [server, replication] = await Promise.all([
-    redis.info("server"),
-    redis.info("replication"),
+    readInfo(redis, "server"),
+    readInfo(redis, "replication"),
   ]);
   return {
-    id: `${/^run_id:(\w+)/m.exec(server)?.[1]} ${/^master_replid:(\w+)/m.exec(replication)?.[1]}`,
-    replicas: Number(/^connected_slaves:(\d+)/m.exec(replication)?.[1] ?? 0),
+    id: `${server.get("run_id")} ${replication.get("master_replid")}`,
+    replicas: Number(replication.get("connected_slaves") ?? 0),
   };
 }

@@ -1,15 +1,16 @@
-import { Command } from "ioredis";
+import { type Cluster, Command, type Redis } from "ioredis";
 import { COMMAND_TIMEOUT_MS } from "./connect-redis.js";
-import type { RedisCommands } from "./redis-commands.js";
-import { fromRedisError } from "./redis-errors.js";
+import { connected } from "./connection-state.js";
+import type { Argument } from "./script.js";
 
 /** At most this many reads go out together, so that none waits for a very long answer. */
 const MAX_BATCH_SIZE = 500;
 
 interface Read {
-  readonly key: string;
+  readonly name: string;
+  readonly args: readonly Argument[];
   readonly resolve: (reply: unknown) => void;
-  readonly reject: (error: Error) => void;
+  readonly reject: (error: unknown) => void;
 }
 
 /** A command without a timer of its own: making one for each costs as much as a fifth of the read. */
@@ -24,25 +25,20 @@ class BatchedCommand extends Command {
  * (`enableAutoPipelining`), but not in a cluster, where it loses commands
  * (ioredis #2075). Its pipelines cost half as much again as the commands in them.
  */
-export class ReadBatch<T> {
-  readonly #commands: RedisCommands;
-  readonly #name: string;
-  readonly #args: readonly string[];
+export class ReadBatch {
+  readonly #redis: Redis | Cluster;
   #reads: Read[] = [];
 
-  /** Each read is the command `name`, of the key and `args`. */
-  constructor(commands: RedisCommands, name: string, args: readonly string[]) {
-    this.#commands = commands;
-    this.#name = name;
-    this.#args = args;
+  constructor(redis: Redis | Cluster) {
+    this.#redis = redis;
   }
 
-  /** Reads a key with the next batch. */
-  read(key: string): Promise<T> {
+  /** Sends a command that reads with the next batch. Rejects with what ioredis says. */
+  read(name: string, args: readonly Argument[]): Promise<unknown> {
     const { promise, resolve, reject } = Promise.withResolvers<unknown>();
     if (this.#reads.length === 0) setImmediate(() => this.#flush());
-    this.#reads.push({ key, resolve, reject });
-    return promise as Promise<T>;
+    this.#reads.push({ name, args, resolve, reject });
+    return promise;
   }
 
   #flush(): void {
@@ -55,7 +51,7 @@ export class ReadBatch<T> {
 
   #send(reads: readonly Read[]): void {
     const fail = (error: unknown) => {
-      for (const { reject } of reads) reject(fromRedisError(error));
+      for (const { reject } of reads) reject(error);
     };
     const timer = setTimeout(() => fail(new Error("Command timed out")), COMMAND_TIMEOUT_MS);
     let pending = reads.length;
@@ -63,14 +59,19 @@ export class ReadBatch<T> {
       if (--pending === 0) clearTimeout(timer);
     };
     try {
-      this.#commands.sendTogether(
-        reads.map(({ key, resolve, reject }) => {
-          const args = [key, ...this.#args];
-          const command = new BatchedCommand(this.#name, args, { replyEncoding: null });
-          command.promise.then(resolve, (error) => reject(fromRedisError(error))).then(settled);
-          return command;
-        }),
-      );
+      const redis = connected(this.#redis);
+      // Before there is a connection there is no stream, whatever the type says.
+      const stream: Redis["stream"] | undefined = "nodes" in redis ? undefined : redis.stream;
+      stream?.cork();
+      try {
+        for (const { name, args, resolve, reject } of reads) {
+          const command = new BatchedCommand(name, [...args], { replyEncoding: null });
+          command.promise.then(resolve, reject).then(settled);
+          redis.sendCommand(command);
+        }
+      } finally {
+        stream?.uncork();
+      }
     } catch (error) {
       clearTimeout(timer);
       fail(error);

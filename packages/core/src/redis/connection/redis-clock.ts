@@ -1,4 +1,5 @@
 import { performance } from "node:perf_hooks";
+import { storeUnavailable } from "../../errors.js";
 
 /** How often the estimate is checked against the time of Redis. */
 const REFRESH_INTERVAL_MS = 2_000;
@@ -42,6 +43,14 @@ export class RedisClock {
   now(): number | undefined {
     if (this.#offsetMs === undefined) return undefined;
     return Math.floor(performance.now() + this.#offsetMs);
+  }
+
+  /** The first estimate, for a call that comes before it. Rejects where Redis does not answer. */
+  async firstNow(): Promise<number> {
+    await this.sample();
+    const now = this.now();
+    if (now === undefined) throw storeUnavailable("the time of Redis is not known");
+    return now;
   }
 
   /** Asks Redis for its time. Concurrent calls share one question. */

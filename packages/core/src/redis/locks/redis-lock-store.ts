@@ -1,24 +1,21 @@
 import type { HeldLock, LockStore, OccupiedLock } from "../../locks/lock-store.js";
 import { HintChannel } from "../connection/hint-channel.js";
-import type { Argument, RedisCommands } from "../connection/redis-commands.js";
-import type { Script } from "../sessions/scripts.js";
-import { ACQUIRE_LOCK, GET_LOCK, RELEASE_LOCK, RENEW_LOCK } from "./lock-scripts.js";
+import type { RedisCommands } from "../connection/redis-commands.js";
+import {
+  ACQUIRE_LOCK,
+  GET_LOCK,
+  type LeaseReply,
+  RELEASE_LOCK,
+  RENEW_LOCK,
+} from "./lock-scripts.js";
 
 /** What a `RedisLockStore` is made of. */
 export interface RedisLockStoreOptions {
-  /** The connection; whoever opened it closes it. */
+  /** The connection, which its opener closes, and the clock. */
   readonly commands: RedisCommands;
   /** What every key starts with; must contain no `{`. Nothing by default. */
   readonly keyPrefix?: string | undefined;
-  /**
-   * The clock, in ms since the Unix epoch. By default the time of Redis, so that
-   * servers whose clocks disagree decide alike; tests bring one they can move.
-   */
-  readonly now?: (() => number) | undefined;
 }
-
-type LeaseReply = readonly [fencingToken: Buffer, expireTime: Buffer, now: Buffer];
-type AcquireReply = readonly [isAcquired: number, ...LeaseReply];
 
 /**
  * Locks in Redis 7 or newer: standalone, behind Sentinel, or a Cluster. Each call is
@@ -28,14 +25,12 @@ type AcquireReply = readonly [isAcquired: number, ...LeaseReply];
 export class RedisLockStore implements LockStore {
   readonly #commands: RedisCommands;
   readonly #prefix: string;
-  readonly #now: (() => number) | undefined;
   readonly #channel: string;
   readonly #hints: HintChannel;
 
   constructor(options: RedisLockStoreOptions) {
     this.#commands = options.commands;
     this.#prefix = options.keyPrefix ?? "";
-    this.#now = options.now;
     this.#channel = `${this.#prefix}lock_released`;
     this.#hints = new HintChannel(options.commands, this.#channel);
   }
@@ -46,25 +41,29 @@ export class RedisLockStore implements LockStore {
     ttlMs: number,
     queueForMs = 0,
   ): Promise<HeldLock | OccupiedLock> {
-    const reply = await this.#run(ACQUIRE_LOCK, name, lockId, ttlMs, queueForMs);
-    const [isAcquired, ...lease] = reply as AcquireReply;
-    if (isAcquired === 1) return toHeldLock(name, lease);
-    const [, expireTime, now] = lease;
-    return { occupied: true, expireTimeMs: Number(expireTime), readTimeMs: Number(now) };
+    const keys = this.#keys(name);
+    const { isAcquired, ...lease } = await this.#commands.run(ACQUIRE_LOCK, {
+      keys,
+      args: { lockId, ttlMs, queueForMs },
+    });
+    if (isAcquired) return toHeldLock(name, lease);
+    return { occupied: true, expireTimeMs: lease.expireTimeMs, readTimeMs: lease.timeMs };
   }
 
   async renew(name: string, lockId: string, ttlMs: number): Promise<HeldLock | undefined> {
-    const reply = await this.#run(RENEW_LOCK, name, lockId, ttlMs);
-    return reply === null ? undefined : toHeldLock(name, reply as LeaseReply);
+    const keys = this.#keys(name);
+    const lease = await this.#commands.run(RENEW_LOCK, { keys, args: { lockId, ttlMs } });
+    return lease && toHeldLock(name, lease);
   }
 
-  async release(name: string, lockId: string): Promise<boolean> {
-    return (await this.#run(RELEASE_LOCK, name, lockId, this.#channel, name)) === 1;
+  release(name: string, lockId: string): Promise<boolean> {
+    const args = { lockId, channel: this.#channel, name };
+    return this.#commands.run(RELEASE_LOCK, { keys: this.#keys(name), args });
   }
 
   async get(name: string, lockId = ""): Promise<HeldLock | undefined> {
-    const reply = await this.#run(GET_LOCK, name, lockId);
-    return reply === null ? undefined : toHeldLock(name, reply as LeaseReply);
+    const lease = await this.#commands.run(GET_LOCK, { keys: this.#keys(name), args: { lockId } });
+    return lease && toHeldLock(name, lease);
   }
 
   onRelease(listener: (name: string) => void): () => void {
@@ -76,15 +75,13 @@ export class RedisLockStore implements LockStore {
     this.#hints.close();
   }
 
-  #run(
-    script: Script,
-    name: string,
-    lockId: string,
-    ...args: readonly Argument[]
-  ): Promise<unknown> {
+  #keys(name: string): Record<"lock" | "fence" | "queue", string> {
     const tag = hashTag(name);
-    const keys = ["lock", "lock_fence", "lock_queue"].map((key) => `${this.#prefix}${key}:${tag}`);
-    return this.#commands.eval(script, keys, [this.#now?.() ?? "", lockId, ...args]);
+    return {
+      lock: `${this.#prefix}lock:${tag}`,
+      fence: `${this.#prefix}lock_fence:${tag}`,
+      queue: `${this.#prefix}lock_queue:${tag}`,
+    };
   }
 }
 
@@ -96,11 +93,6 @@ function hashTag(name: string): string {
   return `{${name.replace(/[%}]/g, encodeURIComponent)}}`;
 }
 
-function toHeldLock(name: string, [fencingToken, expireTime, now]: LeaseReply): HeldLock {
-  return {
-    name,
-    fencingToken: Number(fencingToken),
-    expireTimeMs: Number(expireTime),
-    readTimeMs: Number(now),
-  };
+function toHeldLock(name: string, { timeMs, ...lease }: LeaseReply): HeldLock {
+  return { name, ...lease, readTimeMs: timeMs };
 }

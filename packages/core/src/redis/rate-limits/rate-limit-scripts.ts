@@ -1,4 +1,4 @@
-import { toScript } from "../sessions/scripts.js";
+import { defineScript } from "../connection/script.js";
 
 /**
  * How much longer than needed Redis keeps a key: it measures a TTL in whole ms, from a time a
@@ -6,14 +6,28 @@ import { toScript } from "../sessions/scripts.js";
  */
 const TTL_SLACK_MS = 1_000;
 
+/** What is used of one window, and when an attempt has room in it. */
+export interface WindowReply {
+  readonly used: number;
+  /** How long until the attempt has room in it, rounded up: a little later is right, earlier is wrong. */
+  readonly waitMs: number;
+  /** When the window is empty. */
+  readonly resetTimeMs: number;
+}
+
+/** Whether an attempt is allowed, and what each window says. */
+export interface RateLimitReply {
+  readonly isAllowed: boolean;
+  readonly windows: readonly WindowReply[];
+}
+
+const US_PER_MS = 1_000;
+/** How many numbers the scripts answer for each window. */
+const NUMBERS_PER_WINDOW = 3;
+
 /**
- * What both scripts share.
- *
- *     KEYS[1]  rate_limit:<policy>:<key>
- *     ARGV[1]  the time in microseconds, or '' for the time of Redis
- *     ARGV[2]  the cost of the attempt
- *     ARGV[3]  '1' if it counts also where it is refused, else ''
- *     ARGV[4], ARGV[5], …  of each window, the limit and the length in microseconds
+ * Both scripts have the key rate_limit:<policy>:<key>, the `cost` of the attempt, and for each
+ * window two further arguments: its limit and its length in microseconds.
  *
  * The key is a ZSET of the attempts that count, by time. A member is
  * `<total>:<cost>`, where the total is the cost of this attempt and all before it. So the
@@ -23,20 +37,10 @@ const TTL_SLACK_MS = 1_000;
  * The time of a key never goes back: a clock that was set back stands still
  * at the newest attempt.
  *
- * Answers `{ allowed, used, wait, reset, … }`: of each window what is used of it, how
- * long until the attempt has room in it, and when it is empty; in microseconds.
+ * They answer `{ allowed, used, wait, reset, … }`, in microseconds: as `parseReply` reads it.
  */
 const PRELUDE = `
-local key, cost = KEYS[1], tonumber(ARGV[2])
-
--- %d, because tostring would write a large number with an exponent.
-local function int(number) return string.format('%d', number) end
-
-local function read_clock()
-  if ARGV[1] ~= '' then return tonumber(ARGV[1]) end
-  local time = redis.call('TIME')
-  return time[1] * 1000000 + time[2]
-end
+local own_cost = tonumber(cost)
 
 local function parse(member)
   local total, own = string.match(member, '^(%d+):(%d+)$')
@@ -44,14 +48,14 @@ local function parse(member)
 end
 
 local windows, longest, greatest_limit = {}, 0, 0
-for i = 4, #ARGV, 2 do
+for i = first_more, #ARGV, 2 do
   local window = { limit = tonumber(ARGV[i]), length = tonumber(ARGV[i + 1]) }
   table.insert(windows, window)
   longest = math.max(longest, window.length)
   greatest_limit = math.max(greatest_limit, window.limit)
 end
 
-local clock = read_clock()
+local clock = read_clock_us()
 local now, total, newest = clock, 0, clock
 local last = redis.call('ZRANGE', key, -1, -1, 'WITHSCORES')
 if last[1] then
@@ -69,7 +73,7 @@ for _, window in ipairs(windows) do
     local first_total, first_cost = parse(first)
     window.used = total - first_total + first_cost
   end
-  if window.used + cost > window.limit then has_room = false end
+  if window.used + own_cost > window.limit then has_room = false end
 end
 
 -- The rank of the oldest attempt whose total is at least this.
@@ -88,8 +92,8 @@ end
 
 -- There is room once so much has left the window that the attempt fits in.
 local function wait_for(window)
-  if window.used + cost <= window.limit then return 0 end
-  local rank = rank_from(total - window.limit + cost)
+  if window.used + own_cost <= window.limit then return 0 end
+  local rank = rank_from(total - window.limit + own_cost)
   local last_to_leave = redis.call('ZRANGE', key, rank, rank, 'WITHSCORES')
   return tonumber(last_to_leave[2]) + window.length - clock
 end
@@ -106,10 +110,14 @@ end
 `;
 
 /** Says what an attempt would be answered. */
-export const GET_RATE_LIMIT = toScript(`#!lua flags=no-writes
-${PRELUDE}
-return answer()
-`);
+export const GET_RATE_LIMIT = defineScript({
+  flags: "no-writes",
+  keys: ["key"],
+  args: ["cost"],
+  body: `${PRELUDE}
+return answer()`,
+  parse: parseReply,
+});
 
 /**
  * Counts an attempt if there is room, or if refused ones count as well, and then forgets
@@ -118,13 +126,16 @@ return answer()
  * An attempt that does not count forgets nothing: it does not hold the key's time, and what
  * has left all windows now is within them again once the clock was set back.
  */
-export const CHECK_RATE_LIMIT = toScript(`#!lua
-${PRELUDE}
-if has_room or ARGV[3] == '1' then
+export const CHECK_RATE_LIMIT = defineScript({
+  flags: "deny-oom",
+  keys: ["key"],
+  args: ["cost", "countRefused"],
+  body: `${PRELUDE}
+if has_room or count_refused == '1' then
   redis.call('ZREMRANGEBYSCORE', key, '-inf', int(now - longest))
-  total, newest = total + cost, now
-  redis.call('ZADD', key, int(now), string.format('%016d:%d', total, cost))
-  for _, window in ipairs(windows) do window.used = window.used + cost end
+  total, newest = total + own_cost, now
+  redis.call('ZADD', key, int(now), string.format('%016d:%d', total, own_cost))
+  for _, window in ipairs(windows) do window.used = window.used + own_cost end
   if parse(redis.call('ZRANGE', key, 0, 0)[1]) <= total - greatest_limit then
     redis.call('ZREMRANGEBYRANK', key, 0, rank_from(total - greatest_limit + 1) - 1)
   end
@@ -134,5 +145,17 @@ end
 local ttl = math.ceil((newest + longest - clock) / 1000)
 if redis.call('PTTL', key) < ttl then redis.call('PEXPIRE', key, int(ttl + ${TTL_SLACK_MS})) end
 
-return answer()
-`);
+return answer()`,
+  parse: parseReply,
+});
+
+function parseReply(reply: unknown): RateLimitReply {
+  const [allowed, ...numbers] = (reply as readonly (number | Buffer)[]).map(Number);
+  const windows: WindowReply[] = [];
+  for (let i = 0; i < numbers.length; i += NUMBERS_PER_WINDOW) {
+    const [used = 0, wait = 0, reset = 0] = numbers.slice(i, i + NUMBERS_PER_WINDOW);
+    const waitMs = Math.ceil(wait / US_PER_MS);
+    windows.push({ used, waitMs, resetTimeMs: Math.ceil(reset / US_PER_MS) });
+  }
+  return { isAllowed: allowed === 1, windows };
+}

@@ -14,11 +14,11 @@ beforeAll(async () => {
 }, 60_000);
 afterAll(() => cluster.stop());
 
-async function connect(): Promise<RedisCommands> {
+async function connect(now?: () => number): Promise<RedisCommands> {
   const nodes = cluster.nodes.map(({ port }) => ({ host: "127.0.0.1", port }));
   const redis = connectRedis({ kind: "redis-cluster", nodes, tls: false }, () => {});
   await once(redis, "ready");
-  return new RedisCommands(redis);
+  return new RedisCommands(redis, now);
 }
 
 /** What `ask` answers of each key of the primaries. */
@@ -39,11 +39,10 @@ async function ofEachKey(
 
 describeRateLimitStore("a Redis Cluster of three primaries and three replicas", async (given) => {
   const keyPrefix = `${randomUUID()}:`;
-  const connections = [await connect(), await connect()] as const;
-  const options = { ...given, keyPrefix };
+  const connections = [await connect(given.now), await connect(given.now)] as const;
   return {
-    store: new RedisRateLimitStore({ ...options, commands: connections[0] }),
-    peer: new RedisRateLimitStore({ ...options, commands: connections[1] }),
+    store: new RedisRateLimitStore({ keyPrefix, commands: connections[0] }),
+    peer: new RedisRateLimitStore({ keyPrefix, commands: connections[1] }),
     async entries() {
       const counts = await ofEachKey(`${keyPrefix}*`, (node, key) => node.zcard(key));
       return counts.reduce((sum, count) => sum + count, 0);

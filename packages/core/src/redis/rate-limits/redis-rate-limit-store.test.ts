@@ -18,11 +18,11 @@ beforeAll(async () => {
 });
 afterAll(() => server.stop());
 
-async function connect({ port }: RedisServer = server) {
+async function connect({ port }: RedisServer = server, now?: () => number) {
   const address = { host: "127.0.0.1", port };
   const redis = connectRedis({ kind: "redis", address, db: 0, tls: false }, () => {});
   await once(redis, "ready");
-  return new RedisCommands(redis);
+  return new RedisCommands(redis, now);
 }
 
 /** A client that shares nothing with the stores. */
@@ -45,9 +45,9 @@ async function countEntries(keyPrefix: string): Promise<number> {
 
 describeRateLimitStore("Redis", async ({ now }) => {
   const keyPrefix = `${randomUUID()}:`;
-  const connections = [await connect(), await connect()] as const;
+  const connections = [await connect(server, now), await connect(server, now)] as const;
   const [store, peer] = connections.map((commands) => {
-    return new RedisRateLimitStore({ commands, keyPrefix, now });
+    return new RedisRateLimitStore({ commands, keyPrefix });
   });
   return {
     store: store as RedisRateLimitStore,

@@ -3,7 +3,8 @@ import { sessionAlreadyExists } from "../../errors.js";
 import { isGeneratedId, type Partition } from "../../sessions/session-id.js";
 import type { NewSession } from "../../sessions/session-store.js";
 import type { RedisCommands } from "../connection/redis-commands.js";
-import { CLAIM_ID, RECLAIM_SLACK_MS, RELEASE_CLAIM } from "./scripts.js";
+import { RECLAIM_SLACK_MS } from "../connection/script.js";
+import { CLAIM_ID, RELEASE_CLAIM } from "./claim-scripts.js";
 import type { SessionKeys } from "./session-keys.js";
 
 /**
@@ -32,18 +33,15 @@ export class ChosenIds {
   readonly #commands: RedisCommands;
   readonly #keys: SessionKeys;
   readonly #retentionMs: number;
-  readonly #fixedClock: (() => number) | undefined;
 
   constructor(options: {
     readonly commands: RedisCommands;
     readonly keys: SessionKeys;
     readonly retentionMs: number;
-    readonly now: (() => number) | undefined;
   }) {
     this.#commands = options.commands;
     this.#keys = options.keys;
     this.#retentionMs = options.retentionMs;
-    this.#fixedClock = options.now;
   }
 
   /** The partition that the id lives in, if any session with it exists. */
@@ -59,17 +57,14 @@ export class ChosenIds {
     const nonce = randomBytes(6).toString("base64url");
     let abandoned = "";
     for (let attempt = 0; attempt < MAX_CLAIM_ATTEMPTS; attempt++) {
-      const now = this.#fixedClock?.() ?? "";
-      const reply = await this.#commands.eval(
-        CLAIM_ID,
-        [ref],
-        [now, key.partition, ttlMs, nonce, abandoned],
-      );
-      const [isClaimed, text, claimedNow] = reply as [number, Buffer, Buffer];
-      const claim = parseClaim(text.toString());
-      if (isClaimed === 1) return claim;
+      const { isClaimed, ...reply } = await this.#commands.run(CLAIM_ID, {
+        keys: { ref },
+        args: { partition: key.partition, ttlMs, nonce, abandoned },
+      });
+      const claim = parseClaim(reply.claim);
+      if (isClaimed) return claim;
 
-      if (Number(claimedNow) - claim.timeMs < CLAIM_GRACE_MS) throw sessionAlreadyExists();
+      if (reply.timeMs - claim.timeMs < CLAIM_GRACE_MS) throw sessionAlreadyExists();
       const holder = this.#keys.session({ partition: claim.partition, id: key.id });
       if (await this.#commands.call((redis) => redis.exists(holder))) throw sessionAlreadyExists();
       abandoned = claim.text;
@@ -79,22 +74,20 @@ export class ChosenIds {
 
   /** Gives back an id, unless somebody has claimed it anew. */
   async release(id: string, claim: IdClaim): Promise<void> {
-    await this.#commands.eval(RELEASE_CLAIM, [this.#keys.sessionRef(id)], [claim.text]);
+    const keys = { ref: this.#keys.sessionRef(id) };
+    await this.#commands.run(RELEASE_CLAIM, { keys, args: { claim: claim.text } });
   }
 
   /** Gives back those of the ids of sessions removed from a partition that callers chose. */
   async releaseRemoved(partition: Partition, ids: readonly string[], nowMs: number): Promise<void> {
-    const chosen = ids.filter((id) => !isGeneratedId(id));
-    const refs = chosen.map((id) => this.#keys.sessionRef(id));
-    const claims = await this.#commands.readMany(
-      refs.map((key) => ({ key, command: ["get", key] })),
-    );
     await Promise.all(
-      claims.map(async (text, i) => {
+      ids.map(async (id) => {
+        if (isGeneratedId(id)) return;
+        const text = await this.#commands.read("get", [this.#keys.sessionRef(id)]);
         const claim = text === null ? undefined : parseClaim(String(text));
         // A younger claim may be that of a new session under way.
         if (claim?.partition !== partition || nowMs - claim.timeMs < CLAIM_GRACE_MS) return;
-        await this.release(chosen[i] ?? "", claim);
+        await this.release(id, claim);
       }),
     );
   }

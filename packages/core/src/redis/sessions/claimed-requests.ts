@@ -3,7 +3,7 @@ import { requestIdReused } from "../../errors.js";
 import type { Partition } from "../../sessions/session-id.js";
 import type { OnceOnly } from "../../sessions/session-store.js";
 import type { RedisCommands } from "../connection/redis-commands.js";
-import { CLAIM_REQUEST, RELEASE_CLAIM } from "./scripts.js";
+import { CLAIM_REQUEST, RELEASE_CLAIM } from "./claim-scripts.js";
 import type { SessionKeys } from "./session-keys.js";
 
 /** How much longer a claim is kept than the request's record, which is made after it. */
@@ -16,16 +16,10 @@ const CLAIM_SLACK_MS = 10_000;
 export class ClaimedRequests {
   readonly #commands: RedisCommands;
   readonly #keys: SessionKeys;
-  readonly #fixedClock: (() => number) | undefined;
 
-  constructor(options: {
-    readonly commands: RedisCommands;
-    readonly keys: SessionKeys;
-    readonly now: (() => number) | undefined;
-  }) {
-    this.#commands = options.commands;
-    this.#keys = options.keys;
-    this.#fixedClock = options.now;
+  constructor(commands: RedisCommands, keys: SessionKeys) {
+    this.#commands = commands;
+    this.#keys = keys;
   }
 
   /** Claims a request, or throws REQUEST_ID_REUSED. */
@@ -35,7 +29,8 @@ export class ClaimedRequests {
 
   /** Gives a request back that was refused, unless it has been made again meanwhile. */
   async release({ key }: OnceOnly, claim: string): Promise<void> {
-    await this.#commands.eval(RELEASE_CLAIM, [this.#keys.requestRef(key)], [claim]);
+    const keys = { ref: this.#keys.requestRef(key) };
+    await this.#commands.run(RELEASE_CLAIM, { keys, args: { claim } });
   }
 
   /** Lets a claim end as if a repetition of the request had not been made. */
@@ -48,14 +43,16 @@ export class ClaimedRequests {
     partition: Partition,
     endTimeMs: number | "",
   ): Promise<string> {
-    const now = this.#fixedClock?.() ?? "";
-    const nonce = randomBytes(6).toString("base64url");
-    const claim = await this.#commands.eval(
-      CLAIM_REQUEST,
-      [this.#keys.requestRef(key)],
-      [now, partition, keptForMs + CLAIM_SLACK_MS, nonce, endTimeMs],
-    );
-    if (claim === null) throw requestIdReused();
-    return String(claim);
+    const claim = await this.#commands.run(CLAIM_REQUEST, {
+      keys: { ref: this.#keys.requestRef(key) },
+      args: {
+        partition,
+        keptForMs: keptForMs + CLAIM_SLACK_MS,
+        nonce: randomBytes(6).toString("base64url"),
+        endTimeMs,
+      },
+    });
+    if (claim === undefined) throw requestIdReused();
+    return claim;
   }
 }

@@ -120,13 +120,13 @@ async function readAhead(
 export function stretchArguments(
   { order, createTimeFromMs: from = -Infinity, createTimeToMs: to = Infinity }: ListQuery,
   { after, count }: Stretch,
-): readonly (string | number)[] {
+) {
   let lowest = from === -Infinity ? "-inf" : `${from}`;
   let highest = to === Infinity ? "+inf" : `(${to}`;
   // It starts at the cursor's very time, for others may share it.
   if (after && order === "asc") lowest = `${Math.max(from, after.createTimeMs)}`;
   if (after && order === "desc" && after.createTimeMs < to) highest = `${after.createTimeMs}`;
-  return [order, count, lowest, highest, after?.createTimeMs ?? ""];
+  return { order, count, lowest, highest, afterTimeMs: after?.createTimeMs ?? "" };
 }
 
 /** The entries that `READ_IN_CREATION_ORDER` answers for the indexes of some partitions. */

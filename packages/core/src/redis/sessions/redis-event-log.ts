@@ -11,15 +11,11 @@ import type {
 } from "../../watch/session-event.js";
 import { HintChannel } from "../connection/hint-channel.js";
 import type { RedisCommands } from "../connection/redis-commands.js";
-import { READ_EVENTS } from "./scripts.js";
+import { type EventEntry, type EventsReply, READ_EVENTS } from "./event-scripts.js";
 import type { SessionKeys } from "./session-keys.js";
 
 /** At least this many events of each lane are read at a time. */
 const MIN_EVENTS_PER_LANE = 16;
-
-/** What `READ_EVENTS` answers. */
-type Reply = readonly [now: Buffer, process: Buffer, lastId: Buffer, entries: Entry[]];
-type Entry = readonly [id: Buffer, fields: Buffer[]];
 
 /**
  * The event log in Redis: a lane for each partition, which is a stream. Listeners
@@ -29,7 +25,6 @@ export class RedisEventLog implements EventLog {
   readonly #commands: RedisCommands;
   readonly #keys: SessionKeys;
   readonly #retentionMs: number;
-  readonly #fixedClock: (() => number) | undefined;
   /** Stores that share a Redis are not each other's. */
   readonly #salt: number;
   readonly #hints: HintChannel;
@@ -38,7 +33,6 @@ export class RedisEventLog implements EventLog {
     readonly commands: RedisCommands;
     readonly keys: SessionKeys;
     readonly retentionMs: number;
-    readonly now: (() => number) | undefined;
   }) {
     this.#commands = options.commands;
     this.#keys = options.keys;
@@ -46,7 +40,6 @@ export class RedisEventLog implements EventLog {
     this.#salt = crc32(`${db} ${options.keys.eventChannel()}`);
     this.#hints = new HintChannel(options.commands, options.keys.eventChannel());
     this.#retentionMs = options.retentionMs;
-    this.#fixedClock = options.now;
   }
 
   async end(userId?: string): Promise<EventCursor> {
@@ -68,7 +61,7 @@ export class RedisEventLog implements EventLog {
     let isComplete = true;
     for (const [i, [lane, position]] of lanes.entries()) {
       const { source, reply } = replies[i] as (typeof replies)[number];
-      const found = reply[3].map((entry) => toEvent(lane, source, entry));
+      const found = reply.entries.map((entry) => toEvent(lane, source, entry));
       if (!this.#follows(position, source, reply, found)) return "lost";
       for (const event of found) events.push(event);
       const last = found.at(-1);
@@ -102,7 +95,7 @@ export class RedisEventLog implements EventLog {
   #follows(
     position: EventPosition,
     source: number,
-    [now, , lastId]: Reply,
+    { timeMs, lastId }: EventsReply,
     found: readonly SessionEvent[],
   ): boolean {
     if (position.source !== source) return false;
@@ -113,7 +106,7 @@ export class RedisEventLog implements EventLog {
     }
     // The stream went with its last event, and began anew or not. What was in it
     // at the end had been there for the retention.
-    const sinceMs = epoch === 0 ? Number(now) : epoch;
+    const sinceMs = epoch === 0 ? timeMs : epoch;
     if (position.timeMs < sinceMs - this.#retentionMs) return false;
     return (found[0]?.position.sequence ?? 1) === 1;
   }
@@ -122,34 +115,33 @@ export class RedisEventLog implements EventLog {
   async #readLanes(
     lanes: readonly (readonly [lane: number, from: EventPosition | undefined])[],
     count: number,
-  ): Promise<readonly { readonly source: number; readonly reply: Reply }[]> {
-    const replies = await this.#commands.evalReads(
-      READ_EVENTS,
-      lanes.map(([lane, from], i) => ({
-        keys: [this.#keys.sessionEvents(PARTITIONS[lane] ?? "")],
-        args: [
-          this.#fixedClock?.() ?? "",
-          from?.epoch ?? 0,
-          from?.sequence ?? 0,
-          count,
-          // One connection is to one process; a cluster's lanes are each read for themselves.
-          i === 0 || this.#commands.redis.isCluster ? "1" : "",
-        ],
-      })),
+  ): Promise<readonly { readonly source: number; readonly reply: EventsReply }[]> {
+    const replies = await Promise.all(
+      lanes.map(([lane, from], i) =>
+        this.#commands.runRead(READ_EVENTS, {
+          keys: { events: this.#keys.sessionEvents(PARTITIONS[lane] ?? "") },
+          args: {
+            epoch: from?.epoch ?? 0,
+            sequence: from?.sequence ?? 0,
+            count,
+            // One connection is to one process; a cluster's lanes are each read for themselves.
+            asksProcess: i === 0 || this.#commands.redis.isCluster ? "1" : "",
+          },
+        }),
+      ),
     );
     let source = 0;
-    return replies.map((value) => {
-      const reply = value as Reply;
-      if (reply[1].length > 0) source = crc32(reply[1], this.#salt);
+    return replies.map((reply) => {
+      if (reply.process !== undefined) source = crc32(reply.process, this.#salt);
       return { source, reply };
     });
   }
 }
 
 /** The position after all that a lane has. */
-function endOf([now, , lastId]: Reply, source: number): EventPosition {
+function endOf({ timeMs, lastId }: EventsReply, source: number): EventPosition {
   const [epoch, sequence] = parseId(lastId);
-  return { source, epoch, sequence, timeMs: Number(now) };
+  return { source, epoch, sequence, timeMs };
 }
 
 /** `<epoch>-<number>`, or nothing, which is the beginning of no epoch. */
@@ -158,7 +150,7 @@ function parseId(id: Buffer): readonly [epoch: number, sequence: number] {
   return [Number(epoch), Number(sequence ?? 0)];
 }
 
-function toEvent(lane: number, source: number, [id, fields]: Entry): SessionEvent {
+function toEvent(lane: number, source: number, [id, fields]: EventEntry): SessionEvent {
   const [, type, , sessionId, , userId, , version, , time, , reason] = fields.map(String);
   if (reason === undefined) throw storeUnavailable("the event log is not readable");
   const [epoch, sequence] = parseId(id);

@@ -25,15 +25,32 @@ import {
   type SessionKey,
   type SessionLimit,
   type SessionStore,
+  type StoredFacts,
   type StoredSession,
   type SweepResult,
+  type TouchedSession,
 } from "../../sessions/session-store.js";
 import { Primaries } from "../connection/primaries.js";
-import { ReadBatch } from "../connection/read-batch.js";
 import { RedisClock } from "../connection/redis-clock.js";
-import { type Argument, RedisCommands } from "../connection/redis-commands.js";
+import { RedisCommands } from "../connection/redis-commands.js";
+import { toBuffer } from "../connection/script.js";
+import {
+  REPLACE_RECORD,
+  RESEAL,
+  REVOKE,
+  REVOKE_USER,
+  ROTATE_TOKEN,
+  TOUCH,
+} from "./change-scripts.js";
 import { ChosenIds, type IdClaim } from "./chosen-ids.js";
 import { ClaimedRequests } from "./claimed-requests.js";
+import {
+  CREATE,
+  CREATE_ONCE,
+  type CreateReply,
+  type RepeatedReply,
+  type RevokedSession,
+} from "./create-scripts.js";
 import {
   byCreation,
   cursorOf,
@@ -43,29 +60,18 @@ import {
 } from "./creation-order.js";
 import { IndexCheck, type Suspect } from "./index-check.js";
 import { COUNT_ACTIVE, READ_IN_CREATION_ORDER } from "./index-scripts.js";
+import { type PartitionContext, SESSION_FIELDS } from "./partition-script.js";
 import { RecentRevocations } from "./recent-revocations.js";
 import { RedisEventLog } from "./redis-event-log.js";
-import {
-  CREATE,
-  HEAL,
-  REPLACE_RECORD,
-  RESEAL,
-  REVOKE,
-  REVOKE_USER,
-  ROTATE_TOKEN,
-  type Script,
-  SESSION_FIELDS,
-  SWEEP,
-  TOUCH,
-} from "./scripts.js";
 import { SessionKeys } from "./session-keys.js";
 import {
   activeSession,
   type Fields,
   listedSession,
-  repliedSession,
+  toStoredFacts,
   toStoredSession,
 } from "./stored-session.js";
+import { HEAL, SWEEP } from "./upkeep-scripts.js";
 
 /**
  * What a change waits for. `local`: for the primary alone, whose failure may then lose
@@ -102,18 +108,6 @@ const SWEEP_BATCH_SIZE = 100;
 /** How many revocations are made again at a time. */
 const REAPPLY_BATCH_SIZE = 100;
 
-/** What `CREATE` answers for a repetition. */
-type RepeatedReply = readonly [
-  outcome: Buffer,
-  now: Buffer,
-  fields: Fields,
-  evictedIds: Buffer[],
-  record: Buffer,
-  id: Buffer,
-  keptUntil: Buffer,
-  idIsInUse: number,
-];
-
 /**
  * Sessions in Redis 7 or newer: standalone, behind Sentinel, or a Cluster.
  *
@@ -133,26 +127,24 @@ export class RedisSessionStore implements SessionStore {
   readonly #primaries: Primaries;
   readonly #revocations = new RecentRevocations();
   readonly #indexCheck: IndexCheck;
-  readonly #reads: ReadBatch<Fields>;
   /** The partition that the next sweep starts with. */
   #sweepFrom = 0;
 
-  /** `commands` are those of the connection, where other stores have them, too. */
+  /** `commands` are those of the connection and the clock, where other stores share them. */
   constructor(
     options: RedisSessionStoreOptions,
-    commands: RedisCommands = new RedisCommands(options.redis),
+    commands: RedisCommands = new RedisCommands(options.redis, options.now),
   ) {
     const { redis, retentionMs = DEFAULT_RETENTION_MS, now } = options;
     const keys = new SessionKeys(options.keyPrefix ?? "");
     this.#commands = commands;
     this.#keys = keys;
-    this.#reads = new ReadBatch(commands, "hmget", SESSION_FIELDS);
     this.#retentionMs = retentionMs;
     this.#durability = options.durability ?? "auto";
     this.#fixedClock = now;
-    this.#chosenIds = new ChosenIds({ commands, keys, retentionMs, now });
-    this.#claimedRequests = new ClaimedRequests({ commands, keys, now });
-    this.events = new RedisEventLog({ commands, keys, retentionMs, now });
+    this.#chosenIds = new ChosenIds({ commands, keys, retentionMs });
+    this.#claimedRequests = new ClaimedRequests(commands, keys);
+    this.events = new RedisEventLog({ commands, keys, retentionMs });
     this.#indexCheck = new IndexCheck(commands, keys, (...what) => this.#heal(...what));
     this.#clock = new RedisClock(() => this.#readTime());
     if (now === undefined) this.#clock.start();
@@ -161,9 +153,13 @@ export class RedisSessionStore implements SessionStore {
   }
 
   async create(session: NewSession, limit: SessionLimit): Promise<Creation> {
-    const created = await this.#create(session, limit);
-    if ("repeated" in created) throw new Error("a creation was taken for a repeated one");
-    return created;
+    const claim = await this.#claimId(session);
+    const reply = await this.#commands.run(
+      CREATE,
+      this.#creation(session, limit, claim),
+      this.#durability === "replicated",
+    );
+    return this.#created(reply, session, limit, claim);
   }
 
   async createOnce(
@@ -172,106 +168,101 @@ export class RedisSessionStore implements SessionStore {
     limit: SessionLimit,
   ): Promise<Creation | RepeatedCreation> {
     const { partition } = session.key;
-    const claim = await this.#claimedRequests.claim(request, partition);
+    const requestClaim = await this.#claimedRequests.claim(request, partition);
     try {
-      return await this.#create(session, limit, request);
+      const claim = await this.#claimId(session).catch(orTaken);
+      const { keys, args } = this.#creation(session, limit, claim);
+      const call = {
+        keys: { ...keys, request: this.#keys.request(partition, request.key) },
+        args: {
+          ...args,
+          requestRecord: toBuffer(request.record),
+          requestKeptForMs: request.keptForMs,
+        },
+      };
+      const reply = await this.#commands.run(CREATE_ONCE, call, this.#durability === "replicated");
+      return reply.outcome === "repeated"
+        ? await this.#repeated(reply, request, session.key, claim)
+        : await this.#created(reply, session, limit, claim);
     } catch (error) {
       const isRefused = error instanceof SessiondError && error.reason !== "STORE_UNAVAILABLE";
-      if (isRefused) await this.#claimedRequests.release(request, claim);
+      if (isRefused) await this.#claimedRequests.release(request, requestClaim);
       throw error;
     }
   }
 
-  async #create(
-    session: NewSession,
-    limit: SessionLimit,
-    request?: OnceOnly,
-  ): Promise<Creation | RepeatedCreation> {
+  async #claimId(session: NewSession): Promise<IdClaim | undefined> {
+    return isGeneratedId(session.key.id) ? undefined : this.#chosenIds.claim(session);
+  }
+
+  /** The keys and arguments of a creation. With an id that is taken, it can only be a repetition. */
+  #creation(session: NewSession, limit: SessionLimit, claim: IdClaim | "taken" | undefined) {
     const { key, userId } = session;
-    const { id, partition } = key;
-    const claim = isGeneratedId(id) ? undefined : await this.#claimId(session, request);
-    const reply = await this.#run(
-      CREATE,
-      partition,
-      [
-        this.#keys.session(key),
-        this.#keys.userSessions(partition, userId),
-        ...(request ? [this.#keys.request(partition, request.key)] : []),
-      ],
-      [
-        id,
+    const { keys, args } = this.#context(key.partition);
+    return {
+      keys: {
+        ...keys,
+        key: this.#keys.session(key),
+        userKey: this.#keys.userSessions(key.partition, userId),
+      },
+      args: {
+        ...args,
+        id: key.id,
         userId,
-        buffer(session.record),
-        buffer(session.tokenHash),
-        session.idleTimeoutMs,
-        session.lifetimeMs,
-        limit.maxSessionsPerUser,
-        limit.policy,
-        EVICTION_REASON,
-        claim === "taken" ? 0 : (claim?.lapseTimeMs ?? ""),
-        ...(request ? [buffer(request.record), request.keptForMs] : []),
-      ],
-      this.#durability === "replicated",
-    );
-    const [outcome, now, fields, evicted] = reply as [Buffer, Buffer, Fields, Buffer[]];
-    switch (outcome.toString()) {
+        record: toBuffer(session.record),
+        tokenHash: toBuffer(session.tokenHash),
+        idleTimeoutMs: session.idleTimeoutMs,
+        lifetimeMs: session.lifetimeMs,
+        maxSessions: limit.maxSessionsPerUser,
+        limitPolicy: limit.policy,
+        evictionReason: EVICTION_REASON,
+        claimLapseTimeMs: claim === "taken" ? 0 : (claim?.lapseTimeMs ?? ""),
+      },
+    };
+  }
+
+  async #created(
+    reply: CreateReply,
+    { key, userId }: NewSession,
+    limit: SessionLimit,
+    claim: IdClaim | "taken" | undefined,
+  ): Promise<Creation> {
+    switch (reply.outcome) {
       case "created":
-        this.#remember(partition, evicted, (reply as Buffer[][])[4] ?? [], EVICTION_REASON);
+        this.#remember(key.partition, reply.evicted, EVICTION_REASON);
         return {
-          session: toStoredSession(id, fields, Number(now)),
-          evictedIds: evicted.map(String),
+          session: toStoredFacts(key.id, userId, reply.facts, reply.timeMs),
+          evictedIds: reply.evicted.map(({ id }) => id),
         };
-      case "repeated":
-        if (request === undefined) throw new Error("a creation was taken for a repetition");
-        return this.#repeated(request, key, claim, reply as RepeatedReply);
       case "exists":
         throw sessionAlreadyExists();
       case "limit":
-        if (typeof claim === "object") await this.#chosenIds.release(id, claim);
+        if (typeof claim === "object") await this.#chosenIds.release(key.id, claim);
         throw sessionLimitReached(limit.maxSessionsPerUser);
-      default:
+      case "claim_lapsed":
         if (claim === "taken") throw sessionAlreadyExists();
         throw storeUnavailable("creating the session took too long");
     }
   }
 
-  /** Claims a chosen id. One that is taken may be that of an earlier call with the same request. */
-  async #claimId(session: NewSession, request?: OnceOnly): Promise<IdClaim | "taken"> {
-    try {
-      return await this.#chosenIds.claim(session);
-    } catch (error) {
-      const isTaken = error instanceof SessiondError && error.reason === "SESSION_ALREADY_EXISTS";
-      if (request === undefined || !isTaken) throw error;
-      return "taken";
-    }
-  }
-
-  #remember(
-    partition: Partition,
-    ids: readonly Buffer[],
-    createTimes: readonly Buffer[],
-    reason: string,
-  ): void {
-    for (const [i, id] of ids.entries()) {
-      const key = { partition, id: String(id) };
-      this.#revocations.add({ key, reason, createTimeMs: Number(createTimes[i]) });
-    }
-  }
-
   async #repeated(
+    reply: RepeatedReply,
     request: OnceOnly,
     key: SessionKey,
     claim: IdClaim | "taken" | undefined,
-    reply: RepeatedReply,
   ): Promise<RepeatedCreation> {
-    const [, now, fields, evicted, repeated, id, keptUntil, idIsInUse] = reply;
+    const { id, fields, timeMs, evictedIds, record, keptUntilMs, isIdInUse } = reply;
     // The claims that this call made are not wanted.
-    await this.#claimedRequests.keepUntil(request, key.partition, Number(keptUntil));
-    if (typeof claim === "object" && idIsInUse === 0) {
-      await this.#chosenIds.release(key.id, claim);
+    await this.#claimedRequests.keepUntil(request, key.partition, keptUntilMs);
+    if (typeof claim === "object" && !isIdInUse) await this.#chosenIds.release(key.id, claim);
+    const session = fields.length > 0 ? toStoredSession(id, fields, timeMs) : undefined;
+    return { repeated: record, session, evictedIds };
+  }
+
+  #remember(partition: Partition, revoked: readonly RevokedSession[], reason: string): void {
+    for (const { id, createTimeMs } of revoked) {
+      this.#revocations.add({ key: { partition, id }, reason, createTimeMs });
     }
-    const session = fields[0] ? toStoredSession(id.toString(), fields, Number(now)) : undefined;
-    return { repeated, session, evictedIds: evicted.map(String) };
   }
 
   partitionOf(chosenId: string): Promise<Partition | undefined> {
@@ -279,20 +270,28 @@ export class RedisSessionStore implements SessionStore {
   }
 
   async get(key: SessionKey): Promise<StoredSession | undefined> {
-    const now = this.#now() ?? (await this.#firstNow());
-    const fields = await this.#reads.read(this.#keys.session(key));
-    return activeSession(key.id, fields, now);
+    const now = this.#now() ?? (await this.#clock.firstNow());
+    return activeSession(key.id, await this.#readFields(key), now);
   }
 
   async getMany(keys: readonly SessionKey[]): Promise<readonly (StoredSession | undefined)[]> {
-    const now = this.#now() ?? (await this.#firstNow());
+    const now = this.#now() ?? (await this.#clock.firstNow());
     const found = await this.#readMany(keys);
     return keys.map(({ id }, i) => activeSession(id, found[i] ?? [], now));
   }
 
-  async touch(key: SessionKey, tokenHash?: Uint8Array): Promise<StoredSession | undefined> {
-    const reply = await this.#runOnSession(TOUCH, key, tokenHash ? [buffer(tokenHash)] : []);
-    return repliedSession(key.id, reply);
+  async touch(
+    key: SessionKey,
+    tokenHash?: Uint8Array,
+    knownVersion?: number,
+  ): Promise<TouchedSession | undefined> {
+    const call = this.#onSession(key, { id: key.id, knownVersion: knownVersion ?? "" });
+    const moreArgs = tokenHash && [toBuffer(tokenHash)];
+    const touched = await this.#commands.run(TOUCH, { ...call, moreArgs });
+    if (touched === undefined) return undefined;
+    const { userId, record, facts, timeMs } = touched;
+    const stored = toStoredFacts(key.id, userId, facts, timeMs);
+    return record === null ? stored : { ...stored, record };
   }
 
   async replaceRecord(
@@ -300,21 +299,30 @@ export class RedisSessionStore implements SessionStore {
     version: number,
     record: Uint8Array,
     fence?: Fence,
-  ): Promise<StoredSession | "version_mismatch" | "fenced" | undefined> {
-    const args = [buffer(record), version, ...(fence ? [fence.lock, fence.token] : [])];
-    const isReplicated = this.#durability === "replicated";
-    const reply = await this.#runOnSession(REPLACE_RECORD, key, args, isReplicated);
-    if (Array.isArray(reply) && reply.length === 0) return "version_mismatch";
-    if (Buffer.isBuffer(reply)) {
-      if (reply.toString() === "fenced") return "fenced";
-      throw tooManyFences(MAX_FENCES_PER_SESSION);
+  ): Promise<StoredFacts | "version_mismatch" | "fenced" | undefined> {
+    const call = this.#onSession(key, {
+      id: key.id,
+      record: toBuffer(record),
+      version,
+      lock: fence?.lock ?? "",
+      fencingToken: fence?.token ?? "",
+    });
+    const reply = await this.#commands.run(REPLACE_RECORD, call, this.#durability === "replicated");
+    switch (reply.outcome) {
+      case "changed":
+        return toStoredFacts(key.id, reply.userId, reply.facts, reply.timeMs);
+      case "not_active":
+        return undefined;
+      case "too_many_fences":
+        throw tooManyFences(MAX_FENCES_PER_SESSION);
+      default:
+        return reply.outcome;
     }
-    return repliedSession(key.id, reply);
   }
 
-  async reseal(key: SessionKey, record: Uint8Array, resealed: Uint8Array): Promise<boolean> {
-    const args = [buffer(record), buffer(resealed)];
-    return (await this.#runOnSession(RESEAL, key, args)) === 1;
+  reseal(key: SessionKey, record: Uint8Array, resealed: Uint8Array): Promise<boolean> {
+    const args = { record: toBuffer(record), resealed: toBuffer(resealed) };
+    return this.#commands.run(RESEAL, this.#onSession(key, args));
   }
 
   async rotateToken(
@@ -322,49 +330,80 @@ export class RedisSessionStore implements SessionStore {
     tokenHash: Uint8Array,
     newTokenHash: Uint8Array,
   ): Promise<StoredSession | undefined> {
-    const hashes = [buffer(tokenHash), buffer(newTokenHash)];
+    const call = this.#onSession(key, {
+      id: key.id,
+      tokenHash: toBuffer(tokenHash),
+      newTokenHash: toBuffer(newTokenHash),
+    });
     const isReplicated = await this.#revocationsAreReplicated();
-    const reply = await this.#runOnSession(ROTATE_TOKEN, key, hashes, isReplicated);
-    return repliedSession(key.id, reply);
+    const reply = await this.#commands.run(ROTATE_TOKEN, call, isReplicated);
+    return reply && toStoredSession(key.id, reply.fields, reply.timeMs);
   }
 
   async revoke(key: SessionKey, reason: string, tokenHash?: Uint8Array): Promise<boolean> {
-    const args = tokenHash ? [reason, "", buffer(tokenHash)] : [reason, ""];
     const isReplicated = await this.#revocationsAreReplicated();
-    const createTime = await this.#runOnSession(REVOKE, key, args, isReplicated);
-    if (createTime === null) return false;
-    this.#revocations.add({ key, reason, createTimeMs: Number(createTime) });
+    const createTimeMs = await this.#revoke(key, { reason, tokenHash }, isReplicated);
+    if (createTimeMs === undefined) return false;
+    this.#revocations.add({ key, reason, createTimeMs });
     return true;
+  }
+
+  #revoke(
+    key: SessionKey,
+    {
+      reason,
+      createTimeMs,
+      tokenHash,
+    }: {
+      readonly reason: string;
+      readonly createTimeMs?: number;
+      readonly tokenHash?: Uint8Array | undefined;
+    },
+    isReplicated: boolean,
+  ): Promise<number | undefined> {
+    const call = this.#onSession(key, {
+      id: key.id,
+      reason,
+      createTimeMs: createTimeMs ?? "",
+    });
+    const moreArgs = tokenHash && [toBuffer(tokenHash)];
+    return this.#commands.run(REVOKE, { ...call, moreArgs }, isReplicated);
   }
 
   async revokeUser(userId: string, reason: string, exceptId = ""): Promise<number> {
     const partition = partitionOfUser(userId);
-    const keys = [this.#keys.userSessions(partition, userId)];
+    const { keys, args } = this.#context(partition);
     const isReplicated = await this.#revocationsAreReplicated();
-    const reply = await this.#run(REVOKE_USER, partition, keys, [reason, exceptId], isReplicated);
-    const [ids, createTimes] = reply as [Buffer[], Buffer[]];
-    this.#remember(partition, ids, createTimes, reason);
-    return ids.length;
+    const revoked = await this.#commands.run(
+      REVOKE_USER,
+      {
+        keys: { ...keys, userKey: this.#keys.userSessions(partition, userId) },
+        args: { ...args, reason, exceptId },
+      },
+      isReplicated,
+    );
+    this.#remember(partition, revoked, reason);
+    return revoked.length;
   }
 
   async list(query: ListQuery): Promise<ListPage> {
-    const now = this.#now() ?? (await this.#firstNow());
+    const now = this.#now() ?? (await this.#clock.firstNow());
     return query.userId === undefined
       ? this.#listAll(query, now)
       : this.#listUser(query.userId, query, now);
   }
 
   async count(userId?: string): Promise<number> {
-    const now = this.#now() ?? (await this.#firstNow());
     const keys =
       userId === undefined
         ? PARTITIONS.map((partition) => this.#keys.sessions(partition))
         : [this.#keys.userSessions(partitionOfUser(userId), userId)];
-    const counts = await this.#commands.evalReads(
-      COUNT_ACTIVE,
-      this.#commands.together(keys, (key) => key).map((some) => ({ keys: some, args: [now] })),
+    const counts = await Promise.all(
+      this.#commands
+        .together(keys, (key) => key)
+        .map((moreKeys) => this.#commands.runRead(COUNT_ACTIVE, { keys: {}, args: {}, moreKeys })),
     );
-    return counts.reduce<number>((sum, count) => sum + Number(count), 0);
+    return counts.reduce((sum, count) => sum + count, 0);
   }
 
   async sweep(limit: number): Promise<SweepResult> {
@@ -377,12 +416,13 @@ export class RedisSessionStore implements SessionStore {
       let isMore = true;
       while (isMore) {
         if (reclaimed >= limit) return { reclaimed, healed, more: true };
-        const reply = await this.#run(SWEEP, partition, [], [SWEEP_BATCH_SIZE]);
-        const [now, more, removed, healedNow] = reply as [Buffer, number, Buffer[], number];
-        await this.#chosenIds.releaseRemoved(partition, removed.map(String), Number(now));
-        isMore = more === 1;
-        reclaimed += removed.length;
-        healed += healedNow;
+        const { keys, args } = this.#context(partition);
+        const call = { keys, args: { ...args, limit: SWEEP_BATCH_SIZE } };
+        const swept = await this.#commands.run(SWEEP, call);
+        await this.#chosenIds.releaseRemoved(partition, swept.removedIds, swept.timeMs);
+        isMore = swept.mayHaveMore;
+        reclaimed += swept.removedIds.length;
+        healed += swept.healed;
       }
       this.#sweepFrom = (this.#sweepFrom + 1) % PARTITIONS.length;
     }
@@ -422,35 +462,35 @@ export class RedisSessionStore implements SessionStore {
     const keyOf = (partition: Partition) => this.#keys.sessionsByCreateTime(partition);
     const groups = this.#commands.together(PARTITIONS, keyOf);
     const { entries, next } = await takeInCreationOrder(query, groups, async (stretches) => {
-      const replies = await this.#commands.evalReads(
-        READ_IN_CREATION_ORDER,
-        stretches.map((stretch) => ({
-          keys: stretch.partitions.map(keyOf),
-          args: stretchArguments(query, stretch),
-        })),
+      return Promise.all(
+        stretches.map(async (stretch) => {
+          const reply = await this.#commands.runRead(READ_IN_CREATION_ORDER, {
+            keys: {},
+            args: stretchArguments(query, stretch),
+            moreKeys: stretch.partitions.map(keyOf),
+          });
+          return toEntries(reply, stretch.partitions);
+        }),
       );
-      return replies.map((reply, i) => toEntries(reply as Buffer, stretches[i]?.partitions ?? []));
     });
     const found = await this.#readMany(entries);
     const sessions = entries.flatMap(({ id }, i) => listedSession(id, found[i] ?? [], query, now));
     return { sessions, ...(next && { next }) };
   }
 
-  /** The hashes at many keys, whatever their state. */
+  /** The hash of a session, whatever its state. */
+  #readFields(key: SessionKey): Promise<Fields> {
+    const args = [this.#keys.session(key), ...SESSION_FIELDS];
+    return this.#commands.read("hmget", args) as Promise<Fields>;
+  }
+
   #readMany(keys: readonly SessionKey[]): Promise<readonly Fields[]> {
-    return Promise.all(keys.map((key) => this.#reads.read(this.#keys.session(key))));
+    return Promise.all(keys.map((key) => this.#readFields(key)));
   }
 
   /** The time that decides what is active, or undefined before Redis was first asked. */
   #now(): number | undefined {
     return this.#fixedClock ? this.#fixedClock() : this.#clock.now();
-  }
-
-  async #firstNow(): Promise<number> {
-    await this.#clock.sample();
-    const now = this.#clock.now();
-    if (now === undefined) throw storeUnavailable("the time of Redis is not known");
-    return now;
   }
 
   async #readTime(): Promise<number> {
@@ -471,59 +511,46 @@ export class RedisSessionStore implements SessionStore {
       const batch = revocations.slice(i, i + REAPPLY_BATCH_SIZE);
       await Promise.all(
         batch.map(({ key, reason, createTimeMs }) =>
-          this.#runOnSession(REVOKE, key, [reason, createTimeMs]),
+          this.#revoke(key, { reason, createTimeMs }, false),
         ),
       );
     }
   }
 
-  async #heal(partition: Partition, suspects: readonly Suspect[]): Promise<number> {
-    const args = suspects.flatMap(({ id, userId = "" }) => [id, userId]);
-    return Number(await this.#run(HEAL, partition, [], args));
+  #heal(partition: Partition, suspects: readonly Suspect[]): Promise<number> {
+    const moreArgs = suspects.flatMap(({ id, userId = "" }) => [id, userId]);
+    return this.#commands.run(HEAL, { ...this.#context(partition), moreArgs });
   }
 
-  #runOnSession(
-    script: Script,
-    key: SessionKey,
-    args: readonly Argument[],
-    isReplicated = false,
-  ): Promise<unknown> {
-    const keys = [this.#keys.session(key)];
-    return this.#run(script, key.partition, keys, [key.id, ...args], isReplicated);
+  /** What scripts on one session are given. */
+  #onSession<Args extends object>(key: SessionKey, ownArgs: Args) {
+    const { keys, args } = this.#context(key.partition);
+    return { keys: { ...keys, key: this.#keys.session(key) }, args: { ...args, ...ownArgs } };
   }
 
-  /** Runs a script on a partition, with the keys and arguments that all scripts share. */
-  #run(
-    script: Script,
-    partition: Partition,
-    keys: readonly string[],
-    args: readonly Argument[],
-    isReplicated = false,
-  ): Promise<unknown> {
-    const allKeys = [
-      this.#keys.sessions(partition),
-      this.#keys.sessionsByCreateTime(partition),
-      this.#keys.sessionEvents(partition),
-      ...keys,
-    ];
-    const allArgs = [
-      this.#fixedClock?.() ?? "",
-      this.#retentionMs,
-      this.#keys.sessionPrefix(partition),
-      this.#keys.userSessionsPrefix(partition),
-      this.#keys.eventChannel(),
-      partition,
-      ...args,
-    ];
-    return isReplicated
-      ? this.#commands.evalReplicated(script, allKeys, allArgs)
-      : this.#commands.eval(script, allKeys, allArgs);
+  /** What all scripts on a partition are given. */
+  #context(partition: Partition): PartitionContext {
+    return {
+      keys: {
+        sessions: this.#keys.sessions(partition),
+        byCreateTime: this.#keys.sessionsByCreateTime(partition),
+        events: this.#keys.sessionEvents(partition),
+      },
+      args: {
+        retentionMs: this.#retentionMs,
+        sessionPrefix: this.#keys.sessionPrefix(partition),
+        userPrefix: this.#keys.userSessionsPrefix(partition),
+        channel: this.#keys.eventChannel(),
+        partition,
+      },
+    };
   }
 }
 
-/** ioredis takes bytes only as Buffers. */
-function buffer(bytes: Uint8Array): Buffer {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+/** An id that is taken may be taken by an earlier call with the same request. */
+function orTaken(error: unknown): "taken" {
+  if (error instanceof SessiondError && error.reason === "SESSION_ALREADY_EXISTS") return "taken";
+  throw error;
 }
 
 /** Whether a session is within the creation times of a query and after its cursor. */

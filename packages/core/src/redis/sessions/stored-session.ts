@@ -1,5 +1,5 @@
 import { sessionState } from "../../sessions/session.js";
-import type { ListQuery, StoredSession } from "../../sessions/session-store.js";
+import type { ListQuery, StoredFacts, StoredSession } from "../../sessions/session-store.js";
 
 /** A session's hash as Redis answers it: a value for each of `SESSION_FIELDS`, null where it has none. */
 export type Fields = readonly (Buffer | null)[];
@@ -16,6 +16,16 @@ function exists(fields: Fields): boolean {
 /** The session in a hash that exists, seen at `readTimeMs`. */
 export function toStoredSession(id: string, fields: Fields, readTimeMs: number): StoredSession {
   const [userId, record, tokenHash, facts] = fields as PresentFields;
+  return { ...toStoredFacts(id, String(userId), String(facts), readTimeMs), record, tokenHash };
+}
+
+/** The facts in a hash that exists, seen at `readTimeMs`. */
+export function toStoredFacts(
+  id: string,
+  userId: string,
+  facts: string,
+  readTimeMs: number,
+): StoredFacts {
   const [
     version,
     createTime,
@@ -26,12 +36,10 @@ export function toStoredSession(id: string, fields: Fields, readTimeMs: number):
     absoluteExpireTime,
     revokeTime,
     ...reason
-  ] = facts.toString().split(" ");
+  ] = facts.split(" ");
   return {
     id,
-    userId: userId.toString(),
-    record,
-    tokenHash,
+    userId,
     version: Number(version),
     createTimeMs: Number(createTime),
     authenticateTimeMs: Number(authenticateTime),
@@ -53,13 +61,6 @@ export function activeSession(id: string, fields: Fields, now: number): StoredSe
   if (!exists(fields)) return undefined;
   const session = toStoredSession(id, fields, now);
   return sessionState(session, now) === "active" ? session : undefined;
-}
-
-/** The session that a script answered as `{ now, fields }`, if it answered one. */
-export function repliedSession(id: string, reply: unknown): StoredSession | undefined {
-  if (reply === null) return undefined;
-  const [now, fields] = reply as [Buffer, Fields];
-  return toStoredSession(id, fields, Number(now));
 }
 
 /** The session in a hash, in a list of its own, or none if the query does not ask for its kind. */

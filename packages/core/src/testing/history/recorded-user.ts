@@ -1,7 +1,12 @@
 import { performance } from "node:perf_hooks";
 import { SessiondError } from "../../errors.js";
 import { generateSessionId, partitionOfUser } from "../../sessions/session-id.js";
-import type { SessionKey, SessionStore, StoredSession } from "../../sessions/session-store.js";
+import type {
+  SessionKey,
+  SessionStore,
+  StoredFacts,
+  StoredSession,
+} from "../../sessions/session-store.js";
 import { type History, type HistoryEntry, saysNothing } from "./history.js";
 import { answers, type Birth, type ModelSession, type Operation } from "./session-model.js";
 
@@ -149,13 +154,13 @@ export class RecordedUser {
       case "touch": {
         const tokenHash = operation.tokenHash && toHash(operation.tokenHash);
         const touched = await store.touch(this.#key(operation.id), tokenHash || undefined);
-        return this.#sessionOrNothing(operation.id, touched);
+        return this.#changed(operation.id, touched);
       }
       case "replaceRecord": {
         const { id, version, record } = operation;
         const replaced = await store.replaceRecord(this.#key(id), version, toRecord(record));
         if (typeof replaced === "string") return answers.mismatch;
-        return this.#sessionOrNothing(id, replaced);
+        return this.#changed(id, replaced, record);
       }
       case "reseal": {
         const { id, record, resealed } = operation;
@@ -193,7 +198,8 @@ export class RecordedUser {
     };
     if (request === undefined) {
       const created = await store.create(session, limit);
-      return answers.created(this.#see(id, created.session), this.#labelsOf(created.evictedIds));
+      const seen = this.#see(id, { ...session, ...created.session });
+      return answers.created(seen, this.#labelsOf(created.evictedIds));
     }
     const once = {
       key: `${this.userId}:${request}`,
@@ -203,7 +209,7 @@ export class RecordedUser {
     const created = await store.createOnce(once, session, limit);
     const evictedIds = this.#labelsOf(created.evictedIds);
     if (!("repeated" in created)) {
-      return answers.created(this.#see(id, created.session), evictedIds);
+      return answers.created(this.#see(id, { ...session, ...created.session }), evictedIds);
     }
     const { repeated, session: now } = created;
     const seen = now ? this.#see(this.#labelOf(now.id), now) : answers.nothing;
@@ -262,12 +268,26 @@ export class RecordedUser {
       record: toLabel(stored.record),
       ...(stored.revokeTimeMs !== undefined && { revokeReason: stored.revokeReason ?? "" }),
     };
-    const birth = this.#births.get(label) ?? { createTimeMs: stored.createTimeMs, id: stored.id };
-    this.#births.set(label, birth);
     if ((this.lastSeen.get(label)?.version ?? 0) <= session.version) {
       this.lastSeen.set(label, session);
     }
-    const text = answers.session(label, session);
+    return this.#withFaults(label, stored, answers.session(label, session));
+  }
+
+  /** As `#see`, of an answer that has the facts only. */
+  #changed(label: string, stored: StoredFacts | undefined, record?: string): string {
+    if (stored === undefined) return answers.nothing;
+    const { version } = stored;
+    const seen = this.lastSeen.get(label);
+    if (seen !== undefined && seen.version <= version) {
+      this.lastSeen.set(label, { ...seen, version, ...(record !== undefined && { record }) });
+    }
+    return this.#withFaults(label, stored, answers.version(label, version));
+  }
+
+  #withFaults(label: string, stored: StoredFacts, text: string): string {
+    const birth = this.#births.get(label) ?? { createTimeMs: stored.createTimeMs, id: stored.id };
+    this.#births.set(label, birth);
     if (stored.id !== this.#ids.get(label)) return `${text}, under the id ${stored.id}`;
     if (stored.userId !== this.userId) return `${text}, of the user ${stored.userId}`;
     if (stored.createTimeMs !== birth.createTimeMs) return `${text}, created at another time`;

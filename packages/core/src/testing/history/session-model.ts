@@ -160,6 +160,10 @@ export const answers = {
     const facts = `${id} version ${version} ${record}`;
     return revokeReason === undefined ? `${facts} ${tokenHash}` : `${facts} (${revokeReason})`;
   },
+  /** Of a change, which answers no content. */
+  version(id: string, version: number): string {
+    return `${id} version ${version}`;
+  },
   created(session: string, evictedIds: readonly string[]): string {
     return `created ${session}${evictedAsWell(evictedIds)}`;
   },
@@ -212,11 +216,13 @@ function changeOne(state: ModelState, operation: ChangeOfOne): Transition {
   switch (operation.kind) {
     case "touch":
       if (session === undefined || differs(operation.tokenHash, session)) return nothing;
-      return { state, result: answers.session(id, session) };
-    case "replaceRecord":
+      return { state, result: answers.version(id, session.version) };
+    case "replaceRecord": {
       if (session === undefined) return nothing;
       if (session.version !== operation.version) return { state, result: answers.mismatch };
-      return changed(state, id, { ...session, record: operation.record });
+      const replaced = changed(state, id, { ...session, record: operation.record });
+      return { ...replaced, result: answers.version(id, session.version + 1) };
+    }
     case "reseal": {
       const { record, resealed } = operation;
       const any = state.sessions.get(id);

@@ -1,4 +1,4 @@
-import type { SessionKey, SessionStore, StoredSession } from "../../sessions/session-store.js";
+import type { SessionKey, SessionStore, TouchedSession } from "../../sessions/session-store.js";
 import { hex } from "../contract/sessions/fixtures.js";
 import { type BrokenSessionStore, broken } from "./broken-session-store.js";
 
@@ -36,7 +36,7 @@ function offByOne(method: EdgeMethod, shiftMs: 1 | -1): BrokenSessionStore {
 function answeringTouch(
   fault: string,
   caughtBy: readonly string[],
-  different: (touched: StoredSession) => StoredSession,
+  different: (touched: TouchedSession) => TouchedSession,
 ): BrokenSessionStore {
   return broken(fault, caughtBy, ({ store }) => ({
     async touch(key, tokenHash) {
@@ -90,8 +90,11 @@ export const brokenChanges: readonly BrokenSessionStore[] = [
       async touch(key, tokenHash) {
         const touched = await store.touch(key, tokenHash);
         if (touched === undefined) return undefined;
-        const replaced = await store.replaceRecord(key, touched.version, touched.record);
-        return typeof replaced === "string" ? touched : replaced;
+        const { version, record = new Uint8Array() } = touched;
+        const replaced = await store.replaceRecord(key, version, record);
+        return typeof replaced === "string" || replaced === undefined
+          ? touched
+          : { ...replaced, record };
       },
     }),
   ),

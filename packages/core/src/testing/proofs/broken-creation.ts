@@ -1,5 +1,5 @@
 import { SessiondError } from "../../errors.js";
-import { EVICTION_REASON, type StoredSession } from "../../sessions/session-store.js";
+import { EVICTION_REASON, type StoredFacts } from "../../sessions/session-store.js";
 import { byCreation, idsOf, keyOf } from "../contract/sessions/fixtures.js";
 import {
   type BrokenSessionStore,
@@ -21,7 +21,7 @@ function hasReason(error: unknown, reason: string): boolean {
 function evicting(
   fault: string,
   caughtBy: readonly string[],
-  order: (a: StoredSession, b: StoredSession) => number,
+  order: (a: StoredFacts, b: StoredFacts) => number,
 ): BrokenSessionStore {
   return broken(fault, caughtBy, ({ store, activeOf }) => ({
     async create(session, limit) {
@@ -39,7 +39,7 @@ function evicting(
 function answering(
   fault: string,
   caughtBy: readonly string[],
-  different: (created: StoredSession, correct: CorrectSessionStore) => StoredSession,
+  different: (created: StoredFacts, correct: CorrectSessionStore) => StoredFacts,
 ): BrokenSessionStore {
   return broken(fault, caughtBy, (correct) => ({
     async create(session, limit) {

@@ -94,7 +94,8 @@ export const brokenReading: readonly BrokenSessionStore[] = [
         },
         async create(session, limit) {
           const created = await store.create(session, limit);
-          cache.set(session.key.id, created.session);
+          const { record, tokenHash } = session;
+          cache.set(session.key.id, { ...created.session, record, tokenHash });
           return created;
         },
       };

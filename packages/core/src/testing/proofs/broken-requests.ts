@@ -2,6 +2,7 @@ import { requestIdReused, sessionAlreadyExists, sessionLimitReached } from "../.
 import { isGeneratedId, type Partition } from "../../sessions/session-id.js";
 import type {
   Creation,
+  NewSession,
   OnceOnly,
   RepeatedCreation,
   SessionStore,
@@ -145,7 +146,8 @@ export const brokenRequests: readonly BrokenSessionStore[] = [
     return {
       async createOnce(request, session, limit) {
         const answer = await store.createOnce(request, session, limit);
-        if (!("repeated" in answer)) created.set(request.key, answer.session);
+        if (!("repeated" in answer))
+          created.set(request.key, { ...answer.session, ...brought(session) });
         return "repeated" in answer ? { ...answer, session: created.get(request.key) } : answer;
       },
     };
@@ -197,7 +199,11 @@ export const brokenRequests: readonly BrokenSessionStore[] = [
             return earlier.answer;
           }
           const creation = await store.create(session, limit);
-          done.set(request.key, { answer: { ...creation, repeated: request.record }, untilMs });
+          const first = { ...creation.session, ...brought(session) };
+          done.set(request.key, {
+            answer: { ...creation, session: first, repeated: request.record },
+            untilMs,
+          });
           return creation;
         },
       };
@@ -229,7 +235,8 @@ export const brokenRequests: readonly BrokenSessionStore[] = [
           const earlier = done.get(request.key);
           if (earlier !== undefined) return earlier;
           const creation = await store.create(session, limit);
-          done.set(request.key, { ...creation, repeated: request.record });
+          const first = { ...creation.session, ...brought(session) };
+          done.set(request.key, { ...creation, session: first, repeated: request.record });
           return creation;
         },
       };
@@ -273,3 +280,8 @@ export const brokenRequests: readonly BrokenSessionStore[] = [
     key: request.key.slice(0, 199),
   })),
 ];
+
+/** What a call brings that the answer of a creation leaves out. */
+function brought({ record, tokenHash }: NewSession) {
+  return { record, tokenHash };
+}

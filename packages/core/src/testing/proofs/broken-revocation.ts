@@ -11,7 +11,8 @@ function revivingOnTouch(store: SessionStore): Partial<SessionStore> {
   return {
     async create(session, limit) {
       const created = await store.create(session, limit);
-      copies.set(session.key.id, created.session);
+      const { record, tokenHash } = session;
+      copies.set(session.key.id, { ...created.session, record, tokenHash });
       return created;
     },
     async touch(key, tokenHash) {

@@ -28,8 +28,8 @@ async function replace(
   const record = randomBytes(16);
   const replaced = await store.replaceRecord(keyOf(session), session.version, record, fence);
   assert.ok(typeof replaced === "object", `it was refused: ${replaced}`);
-  assertSame(replaced, { ...session, record, version: session.version + 1 });
-  return replaced;
+  assertSame(replaced, { ...session, version: session.version + 1 });
+  return { ...session, ...replaced, record };
 }
 
 /** Asserts that a change at the session's version is fenced, and changes nothing. */

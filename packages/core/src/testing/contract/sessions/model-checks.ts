@@ -347,7 +347,8 @@ async function compareCreation(
   const evicted = active.slice(0, tooMany);
   assert.deepEqual([...creation.evictedIds], idsOf(evicted));
   for (const old of evicted) model.revoke(old, EVICTION_REASON, "evicted");
-  model.add(creation.session);
+  const { record, tokenHash } = given;
+  model.add({ ...creation.session, record, tokenHash });
   return creation;
 }
 

@@ -188,7 +188,6 @@ export const readChecks: readonly SessionStoreCheck[] = [
     async run({ store }) {
       const allBytes = Uint8Array.from({ length: MAX_RECORD_BYTES }, (_, i) => i % 256);
       const big = await addSession(store, { record: allBytes });
-      assert.equal(hex(big.record), hex(allBytes));
       assert.equal(hex((await store.get(keyOf(big)))?.record ?? new Uint8Array()), hex(allBytes));
 
       const anyBytes = fc.uint8Array({ minLength: 1, maxLength: 300, size: "max" });
@@ -198,7 +197,6 @@ export const readChecks: readonly SessionStoreCheck[] = [
           assert.equal(hex((await store.get(keyOf(session)))?.record ?? second), hex(first));
           const replaced = await store.replaceRecord(keyOf(session), 1, second);
           assert.ok(typeof replaced === "object");
-          assert.equal(hex(replaced.record), hex(second));
           const [listed] = (await store.getMany([keyOf(session)])) ?? [];
           assert.equal(hex(listed?.record ?? first), hex(second));
         }),
@@ -213,7 +211,7 @@ export const readChecks: readonly SessionStoreCheck[] = [
       const record = buffer.subarray(7, 107);
       const tokenHash = buffer.subarray(110, 142);
       const session = await addSession(store, { record, tokenHash });
-      assert.equal(hex(session.record), hex(record));
+      assertSame(await store.get(keyOf(session)), session);
       assert.ok(await store.touch(keyOf(session), buffer.slice(110, 142)));
       assert.equal(await store.touch(keyOf(session), buffer.slice(111, 143)), undefined);
     },

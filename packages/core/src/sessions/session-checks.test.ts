@@ -1,23 +1,19 @@
 import { describe, expect, test } from "vitest";
-import { SessiondError } from "./errors.js";
-import type { JsonObject, JsonValue } from "./sessions/session.js";
-import { generateSessionId } from "./sessions/session-id.js";
-import { formatSessionToken, generateSecret } from "./sessions/session-token.js";
+import { SessiondError } from "../errors.js";
+import { checkBatchSize, checkDuration, checkRequired, checkText, LIMITS } from "../validation.js";
+import type { JsonObject, JsonValue } from "./session.js";
 import {
-  checkBatchSize,
   checkChosenId,
   checkClient,
   checkData,
-  checkDuration,
   checkIp,
   checkRequestId,
-  checkRequired,
   checkRoles,
   checkSessionId,
-  checkText,
   checkUserId,
-  LIMITS,
-} from "./validation.js";
+} from "./session-checks.js";
+import { generateSessionId } from "./session-id.js";
+import { formatSessionToken, generateSecret } from "./session-token.js";
 
 /** The field that a check refuses, or undefined where it lets everything pass. */
 function refusedField(check: () => void): string | undefined {

@@ -1,0 +1,167 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
+import calculateSlot from "cluster-key-slot";
+import type { Cluster, Redis } from "ioredis";
+import { storeUnavailable } from "../../errors.js";
+import { connected, untilReady } from "./connection-state.js";
+import { isMoved } from "./redis-errors.js";
+import type { Argument } from "./script.js";
+
+/** How long replicas have to acknowledge a change. */
+const REPLICATION_TIMEOUT_MS = 800;
+const REQUIRED_REPLICAS = 1;
+/**
+ * A command that could not be sent for this long, because others waited, is not sent any more.
+ * More than one wait, and with another still less than two seconds.
+ */
+const MAX_QUEUED_MS = 1_000;
+/** At most this many commands share one wait. */
+const MAX_BATCH_SIZE = 200;
+/**
+ * A write that leaves nothing, for WAIT to wait for. On the key of a command, so that it goes to
+ * the same node; possible when memory is used up.
+ */
+const LAST_WRITE = `#!lua flags=allow-oom
+redis.call('ZADD', KEYS[1], 0, '')
+redis.call('ZREM', KEYS[1], '')`;
+
+/** A command to send, and the call that waits for its reply. */
+interface Queued {
+  readonly key: string;
+  readonly command: readonly [name: string, ...args: Argument[]];
+  readonly queuedMs: number;
+  readonly resolve: (reply: unknown) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/**
+ * Sends commands that change something, and answers once a replica has the change.
+ *
+ * WAIT blocks its connection, so it has a connection of its own. Commands that come while it is
+ * blocked go together with the next WAIT: all commands of a node share one.
+ */
+export class ReplicaWaits {
+  readonly #open: () => Redis | Cluster;
+  #redis: Redis | Cluster | undefined;
+  #connecting: Promise<void> | undefined;
+  /** What is to be sent to each node once the batch before is answered. */
+  readonly #queues = new Map<string, Queued[]>();
+
+  /** `open` makes the connection, which `close` closes. */
+  constructor(open: () => Redis | Cluster) {
+    this.#open = open;
+  }
+
+  /**
+   * Sends a command on `key`. Rejects with what Redis answered, or with STORE_UNAVAILABLE where
+   * no replica acknowledges in time, although the command did run: a failover may still undo it.
+   * Sent again, it also waits for what the first run changed.
+   */
+  async send(key: string, command: readonly [name: string, ...args: Argument[]]): Promise<unknown> {
+    const queuedMs = performance.now();
+    await this.#connect();
+    return new Promise((resolve, reject) => {
+      this.#enqueue({ key, command, queuedMs, resolve, reject });
+    });
+  }
+
+  /** Closes the connection; what is under way fails. */
+  close(): void {
+    this.#redis?.disconnect();
+    this.#redis = undefined;
+    for (const queue of this.#queues.values()) {
+      for (const { reject } of queue.splice(0)) reject(storeUnavailable("it was closed"));
+    }
+  }
+
+  #enqueue(queued: Queued): void {
+    const node = this.#nodeOf(queued.key);
+    const queue = this.#queues.get(node);
+    if (queue) {
+      queue.push(queued);
+    } else {
+      this.#queues.set(node, [queued]);
+      void this.#drain(node);
+    }
+  }
+
+  /** Sends what is queued for a node, batch after batch, until nothing is. */
+  async #drain(node: string): Promise<void> {
+    const queue = this.#queues.get(node) ?? [];
+    // What comes in one turn of the event loop shares the first wait as well.
+    await nextTurn();
+    while (queue.length > 0) await this.#sendBatch(node, queue.splice(0, MAX_BATCH_SIZE));
+    this.#queues.delete(node);
+  }
+
+  async #sendBatch(node: string, batch: readonly Queued[]): Promise<void> {
+    const oldestMs = performance.now() - MAX_QUEUED_MS;
+    const sent: Queued[] = [];
+    for (const queued of batch) {
+      if (queued.queuedMs < oldestMs) {
+        queued.reject(
+          storeUnavailable("too many changes wait for a replica; this one was not made"),
+        );
+      } else if (this.#nodeOf(queued.key) === node) {
+        sent.push(queued);
+      } else {
+        // Its slot has moved while it waited.
+        this.#enqueue(queued);
+      }
+    }
+    if (sent.length === 0) return;
+    try {
+      await this.#sendAndWait(sent);
+    } catch (error) {
+      for (const { reject } of sent) reject(error);
+    }
+  }
+
+  async #sendAndWait(sent: readonly Queued[]): Promise<void> {
+    const redis = this.#redis;
+    if (redis === undefined) throw storeUnavailable("it was closed");
+    const pipeline = connected(redis).pipeline();
+    for (const { command } of sent) pipeline.callBuffer(...command);
+    // One is enough, but a slot that is half moved does not take it.
+    for (const key of new Set(sent.map(({ key }) => key))) {
+      pipeline.call("eval", LAST_WRITE, 1, key);
+    }
+    pipeline.call("wait", REQUIRED_REPLICAS, REPLICATION_TIMEOUT_MS);
+    const results = (await pipeline.exec()) ?? [];
+    const [waitError, replicas] = results.at(-1) ?? NOT_SENT;
+    const hasWritten = results.slice(sent.length, -1).some(([error]) => !error);
+    const isConfirmed = hasWritten && !waitError && Number(replicas) >= REQUIRED_REPLICAS;
+    for (const [i, { resolve, reject }] of sent.entries()) {
+      const [error, reply] = results[i] ?? NOT_SENT;
+      // A pipeline does not follow a slot to another node by itself.
+      if (isMoved(error) && redis.isCluster) (redis as Cluster).refreshSlotsCache();
+      if (error) reject(error);
+      else if (isConfirmed) resolve(reply);
+      else reject(unconfirmed());
+    }
+  }
+
+  /** Resolves when there is a connection, or there has been none for too long. */
+  async #connect(): Promise<void> {
+    this.#redis ??= this.#open();
+    if (this.#redis.status === "ready") return;
+    this.#connecting ??= untilReady(this.#redis).finally(() => {
+      this.#connecting = undefined;
+    });
+    await this.#connecting;
+  }
+
+  /** The node that has a key, as far as is known: what shares a pipeline must go to one. */
+  #nodeOf(key: string): string {
+    const redis = this.#redis;
+    if (redis === undefined || !("slots" in redis)) return "";
+    return redis.slots[calculateSlot(key)]?.join() ?? key;
+  }
+}
+
+function unconfirmed(): Error {
+  return storeUnavailable(
+    "the change was made, but no replica confirmed it in time, so that a failover could undo it; it is safe to try again",
+  );
+}
+
+const NOT_SENT = [new Error("the command was not sent"), undefined] as const;

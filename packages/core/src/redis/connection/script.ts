@@ -1,0 +1,98 @@
+import { createHash } from "node:crypto";
+
+/** One argument of a command. */
+export type Argument = string | number | Buffer;
+
+/**
+ * How long Redis keeps what has ended, a session beyond its retention or a lock. The sweeper and
+ * the next holder remove it before that; the TTL is for when neither comes.
+ */
+export const RECLAIM_SLACK_MS = 3_600_000;
+
+/** What a script may do when Redis is out of memory (`allow-oom`: it frees, or hardly grows), and whether it writes. */
+type Flags = "allow-oom" | "deny-oom" | "no-writes";
+
+/**
+ * A Lua script: one atomic step. Its keys and arguments have names, which are local variables in
+ * the script, and its reply is parsed beside it.
+ */
+export interface Script<Key extends string, Arg extends string, Reply> {
+  readonly source: string;
+  readonly sha1: string;
+  readonly keys: readonly Key[];
+  readonly args: readonly Arg[];
+  readonly parse: (reply: unknown) => Reply;
+}
+
+/** One run of a script. */
+export interface ScriptCall<Key extends string, Arg extends string> {
+  readonly keys: Readonly<Record<Key, string>>;
+  readonly args: Readonly<Record<Arg, Argument>>;
+  /** After the named keys, as many as there are. */
+  readonly moreKeys?: readonly string[] | undefined;
+  /** After the named arguments, as many as there are: in Lua from ARGV[first_more] on. */
+  readonly moreArgs?: readonly Argument[] | undefined;
+}
+
+/** What every script begins with. ARGV[1] is the time in microseconds, or '' for the time of Redis. */
+const PRELUDE = `
+-- %d, because tostring would write a large number with an exponent.
+local function int(number) return string.format('%d', number) end
+
+local function read_clock_us()
+  if ARGV[1] ~= '' then return tonumber(ARGV[1]) end
+  local time = redis.call('TIME')
+  return time[1] * 1000000 + time[2]
+end
+local function read_clock() return math.floor(read_clock_us() / 1000) end
+`;
+
+/**
+ * Makes a script. In Lua, a key or argument `tokenHash` is `token_hash`, a text; `int` writes
+ * a whole number, `read_clock()` is the time in ms and `read_clock_us()` in microseconds.
+ */
+export function defineScript<Key extends string, Arg extends string, Reply>(spec: {
+  readonly flags: Flags;
+  readonly keys: readonly Key[];
+  readonly args: readonly Arg[];
+  readonly body: string;
+  readonly parse: (reply: unknown) => Reply;
+}): Script<Key, Arg, Reply> {
+  const { flags, keys, args, body, parse } = spec;
+  const source = [
+    flags === "deny-oom" ? "#!lua" : `#!lua flags=${flags}`,
+    ...keys.map((key, i) => `local ${snakeCase(key)} = KEYS[${i + 1}]`),
+    ...args.map((arg, i) => `local ${snakeCase(arg)} = ARGV[${i + 2}]`),
+    `local first_more = ${args.length + 2}`,
+    PRELUDE,
+    body,
+  ].join("\n");
+  const sha1 = createHash("sha1").update(source).digest("hex");
+  return { source, sha1, keys, args, parse };
+}
+
+/** The arguments of EVAL and EVALSHA after the script: how many keys, the keys, the arguments. */
+export function argumentsOf<Key extends string, Arg extends string>(
+  script: Script<Key, Arg, unknown>,
+  { keys, args, moreKeys = [], moreArgs = [] }: ScriptCall<Key, Arg>,
+  fixedTimeMs: number | undefined,
+): readonly [keyCount: number, ...Argument[]] {
+  const time = fixedTimeMs === undefined ? "" : Math.round(fixedTimeMs * 1000);
+  return [
+    script.keys.length + moreKeys.length,
+    ...script.keys.map((key) => keys[key]),
+    ...moreKeys,
+    time,
+    ...script.args.map((arg) => args[arg]),
+    ...moreArgs,
+  ];
+}
+
+function snakeCase(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+}
+
+/** ioredis takes bytes only as Buffers. */
+export function toBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}

@@ -1,0 +1,150 @@
+import { MAX_FENCES_PER_SESSION } from "../../sessions/session-store.js";
+import { parseRevoked } from "./create-scripts.js";
+import { definePartitionScript } from "./partition-script.js";
+import type { Fields } from "./stored-session.js";
+
+/** The facts of a session that a script changed. */
+export interface ChangedReply {
+  readonly outcome: "changed";
+  readonly timeMs: number;
+  readonly userId: string;
+  readonly facts: string;
+}
+
+/** Why a script changed nothing. */
+export interface UnchangedReply {
+  readonly outcome: "not_active" | "version_mismatch" | "fenced" | "too_many_fences";
+}
+
+/**
+ * Records activity. A further argument is the token hash that the session must have. Answers the
+ * session without its record where its version is `knownVersion`, and undefined where it is not
+ * active.
+ */
+export const TOUCH = definePartitionScript({
+  flags: "allow-oom",
+  keys: ["key"],
+  args: ["id", "knownVersion"],
+  body: `
+local session, token_hash = read_active(key), ARGV[first_more]
+if not session then return nil end
+if token_hash and token_hash ~= session.token_hash then return nil end
+touch(key, id, session)
+local record = int(session.version) ~= known_version and redis.call('HGET', key, 'record')
+return { int(now), session.user_id, record, facts_of(session) }`,
+  parse: (reply) => {
+    if (reply === null) return undefined;
+    const [time, userId, record, facts] = reply as [Buffer, Buffer, Buffer | null, Buffer];
+    return { timeMs: Number(time), userId: String(userId), record, facts: String(facts) };
+  },
+});
+
+/**
+ * Replaces the record of a session at `version`.
+ *
+ * With a fence, `lock` is the name of the lock and `fencingToken` the token, which the hash keeps
+ * as `fence:<lock>`; else both are ''. Answers 'fenced' where the session has a higher one, and
+ * 'too_many_fences' where it has those of too many other locks.
+ */
+export const REPLACE_RECORD = definePartitionScript({
+  flags: "deny-oom",
+  keys: ["key"],
+  args: ["id", "record", "version", "lock", "fencingToken"],
+  body: `
+local session = read_active(key)
+if not session then return { 'not_active' } end
+local fence = lock ~= '' and 'fence:' .. lock
+local seen = fence and redis.call('HGET', key, fence)
+if seen and tonumber(seen) > tonumber(fencing_token) then return { 'fenced' } end
+if session.version ~= tonumber(version) then return { 'version_mismatch' } end
+if fence and not seen then
+  local count = 0
+  for _, field in ipairs(redis.call('HKEYS', key)) do
+    if string.sub(field, 1, 6) == 'fence:' then count = count + 1 end
+  end
+  if count >= ${MAX_FENCES_PER_SESSION} then return { 'too_many_fences' } end
+end
+if fence then redis.call('HSET', key, fence, fencing_token) end
+session.version = session.version + 1
+redis.call('HSET', key, 'record', record, 'facts', facts_of(session))
+append('updated', id, session.user_id, session.version, '')
+return { 'changed', int(now), session.user_id, facts_of(session) }`,
+  parse: (reply): ChangedReply | UnchangedReply => {
+    const [outcome, time, userId, facts] = (reply as Buffer[]).map(String);
+    return outcome === "changed"
+      ? { outcome, timeMs: Number(time), userId: userId ?? "", facts: facts ?? "" }
+      : { outcome: outcome as UnchangedReply["outcome"] };
+  },
+});
+
+/** Replaces the sealed record of a session, whatever its state, if it is `record`. Answers whether it did. */
+export const RESEAL = definePartitionScript({
+  flags: "deny-oom",
+  keys: ["key"],
+  args: ["record", "resealed"],
+  body: `
+if redis.call('HGET', key, 'record') ~= record then return 0 end
+redis.call('HSET', key, 'record', resealed)
+return 1`,
+  parse: (reply) => reply === 1,
+});
+
+/** Replaces the token hash of a session. Answers the session, or undefined where no such session is active. */
+export const ROTATE_TOKEN = definePartitionScript({
+  flags: "allow-oom",
+  keys: ["key"],
+  args: ["id", "tokenHash", "newTokenHash"],
+  body: `
+local session = read_active(key)
+if not session or session.token_hash ~= token_hash then return nil end
+session.authenticate_time, session.version = now, session.version + 1
+touch(key, id, session)
+redis.call('HSET', key, 'token_hash', new_token_hash)
+append('token_rotated', id, session.user_id, session.version, '')
+return { int(now), session.user_id, redis.call('HGET', key, 'record'), new_token_hash, facts_of(session) }`,
+  parse: (reply) => {
+    if (reply === null) return undefined;
+    const [time, ...fields] = reply as [Buffer, ...Fields];
+    return { timeMs: Number(time), fields };
+  },
+});
+
+/**
+ * Revokes a session that was created at `createTimeMs`, unless that is ''. A further argument is
+ * the token hash that the session must have. Answers when the session was created, or undefined
+ * where it revoked nothing.
+ */
+export const REVOKE = definePartitionScript({
+  flags: "allow-oom",
+  keys: ["key"],
+  args: ["id", "reason", "createTimeMs"],
+  body: `
+local session, token_hash = read_active(key), ARGV[first_more]
+if not session then return nil end
+if token_hash and token_hash ~= session.token_hash then return nil end
+if create_time_ms ~= '' and tonumber(create_time_ms) ~= session.create_time then return nil end
+probed(user_prefix .. session.user_id)
+revoke('revoked', id, session, reason)
+return int(session.create_time)`,
+  parse: (reply) => (reply === null ? undefined : Number(reply)),
+});
+
+/** Revokes the sessions of a user but `exceptId`, which may be ''. Answers those that it revoked. */
+export const REVOKE_USER = definePartitionScript({
+  flags: "allow-oom",
+  keys: ["userKey"],
+  args: ["reason", "exceptId"],
+  body: `
+local active, ids, times = {}, {}, {}
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', user_key, '(' .. int(now), '+inf')) do
+  local session = id ~= except_id and read_active(probed(session_prefix .. id))
+  if session then
+    active[#active + 1] = session
+    ids[#ids + 1] = id
+    times[#times + 1] = int(session.create_time)
+  end
+end
+for i, session in ipairs(active) do revoke('revoked', ids[i], session, reason) end
+return { ids, times }`,
+  parse: (reply) => parseRevoked(...(reply as [Buffer[], Buffer[]])),
+});

@@ -1,0 +1,199 @@
+import { definePartitionScript } from "./partition-script.js";
+import type { Fields } from "./stored-session.js";
+
+/** What the creation of a session did. Only `created` changes anything. */
+export type CreateReply =
+  | {
+      readonly outcome: "created";
+      readonly facts: string;
+      readonly timeMs: number;
+      /** Oldest first. */
+      readonly evicted: readonly RevokedSession[];
+    }
+  | RefusedReply;
+
+/** Why a creation was refused. */
+interface RefusedReply {
+  readonly outcome: "exists" | "limit" | "claim_lapsed";
+}
+
+/** What an earlier call with the same request did. */
+export interface RepeatedReply {
+  readonly outcome: "repeated";
+  readonly id: string;
+  /** Of the session as it is now; empty where it is gone. */
+  readonly fields: Fields;
+  readonly timeMs: number;
+  readonly evictedIds: readonly string[];
+  /** The record that the earlier call brought. */
+  readonly record: Buffer;
+  /** Until when repetitions are recognised. */
+  readonly keptUntilMs: number;
+  /** Whether there is a session with the id that this call asked for. */
+  readonly isIdInUse: boolean;
+}
+
+/** A session that a script revoked. */
+export interface RevokedSession {
+  readonly id: string;
+  readonly createTimeMs: number;
+}
+
+/** Reads ids and creation times, as scripts answer them. */
+export function parseRevoked(ids: readonly Buffer[], times: readonly Buffer[]): RevokedSession[] {
+  return ids.map((id, i) => ({ id: String(id), createTimeMs: Number(times[i]) }));
+}
+
+/** The session's hash and its user's index. */
+const KEYS = ["key", "userKey"] as const;
+const ARGS = [
+  "id",
+  "userId",
+  "record",
+  "tokenHash",
+  "idleTimeoutMs",
+  "lifetimeMs",
+  "maxSessions",
+  "limitPolicy",
+  /** Recorded with sessions that have to go. */
+  "evictionReason",
+  /** When the claim on a chosen id lapses, in ms; or ''. */
+  "claimLapseTimeMs",
+] as const;
+
+/** Adds a session, unless that is refused. Answers as `parseCreateReply` reads. */
+const CREATE_FUNCTION = `
+local function create()
+  if claim_lapse_time_ms ~= '' and now >= tonumber(claim_lapse_time_ms) then return { 'claim_lapsed' } end
+  if redis.call('EXISTS', key) == 1 then return { 'exists' } end
+
+  local to_evict, limit = {}, tonumber(max_sessions)
+  if redis.call('ZCOUNT', user_key, '(' .. int(now), '+inf') >= limit then
+    local active = {}
+    for _, other in ipairs(redis.call('ZRANGEBYSCORE', user_key, '(' .. int(now), '+inf')) do
+      local session = read_active(probed(session_prefix .. other))
+      if session then active[#active + 1] = { id = other, session = session } end
+    end
+    local surplus = #active - limit + 1
+    if surplus > 0 and limit_policy == 'reject' then return { 'limit' } end
+    table.sort(active, function(a, b)
+      local created, other_created = a.session.create_time, b.session.create_time
+      if created ~= other_created then return created < other_created end
+      return a.id < b.id
+    end)
+    for i = 1, surplus do to_evict[i] = active[i] end
+  end
+
+  local evicted, evicted_times = {}, {}
+  for i, one in ipairs(to_evict) do
+    revoke('evicted', one.id, one.session, eviction_reason)
+    evicted[i] = one.id
+    evicted_times[i] = int(one.session.create_time)
+  end
+
+  local idle_timeout, lifetime = tonumber(idle_timeout_ms), tonumber(lifetime_ms)
+  local deadline = now + math.min(idle_timeout, lifetime)
+  local facts = facts_of({
+    version = 1, create_time = now, authenticate_time = now, last_access_time = now,
+    idle_timeout = idle_timeout, expire_time = deadline, absolute_expire_time = now + lifetime,
+  })
+  redis.call('HSET', key, 'user_id', user_id, 'record', record, 'token_hash', token_hash, 'facts', facts)
+  keep_until(key, deadline)
+  index(id, user_key, deadline)
+  keep_until(user_key, deadline)
+  redis.call('ZADD', by_create_time, int(now), id)
+  append('created', id, user_id, 1, '')
+
+  -- What this user's earlier sessions left behind, so that the index of a user
+  -- who never stops logging in stays small also where no sweeper runs.
+  redis.call('ZREMRANGEBYSCORE', user_key, '-' .. int(cutoff), int(cutoff))
+  return { 'created', int(now), facts, evicted, evicted_times }
+end
+`;
+
+/** Adds a session. */
+export const CREATE = definePartitionScript({
+  flags: "deny-oom",
+  keys: KEYS,
+  args: ARGS,
+  body: `${CREATE_FUNCTION}
+return create()`,
+  parse: parseCreateReply,
+});
+
+/**
+ * Adds a session, at most once for a request. `request` is the key of what is remembered of it,
+ * `requestRecord` what to remember, `requestKeptForMs` for how long.
+ */
+export const CREATE_ONCE = definePartitionScript({
+  flags: "deny-oom",
+  keys: [...KEYS, "request"],
+  args: [...ARGS, "requestRecord", "requestKeptForMs"],
+  body: `${CREATE_FUNCTION}
+local known_id, known_record, known_evicted, known_expire_time, known_create_time = unpack(redis.call(
+  'HMGET', request, 'session_id', 'record', 'evicted', 'expire_time', 'create_time'))
+if known_id and now < tonumber(known_expire_time) then
+  local evicted, fields = {}, {}
+  for other in string.gmatch(known_evicted, '%S+') do evicted[#evicted + 1] = other end
+  local known_key = probed(session_prefix .. known_id)
+  local session = read(known_key)
+  -- A chosen id may have been given to a later session since.
+  if session and int(session.create_time) == known_create_time then
+    fields = { session.user_id, redis.call('HGET', known_key, 'record'), session.token_hash, facts_of(session) }
+  end
+  return { 'repeated', int(now), known_id, fields, evicted, known_record, known_expire_time, redis.call('EXISTS', key) }
+end
+
+local reply = create()
+if reply[1] == 'created' then
+  local expire_time = now + tonumber(request_kept_for_ms)
+  redis.call('HSET', request, 'session_id', id, 'record', request_record,
+    'evicted', table.concat(reply[4], ' '), 'expire_time', int(expire_time), 'create_time', int(now))
+  redis.call('PEXPIREAT', request, int(expire_time))
+end
+return reply`,
+  parse: (reply): CreateReply | RepeatedReply =>
+    String((reply as [Buffer])[0]) === "repeated"
+      ? parseRepeatedReply(reply)
+      : parseCreateReply(reply),
+});
+
+function parseCreateReply(reply: unknown): CreateReply {
+  const [outcome, time, facts, evicted, evictedTimes] = reply as [
+    Buffer,
+    Buffer,
+    Buffer,
+    ...Buffer[][],
+  ];
+  switch (String(outcome)) {
+    case "created": {
+      const revoked = parseRevoked(evicted ?? [], evictedTimes ?? []);
+      return { outcome: "created", facts: String(facts), timeMs: Number(time), evicted: revoked };
+    }
+    default:
+      return { outcome: String(outcome) as RefusedReply["outcome"] };
+  }
+}
+
+function parseRepeatedReply(reply: unknown): RepeatedReply {
+  const [, time, id, fields, evicted, record, keptUntil, idCount] = reply as [
+    Buffer,
+    Buffer,
+    Buffer,
+    Fields,
+    Buffer[],
+    Buffer,
+    Buffer,
+    number,
+  ];
+  return {
+    outcome: "repeated",
+    id: String(id),
+    fields,
+    timeMs: Number(time),
+    evictedIds: evicted.map(String),
+    record,
+    keptUntilMs: Number(keptUntil),
+    isIdInUse: idCount === 1,
+  };
+}

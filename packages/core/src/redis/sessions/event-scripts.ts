@@ -1,0 +1,42 @@
+import { defineScript } from "../connection/script.js";
+
+/** An event in a stream: its id, and the names and values of its fields. */
+export type EventEntry = readonly [id: Buffer, fields: Buffer[]];
+
+/** What `READ_EVENTS` read of a partition. */
+export interface EventsReply {
+  readonly timeMs: number;
+  /** Which process keeps the partition; undefined where that was not asked. */
+  readonly process: Buffer | undefined;
+  /** The id of the last event; empty where there is none. */
+  readonly lastId: Buffer;
+  readonly entries: readonly EventEntry[];
+}
+
+/**
+ * Reads a partition's events after a position, given by its epoch and its number; where the
+ * stream is of another epoch, all of them, and at most `count`. `asksProcess` is '1' or ''.
+ */
+export const READ_EVENTS = defineScript({
+  flags: "no-writes",
+  keys: ["events"],
+  args: ["epoch", "sequence", "count", "asksProcess"],
+  body: `
+local now, process = int(read_clock()), ''
+if asks_process == '1' then
+  -- The replication id is new with every promotion, also of a process that was primary before.
+  local info = redis.call('INFO', 'server', 'replication')
+  process = string.match(info, 'run_id:(%x+)') .. string.match(info, 'master_replid:(%x+)')
+end
+local last = redis.call('XREVRANGE', events, '+', '-', 'COUNT', 1)[1]
+if not last then return { now, process, '', {} } end
+local start = '-'
+if string.match(last[1], '^%d+') == epoch then start = '(' .. epoch .. '-' .. sequence end
+local found = tonumber(count) > 0 and redis.call('XRANGE', events, start, '+', 'COUNT', count) or {}
+return { now, process, last[1], found }`,
+  parse: (reply): EventsReply => {
+    const [time, process, lastId, entries] = reply as [Buffer, Buffer, Buffer, EventEntry[]];
+    const timeMs = Number(time);
+    return { timeMs, process: process.length > 0 ? process : undefined, lastId, entries };
+  },
+});

@@ -1,0 +1,184 @@
+import {
+  type Argument,
+  defineScript,
+  RECLAIM_SLACK_MS,
+  type Script,
+} from "../connection/script.js";
+
+// Scripts that work on a partition. Keys that only the data tells (the user of a session, the
+// sessions of a user) are made from the two prefixes; they are in the same slot as the keys that
+// a script is given. A script reads every such key before it writes anything: should one be on
+// another node, in the middle of a resharding, the script fails there with nothing changed.
+//
+// A session's score in `sessions` and `user_sessions` is its deadline while it is not revoked,
+// and the negative of its revocation time once it is. So the active ones are those above now, and
+// the ones to reclaim are those between -(now - retention) and now - retention.
+//
+// An event's id in `session_events` is `<epoch>-<number>`: the time when the stream began, and
+// consecutive numbers from 1 on, so that a reader sees a gap.
+
+/**
+ * The fields of a session's hash, in the order in which scripts and HMGET answer them. The
+ * numbers and the revocation are one field, `facts`: Redis keeps every field of such a hash in
+ * allocations of its own, and every field of an answer takes time to read.
+ *
+ *     <version> <create time> <authenticate time> <last access time> <idle timeout>
+ *     <expire time> <absolute expire time>[ <revoke time> <revoke reason>]
+ */
+export const SESSION_FIELDS = ["user_id", "record", "token_hash", "facts"] as const;
+
+/** At least this many of a partition's newest events are kept, for as long as the retention. */
+const MAX_EVENTS_PER_PARTITION = 1_000;
+
+/** The keys that every script of a partition is given. */
+const PARTITION_KEYS = ["sessions", "byCreateTime", "events"] as const;
+/**
+ * What every script of a partition is told: how long ended sessions and events are kept, in ms;
+ * what the keys of sessions and of users start with; the channel that is told which partitions
+ * have new events; and the partition.
+ */
+const PARTITION_ARGS = [
+  "retentionMs",
+  "sessionPrefix",
+  "userPrefix",
+  "channel",
+  "partition",
+] as const;
+
+export type PartitionKey = (typeof PARTITION_KEYS)[number];
+export type PartitionArg = (typeof PARTITION_ARGS)[number];
+
+/** What scripts of a partition are given besides their own keys and arguments. */
+export interface PartitionContext {
+  readonly keys: Readonly<Record<PartitionKey, string>>;
+  readonly args: Readonly<Record<PartitionArg, Argument>>;
+}
+
+/** A script of a partition, with keys and arguments of its own. */
+export type PartitionScript<Key extends string, Arg extends string, Reply> = Script<
+  PartitionKey | Key,
+  PartitionArg | Arg,
+  Reply
+>;
+
+const PRELUDE = `
+local now = read_clock()
+-- What ended by then is no longer kept. A retention may be longer than there has been time.
+local cutoff = math.max(0, now - tonumber(retention_ms))
+local kept_for = tonumber(retention_ms) + ${RECLAIM_SLACK_MS}
+
+-- Fails where a key is on another node, or not here yet; else answers the key. With a key that is
+-- known to be here, because a node that a slot is moving to takes a single missing key for none.
+local function probed(key)
+  redis.call('EXISTS', sessions, key)
+  return key
+end
+
+local function facts_of(session)
+  local facts = string.format('%d %d %d %d %d %d %d', session.version, session.create_time,
+    session.authenticate_time, session.last_access_time, session.idle_timeout,
+    session.expire_time, session.absolute_expire_time)
+  if not session.revoke_time then return facts end
+  return facts .. ' ' .. int(session.revoke_time) .. ' ' .. session.revoke_reason
+end
+
+local function parse_facts(session, facts)
+  local version, create_time, authenticate_time, last_access_time, idle_timeout, expire_time,
+    absolute_expire_time, revocation = string.match(facts,
+    '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+)(.*)$')
+  session.version, session.create_time = tonumber(version), tonumber(create_time)
+  session.authenticate_time, session.last_access_time =
+    tonumber(authenticate_time), tonumber(last_access_time)
+  session.idle_timeout, session.expire_time = tonumber(idle_timeout), tonumber(expire_time)
+  session.absolute_expire_time = tonumber(absolute_expire_time)
+  local revoke_time, revoke_reason = string.match(revocation, '^ (%d+) (.*)$')
+  session.revoke_time, session.revoke_reason = tonumber(revoke_time), revoke_reason
+  return session
+end
+
+-- The session at key, whatever its state, or nil. The record stays where it is.
+local function read(key)
+  local user_id, token_hash, facts = unpack(redis.call('HMGET', key, 'user_id', 'token_hash', 'facts'))
+  if not facts then return nil end
+  return parse_facts({ user_id = user_id, token_hash = token_hash }, facts)
+end
+
+-- The session at key, or nil where it is not active.
+local function read_active(key)
+  local session = read(key)
+  if session and not session.revoke_time and now < session.expire_time then return session end
+end
+
+local function keep_until(key, time)
+  local at = int(time + kept_for)
+  if redis.call('PTTL', key) < 0 then
+    redis.call('PEXPIREAT', key, at)
+  else
+    redis.call('PEXPIREAT', key, at, 'GT')
+  end
+end
+
+-- Appends an event; the first one in a script also tells those who listen.
+local epoch
+local function append(type, id, user_id, version, reason)
+  local event_id = epoch and epoch .. '-*'
+  if not epoch then
+    local last = redis.call('XREVRANGE', events, '+', '-', 'COUNT', 1)[1]
+    epoch = last and string.match(last[1], '^%d+') or int(now)
+    -- By itself, Redis would begin with 0.
+    event_id = epoch .. (last and '-*' or '-1')
+    -- Only a hint, and users of Redis may lack the permission: that must not undo the rest.
+    redis.pcall('PUBLISH', channel, partition)
+  end
+  -- Always all fields: Redis then stores an event without their names.
+  redis.call('XADD', events, 'MAXLEN', '~', ${MAX_EVENTS_PER_PARTITION}, event_id, 'type', type,
+    'session_id', id, 'user_id', user_id, 'version', int(version), 'time', int(now), 'reason', reason)
+  redis.call('PEXPIREAT', events, int(now + kept_for))
+end
+
+local function index(id, user_key, score)
+  redis.call('ZADD', sessions, int(score), id)
+  redis.call('ZADD', user_key, int(score), id)
+end
+
+-- Revokes an active session. Its user's key must have been probed.
+local function revoke(type, id, session, reason)
+  local key = session_prefix .. id
+  session.version = session.version + 1
+  session.revoke_time, session.revoke_reason = now, reason
+  redis.call('HSET', key, 'token_hash', '', 'facts', facts_of(session))
+  redis.call('PEXPIREAT', key, int(now + kept_for))
+  index(id, user_prefix .. session.user_id, -now)
+  append(type, id, session.user_id, session.version, reason)
+end
+
+-- Moves the idle deadline of an active session, and writes its facts. A clock that was
+-- set back shortens nothing.
+local function touch(key, id, session)
+  local last_access = math.max(now, session.last_access_time)
+  local deadline = math.min(last_access + session.idle_timeout, session.absolute_expire_time)
+  session.last_access_time = last_access
+  session.expire_time = math.max(deadline, session.expire_time)
+  local user_key = probed(user_prefix .. session.user_id)
+  redis.call('HSET', key, 'facts', facts_of(session))
+  keep_until(key, session.expire_time)
+  index(id, user_key, session.expire_time)
+  keep_until(user_key, session.expire_time)
+end
+`;
+
+/** Makes a script that works on a partition. Its own keys and arguments come after the shared. */
+export function definePartitionScript<Key extends string, Arg extends string, Reply>(spec: {
+  readonly flags: "allow-oom" | "deny-oom";
+  readonly keys: readonly Key[];
+  readonly args: readonly Arg[];
+  readonly body: string;
+  readonly parse: (reply: unknown) => Reply;
+}): PartitionScript<Key, Arg, Reply> {
+  return defineScript({
+    ...spec,
+    keys: [...PARTITION_KEYS, ...spec.keys],
+    args: [...PARTITION_ARGS, ...spec.args],
+    body: PRELUDE + spec.body,
+  });
+}

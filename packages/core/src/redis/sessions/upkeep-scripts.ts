@@ -1,0 +1,110 @@
+import { definePartitionScript } from "./partition-script.js";
+
+/**
+ * Removes at most `limit` sessions whose retention is over, and as many events. What the index
+ * takes for ended while the session says otherwise gets its right score in the index back.
+ */
+export const SWEEP = definePartitionScript({
+  flags: "allow-oom",
+  keys: [],
+  args: ["limit"],
+  body: `
+local most = tonumber(limit)
+local ids = redis.call('ZRANGEBYSCORE', sessions, '-' .. int(cutoff), int(cutoff), 'LIMIT', 0, most)
+local found = {}
+for i, id in ipairs(ids) do
+  found[i] = read(probed(session_prefix .. id)) or false
+  if found[i] then probed(user_prefix .. found[i].user_id) end
+end
+
+local removed, healed = {}, 0
+for i, id in ipairs(ids) do
+  local session = found[i]
+  local user_key = session and user_prefix .. session.user_id
+  local ended = session and (session.revoke_time or session.expire_time) or 0
+  if ended > cutoff then
+    index(id, user_key, session.revoke_time and -ended or ended)
+    healed = healed + 1
+  else
+    redis.call('DEL', session_prefix .. id)
+    redis.call('ZREM', sessions, id)
+    redis.call('ZREM', by_create_time, id)
+    if user_key then redis.call('ZREM', user_key, id) end
+    removed[#removed + 1] = id
+  end
+end
+
+-- The stream goes with its last event: what is left is then nothing at all.
+local oldest, first_kept = redis.call('XRANGE', events, '-', '+', 'COUNT', most + 1), nil
+for i = 1, math.min(most, #oldest) do
+  if tonumber(oldest[i][2][10]) >= cutoff then
+    first_kept = oldest[i][1]
+    break
+  end
+end
+if not first_kept and #oldest > most then first_kept = oldest[most + 1][1] end
+if first_kept then
+  redis.call('XTRIM', events, 'MINID', first_kept)
+elseif #oldest > 0 then
+  redis.call('DEL', events)
+end
+local more = #ids == most or (first_kept ~= nil and #oldest > most and first_kept == oldest[most + 1][1])
+return { int(now), more and 1 or 0, removed, healed }`,
+  parse: (reply) => {
+    const [time, more, removed, healed] = reply as [Buffer, number, Buffer[], number];
+    return {
+      timeMs: Number(time),
+      mayHaveMore: more === 1,
+      removedIds: removed.map(String),
+      healed,
+    };
+  },
+});
+
+/**
+ * Compares sessions with the indexes and puts the indexes right. The further arguments are pairs
+ * of an id and the user whose index names it, or ''. Answers how many index entries it changed.
+ */
+export const HEAL = definePartitionScript({
+  flags: "allow-oom",
+  keys: [],
+  args: [],
+  body: `
+local found = {}
+for i = first_more, #ARGV, 2 do
+  local id, user_id = ARGV[i], ARGV[i + 1]
+  local session = read(probed(session_prefix .. id))
+  if session then probed(user_prefix .. session.user_id) end
+  if user_id ~= '' then probed(user_prefix .. user_id) end
+  found[#found + 1] = { id = id, user_id = user_id, session = session }
+end
+
+local healed = 0
+local function remove(key, id) healed = healed + redis.call('ZREM', key, id) end
+local function put(key, id, score)
+  if tonumber(redis.call('ZSCORE', key, id) or 'nan') == score then return end
+  redis.call('ZADD', key, int(score), id)
+  healed = healed + 1
+end
+for _, suspect in ipairs(found) do
+  local id, session = suspect.id, suspect.session
+  local owner = session and session.user_id
+  if suspect.user_id ~= '' and suspect.user_id ~= owner then remove(user_prefix .. suspect.user_id, id) end
+  if owner then
+    local deadline = session.revoke_time or session.expire_time
+    local score = session.revoke_time and -deadline or deadline
+    put(sessions, id, score)
+    -- A user's own index is cleared of what is over by logging in, too.
+    if deadline > cutoff then
+      put(user_prefix .. owner, id, score)
+      keep_until(user_prefix .. owner, deadline)
+    end
+    put(by_create_time, id, session.create_time)
+  else
+    remove(sessions, id)
+    remove(by_create_time, id)
+  end
+end
+return healed`,
+  parse: Number,
+});

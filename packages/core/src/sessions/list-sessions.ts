@@ -1,0 +1,131 @@
+import { invalidArgument, SessiondError, settle } from "../errors.js";
+import { checkText, LIMITS } from "../validation.js";
+import type { Keyring } from "./keyring.js";
+import { formatPageToken, parsePageToken } from "./page-token.js";
+import type { Session } from "./session.js";
+import { checkIp, checkUserId } from "./session-checks.js";
+import { unsealSession } from "./session-record.js";
+import type { ListQuery, SessionStore } from "./session-store.js";
+
+/** What `Sessions.list` takes. */
+export interface ListSessions {
+  readonly userId?: string;
+  readonly showExpired?: boolean;
+  readonly showRevoked?: boolean;
+  readonly role?: string;
+  readonly ip?: string;
+  readonly createTimeFromMs?: number;
+  readonly createTimeToMs?: number;
+  readonly lastAccessTimeFromMs?: number;
+  readonly lastAccessTimeToMs?: number;
+  /** By creation time; newest first (`desc`) by default. */
+  readonly order?: "asc" | "desc";
+  /** 50 by default. */
+  readonly pageSize?: number;
+  readonly pageToken?: string;
+}
+
+/** A page of sessions; `nextPageToken` is absent on the last one. */
+export interface SessionPage {
+  readonly sessions: readonly Session[];
+  readonly unreadableSessionIds: readonly string[];
+  readonly nextPageToken?: string;
+}
+
+const DEFAULT_PAGE_SIZE = 50;
+/** How often the store is asked for more before a page ends early. */
+const MAX_READS_PER_PAGE = 10;
+/** How many sessions a filtered list asks the store for at a time. */
+const SCAN_BATCH_SIZE = 500;
+/**
+ * A page of sessions in the order of creation. With a filter on sealed fields
+ * or on activity a page may end early; it is the last when it has no token.
+ */
+export async function listSessions(
+  store: SessionStore,
+  keyring: Keyring,
+  request: ListSessions,
+): Promise<SessionPage> {
+  checkListRequest(request);
+  const { pageSize: requestedSize, pageToken, ...filters } = request;
+  const pageSize = requestedSize || DEFAULT_PAGE_SIZE;
+  const { showExpired = false, showRevoked = false, order = "desc" } = filters;
+  const query = { ...filters, showExpired, showRevoked, order };
+  const filtered = hasContentFilter(query);
+  const storeQuery = toStoreQuery(query, filtered ? SCAN_BATCH_SIZE : pageSize);
+
+  const sessions: Session[] = [];
+  const unreadableSessionIds: string[] = [];
+  let after = pageToken ? parsePageToken(query, pageToken) : undefined;
+  let reads = 0;
+  do {
+    reads++;
+    const page = await store.list({ ...storeQuery, ...(after && { after }) });
+    after = page.next;
+    for (const stored of page.sessions) {
+      const session = await settle(() => unsealSession(keyring, stored));
+      if (session instanceof SessiondError) unreadableSessionIds.push(stored.id);
+      else if (matches(session, query)) sessions.push(session);
+      if (sessions.length + unreadableSessionIds.length === pageSize) {
+        const isLast = stored === page.sessions.at(-1) && page.next === undefined;
+        after = isLast ? undefined : { createTimeMs: stored.createTimeMs, id: stored.id };
+        break;
+      }
+    }
+  } while (
+    after !== undefined &&
+    sessions.length + unreadableSessionIds.length < pageSize &&
+    reads < MAX_READS_PER_PAGE
+  );
+  return {
+    sessions,
+    unreadableSessionIds,
+    ...(after && { nextPageToken: formatPageToken(query, after) }),
+  };
+}
+
+function checkListRequest(request: ListSessions): void {
+  const { userId, role, ip, pageSize = 0, pageToken } = request;
+  if (userId !== undefined) checkUserId("user_id", userId);
+  if (role !== undefined) checkText("filter.role", role, LIMITS.roleBytes);
+  if (ip !== undefined) checkIp("filter.ip", ip);
+  if (!Number.isInteger(pageSize) || pageSize < 0 || pageSize > LIMITS.pageSize) {
+    throw invalidArgument("page_size", `expected 0 to ${LIMITS.pageSize}, got ${pageSize}`);
+  }
+  if (pageToken !== undefined) checkText("page_token", pageToken, LIMITS.pageTokenBytes);
+}
+
+function toStoreQuery(
+  query: ListSessions & Pick<ListQuery, "showExpired" | "showRevoked" | "order">,
+  limit: number,
+): Omit<ListQuery, "after"> {
+  return {
+    showExpired: query.showExpired,
+    showRevoked: query.showRevoked,
+    order: query.order,
+    limit,
+    ...(query.userId !== undefined && { userId: query.userId }),
+    ...(query.createTimeFromMs !== undefined && { createTimeFromMs: query.createTimeFromMs }),
+    ...(query.createTimeToMs !== undefined && { createTimeToMs: query.createTimeToMs }),
+  };
+}
+
+/** Whether the filter says something that only the unsealed session can answer. */
+function hasContentFilter(query: ListSessions): boolean {
+  return (
+    query.role !== undefined ||
+    query.ip !== undefined ||
+    query.lastAccessTimeFromMs !== undefined ||
+    query.lastAccessTimeToMs !== undefined
+  );
+}
+
+function matches(session: Session, query: ListSessions): boolean {
+  const { role, ip, lastAccessTimeFromMs = -Infinity, lastAccessTimeToMs = Infinity } = query;
+  return (
+    (role === undefined || session.roles.includes(role)) &&
+    (ip === undefined || session.client.ip === ip) &&
+    session.lastAccessTimeMs >= lastAccessTimeFromMs &&
+    session.lastAccessTimeMs < lastAccessTimeToMs
+  );
+}
