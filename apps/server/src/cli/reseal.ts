@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
-import { type Keyring, type SessionStore, Sessions } from "@sessiond/core";
+import { type Keyring, resealSessions, type SessionStore } from "@sessiond/core";
 import { pino } from "pino";
 import type { Config } from "../config/config.js";
 import { describeStore } from "../config/store-location.js";
@@ -85,7 +85,7 @@ async function resealPages(
   report: ProgressReport,
   stopping: { readonly signal: StopSignal | undefined },
 ): Promise<void> {
-  for await (const page of new Sessions({ store, keyring }).reseal()) {
+  for await (const page of resealSessions(store, keyring)) {
     const { resealed, current, unreadableSessionIds, busySessionIds } = page;
     tally.resealed += resealed;
     tally.current += current;

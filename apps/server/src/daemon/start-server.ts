@@ -13,7 +13,6 @@ import { SERVER_STOPPING } from "../services/rpc-error.js";
 import { sessionRoutes } from "../services/session-routes.js";
 import { startGrpcServer } from "../transport/grpc-server.js";
 import { startHttpServer } from "../transport/http-server.js";
-import { JsonDecoder } from "../transport/json-decoder.js";
 import { Readiness } from "../transport/readiness.js";
 import { createRequestGate } from "../transport/request-gate.js";
 import { openStores } from "./open-stores.js";
@@ -63,7 +62,6 @@ export async function startServer(config: Config, logger: Logger): Promise<Runni
   // What nobody waits for any more is given back before the store is closed.
   opened.defer(() => locks.close());
   const rateLimits = new RateLimits({ store: stores.rateLimits, policies: config.rateLimits });
-  const jsonDecoder = new JsonDecoder();
   const served = {
     routes: (router: ConnectRouter) => {
       sessionRoutes(sessions)(router);
@@ -71,8 +69,7 @@ export async function startServer(config: Config, logger: Logger): Promise<Runni
       rateLimitRoutes(rateLimits, logger)(router);
     },
     interceptors: createInterceptors({ logger, verifier }),
-    requestGate: createRequestGate({ logger, verifier, jsonDecoder }),
-    jsonDecoder,
+    requestGate: createRequestGate({ logger, verifier }),
     shutdownSignal: shutdown.signal,
   };
   const grpc = await startGrpcServer({

@@ -20,7 +20,6 @@ import { startTestServer } from "../testing/test-server.js";
 import { bearer, clientOver, GRPC, JSON_OVER_HTTP, WIRES } from "../testing/wires.js";
 import { startGrpcServer } from "../transport/grpc-server.js";
 import { startHttpServer } from "../transport/http-server.js";
-import { JsonDecoder } from "../transport/json-decoder.js";
 import { Readiness } from "../transport/readiness.js";
 
 /** Well below the grace of 10 s: what takes this long was not waiting for it. */
@@ -167,7 +166,6 @@ describe("a port whose grace is over", () => {
       routes,
       interceptors: [],
       requestGate: async () => undefined,
-      jsonDecoder: new JsonDecoder(),
       readiness: new Readiness(store, pino({ level: "silent" })),
       shutdownSignal: NEVER,
     });

@@ -1,13 +1,12 @@
 import type { Interceptor } from "@connectrpc/connect";
 import type { Logger } from "pino";
 import type { AccessTokenVerifier } from "../auth/access-token.js";
-import { authenticate } from "./authenticate.js";
-import { authorize } from "./authorize.js";
+import { admitCalls } from "./admit.js";
 import { limitTime } from "./limit-time.js";
 import { logCalls } from "./log-calls.js";
 import { mapErrors } from "./map-errors.js";
 
-/** What every call on either wire passes through, the outermost first. */
+/** What every call on either port passes through, the outermost first. */
 export function createInterceptors(options: {
   readonly logger: Logger;
   readonly verifier: AccessTokenVerifier;
@@ -17,10 +16,8 @@ export function createInterceptors(options: {
     logCalls(options.logger),
     // Around all that may throw, so that every error leaves in the contract's form.
     mapErrors,
-    // Before anything reads the request: nobody unknown gets further.
-    authenticate(options.verifier),
-    // Needs to know who calls.
-    authorize,
+    // Before anything reads the request: strangers get no further.
+    admitCalls(options.verifier),
     // Innermost, right before the handler: what it limits is the store's time, not the issuer's.
     limitTime(),
   ];

@@ -22,7 +22,6 @@ import {
 import { bearer, clientOver, sessionClient, WIRES, type Wire } from "../testing/wires.js";
 import { startGrpcServer } from "../transport/grpc-server.js";
 import { startHttpServer } from "../transport/http-server.js";
-import { JsonDecoder } from "../transport/json-decoder.js";
 import { Readiness } from "../transport/readiness.js";
 import { createRequestGate } from "../transport/request-gate.js";
 import { createInterceptors } from "./interceptors.js";
@@ -227,13 +226,11 @@ describe("a fault of the server's own", () => {
     store = opened.adopt(await SqliteSessionStore.open({ path: ":memory:" }), (db) => db.close());
     const logger = pino({ base: null }, { write: (line) => logs.push(JSON.parse(line)) });
     const verifier = createAccessTokenVerifier(auth);
-    const jsonDecoder = new JsonDecoder();
     const served = {
       address: { host: "127.0.0.1", port: 0 },
       routes: sessionRoutes(new Sessions({ store, keyring: Keyring.parse(Keyring.generateKey()) })),
       interceptors: createInterceptors({ logger, verifier }),
-      requestGate: createRequestGate({ logger, verifier, jsonDecoder }),
-      jsonDecoder,
+      requestGate: createRequestGate({ logger, verifier }),
       health: new HealthImplementation(),
       readiness: new Readiness(store, logger),
       reflection: false,

@@ -28,48 +28,17 @@ describe("JSON", () => {
     [ListSessionsRequestSchema, '{"filter": {"createTimeTo": "x"}}', "filter.create_time_to", true],
     [RefreshSessionRequestSchema, '{"sessionId": "a", "token": "b"}', "target", true],
   ])("%s: %s is refused for its %s", (desc, json, path, isKnown) => {
-    const bytes = Buffer.from(json);
-    const message = failureOf(() => fromJsonString(desc, json));
-    expect(fieldOfJson(desc, bytes, message)).toEqual({ path, isKnown });
-  });
-
-  test.each([
-    ["the one that has it", '{"userId": "\xff"}', "user_id"],
-    [
-      "not what is written in other letters",
-      '{"userId": "\xc3\xa9", "sessionId": "\xe9"}',
-      "session_id",
-    ],
-    [
-      "not what is honestly U+FFFD",
-      '{"userId": "\xef\xbf\xbd \\ufffd", "sessionId": "\xff"}',
-      "session_id",
-    ],
-    [
-      "not what is escaped to look like it",
-      '{"userId": "\\\\ufffd", "sessionId": "\xff"}',
-      "session_id",
-    ],
-    ["data, for a key", '{"data": {"a": {"\xff": 1}}}', "data"],
-    ["the part of a message", '{"client": {"ip": "a", "device": "\xed\xa0\x80"}}', "client.device"],
-  ])("invalid UTF-8 is the fault of %s", (_, latin1, path) => {
-    const bytes = Buffer.from(latin1, "latin1");
-    const message = failureOf(() => new TextDecoder("utf-8", { fatal: true }).decode(bytes));
-    expect(fieldOfJson(CREATE, bytes, message)).toEqual({ path, isKnown: true });
+    expect(() => fromJsonString(desc, json)).toThrow();
+    expect(fieldOfJson(desc, Buffer.from(json))).toEqual({ path, isKnown });
   });
 
   test.each(["", "{", "[]", "7", "null", '"text"', '{"userId": "a", "userId": "b"}'])(
     "%s is no one field's fault",
     (json) => {
-      const message = failureOf(() => fromJsonString(CREATE, json));
-      expect(fieldOfJson(CREATE, Buffer.from(json), message)).toBeUndefined();
+      expect(() => fromJsonString(CREATE, json)).toThrow();
+      expect(fieldOfJson(CREATE, Buffer.from(json))).toBeUndefined();
     },
   );
-
-  test("JSON that was refused for something else, or was not, is not looked through", () => {
-    expect(fieldOfJson(CREATE, Buffer.from('{"userId": 7}'), "another")).toBeUndefined();
-    expect(fieldOfJson(CREATE, Buffer.from('{"userId": "a"}'), "another")).toBeUndefined();
-  });
 });
 
 describe("bytes", () => {
@@ -109,13 +78,4 @@ describe("bytes", () => {
 
 function field(number: number, bytes: Uint8Array): Uint8Array {
   return new BinaryWriter().tag(number, WireType.LengthDelimited).bytes(bytes).finish();
-}
-
-function failureOf(parse: () => void): string {
-  try {
-    parse();
-  } catch (error) {
-    return (error as Error).message;
-  }
-  throw new Error("expected a failure");
 }

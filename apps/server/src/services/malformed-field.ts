@@ -1,10 +1,8 @@
-import { isUtf8 } from "node:buffer";
 import {
   type DescField,
   type DescMessage,
   fromBinary,
   fromJson,
-  fromJsonString,
   type JsonObject,
   type JsonValue,
 } from "@bufbuild/protobuf";
@@ -27,9 +25,6 @@ export interface MalformedField {
 const MAX_FIELDS = 10_000;
 const MAX_KEY_LENGTH = 64;
 
-const REPLACEMENT = "\ufffd";
-const REPLACEMENT_BYTES = Buffer.from(REPLACEMENT).toString("latin1");
-
 /**
  * The field for which bytes are no such message. Undefined where that is no one field's fault,
  * such as where the bytes end too early.
@@ -44,19 +39,12 @@ export function fieldOfBytes(desc: DescMessage, bytes: Uint8Array): MalformedFie
 }
 
 /**
- * The field for which JSON was refused with this message. Undefined where that is no one field's
- * fault, such as where it is no JSON, and where it is another JSON that was.
+ * The field for which JSON is refused. Undefined where that is no one field's fault, such as where
+ * it is no JSON, or not UTF-8.
  */
-export function fieldOfJson(
-  desc: DescMessage,
-  bytes: Uint8Array,
-  message: string,
-): MalformedField | undefined {
+export function fieldOfJson(desc: DescMessage, bytes: Uint8Array): MalformedField | undefined {
   try {
-    if (messageOf(() => parseJson(desc, bytes)) !== message) return undefined;
-    return isUtf8(bytes)
-      ? pathInJson(desc, asObject(JSON.parse(new TextDecoder().decode(bytes))), isRefused)
-      : pathInJson(desc, asObject(withReplacements(bytes)), hasReplacement);
+    return pathInJson(desc, asObject(JSON.parse(new TextDecoder().decode(bytes))));
   } catch {
     return undefined;
   }
@@ -85,19 +73,12 @@ function payloadOf(field: Uint8Array): Uint8Array {
   return reader.bytes();
 }
 
-type IsFaulty = (desc: DescMessage, json: JsonValue) => boolean;
-
-function pathInJson(
-  desc: DescMessage,
-  json: JsonObject,
-  isFaulty: IsFaulty,
-): MalformedField | undefined {
+function pathInJson(desc: DescMessage, json: JsonObject): MalformedField | undefined {
   for (const [key, value] of Object.entries(json).slice(0, MAX_FIELDS)) {
-    if (!isFaulty(desc, { [key]: value })) continue;
+    if (messageOf(() => fromJson(desc, { [key]: value })) === undefined) continue;
     const field = desc.fields.find(({ name, jsonName }) => key === name || key === jsonName);
     if (field === undefined) return { path: key.slice(0, MAX_KEY_LENGTH), isKnown: false };
-    const child =
-      isOurs(field) && isObject(value) ? pathInJson(field.message, value, isFaulty) : undefined;
+    const child = isOurs(field) && isObject(value) ? pathInJson(field.message, value) : undefined;
     return child ? { ...child, path: `${field.name}.${child.path}` } : known(field.name);
   }
   // Each field is fine by itself: one was given twice, under both of its names.
@@ -121,21 +102,6 @@ function known(path: string): MalformedField {
 /** A field whose message is one of the contract's. Those of protobuf are values to their callers. */
 function isOurs(field: DescField): field is DescField & { readonly message: DescMessage } {
   return field.fieldKind === "message" && !field.message.typeName.startsWith("google.protobuf.");
-}
-
-const isRefused: IsFaulty = (desc, json) => messageOf(() => fromJson(desc, json)) !== undefined;
-const hasReplacement: IsFaulty = (_, json) => JSON.stringify(json).includes(REPLACEMENT);
-
-/** As the HTTP port parses it. */
-function parseJson(desc: DescMessage, bytes: Uint8Array): void {
-  fromJsonString(desc, new TextDecoder("utf-8", { fatal: true }).decode(bytes));
-}
-
-/** JSON in which U+FFFD stands where its text is not UTF-8, and nowhere else. */
-function withReplacements(bytes: Uint8Array): JsonValue {
-  const honest = Buffer.from(bytes).toString("latin1").replaceAll(REPLACEMENT_BYTES, "?");
-  const text = new TextDecoder().decode(Buffer.from(honest, "latin1"));
-  return JSON.parse(text.replaceAll(/\\ufffd/gi, "\\u003f"));
 }
 
 /** What a function throws says; undefined where it throws nothing. */

@@ -3,7 +3,13 @@ import { createServer, IncomingMessage, type Server, ServerResponse } from "node
 import type { Http2ServerRequest, Http2ServerResponse } from "node:http2";
 import type { AddressInfo } from "node:net";
 import { createRegistry } from "@bufbuild/protobuf";
-import type { ConnectRouter, HandlerContext, Interceptor } from "@connectrpc/connect";
+import {
+  type ConnectRouter,
+  type ContextValues,
+  createContextValues,
+  type HandlerContext,
+  type Interceptor,
+} from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
 import {
   BadRequestSchema,
@@ -11,12 +17,11 @@ import {
   RetryInfoSchema,
 } from "@sessiond/proto/google/rpc/error_details";
 import type { Address } from "../network/address.js";
-import { CLIENT_GONE } from "../services/rpc-error.js";
 import { Http2Connections } from "./http2-connections.js";
-import type { JsonDecoder } from "./json-decoder.js";
 import { DELIVERY_MS, MAX_MESSAGE_BYTES, REQUEST_TIMEOUT_MS } from "./limits.js";
 import { listenFailure } from "./listen-failure.js";
 import type { Readiness } from "./readiness.js";
+import { RequestBody, requestBodyKey } from "./request-body.js";
 
 /** A request and its response, of either version of HTTP. */
 type Request = IncomingMessage | Http2ServerRequest;
@@ -27,6 +32,8 @@ const JSON_OPTIONS = {
   registry: createRegistry(ErrorInfoSchema, BadRequestSchema, RetryInfoSchema),
   // A misspelt `exceptSessionId` must not end the session that it was to spare.
   ignoreUnknownFields: false,
+  // Invalid UTF-8 is refused; to replace it would make one user id of many.
+  textDecoder: new TextDecoder("utf-8", { fatal: true }),
 };
 
 /** What the HTTP port serves. */
@@ -36,7 +43,6 @@ export interface HttpServerOptions {
   readonly interceptors: readonly Interceptor[];
   /** Asked before a request is read. */
   readonly requestGate: (context: HandlerContext) => Promise<void>;
-  readonly jsonDecoder: JsonDecoder;
   readonly readiness: Readiness;
   readonly shutdownSignal: AbortSignal;
 }
@@ -54,7 +60,6 @@ export interface HttpServer {
  */
 export async function startHttpServer(options: HttpServerOptions): Promise<HttpServer> {
   const { readiness } = options;
-  const jsonOptions = { ...JSON_OPTIONS, textDecoder: options.jsonDecoder };
   const adapter = (hasGrpc: boolean) =>
     connectNodeAdapter({
       routes: options.routes,
@@ -63,7 +68,8 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
       grpc: hasGrpc,
       readMaxBytes: MAX_MESSAGE_BYTES,
       shutdownSignal: options.shutdownSignal,
-      jsonOptions,
+      jsonOptions: JSON_OPTIONS,
+      contextValues: readWhole,
     });
   // gRPC says how a call ended in a trailer, which few clients of HTTP/1.1 look at.
   const rpcOverHttp1 = adapter(false);
@@ -78,11 +84,10 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
       case "/readyz":
         return respond(response, readiness.isReady ? 200 : 503, readiness.describe());
       default:
-        if (!(request instanceof IncomingMessage)) {
-          failWhenReset(request);
-          return serveRpc(rpcOverHttp2, request, response);
-        }
-        keepConnection(request, response);
+        if (!(request instanceof IncomingMessage)) return serveRpc(rpcOverHttp2, request, response);
+        // Keeps the connection usable when its request is refused before it was read to its
+        // end: Node would tell the client to keep it, and read nothing more from it.
+        response.once("finish", () => request.resume());
         return serveRpc(rpcOverHttp1, request, response);
     }
   };
@@ -136,25 +141,11 @@ function serveRpc(
   }
 }
 
-/**
- * Keeps a connection usable when its request is refused before it was read to
- * its end: Node would tell the client to keep it, and read nothing more from it.
- */
-function keepConnection(request: IncomingMessage, response: Response): void {
-  request[Symbol.asyncIterator] = () => request.iterator({ destroyOnReturn: false });
-  response.once("finish", () => request.resume());
-}
-
-/**
- * Has a request fail whose client took it back before it was read. Node says that it is at its
- * end, and Connect would take what came before that, nothing, for a message without fields.
- */
-function failWhenReset(request: Http2ServerRequest): void {
-  const iterate = request[Symbol.asyncIterator].bind(request);
-  request[Symbol.asyncIterator] = async function* (): AsyncGenerator<unknown, undefined> {
-    if (request.stream.destroyed) throw CLIENT_GONE;
-    return yield* iterate();
-  };
+/** Has Connect read a request whole, and notes its body for errors to name a field by. */
+function readWhole(request: Request): ContextValues {
+  const body = new RequestBody(request, MAX_MESSAGE_BYTES);
+  request[Symbol.asyncIterator] = () => body[Symbol.asyncIterator]();
+  return createContextValues().set(requestBodyKey, body);
 }
 
 async function stop(

@@ -1,39 +1,35 @@
-import type { DescMessage } from "@bufbuild/protobuf";
 import { Code, type ConnectError, type HandlerContext } from "@connectrpc/connect";
 import type { Logger } from "pino";
 import type { AccessTokenVerifier } from "../auth/access-token.js";
-import { callerKey } from "../auth/caller.js";
-import { callerOf } from "../interceptors/authenticate.js";
-import { checkPermission } from "../interceptors/authorize.js";
+import { admit } from "../interceptors/admit.js";
 import { logEarlyFailure } from "../interceptors/log-calls.js";
-import { fieldOfJson } from "../services/malformed-field.js";
+import { fieldOfBytes, fieldOfJson, type MalformedField } from "../services/malformed-field.js";
 import { describeMalformed, toConnectError } from "../services/rpc-error.js";
-import type { JsonDecoder } from "./json-decoder.js";
+import { requestBodyKey } from "./request-body.js";
+
+/** A stream's message comes after a byte of flags and four of its length. */
+const ENVELOPE_BYTES = 5;
 
 /**
- * What connect-node asks before it reads a request. It parses requests before
- * the interceptors run, where the gRPC port leaves that to the last of them. So
- * this port needs them to be preceded: nobody unknown gets anything parsed, and
- * a request that cannot be parsed is answered and logged as on the other port.
+ * connect-node reads and parses a request before the interceptors run. This gate authenticates
+ * and authorizes the call first, so that strangers cannot make the server read; and it answers
+ * and logs a request that cannot be parsed as the gRPC port does.
  */
 export function createRequestGate(options: {
   readonly logger: Logger;
   readonly verifier: AccessTokenVerifier;
-  /** The one that connect-node decodes with. */
-  readonly jsonDecoder: JsonDecoder;
 }): (context: HandlerContext) => Promise<void> {
-  const { logger, verifier, jsonDecoder } = options;
+  const { logger, verifier } = options;
   return async (context) => {
     let isOpen = false;
     // Connect sends the very error that it aborts the call's signal with, so that
     // its own can be given the form of the contract there.
     logEarlyFailure(logger, context, (error) => {
-      if (isOpen) completeReadError(error, context.method.input, jsonDecoder);
+      if (isOpen) completeReadError(error, context);
     });
     try {
-      const caller = await callerOf(context.requestHeader, verifier);
-      context.values.set(callerKey, caller);
-      checkPermission(context.method, caller);
+      const { requestHeader: header, method, values: contextValues } = context;
+      await admit({ header, method, contextValues }, verifier);
     } catch (error) {
       throw toConnectError(error);
     }
@@ -41,13 +37,25 @@ export function createRequestGate(options: {
   };
 }
 
-/**
- * Bytes that are no message are the caller's mistake, where Connect says INTERNAL. Of these nothing
- * is left to name the field by; JSON is still there.
- */
-function completeReadError(error: ConnectError, desc: DescMessage, decoder: JsonDecoder): void {
+/** Bytes that are no message are the caller's mistake, where Connect says INTERNAL. */
+function completeReadError(error: ConnectError, context: HandlerContext): void {
   if (error.code === Code.Internal) Object.assign(error, { code: Code.InvalidArgument });
   if (error.code !== Code.InvalidArgument) return;
-  const json = decoder.take();
-  describeMalformed(error, json && fieldOfJson(desc, json, error.rawMessage));
+  describeMalformed(error, malformedField(context));
+}
+
+/** The field that kept a request from being parsed, unless the request is compressed. */
+function malformedField({
+  method,
+  requestHeader,
+  values,
+}: HandlerContext): MalformedField | undefined {
+  const body = values.get(requestBodyKey);
+  const type = requestHeader.get("content-type") ?? "";
+  if (body === undefined || requestHeader.has("content-encoding")) return undefined;
+  const isEnveloped = /^application\/(?:grpc|connect\+)/.test(type);
+  const message = isEnveloped ? body.bytes.subarray(ENVELOPE_BYTES) : body.bytes;
+  return type.includes("json")
+    ? fieldOfJson(method.input, message)
+    : fieldOfBytes(method.input, message);
 }

@@ -1,0 +1,79 @@
+import type { DescMethod } from "@bufbuild/protobuf";
+import type { ContextValues, Interceptor } from "@connectrpc/connect";
+import { SessiondError } from "@sessiond/core";
+import type { AccessTokenVerifier } from "../auth/access-token.js";
+import { type Caller, callerKey } from "../auth/caller.js";
+import { permissionOf } from "../services/permissions.js";
+
+/** What of a call says who makes it, and what it asks for. */
+export interface Admittance {
+  readonly header: Headers;
+  readonly method: DescMethod;
+  readonly contextValues: ContextValues;
+}
+
+const BEARER = /^bearer +(\S+) *$/i;
+
+const permissions = new Map<DescMethod, string>();
+
+/** Admits calls, unless the HTTP port's request gate has done so before it read the request. */
+export function admitCalls(verifier: AccessTokenVerifier): Interceptor {
+  return (next) => async (request) => {
+    if (request.contextValues.get(callerKey) === undefined) {
+      const admitted = admit(request, verifier);
+      // A remembered token is answered at once; no turn of the event loop for it.
+      if (admitted !== undefined) await admitted;
+    }
+    return next(request);
+  };
+}
+
+/**
+ * Lets only calls pass that have a valid access token, whose caller has the permission that the
+ * method's option names, and notes who calls. Throws, or rejects, as `AccessTokenVerifier.verify`,
+ * and with PERMISSION_DENIED that names the permission.
+ */
+export function admit(call: Admittance, verifier: AccessTokenVerifier): void | Promise<void> {
+  const caller = verifier.verify(bearerToken(call.header.get("authorization")));
+  return caller instanceof Promise
+    ? caller.then((verified) => authorize(call, verified))
+    : authorize(call, caller);
+}
+
+function authorize({ method, contextValues }: Admittance, caller: Caller): void {
+  contextValues.set(callerKey, caller);
+  const permission = cachedPermissionOf(method);
+  if (caller.permissions.has(permission)) return;
+  throw new SessiondError(
+    "PERMISSION_DENIED",
+    `the access token does not grant the permission "${permission}"`,
+    { metadata: { permission } },
+  );
+}
+
+function cachedPermissionOf(method: DescMethod): string {
+  let permission = permissions.get(method);
+  if (permission === undefined) {
+    permission = permissionOf(method);
+    permissions.set(method, permission);
+  }
+  return permission;
+}
+
+/** The token of an `authorization` header (RFC 6750, 2.1). */
+function bearerToken(header: string | null): string {
+  if (header === null) {
+    throw new SessiondError(
+      "UNAUTHENTICATED",
+      "an access token is missing: expected the header authorization: Bearer <token>",
+    );
+  }
+  const token = BEARER.exec(header)?.[1];
+  if (token === undefined) {
+    throw new SessiondError(
+      "UNAUTHENTICATED",
+      "the authorization header is malformed: expected Bearer <token>",
+    );
+  }
+  return token;
+}
