@@ -60,7 +60,7 @@ export class RedisCommands {
       if (isReplicated) return this.#replicaWaits.send(String(args[1]), [name, text, ...args]);
       return connected(this.redis).callBuffer(name, text, ...args);
     });
-    return script.parse(reply);
+    return script.parse(reply, call.args);
   }
 
   /** Runs a script that only reads, together with the other reads of this turn. */
@@ -71,7 +71,7 @@ export class RedisCommands {
     const reply = await this.#retry(script, call, (name, text, args) =>
       this.#reads.read(`${name}_ro`, [text, ...args]),
     );
-    return script.parse(reply);
+    return script.parse(reply, call.args);
   }
 
   /**

@@ -21,7 +21,8 @@ export interface Script<Key extends string, Arg extends string, Reply> {
   readonly sha1: string;
   readonly keys: readonly Key[];
   readonly args: readonly Arg[];
-  readonly parse: (reply: unknown) => Reply;
+  /** `args` are those that the script ran with. */
+  readonly parse: (reply: unknown, args: Readonly<Record<Arg, Argument>>) => Reply;
 }
 
 /** One run of a script. */
@@ -56,7 +57,7 @@ export function defineScript<Key extends string, Arg extends string, Reply>(spec
   readonly keys: readonly Key[];
   readonly args: readonly Arg[];
   readonly body: string;
-  readonly parse: (reply: unknown) => Reply;
+  readonly parse: Script<Key, Arg, Reply>["parse"];
 }): Script<Key, Arg, Reply> {
   const { flags, keys, args, body, parse } = spec;
   const source = [

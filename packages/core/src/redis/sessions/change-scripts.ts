@@ -1,20 +1,7 @@
-import { MAX_FENCES_PER_SESSION } from "../../sessions/session-store.js";
+import { MAX_FENCES_PER_SESSION, type TouchedSession } from "../../sessions/session-store.js";
 import { parseRevoked } from "./create-scripts.js";
-import { definePartitionScript } from "./partition-script.js";
-import type { Fields } from "./stored-session.js";
-
-/** The facts of a session that a script changed. */
-export interface ChangedReply {
-  readonly outcome: "changed";
-  readonly timeMs: number;
-  readonly userId: string;
-  readonly facts: string;
-}
-
-/** Why a script changed nothing. */
-export interface UnchangedReply {
-  readonly outcome: "not_active" | "version_mismatch" | "fenced" | "too_many_fences";
-}
+import { definePartitionScript } from "./partition-scripts.js";
+import { type Fields, toStoredFacts, toStoredSession } from "./stored-session.js";
 
 /**
  * Records activity. A further argument is the token hash that the session must have. Answers the
@@ -32,10 +19,10 @@ if token_hash and token_hash ~= session.token_hash then return nil end
 touch(key, id, session)
 local record = int(session.version) ~= known_version and redis.call('HGET', key, 'record')
 return { int(now), session.user_id, record, facts_of(session) }`,
-  parse: (reply) => {
+  parse: (reply, { id }): TouchedSession | undefined => {
     if (reply === null) return undefined;
     const [time, userId, record, facts] = reply as [Buffer, Buffer, Buffer | null, Buffer];
-    return { timeMs: Number(time), userId: String(userId), record, facts: String(facts) };
+    return { ...toStoredFacts(id, userId, facts, time), ...(record && { record }) };
   },
 });
 
@@ -69,11 +56,12 @@ session.version = session.version + 1
 redis.call('HSET', key, 'record', record, 'facts', facts_of(session))
 append('updated', id, session.user_id, session.version, '')
 return { 'changed', int(now), session.user_id, facts_of(session) }`,
-  parse: (reply): ChangedReply | UnchangedReply => {
-    const [outcome, time, userId, facts] = (reply as Buffer[]).map(String);
-    return outcome === "changed"
-      ? { outcome, timeMs: Number(time), userId: userId ?? "", facts: facts ?? "" }
-      : { outcome: outcome as UnchangedReply["outcome"] };
+  parse: (reply, { id }) => {
+    const [outcome, ...changed] = reply as [Buffer, ...Buffer[]];
+    const [time, userId, facts] = changed as [Buffer, Buffer, Buffer];
+    return String(outcome) === "changed"
+      ? toStoredFacts(id, userId, facts, time)
+      : (String(outcome) as "not_active" | "version_mismatch" | "fenced" | "too_many_fences");
   },
 });
 
@@ -102,10 +90,10 @@ touch(key, id, session)
 redis.call('HSET', key, 'token_hash', new_token_hash)
 append('token_rotated', id, session.user_id, session.version, '')
 return { int(now), session.user_id, redis.call('HGET', key, 'record'), new_token_hash, facts_of(session) }`,
-  parse: (reply) => {
+  parse: (reply, { id }) => {
     if (reply === null) return undefined;
     const [time, ...fields] = reply as [Buffer, ...Fields];
-    return { timeMs: Number(time), fields };
+    return toStoredSession(id, fields, time);
   },
 });
 

@@ -1,32 +1,22 @@
-import { definePartitionScript } from "./partition-script.js";
-import type { Fields } from "./stored-session.js";
+import type { RepeatedCreation, StoredFacts } from "../../sessions/session-store.js";
+import type { Argument } from "../connection/script.js";
+import { definePartitionScript } from "./partition-scripts.js";
+import { type Fields, toStoredFacts, toStoredSession } from "./stored-session.js";
 
 /** What the creation of a session did. Only `created` changes anything. */
 export type CreateReply =
   | {
       readonly outcome: "created";
-      readonly facts: string;
-      readonly timeMs: number;
+      readonly session: StoredFacts;
       /** Oldest first. */
       readonly evicted: readonly RevokedSession[];
     }
-  | RefusedReply;
-
-/** Why a creation was refused. */
-interface RefusedReply {
-  readonly outcome: "exists" | "limit" | "claim_lapsed";
-}
+  | { readonly outcome: "exists" | "limit" | "claim_lapsed" };
 
 /** What an earlier call with the same request did. */
 export interface RepeatedReply {
   readonly outcome: "repeated";
-  readonly id: string;
-  /** Of the session as it is now; empty where it is gone. */
-  readonly fields: Fields;
-  readonly timeMs: number;
-  readonly evictedIds: readonly string[];
-  /** The record that the earlier call brought. */
-  readonly record: Buffer;
+  readonly creation: RepeatedCreation;
   /** Until when repetitions are recognised. */
   readonly keptUntilMs: number;
   /** Whether there is a session with the id that this call asked for. */
@@ -152,47 +142,40 @@ if reply[1] == 'created' then
   redis.call('PEXPIREAT', request, int(expire_time))
 end
 return reply`,
-  parse: (reply): CreateReply | RepeatedReply =>
+  parse: (reply, args): CreateReply | RepeatedReply =>
     String((reply as [Buffer])[0]) === "repeated"
       ? parseRepeatedReply(reply)
-      : parseCreateReply(reply),
+      : parseCreateReply(reply, args),
 });
 
-function parseCreateReply(reply: unknown): CreateReply {
-  const [outcome, time, facts, evicted, evictedTimes] = reply as [
-    Buffer,
-    Buffer,
-    Buffer,
-    ...Buffer[][],
-  ];
-  switch (String(outcome)) {
-    case "created": {
-      const revoked = parseRevoked(evicted ?? [], evictedTimes ?? []);
-      return { outcome: "created", facts: String(facts), timeMs: Number(time), evicted: revoked };
-    }
-    default:
-      return { outcome: String(outcome) as RefusedReply["outcome"] };
+function parseCreateReply(
+  reply: unknown,
+  { id, userId }: Readonly<Record<"id" | "userId", Argument>>,
+): CreateReply {
+  const [outcome, ...created] = reply as [Buffer, ...unknown[]];
+  if (String(outcome) !== "created") {
+    return { outcome: String(outcome) as "exists" | "limit" | "claim_lapsed" };
   }
+  const [time, facts, evicted, times] = created as [Buffer, Buffer, Buffer[], Buffer[]];
+  const session = toStoredFacts(id, userId, facts, time);
+  return { outcome: "created", session, evicted: parseRevoked(evicted, times) };
 }
 
 function parseRepeatedReply(reply: unknown): RepeatedReply {
   const [, time, id, fields, evicted, record, keptUntil, idCount] = reply as [
-    Buffer,
-    Buffer,
-    Buffer,
-    Fields,
-    Buffer[],
-    Buffer,
-    Buffer,
-    number,
+    outcome: Buffer,
+    time: Buffer,
+    id: Buffer,
+    fields: Fields,
+    evicted: Buffer[],
+    record: Buffer,
+    keptUntil: Buffer,
+    idCount: number,
   ];
+  const session = fields.length > 0 ? toStoredSession(id, fields, time) : undefined;
   return {
     outcome: "repeated",
-    id: String(id),
-    fields,
-    timeMs: Number(time),
-    evictedIds: evicted.map(String),
-    record,
+    creation: { repeated: record, session, evictedIds: evicted.map(String) },
     keptUntilMs: Number(keptUntil),
     isIdInUse: idCount === 1,
   };

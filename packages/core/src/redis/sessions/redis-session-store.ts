@@ -1,17 +1,6 @@
 import type { Cluster, Redis } from "ioredis";
-import {
-  SessiondError,
-  sessionAlreadyExists,
-  sessionLimitReached,
-  storeUnavailable,
-  tooManyFences,
-} from "../../errors.js";
-import {
-  isGeneratedId,
-  PARTITIONS,
-  type Partition,
-  partitionOfUser,
-} from "../../sessions/session-id.js";
+import { tooManyFences } from "../../errors.js";
+import { PARTITIONS, type Partition, partitionOfUser } from "../../sessions/session-id.js";
 import {
   type Creation,
   EVICTION_REASON,
@@ -31,7 +20,6 @@ import {
   type TouchedSession,
 } from "../../sessions/session-store.js";
 import { Primaries } from "../connection/primaries.js";
-import { RedisClock } from "../connection/redis-clock.js";
 import { RedisCommands } from "../connection/redis-commands.js";
 import { toBuffer } from "../connection/script.js";
 import {
@@ -42,35 +30,16 @@ import {
   ROTATE_TOKEN,
   TOUCH,
 } from "./change-scripts.js";
-import { ChosenIds, type IdClaim } from "./chosen-ids.js";
+import { ChosenIds } from "./chosen-ids.js";
 import { ClaimedRequests } from "./claimed-requests.js";
-import {
-  CREATE,
-  CREATE_ONCE,
-  type CreateReply,
-  type RepeatedReply,
-  type RevokedSession,
-} from "./create-scripts.js";
-import {
-  byCreation,
-  cursorOf,
-  stretchArguments,
-  takeInCreationOrder,
-  toEntries,
-} from "./creation-order.js";
+import type { RevokedSession } from "./create-scripts.js";
 import { IndexCheck, type Suspect } from "./index-check.js";
-import { COUNT_ACTIVE, READ_IN_CREATION_ORDER } from "./index-scripts.js";
-import { type PartitionContext, SESSION_FIELDS } from "./partition-script.js";
+import { PartitionScripts } from "./partition-scripts.js";
 import { RecentRevocations } from "./recent-revocations.js";
 import { RedisEventLog } from "./redis-event-log.js";
+import { SessionCreation } from "./session-creation.js";
 import { SessionKeys } from "./session-keys.js";
-import {
-  activeSession,
-  type Fields,
-  listedSession,
-  toStoredFacts,
-  toStoredSession,
-} from "./stored-session.js";
+import { SessionReads } from "./session-reads.js";
 import { HEAL, SWEEP } from "./upkeep-scripts.js";
 
 /**
@@ -118,48 +87,45 @@ export class RedisSessionStore implements SessionStore {
   readonly events: RedisEventLog;
   readonly #commands: RedisCommands;
   readonly #keys: SessionKeys;
+  readonly #scripts: PartitionScripts;
+  readonly #reads: SessionReads;
   readonly #chosenIds: ChosenIds;
-  readonly #claimedRequests: ClaimedRequests;
-  readonly #retentionMs: number;
+  readonly #creation: SessionCreation;
   readonly #durability: Durability;
-  readonly #fixedClock: (() => number) | undefined;
-  readonly #clock: RedisClock;
   readonly #primaries: Primaries;
   readonly #revocations = new RecentRevocations();
   readonly #indexCheck: IndexCheck;
   /** The partition that the next sweep starts with. */
   #sweepFrom = 0;
 
-  /** `commands` are those of the connection and the clock, where other stores share them. */
+  /** `commands` have the connection and the clock, where other stores share them. */
   constructor(
     options: RedisSessionStoreOptions,
     commands: RedisCommands = new RedisCommands(options.redis, options.now),
   ) {
-    const { redis, retentionMs = DEFAULT_RETENTION_MS, now } = options;
+    const { redis, retentionMs = DEFAULT_RETENTION_MS, durability = "auto", now } = options;
     const keys = new SessionKeys(options.keyPrefix ?? "");
+    const scripts = new PartitionScripts(commands, keys, retentionMs);
+    const chosenIds = new ChosenIds({ commands, keys, retentionMs });
+    const requests = new ClaimedRequests(commands, keys);
+    const isReplicated = durability === "replicated";
     this.#commands = commands;
     this.#keys = keys;
-    this.#retentionMs = retentionMs;
-    this.#durability = options.durability ?? "auto";
-    this.#fixedClock = now;
-    this.#chosenIds = new ChosenIds({ commands, keys, retentionMs });
-    this.#claimedRequests = new ClaimedRequests(commands, keys);
+    this.#scripts = scripts;
+    this.#reads = new SessionReads(commands, keys, now);
+    this.#chosenIds = chosenIds;
+    this.#creation = new SessionCreation({ scripts, keys, chosenIds, requests, isReplicated });
+    this.#durability = durability;
     this.events = new RedisEventLog({ commands, keys, retentionMs });
     this.#indexCheck = new IndexCheck(commands, keys, (...what) => this.#heal(...what));
-    this.#clock = new RedisClock(() => this.#readTime());
-    if (now === undefined) this.#clock.start();
     this.#primaries = new Primaries(redis, () => this.#revokeAgain());
     this.#primaries.start();
   }
 
   async create(session: NewSession, limit: SessionLimit): Promise<Creation> {
-    const claim = await this.#claimId(session);
-    const reply = await this.#commands.run(
-      CREATE,
-      this.#creation(session, limit, claim),
-      this.#durability === "replicated",
-    );
-    return this.#created(reply, session, limit, claim);
+    const { evicted, ...creation } = await this.#creation.create(session, limit);
+    this.#remember(session.key.partition, evicted, EVICTION_REASON);
+    return creation;
   }
 
   async createOnce(
@@ -167,131 +133,35 @@ export class RedisSessionStore implements SessionStore {
     session: NewSession,
     limit: SessionLimit,
   ): Promise<Creation | RepeatedCreation> {
-    const { partition } = session.key;
-    const requestClaim = await this.#claimedRequests.claim(request, partition);
-    try {
-      const claim = await this.#claimId(session).catch(orTaken);
-      const { keys, args } = this.#creation(session, limit, claim);
-      const call = {
-        keys: { ...keys, request: this.#keys.request(partition, request.key) },
-        args: {
-          ...args,
-          requestRecord: toBuffer(request.record),
-          requestKeptForMs: request.keptForMs,
-        },
-      };
-      const reply = await this.#commands.run(CREATE_ONCE, call, this.#durability === "replicated");
-      return reply.outcome === "repeated"
-        ? await this.#repeated(reply, request, session.key, claim)
-        : await this.#created(reply, session, limit, claim);
-    } catch (error) {
-      const isRefused = error instanceof SessiondError && error.reason !== "STORE_UNAVAILABLE";
-      if (isRefused) await this.#claimedRequests.release(request, requestClaim);
-      throw error;
-    }
-  }
-
-  async #claimId(session: NewSession): Promise<IdClaim | undefined> {
-    return isGeneratedId(session.key.id) ? undefined : this.#chosenIds.claim(session);
-  }
-
-  /** The keys and arguments of a creation. With an id that is taken, it can only be a repetition. */
-  #creation(session: NewSession, limit: SessionLimit, claim: IdClaim | "taken" | undefined) {
-    const { key, userId } = session;
-    const { keys, args } = this.#context(key.partition);
-    return {
-      keys: {
-        ...keys,
-        key: this.#keys.session(key),
-        userKey: this.#keys.userSessions(key.partition, userId),
-      },
-      args: {
-        ...args,
-        id: key.id,
-        userId,
-        record: toBuffer(session.record),
-        tokenHash: toBuffer(session.tokenHash),
-        idleTimeoutMs: session.idleTimeoutMs,
-        lifetimeMs: session.lifetimeMs,
-        maxSessions: limit.maxSessionsPerUser,
-        limitPolicy: limit.policy,
-        evictionReason: EVICTION_REASON,
-        claimLapseTimeMs: claim === "taken" ? 0 : (claim?.lapseTimeMs ?? ""),
-      },
-    };
-  }
-
-  async #created(
-    reply: CreateReply,
-    { key, userId }: NewSession,
-    limit: SessionLimit,
-    claim: IdClaim | "taken" | undefined,
-  ): Promise<Creation> {
-    switch (reply.outcome) {
-      case "created":
-        this.#remember(key.partition, reply.evicted, EVICTION_REASON);
-        return {
-          session: toStoredFacts(key.id, userId, reply.facts, reply.timeMs),
-          evictedIds: reply.evicted.map(({ id }) => id),
-        };
-      case "exists":
-        throw sessionAlreadyExists();
-      case "limit":
-        if (typeof claim === "object") await this.#chosenIds.release(key.id, claim);
-        throw sessionLimitReached(limit.maxSessionsPerUser);
-      case "claim_lapsed":
-        if (claim === "taken") throw sessionAlreadyExists();
-        throw storeUnavailable("creating the session took too long");
-    }
-  }
-
-  async #repeated(
-    reply: RepeatedReply,
-    request: OnceOnly,
-    key: SessionKey,
-    claim: IdClaim | "taken" | undefined,
-  ): Promise<RepeatedCreation> {
-    const { id, fields, timeMs, evictedIds, record, keptUntilMs, isIdInUse } = reply;
-    // The claims that this call made are not wanted.
-    await this.#claimedRequests.keepUntil(request, key.partition, keptUntilMs);
-    if (typeof claim === "object" && !isIdInUse) await this.#chosenIds.release(key.id, claim);
-    const session = fields.length > 0 ? toStoredSession(id, fields, timeMs) : undefined;
-    return { repeated: record, session, evictedIds };
-  }
-
-  #remember(partition: Partition, revoked: readonly RevokedSession[], reason: string): void {
-    for (const { id, createTimeMs } of revoked) {
-      this.#revocations.add({ key: { partition, id }, reason, createTimeMs });
-    }
+    const answer = await this.#creation.createOnce(request, session, limit);
+    if ("repeated" in answer) return answer;
+    const { evicted, ...creation } = answer;
+    this.#remember(session.key.partition, evicted, EVICTION_REASON);
+    return creation;
   }
 
   partitionOf(chosenId: string): Promise<Partition | undefined> {
     return this.#chosenIds.partitionOf(chosenId);
   }
 
-  async get(key: SessionKey): Promise<StoredSession | undefined> {
-    const now = this.#now() ?? (await this.#clock.firstNow());
-    return activeSession(key.id, await this.#readFields(key), now);
+  get(key: SessionKey): Promise<StoredSession | undefined> {
+    return this.#reads.get(key);
   }
 
-  async getMany(keys: readonly SessionKey[]): Promise<readonly (StoredSession | undefined)[]> {
-    const now = this.#now() ?? (await this.#clock.firstNow());
-    const found = await this.#readMany(keys);
-    return keys.map(({ id }, i) => activeSession(id, found[i] ?? [], now));
+  getMany(keys: readonly SessionKey[]): Promise<readonly (StoredSession | undefined)[]> {
+    return this.#reads.getMany(keys);
   }
 
-  async touch(
+  touch(
     key: SessionKey,
     tokenHash?: Uint8Array,
     knownVersion?: number,
   ): Promise<TouchedSession | undefined> {
-    const call = this.#onSession(key, { id: key.id, knownVersion: knownVersion ?? "" });
-    const moreArgs = tokenHash && [toBuffer(tokenHash)];
-    const touched = await this.#commands.run(TOUCH, { ...call, moreArgs });
-    if (touched === undefined) return undefined;
-    const { userId, record, facts, timeMs } = touched;
-    const stored = toStoredFacts(key.id, userId, facts, timeMs);
-    return record === null ? stored : { ...stored, record };
+    return this.#scripts.run(TOUCH, key.partition, {
+      keys: { key: this.#keys.session(key) },
+      args: { id: key.id, knownVersion: knownVersion ?? "" },
+      moreArgs: tokenHash && [toBuffer(tokenHash)],
+    });
   }
 
   async replaceRecord(
@@ -300,29 +170,27 @@ export class RedisSessionStore implements SessionStore {
     record: Uint8Array,
     fence?: Fence,
   ): Promise<StoredFacts | "version_mismatch" | "fenced" | undefined> {
-    const call = this.#onSession(key, {
-      id: key.id,
-      record: toBuffer(record),
-      version,
-      lock: fence?.lock ?? "",
-      fencingToken: fence?.token ?? "",
-    });
-    const reply = await this.#commands.run(REPLACE_RECORD, call, this.#durability === "replicated");
-    switch (reply.outcome) {
-      case "changed":
-        return toStoredFacts(key.id, reply.userId, reply.facts, reply.timeMs);
-      case "not_active":
-        return undefined;
-      case "too_many_fences":
-        throw tooManyFences(MAX_FENCES_PER_SESSION);
-      default:
-        return reply.outcome;
-    }
+    const call = {
+      keys: { key: this.#keys.session(key) },
+      args: {
+        id: key.id,
+        record: toBuffer(record),
+        version,
+        lock: fence?.lock ?? "",
+        fencingToken: fence?.token ?? "",
+      },
+    };
+    const isReplicated = this.#durability === "replicated";
+    const reply = await this.#scripts.run(REPLACE_RECORD, key.partition, call, isReplicated);
+    if (reply === "too_many_fences") throw tooManyFences(MAX_FENCES_PER_SESSION);
+    return reply === "not_active" ? undefined : reply;
   }
 
   reseal(key: SessionKey, record: Uint8Array, resealed: Uint8Array): Promise<boolean> {
-    const args = { record: toBuffer(record), resealed: toBuffer(resealed) };
-    return this.#commands.run(RESEAL, this.#onSession(key, args));
+    return this.#scripts.run(RESEAL, key.partition, {
+      keys: { key: this.#keys.session(key) },
+      args: { record: toBuffer(record), resealed: toBuffer(resealed) },
+    });
   }
 
   async rotateToken(
@@ -330,80 +198,49 @@ export class RedisSessionStore implements SessionStore {
     tokenHash: Uint8Array,
     newTokenHash: Uint8Array,
   ): Promise<StoredSession | undefined> {
-    const call = this.#onSession(key, {
-      id: key.id,
-      tokenHash: toBuffer(tokenHash),
-      newTokenHash: toBuffer(newTokenHash),
-    });
+    const call = {
+      keys: { key: this.#keys.session(key) },
+      args: {
+        id: key.id,
+        tokenHash: toBuffer(tokenHash),
+        newTokenHash: toBuffer(newTokenHash),
+      },
+    };
     const isReplicated = await this.#revocationsAreReplicated();
-    const reply = await this.#commands.run(ROTATE_TOKEN, call, isReplicated);
-    return reply && toStoredSession(key.id, reply.fields, reply.timeMs);
+    return this.#scripts.run(ROTATE_TOKEN, key.partition, call, isReplicated);
   }
 
   async revoke(key: SessionKey, reason: string, tokenHash?: Uint8Array): Promise<boolean> {
+    const call = {
+      keys: { key: this.#keys.session(key) },
+      args: { id: key.id, reason, createTimeMs: "" },
+      moreArgs: tokenHash && [toBuffer(tokenHash)],
+    };
     const isReplicated = await this.#revocationsAreReplicated();
-    const createTimeMs = await this.#revoke(key, { reason, tokenHash }, isReplicated);
+    const createTimeMs = await this.#scripts.run(REVOKE, key.partition, call, isReplicated);
     if (createTimeMs === undefined) return false;
     this.#revocations.add({ key, reason, createTimeMs });
     return true;
   }
 
-  #revoke(
-    key: SessionKey,
-    {
-      reason,
-      createTimeMs,
-      tokenHash,
-    }: {
-      readonly reason: string;
-      readonly createTimeMs?: number;
-      readonly tokenHash?: Uint8Array | undefined;
-    },
-    isReplicated: boolean,
-  ): Promise<number | undefined> {
-    const call = this.#onSession(key, {
-      id: key.id,
-      reason,
-      createTimeMs: createTimeMs ?? "",
-    });
-    const moreArgs = tokenHash && [toBuffer(tokenHash)];
-    return this.#commands.run(REVOKE, { ...call, moreArgs }, isReplicated);
-  }
-
   async revokeUser(userId: string, reason: string, exceptId = ""): Promise<number> {
     const partition = partitionOfUser(userId);
-    const { keys, args } = this.#context(partition);
+    const call = {
+      keys: { userKey: this.#keys.userSessions(partition, userId) },
+      args: { reason, exceptId },
+    };
     const isReplicated = await this.#revocationsAreReplicated();
-    const revoked = await this.#commands.run(
-      REVOKE_USER,
-      {
-        keys: { ...keys, userKey: this.#keys.userSessions(partition, userId) },
-        args: { ...args, reason, exceptId },
-      },
-      isReplicated,
-    );
+    const revoked = await this.#scripts.run(REVOKE_USER, partition, call, isReplicated);
     this.#remember(partition, revoked, reason);
     return revoked.length;
   }
 
-  async list(query: ListQuery): Promise<ListPage> {
-    const now = this.#now() ?? (await this.#clock.firstNow());
-    return query.userId === undefined
-      ? this.#listAll(query, now)
-      : this.#listUser(query.userId, query, now);
+  list(query: ListQuery): Promise<ListPage> {
+    return this.#reads.list(query);
   }
 
-  async count(userId?: string): Promise<number> {
-    const keys =
-      userId === undefined
-        ? PARTITIONS.map((partition) => this.#keys.sessions(partition))
-        : [this.#keys.userSessions(partitionOfUser(userId), userId)];
-    const counts = await Promise.all(
-      this.#commands
-        .together(keys, (key) => key)
-        .map((moreKeys) => this.#commands.runRead(COUNT_ACTIVE, { keys: {}, args: {}, moreKeys })),
-    );
-    return counts.reduce((sum, count) => sum + count, 0);
+  count(userId?: string): Promise<number> {
+    return this.#reads.count(userId);
   }
 
   async sweep(limit: number): Promise<SweepResult> {
@@ -413,14 +250,13 @@ export class RedisSessionStore implements SessionStore {
     // behind a busy one.
     for (let visited = 0; visited < PARTITIONS.length; visited++) {
       const partition = PARTITIONS[this.#sweepFrom] ?? "00";
-      let isMore = true;
-      while (isMore) {
+      let mayHaveMore = true;
+      while (mayHaveMore) {
         if (reclaimed >= limit) return { reclaimed, healed, more: true };
-        const { keys, args } = this.#context(partition);
-        const call = { keys, args: { ...args, limit: SWEEP_BATCH_SIZE } };
-        const swept = await this.#commands.run(SWEEP, call);
+        const call = { keys: {}, args: { limit: SWEEP_BATCH_SIZE } };
+        const swept = await this.#scripts.run(SWEEP, partition, call);
         await this.#chosenIds.releaseRemoved(partition, swept.removedIds, swept.timeMs);
-        isMore = swept.mayHaveMore;
+        mayHaveMore = swept.mayHaveMore;
         reclaimed += swept.removedIds.length;
         healed += swept.healed;
       }
@@ -434,74 +270,22 @@ export class RedisSessionStore implements SessionStore {
   }
 
   async close(): Promise<void> {
-    this.#clock.stop();
+    this.#reads.close();
     this.#primaries.stop();
     this.events.close();
     this.#commands.close();
-  }
-
-  /** A user has few sessions, so they are read and sorted here. */
-  async #listUser(userId: string, query: ListQuery, now: number): Promise<ListPage> {
-    const partition = partitionOfUser(userId);
-    const lowest = query.showRevoked ? "-inf" : query.showExpired ? 0 : `(${now}`;
-    const ids = await this.#commands.call((redis) =>
-      redis.zrangebyscore(this.#keys.userSessions(partition, userId), lowest, "+inf"),
-    );
-    const found = await this.#readMany(ids.map((id) => ({ partition, id })));
-    const sessions = ids
-      .flatMap((id, i) => listedSession(id, found[i] ?? [], query, now))
-      .filter((session) => isInRange(session, query))
-      .sort(byCreation(query.order));
-    const page = sessions.slice(0, query.limit);
-    const last = page.at(-1);
-    const isAll = last === undefined || page.length === sessions.length;
-    return isAll ? { sessions: page } : { sessions: page, next: cursorOf(last) };
-  }
-
-  async #listAll(query: ListQuery, now: number): Promise<ListPage> {
-    const keyOf = (partition: Partition) => this.#keys.sessionsByCreateTime(partition);
-    const groups = this.#commands.together(PARTITIONS, keyOf);
-    const { entries, next } = await takeInCreationOrder(query, groups, async (stretches) => {
-      return Promise.all(
-        stretches.map(async (stretch) => {
-          const reply = await this.#commands.runRead(READ_IN_CREATION_ORDER, {
-            keys: {},
-            args: stretchArguments(query, stretch),
-            moreKeys: stretch.partitions.map(keyOf),
-          });
-          return toEntries(reply, stretch.partitions);
-        }),
-      );
-    });
-    const found = await this.#readMany(entries);
-    const sessions = entries.flatMap(({ id }, i) => listedSession(id, found[i] ?? [], query, now));
-    return { sessions, ...(next && { next }) };
-  }
-
-  /** The hash of a session, whatever its state. */
-  #readFields(key: SessionKey): Promise<Fields> {
-    const args = [this.#keys.session(key), ...SESSION_FIELDS];
-    return this.#commands.read("hmget", args) as Promise<Fields>;
-  }
-
-  #readMany(keys: readonly SessionKey[]): Promise<readonly Fields[]> {
-    return Promise.all(keys.map((key) => this.#readFields(key)));
-  }
-
-  /** The time that decides what is active, or undefined before Redis was first asked. */
-  #now(): number | undefined {
-    return this.#fixedClock ? this.#fixedClock() : this.#clock.now();
-  }
-
-  async #readTime(): Promise<number> {
-    const [seconds, microseconds] = await this.#commands.call((redis) => redis.time());
-    return Number(seconds) * 1000 + Number(microseconds) / 1000;
   }
 
   /** Whether what ends a session or a token waits for a replica. */
   async #revocationsAreReplicated(): Promise<boolean> {
     if (this.#durability !== "auto") return this.#durability === "replicated";
     return this.#primaries.haveReplicas();
+  }
+
+  #remember(partition: Partition, revoked: readonly RevokedSession[], reason: string): void {
+    for (const { id, createTimeMs } of revoked) {
+      this.#revocations.add({ key: { partition, id }, reason, createTimeMs });
+    }
   }
 
   /** Makes recent revocations again, which changes nothing where they are still there. */
@@ -511,7 +295,10 @@ export class RedisSessionStore implements SessionStore {
       const batch = revocations.slice(i, i + REAPPLY_BATCH_SIZE);
       await Promise.all(
         batch.map(({ key, reason, createTimeMs }) =>
-          this.#revoke(key, { reason, createTimeMs }, false),
+          this.#scripts.run(REVOKE, key.partition, {
+            keys: { key: this.#keys.session(key) },
+            args: { id: key.id, reason, createTimeMs },
+          }),
         ),
       );
     }
@@ -519,46 +306,6 @@ export class RedisSessionStore implements SessionStore {
 
   #heal(partition: Partition, suspects: readonly Suspect[]): Promise<number> {
     const moreArgs = suspects.flatMap(({ id, userId = "" }) => [id, userId]);
-    return this.#commands.run(HEAL, { ...this.#context(partition), moreArgs });
+    return this.#scripts.run(HEAL, partition, { keys: {}, args: {}, moreArgs });
   }
-
-  /** What scripts on one session are given. */
-  #onSession<Args extends object>(key: SessionKey, ownArgs: Args) {
-    const { keys, args } = this.#context(key.partition);
-    return { keys: { ...keys, key: this.#keys.session(key) }, args: { ...args, ...ownArgs } };
-  }
-
-  /** What all scripts on a partition are given. */
-  #context(partition: Partition): PartitionContext {
-    return {
-      keys: {
-        sessions: this.#keys.sessions(partition),
-        byCreateTime: this.#keys.sessionsByCreateTime(partition),
-        events: this.#keys.sessionEvents(partition),
-      },
-      args: {
-        retentionMs: this.#retentionMs,
-        sessionPrefix: this.#keys.sessionPrefix(partition),
-        userPrefix: this.#keys.userSessionsPrefix(partition),
-        channel: this.#keys.eventChannel(),
-        partition,
-      },
-    };
-  }
-}
-
-/** An id that is taken may be taken by an earlier call with the same request. */
-function orTaken(error: unknown): "taken" {
-  if (error instanceof SessiondError && error.reason === "SESSION_ALREADY_EXISTS") return "taken";
-  throw error;
-}
-
-/** Whether a session is within the creation times of a query and after its cursor. */
-function isInRange(session: StoredSession, query: ListQuery): boolean {
-  const { createTimeFromMs = -Infinity, createTimeToMs = Infinity, after } = query;
-  return (
-    session.createTimeMs >= createTimeFromMs &&
-    session.createTimeMs < createTimeToMs &&
-    (after === undefined || byCreation(query.order)(session, after) > 0)
-  );
 }

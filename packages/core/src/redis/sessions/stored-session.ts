@@ -1,5 +1,6 @@
 import { sessionState } from "../../sessions/session.js";
 import type { ListQuery, StoredFacts, StoredSession } from "../../sessions/session-store.js";
+import type { Argument } from "../connection/script.js";
 
 /** A session's hash as Redis answers it: a value for each of `SESSION_FIELDS`, null where it has none. */
 export type Fields = readonly (Buffer | null)[];
@@ -14,17 +15,21 @@ function exists(fields: Fields): boolean {
 }
 
 /** The session in a hash that exists, seen at `readTimeMs`. */
-export function toStoredSession(id: string, fields: Fields, readTimeMs: number): StoredSession {
+export function toStoredSession(
+  id: Argument,
+  fields: Fields,
+  readTimeMs: number | Buffer,
+): StoredSession {
   const [userId, record, tokenHash, facts] = fields as PresentFields;
-  return { ...toStoredFacts(id, String(userId), String(facts), readTimeMs), record, tokenHash };
+  return { ...toStoredFacts(id, userId, facts, readTimeMs), record, tokenHash };
 }
 
 /** The facts in a hash that exists, seen at `readTimeMs`. */
 export function toStoredFacts(
-  id: string,
-  userId: string,
-  facts: string,
-  readTimeMs: number,
+  id: Argument,
+  userId: Argument,
+  facts: Buffer,
+  readTimeMs: number | Buffer,
 ): StoredFacts {
   const [
     version,
@@ -36,10 +41,10 @@ export function toStoredFacts(
     absoluteExpireTime,
     revokeTime,
     ...reason
-  ] = facts.split(" ");
+  ] = facts.toString().split(" ");
   return {
-    id,
-    userId,
+    id: String(id),
+    userId: String(userId),
     version: Number(version),
     createTimeMs: Number(createTime),
     authenticateTimeMs: Number(authenticateTime),
@@ -47,7 +52,7 @@ export function toStoredFacts(
     idleTimeoutMs: Number(idleTimeout),
     expireTimeMs: Number(expireTime),
     absoluteExpireTimeMs: Number(absoluteExpireTime),
-    readTimeMs,
+    readTimeMs: Number(readTimeMs),
     // A reason may itself hold spaces.
     ...(revokeTime !== undefined && {
       revokeTimeMs: Number(revokeTime),

@@ -1,4 +1,4 @@
-import { definePartitionScript } from "./partition-script.js";
+import { definePartitionScript } from "./partition-scripts.js";
 
 /**
  * Removes at most `limit` sessions whose retention is over, and as many events. What the index

@@ -1,9 +1,13 @@
+import type { Partition } from "../../sessions/session-id.js";
+import type { RedisCommands } from "../connection/redis-commands.js";
 import {
   type Argument,
   defineScript,
   RECLAIM_SLACK_MS,
   type Script,
+  type ScriptCall,
 } from "../connection/script.js";
+import type { SessionKeys } from "./session-keys.js";
 
 // Scripts that work on a partition. Keys that only the data tells (the user of a session, the
 // sessions of a user) are made from the two prefixes; they are in the same slot as the keys that
@@ -45,14 +49,8 @@ const PARTITION_ARGS = [
   "partition",
 ] as const;
 
-export type PartitionKey = (typeof PARTITION_KEYS)[number];
-export type PartitionArg = (typeof PARTITION_ARGS)[number];
-
-/** What scripts of a partition are given besides their own keys and arguments. */
-export interface PartitionContext {
-  readonly keys: Readonly<Record<PartitionKey, string>>;
-  readonly args: Readonly<Record<PartitionArg, Argument>>;
-}
+type PartitionKey = (typeof PARTITION_KEYS)[number];
+type PartitionArg = (typeof PARTITION_ARGS)[number];
 
 /** A script of a partition, with keys and arguments of its own. */
 export type PartitionScript<Key extends string, Arg extends string, Reply> = Script<
@@ -173,7 +171,7 @@ export function definePartitionScript<Key extends string, Arg extends string, Re
   readonly keys: readonly Key[];
   readonly args: readonly Arg[];
   readonly body: string;
-  readonly parse: (reply: unknown) => Reply;
+  readonly parse: (reply: unknown, args: Readonly<Record<Arg, Argument>>) => Reply;
 }): PartitionScript<Key, Arg, Reply> {
   return defineScript({
     ...spec,
@@ -181,4 +179,40 @@ export function definePartitionScript<Key extends string, Arg extends string, Re
     args: [...PARTITION_ARGS, ...spec.args],
     body: PRELUDE + spec.body,
   });
+}
+
+/** Runs scripts on partitions, each with the keys and arguments that all of them share. */
+export class PartitionScripts {
+  readonly #commands: RedisCommands;
+  readonly #keys: SessionKeys;
+  readonly #retentionMs: number;
+
+  constructor(commands: RedisCommands, keys: SessionKeys, retentionMs: number) {
+    this.#commands = commands;
+    this.#keys = keys;
+    this.#retentionMs = retentionMs;
+  }
+
+  /** Runs a script as `RedisCommands.run` does; `moreArgs` come after its own arguments. */
+  run<Key extends string, Arg extends string, Reply>(
+    script: PartitionScript<Key, Arg, Reply>,
+    partition: Partition,
+    own: ScriptCall<Key, Arg>,
+    isReplicated = false,
+  ): Promise<Reply> {
+    const keys: Record<PartitionKey, string> = {
+      sessions: this.#keys.sessions(partition),
+      byCreateTime: this.#keys.sessionsByCreateTime(partition),
+      events: this.#keys.sessionEvents(partition),
+    };
+    const args: Record<PartitionArg, Argument> = {
+      retentionMs: this.#retentionMs,
+      sessionPrefix: this.#keys.sessionPrefix(partition),
+      userPrefix: this.#keys.userSessionsPrefix(partition),
+      channel: this.#keys.eventChannel(),
+      partition,
+    };
+    const call = { ...own, keys: { ...keys, ...own.keys }, args: { ...args, ...own.args } };
+    return this.#commands.run(script, call, isReplicated);
+  }
 }

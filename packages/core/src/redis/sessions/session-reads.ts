@@ -1,0 +1,139 @@
+import { PARTITIONS, type Partition, partitionOfUser } from "../../sessions/session-id.js";
+import type {
+  ListPage,
+  ListQuery,
+  SessionKey,
+  StoredSession,
+} from "../../sessions/session-store.js";
+import { RedisClock } from "../connection/redis-clock.js";
+import type { RedisCommands } from "../connection/redis-commands.js";
+import {
+  byCreation,
+  cursorOf,
+  stretchArguments,
+  takeInCreationOrder,
+  toEntries,
+} from "./creation-order.js";
+import { COUNT_ACTIVE, READ_IN_CREATION_ORDER } from "./index-scripts.js";
+import { SESSION_FIELDS } from "./partition-scripts.js";
+import type { SessionKeys } from "./session-keys.js";
+import { activeSession, type Fields, listedSession } from "./stored-session.js";
+
+/** Reads sessions, each with one HMGET, and decides by an estimate of Redis's time what is active. */
+export class SessionReads {
+  readonly #commands: RedisCommands;
+  readonly #keys: SessionKeys;
+  readonly #fixedClock: (() => number) | undefined;
+  readonly #clock: RedisClock;
+
+  /** `now` stands in for the time of Redis, in ms. */
+  constructor(commands: RedisCommands, keys: SessionKeys, now: (() => number) | undefined) {
+    this.#commands = commands;
+    this.#keys = keys;
+    this.#fixedClock = now;
+    this.#clock = new RedisClock(async () => {
+      const [seconds, microseconds] = await commands.call((redis) => redis.time());
+      return Number(seconds) * 1000 + Number(microseconds) / 1000;
+    });
+    if (now === undefined) this.#clock.start();
+  }
+
+  async get(key: SessionKey): Promise<StoredSession | undefined> {
+    const now = this.#now() ?? (await this.#clock.firstNow());
+    return activeSession(key.id, await this.#fieldsOf(key), now);
+  }
+
+  async getMany(keys: readonly SessionKey[]): Promise<readonly (StoredSession | undefined)[]> {
+    return Promise.all(keys.map((key) => this.get(key)));
+  }
+
+  async list(query: ListQuery): Promise<ListPage> {
+    const now = this.#now() ?? (await this.#clock.firstNow());
+    return query.userId === undefined
+      ? this.#listAll(query, now)
+      : this.#listUser(query.userId, query, now);
+  }
+
+  async count(userId?: string): Promise<number> {
+    const keys =
+      userId === undefined
+        ? PARTITIONS.map((partition) => this.#keys.sessions(partition))
+        : [this.#keys.userSessions(partitionOfUser(userId), userId)];
+    const counts = await Promise.all(
+      this.#commands
+        .together(keys, (key) => key)
+        .map((moreKeys) => this.#commands.runRead(COUNT_ACTIVE, { keys: {}, args: {}, moreKeys })),
+    );
+    return counts.reduce((sum, count) => sum + count, 0);
+  }
+
+  close(): void {
+    this.#clock.stop();
+  }
+
+  /** A user has few sessions, so they are read and sorted here. */
+  async #listUser(userId: string, query: ListQuery, now: number): Promise<ListPage> {
+    const partition = partitionOfUser(userId);
+    const lowest = query.showRevoked ? "-inf" : query.showExpired ? 0 : `(${now}`;
+    const ids = await this.#commands.call((redis) =>
+      redis.zrangebyscore(this.#keys.userSessions(partition, userId), lowest, "+inf"),
+    );
+    const keys = ids.map((id) => ({ partition, id }));
+    const sessions = (await this.#listed(keys, query, now))
+      .filter((session) => isInRange(session, query))
+      .sort(byCreation(query.order));
+    const page = sessions.slice(0, query.limit);
+    const last = page.at(-1);
+    const isAll = last === undefined || page.length === sessions.length;
+    return isAll ? { sessions: page } : { sessions: page, next: cursorOf(last) };
+  }
+
+  async #listAll(query: ListQuery, now: number): Promise<ListPage> {
+    const keyOf = (partition: Partition) => this.#keys.sessionsByCreateTime(partition);
+    const groups = this.#commands.together(PARTITIONS, keyOf);
+    const { entries, next } = await takeInCreationOrder(query, groups, (stretches) =>
+      Promise.all(
+        stretches.map(async (stretch) => {
+          const args = stretchArguments(query, stretch);
+          const moreKeys = stretch.partitions.map(keyOf);
+          const call = { keys: {}, args, moreKeys };
+          const reply = await this.#commands.runRead(READ_IN_CREATION_ORDER, call);
+          return toEntries(reply, stretch.partitions);
+        }),
+      ),
+    );
+    const sessions = await this.#listed(entries, query, now);
+    return { sessions, ...(next && { next }) };
+  }
+
+  /** The sessions at keys that a query asks for. */
+  async #listed(
+    keys: readonly SessionKey[],
+    query: ListQuery,
+    now: number,
+  ): Promise<readonly StoredSession[]> {
+    const found = await Promise.all(keys.map((key) => this.#fieldsOf(key)));
+    return keys.flatMap(({ id }, i) => listedSession(id, found[i] ?? [], query, now));
+  }
+
+  /** The hash of a session, whatever its state. */
+  #fieldsOf(key: SessionKey): Promise<Fields> {
+    const args = [this.#keys.session(key), ...SESSION_FIELDS];
+    return this.#commands.read("hmget", args) as Promise<Fields>;
+  }
+
+  /** The time that decides what is active, or undefined before Redis was first asked. */
+  #now(): number | undefined {
+    return this.#fixedClock ? this.#fixedClock() : this.#clock.now();
+  }
+}
+
+/** Whether a session is within the creation times of a query and after its cursor. */
+function isInRange(session: StoredSession, query: ListQuery): boolean {
+  const { createTimeFromMs = -Infinity, createTimeToMs = Infinity, after } = query;
+  return (
+    session.createTimeMs >= createTimeFromMs &&
+    session.createTimeMs < createTimeToMs &&
+    (after === undefined || byCreation(query.order)(session, after) > 0)
+  );
+}
