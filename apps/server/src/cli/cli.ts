@@ -6,15 +6,11 @@ import {
   mintDevelopmentToken,
 } from "../auth/development-keys.js";
 import { didYouMean } from "../config/closest-name.js";
-import {
-  type Config,
-  dataDirectory,
-  describeSettings,
-  type Environment,
-  loadConfig,
-} from "../config/config.js";
+import { type Config, dataDirectory, loadConfig } from "../config/config.js";
 import { ConfigError } from "../config/config-error.js";
+import type { Environment } from "../config/environment.js";
 import { parseFlags } from "../config/flags.js";
+import { describeSettings } from "../config/settings-help.js";
 import { KNOWN_PERMISSIONS } from "../services/permissions.js";
 import { EXIT_FAILURE, EXIT_OK, EXIT_USAGE } from "./command/exit-codes.js";
 import type { ReportOutput } from "./command/progress-report.js";

@@ -1,3 +1,4 @@
+import { readEnvironment } from "../config/environment.js";
 import { runCli } from "./cli.js";
 import { runReseal } from "./reseal.js";
 import { runServer } from "./run-server.js";
@@ -6,7 +7,7 @@ import { runServer } from "./run-server.js";
 export function runSessiond(): Promise<number> {
   return runCli({
     argv: process.argv.slice(2),
-    env: process.env,
+    env: readEnvironment(),
     stdout: process.stdout,
     stderr: process.stderr,
     serve: runServer,

@@ -8,8 +8,9 @@ import {
   parseRateLimitPolicies,
 } from "@sessiond/core";
 import { afterAll, describe, expect, test } from "vitest";
-import { type Config, dataDirectory, describeSettings, loadConfig } from "./config.js";
+import { type Config, dataDirectory, loadConfig } from "./config.js";
 import { ConfigError } from "./config-error.js";
+import { describeSettings } from "./settings-help.js";
 
 const directory = mkdtempSync(join(tmpdir(), "sessiond-config-"));
 afterAll(() => rmSync(directory, { recursive: true }));

@@ -1,5 +1,5 @@
 import { SessiondError } from "@sessiond/client";
-import type { Environment } from "../../config/config.js";
+import type { Environment } from "../../config/environment.js";
 import { EXIT_FAILURE, EXIT_TRY_AGAIN, exitCodeOf } from "../command/exit-codes.js";
 import type { ReportOutput } from "../command/progress-report.js";
 import { connectTo, reportFailure } from "./remote-client.js";

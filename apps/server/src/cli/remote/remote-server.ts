@@ -1,7 +1,8 @@
 import { existsSync } from "node:fs";
 import { developmentSigningKeyPath } from "../../auth/development-keys.js";
-import { dataDirectory, type Environment } from "../../config/config.js";
+import { dataDirectory } from "../../config/config.js";
 import { ConfigError } from "../../config/config-error.js";
+import type { Environment } from "../../config/environment.js";
 import { isLoopback } from "../../network/address.js";
 
 /** The flags that say which server to call, and as whom. */

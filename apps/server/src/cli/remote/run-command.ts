@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import type { Environment } from "../../config/config.js";
+import type { Environment } from "../../config/environment.js";
 import { EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, exitCodeOf } from "../command/exit-codes.js";
 
 /** How long a command that is told to end may take before it is killed. */
