@@ -82,8 +82,7 @@ function authFile(change: object = {}): string {
 }
 
 function verifierWith(change: object = {}) {
-  const options = { directory: ".", knownPermissions: KNOWN_PERMISSIONS };
-  return createAccessTokenVerifier(parseAuthConfig(authFile(change), options));
+  return createAccessTokenVerifier(parseAuthConfig(authFile(change), "."));
 }
 
 test("a service that logged in at an OpenID provider is accepted with the scopes it was granted", async () => {

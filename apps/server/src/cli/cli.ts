@@ -105,7 +105,7 @@ function commandNamed(name: string): Command {
 }
 
 async function runServe({ args, env, serve }: CommandContext): Promise<number> {
-  await serve(loadConfig({ argv: args, env }));
+  await serve(await loadConfig({ argv: args, env }));
   return EXIT_OK;
 }
 
@@ -224,7 +224,7 @@ async function runKeys({ args, env, stdout, stderr, reseal }: CommandContext): P
   }
   // Where a server would listen, and whom it would let in, is not asked for here.
   const relevant = Object.entries(env).filter(([name]) => !SERVER_ONLY.includes(name));
-  const config = loadConfig({ argv: flags, env: Object.fromEntries(relevant) });
+  const config = await loadConfig({ argv: flags, env: Object.fromEntries(relevant) });
   const { keyring } = config;
   if (keyring === undefined) {
     throw new ConfigError([

@@ -17,12 +17,11 @@ writeFileSync(
   JSON.stringify({ keys: [await exportJWK(privateKey)] }),
 );
 
-const knownPermissions = ["sessions:read", "sessions:create"];
 const issuer = { issuer: "https://id.example.com", audience: "sessiond", algorithms: ["RS256"] };
 
 function parse(json: unknown): AuthConfig {
   const text = typeof json === "string" ? json : JSON.stringify(json);
-  return parseAuthConfig(text, { directory, knownPermissions });
+  return parseAuthConfig(text, directory);
 }
 
 function faultsOf(json: unknown): readonly string[] {
@@ -57,6 +56,7 @@ test("an issuer needs a name, an audience and algorithms; the rest has defaults"
 
 test("everything can be said", () => {
   const config = parse({
+    $schema: "./auth.schema.json",
     issuers: [
       {
         ...{ issuer: "https://a.example.com", audience: ["sessiond", "other"] },
@@ -97,28 +97,31 @@ test("every fault is found at once, each by its place", () => {
         { issuer: 7, audience: [], algorithms: ["none", "RS256", 1], clock_tolerance: "soon" },
         { ...issuer, audience: ["a", ""], jwks_url: "x", typ: null },
         "https://id.example.com",
+        { ...issuer, typ: "", jwks_uri: "id", jwks_file: "nowhere.json" },
       ],
       roles: { support: ["sessions:raed"], admin: "sessions:read", none: [] },
       issuer: {},
     }),
   ).toEqual([
-    "issuer: unknown key; expected issuers",
     "issuers[0].issuer: expected text",
     "issuers[0].audience: expected a list of at least one value",
-    "issuers[0].algorithms[2]: expected text",
     "issuers[0].algorithms[0]: none is refused: whoever can verify such a token can forge it; " +
       `expected one of ${ALGORITHMS.join(", ")}`,
+    `issuers[0].algorithms[2]: expected one of ${ALGORITHMS.join(", ")}`,
     "issuers[0].clock_tolerance: expected a duration such as 30m or 24h",
-    "issuers[1].jwks_url: unknown key; expected jwks_uri",
     "issuers[1].audience[1]: expected text",
     "issuers[1].typ: expected text",
+    "issuers[1]: unknown key jwks_url; expected jwks_uri",
     "issuers[2]: expected a JSON object",
-    "issuers[2].issuer: required",
-    "issuers[2].audience: required",
-    "issuers[2].algorithms: required",
+    "issuers[3].jwks_uri: expected a URL such as https://id.example.com",
+    expect.stringMatching(/^issuers\[3\]\.jwks_file: ENOENT/),
+    "issuers[3].typ: expected text",
+    "issuers[3].jwks_file: expected only one of jwks_uri and jwks_file",
+    "issuers[3].issuer: the same as issuers[1].issuer",
     'roles.support[0]: unknown permission "sessions:raed" (did you mean sessions:read?)',
     "roles.admin: expected a list of at least one value",
     "roles.none: expected a list of at least one value",
+    "unknown key issuer; expected issuers",
   ]);
 });
 
@@ -236,7 +239,7 @@ test("a role can have any name, that of a property of all objects included", () 
 test("a file's keys are looked for beside it", () => {
   const path = join(directory, "auth.json");
   writeFileSync(path, JSON.stringify({ issuers: [{ ...issuer, jwks_file: "./jwks.json" }] }));
-  expect(readAuthFile(path, knownPermissions).issuers[0]?.keys).toEqual({
+  expect(readAuthFile(path).issuers[0]?.keys).toEqual({
     kind: "file",
     path: join(directory, "jwks.json"),
   });

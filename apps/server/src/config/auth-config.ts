@@ -1,242 +1,220 @@
 import { readFileSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { parseDuration } from "@sessiond/core";
+import { z } from "zod";
 import { ALGORITHMS, type AuthConfig, type IssuerConfig } from "../auth/issuer.js";
 import { parseKeySet } from "../auth/key-set.js";
 import type { KeySource } from "../auth/key-source.js";
 import { parseTrustedUrl } from "../network/trusted-url.js";
+import { KNOWN_PERMISSIONS } from "../services/permissions.js";
 import { closestName, didYouMean } from "./closest-name.js";
 import { ConfigError } from "./config-error.js";
 
-const DEFAULT_CLOCK_TOLERANCE_MS = 5_000;
 const MAX_CLOCK_TOLERANCE_MS = 5 * 60_000;
-const FILE_KEYS = ["issuers", "roles"];
-/** What an issuer in the auth file can have. */
-export const ISSUER_KEYS: readonly string[] = [
-  "issuer",
-  "audience",
-  "algorithms",
-  "jwks_uri",
-  "jwks_file",
-  "typ",
-  "clock_tolerance",
-];
-
-/** What `parseAuthConfig` needs besides the text. */
-export interface AuthConfigOptions {
-  /** Where a relative `jwks_file` is looked for. */
-  readonly directory: string;
-  /** The permissions that roles can grant; any other is a fault. */
-  readonly knownPermissions: readonly string[];
-}
 
 /**
- * Reads the auth file at `path`. Throws a ConfigError with every fault in it,
- * each by its place in the file.
+ * Reads the auth file at `path`. Throws a ConfigError with every fault, each by
+ * its path in the file: `issuers[0].audience: required`.
  */
-export function readAuthFile(path: string, knownPermissions: readonly string[]): AuthConfig {
+export function readAuthFile(path: string): AuthConfig {
   let text: string;
   try {
     text = readFileSync(path, "utf8");
   } catch (error) {
     throw new ConfigError([`cannot read ${path}: ${messageOf(error)}`]);
   }
-  return parseAuthConfig(text, { directory: dirname(path), knownPermissions });
+  return parseAuthConfig(text, dirname(path));
 }
 
-/**
- * Reads the JSON of an auth file:
- *
- *     {
- *       "issuers": [{
- *         "issuer": "https://id.example.com",
- *         "audience": "sessiond",            or several: ["sessiond", …]
- *         "algorithms": ["RS256"],
- *         "jwks_uri": "https://…",           where the keys are; or
- *         "jwks_file": "keys.json",          found by OIDC discovery without both
- *         "typ": "at+jwt",                   optional
- *         "clock_tolerance": "5s"            optional; at most 5m
- *       }],
- *       "roles": { "support": ["sessions:read"] }    optional
- *     }
- *
- * Throws a ConfigError with every fault, each by its place: `issuers[0].audience`.
- */
-export function parseAuthConfig(text: string, options: AuthConfigOptions): AuthConfig {
+/** Like `readAuthFile`, from the file's text. A relative `jwks_file` starts at `directory`. */
+export function parseAuthConfig(text: string, directory: string): AuthConfig {
   let json: unknown;
   try {
     json = JSON.parse(text);
   } catch (error) {
     throw new ConfigError([`expected JSON: ${messageOf(error)}`]);
   }
-  const reader = new FaultReader();
-  const file = reader.object("", json, FILE_KEYS);
-  const entries = reader.list("issuers", file["issuers"]);
-  const issuers = entries.map((entry, i) => readIssuer(reader, `issuers[${i}]`, entry, options));
-  for (const [i, { issuer }] of issuers.entries()) {
-    const first = issuers.findIndex((other) => other.issuer === issuer);
-    if (issuer !== "" && first < i) {
-      reader.fault(`issuers[${i}].issuer`, `the same as issuers[${first}].issuer`);
+  const { data, error } = fileSchema(directory).safeParse(json);
+  if (data !== undefined) return { issuers: data.issuers, roles: data.roles ?? new Map() };
+  throw new ConfigError(
+    error.issues.map(({ path, message }) =>
+      path.length === 0 ? message : `${z.core.toDotPath(path)}: ${message}`,
+    ),
+  );
+}
+
+/** The JSON Schema of the auth file, for editors and for the documentation. */
+export function authFileJsonSchema(): z.core.JSONSchema.BaseSchema {
+  // Of all versions, editors know this one best.
+  const options = { io: "input", target: "draft-07" } as const;
+  const rolesObject = z.toJSONSchema(z.record(z.string(), permissions), options);
+  delete rolesObject.$schema;
+  return z.toJSONSchema(fileSchema("."), { ...options, unrepresentable: () => rolesObject });
+}
+
+/** Each message says what was expected, or that the value is required if there is none. */
+function expected(what: string) {
+  const error = ({ input }: { input?: unknown }) =>
+    input === undefined ? "required" : `expected ${what}`;
+  return { error };
+}
+
+const text = z.string(expected("text")).min(1, expected("text"));
+const permissions = list(
+  z.enum(KNOWN_PERMISSIONS, { error: ({ input }) => permissionFault(input) }),
+);
+// A Map: a role may be called `__proto__`, and zod leaves this key out of its objects.
+const roles = z.preprocess(
+  (json) => (isObject(json) ? new Map(Object.entries(json)) : json),
+  z.map(z.string(), permissions, expected("a JSON object")),
+);
+
+function list<T extends z.ZodType>(item: T) {
+  const message = expected("a list of at least one value");
+  return z.array(item, message).min(1, message);
+}
+
+function object<T extends z.core.$ZodShape>(shape: T) {
+  const keys = Object.keys(shape);
+  const hint = (key: string) => closestName(key, keys) ?? `one of ${keys.join(", ")}`;
+  const { error } = expected("a JSON object");
+  return z.strictObject(shape, {
+    error: (issue) =>
+      issue.code === "unrecognized_keys"
+        ? issue.keys.map((key) => `unknown key ${key}; expected ${hint(key)}`).join("; ")
+        : error(issue),
+  });
+}
+
+/** Text that `parse` accepts. The message of its Error becomes the fault. */
+function parsed<T>(parse: (value: string) => T) {
+  return text.transform((value, ctx) => {
+    try {
+      return parse(value);
+    } catch (error) {
+      ctx.addIssue(messageOf(error));
+      return z.NEVER;
     }
-  }
-  const roles = readRoles(reader, file["roles"], options.knownPermissions);
-  if (reader.faults.length > 0) throw new ConfigError(reader.faults);
-  return { issuers, roles };
+  });
 }
 
-function readIssuer(
-  reader: FaultReader,
-  path: string,
-  json: unknown,
-  { directory }: AuthConfigOptions,
-): IssuerConfig {
-  const entry = reader.object(path, json, ISSUER_KEYS);
-  const issuer = reader.text(`${path}.issuer`, entry["issuer"]);
-  const audiences = reader.textOrTexts(`${path}.audience`, entry["audience"]);
-  const algorithms = readAlgorithms(reader, `${path}.algorithms`, entry["algorithms"]);
-  const keys = readKeySource(reader, path, entry, directory);
-  if (keys.kind === "discovery" || issuer.startsWith("http:")) {
-    reader.attempt(`${path}.issuer`, () => checkIssuerUrl(issuer));
-  }
-  const typ = entry["typ"] === undefined ? undefined : reader.text(`${path}.typ`, entry["typ"]);
-  const clockToleranceMs = readClockTolerance(reader, path, entry["clock_tolerance"]);
-  return {
-    ...{ issuer, audiences, algorithms, keys, clockToleranceMs },
-    ...(typ !== undefined && { typ }),
-  };
+function fileSchema(directory: string) {
+  return object({
+    $schema: text.optional().describe("The JSON Schema of this file. Only editors read it."),
+    issuers: list(issuerSchema(directory))
+      // Faulty issuers are compared as well, so that all faults are told at once.
+      .superRefine(checkNames, { when: ({ value }) => Array.isArray(value) })
+      .describe("Whose access tokens the server accepts."),
+    roles: roles.optional().describe("The permissions that each role of a token grants."),
+  });
 }
 
-function checkIssuerUrl(issuer: string): void {
-  if (issuer === "") return;
-  const url = parseTrustedUrl(issuer);
-  if (url.search !== "" || url.hash !== "") {
-    throw new Error("expected a URL without query and fragment");
-  }
+function issuerSchema(directory: string) {
+  return object({
+    issuer: text.describe("Exactly the `iss` of the issuer's tokens."),
+    audience: z
+      .union([text, list(text)], expected("text or a list of texts"))
+      .describe("One audience or a list. The `aud` of a token must contain one of them."),
+    algorithms: list(z.enum(ALGORITHMS, { error: ({ input }) => algorithmFault(input) })).describe(
+      "The signature algorithms that a token may have.",
+    ),
+    jwks_uri: parsed((url) => keyUrl(url))
+      .optional()
+      .describe(
+        "The URL of the issuer's keys (a JWK Set). If this and `jwks_file` are missing, the server " +
+          "asks the issuer for the URL, at `/.well-known/openid-configuration` (OIDC discovery).",
+      ),
+    jwks_file: parsed((path) => keyFile(resolve(directory, path)))
+      .optional()
+      .describe("A file with the issuer's keys. A relative path starts at this file's directory."),
+    typ: text
+      .optional()
+      .describe(
+        "The `typ` that a token must have, such as `at+jwt`. If this is missing, a token has " +
+          "`JWT`, `at+jwt` or no `typ`.",
+      ),
+    clock_tolerance: parsed(parseClockTolerance)
+      .prefault("5s")
+      .describe("How far the issuer's clock may be from the server's: a duration, at most `5m`."),
+  })
+    .superRefine(checkKeySource, { when: ({ value }) => isObject(value) })
+    .transform(({ issuer, audience, algorithms, jwks_uri, jwks_file, typ, clock_tolerance }) => {
+      const config: IssuerConfig = {
+        issuer,
+        audiences: [audience].flat(),
+        algorithms,
+        keys: jwks_uri ?? jwks_file ?? { kind: "discovery" },
+        ...(typ !== undefined && { typ }),
+        clockToleranceMs: clock_tolerance,
+      };
+      return config;
+    });
 }
 
-function readAlgorithms(reader: FaultReader, path: string, json: unknown): readonly string[] {
-  const algorithms = reader.texts(path, json);
-  for (const [i, algorithm] of algorithms.entries()) {
-    if (ALGORITHMS.includes(algorithm) || algorithm === "") continue;
-    const why = /^(none|HS\d+)$/i.test(algorithm)
-      ? `${algorithm} is refused: whoever can verify such a token can forge it; `
-      : "";
-    reader.fault(`${path}[${i}]`, `${why}expected one of ${ALGORITHMS.join(", ")}`);
-  }
-  return algorithms;
+function keyUrl(url: string): KeySource {
+  parseTrustedUrl(url);
+  return { kind: "url", url };
 }
 
-function readKeySource(
-  reader: FaultReader,
-  path: string,
-  { jwks_uri: url, jwks_file: file }: Record<string, unknown>,
-  directory: string,
-): KeySource {
-  if (url !== undefined && file !== undefined) {
-    reader.fault(`${path}.jwks_file`, "expected only one of jwks_uri and jwks_file");
-  }
-  if (url !== undefined) {
-    const text = reader.text(`${path}.jwks_uri`, url);
-    if (text !== "") reader.attempt(`${path}.jwks_uri`, () => parseTrustedUrl(text));
-    return { kind: "url", url: text };
-  }
-  if (file === undefined) return { kind: "discovery" };
-  const text = reader.text(`${path}.jwks_file`, file);
-  const filePath = resolve(directory, text);
-  // The keys are read again when the server needs them; here, to fail early.
-  if (text !== "") {
-    reader.attempt(`${path}.jwks_file`, () => parseKeySet(readFileSync(filePath, "utf8")));
-  }
-  return { kind: "file", path: filePath };
+/** The server reads the keys again when it needs them. To read them here finds faults at start. */
+function keyFile(path: string): KeySource {
+  parseKeySet(readFileSync(path, "utf8"));
+  return { kind: "file", path };
 }
 
-function readClockTolerance(reader: FaultReader, path: string, json: unknown): number {
-  if (json === undefined) return DEFAULT_CLOCK_TOLERANCE_MS;
-  const text = reader.text(`${path}.clock_tolerance`, json);
-  if (text === "" || text === "0s") return 0;
-  const toleranceMs = reader.attempt(`${path}.clock_tolerance`, () => parseDuration(text)) ?? 0;
-  if (toleranceMs > MAX_CLOCK_TOLERANCE_MS) {
-    reader.fault(`${path}.clock_tolerance`, "expected at most 5m");
-  }
+function parseClockTolerance(duration: string): number {
+  const toleranceMs = duration === "0s" ? 0 : parseDuration(duration);
+  if (toleranceMs > MAX_CLOCK_TOLERANCE_MS) throw new Error("expected at most 5m");
   return toleranceMs;
 }
 
-function readRoles(
-  reader: FaultReader,
-  json: unknown,
-  knownPermissions: readonly string[],
-): ReadonlyMap<string, readonly string[]> {
-  const roles = new Map<string, readonly string[]>();
-  if (json === undefined) return roles;
-  for (const [role, value] of Object.entries(reader.object("roles", json))) {
-    const path = `roles.${role}`;
-    const permissions = reader.texts(path, value);
-    for (const [i, permission] of permissions.entries()) {
-      if (permission === "" || knownPermissions.includes(permission)) continue;
-      const hint = didYouMean(permission, knownPermissions);
-      reader.fault(`${path}[${i}]`, `unknown permission ${JSON.stringify(permission)}${hint}`);
-    }
-    roles.set(role, permissions);
+/** Keys come from one source, and an issuer that is asked for them has a URL as its name. */
+function checkKeySource(issuer: object, ctx: z.RefinementCtx): void {
+  const isDiscovered = !("jwks_uri" in issuer || "jwks_file" in issuer);
+  if ("jwks_uri" in issuer && "jwks_file" in issuer) {
+    const message = "expected only one of jwks_uri and jwks_file";
+    ctx.addIssue({ code: "custom", path: ["jwks_file"], message });
   }
-  return roles;
+  const name = nameOf(issuer);
+  if (name === undefined || !(isDiscovered || name.startsWith("http:"))) return;
+  try {
+    const { search, hash } = parseTrustedUrl(name);
+    if (search + hash !== "") throw new Error("expected a URL without query and fragment");
+  } catch (error) {
+    ctx.addIssue({ code: "custom", path: ["issuer"], message: messageOf(error) });
+  }
 }
 
-/**
- * Takes JSON apart and notes every fault by its place. What is faulty reads as
- * empty, so that reading can go on and find the next fault.
- */
-class FaultReader {
-  readonly faults: string[] = [];
-
-  fault(path: string, description: string): void {
-    this.faults.push(path === "" ? description : `${path}: ${description}`);
+function checkNames(issuers: readonly unknown[], ctx: z.RefinementCtx): void {
+  const names = issuers.map(nameOf);
+  for (const [i, name] of names.entries()) {
+    const first = names.indexOf(name);
+    if (name === undefined || first === i) continue;
+    const message = `the same as issuers[${first}].issuer`;
+    ctx.addIssue({ code: "custom", path: [i, "issuer"], message });
   }
+}
 
-  attempt<T>(path: string, read: () => T): T | undefined {
-    try {
-      return read();
-    } catch (error) {
-      this.fault(path, messageOf(error));
-      return undefined;
-    }
-  }
+/** The name of an issuer that may be faulty. */
+function nameOf(issuer: unknown): string | undefined {
+  const name = isObject(issuer) ? issuer["issuer"] : undefined;
+  return typeof name === "string" && name !== "" ? name : undefined;
+}
 
-  /** An object with keys out of `keys`, when given. */
-  object(path: string, json: unknown, keys?: readonly string[]): Record<string, unknown> {
-    if (typeof json !== "object" || json === null || Array.isArray(json)) {
-      this.fault(path, json === undefined ? "required" : "expected a JSON object");
-      return {};
-    }
-    const entries = Object.entries(json);
-    for (const [key] of entries) {
-      if (keys === undefined || keys.includes(key)) continue;
-      const closest = closestName(key, keys);
-      const hint = closest ?? `one of ${keys.join(", ")}`;
-      this.fault(path === "" ? key : `${path}.${key}`, `unknown key; expected ${hint}`);
-    }
-    return Object.fromEntries(entries);
-  }
+function algorithmFault(algorithm: unknown): string {
+  const why = /^(none|HS\d+)$/i.test(String(algorithm))
+    ? `${algorithm} is refused: whoever can verify such a token can forge it; `
+    : "";
+  return `${why}expected one of ${ALGORITHMS.join(", ")}`;
+}
 
-  /** A list of at least one value. */
-  list(path: string, json: unknown): readonly unknown[] {
-    if (Array.isArray(json) && json.length > 0) return json;
-    this.fault(path, json === undefined ? "required" : "expected a list of at least one value");
-    return [];
-  }
+function permissionFault(permission: unknown): string {
+  const hint = didYouMean(String(permission), KNOWN_PERMISSIONS);
+  return `unknown permission ${JSON.stringify(permission)}${hint}`;
+}
 
-  texts(path: string, json: unknown): readonly string[] {
-    return this.list(path, json).map((value, i) => this.text(`${path}[${i}]`, value));
-  }
-
-  textOrTexts(path: string, json: unknown): readonly string[] {
-    return Array.isArray(json) ? this.texts(path, json) : [this.text(path, json)];
-  }
-
-  text(path: string, json: unknown): string {
-    if (typeof json === "string" && json !== "") return json;
-    this.fault(path, json === undefined ? "required" : "expected text");
-    return "";
-  }
+function isObject(json: unknown): json is Readonly<Record<string, unknown>> {
+  return typeof json === "object" && json !== null && !Array.isArray(json);
 }
 
 function messageOf(error: unknown): string {

@@ -24,13 +24,16 @@ writeFileSync(
 );
 const keyring = Keyring.generateKey("k1");
 
-function load(env: Record<string, string> = {}, ...argv: string[]): Config {
+function load(env: Record<string, string> = {}, ...argv: string[]): Promise<Config> {
   return loadConfig({ argv, env });
 }
 
-function faultsOf(env: Record<string, string> = {}, ...argv: string[]): readonly string[] {
+async function faultsOf(
+  env: Record<string, string> = {},
+  ...argv: string[]
+): Promise<readonly string[]> {
   try {
-    load(env, ...argv);
+    await load(env, ...argv);
   } catch (error) {
     if (error instanceof ConfigError) return error.faults;
     throw error;
@@ -38,8 +41,8 @@ function faultsOf(env: Record<string, string> = {}, ...argv: string[]): readonly
   return [];
 }
 
-test("without any setting, the server is one for development with the documented defaults", () => {
-  expect(load({ PATH: "/bin", HOME: "/root" })).toEqual({
+test("without any setting, the server is one for development with the documented defaults", async () => {
+  expect(await load({ PATH: "/bin", HOME: "/root" })).toEqual({
     grpcAddress: { host: "127.0.0.1", port: 50_051 },
     httpAddress: { host: "127.0.0.1", port: 8080 },
     store: { kind: "sqlite", path: join(".sessiond", "sessiond.db") },
@@ -55,8 +58,8 @@ test("without any setting, the server is one for development with the documented
   });
 });
 
-test("every setting can come from the environment", () => {
-  const config = load({
+test("every setting can come from the environment", async () => {
+  const config = await load({
     SESSIOND_GRPC_ADDRESS: "0.0.0.0:1",
     SESSIOND_HTTP_ADDRESS: "[::]:2",
     SESSIOND_STORE: "redis://localhost",
@@ -96,30 +99,30 @@ test("every setting can come from the environment", () => {
   expect(config.keyring?.activeKeyId).toBe("k1");
 });
 
-test("a flag goes before the environment, whose value is then not even read", () => {
-  const config = load({ SESSIOND_IDLE_TIMEOUT: "nonsense" }, "--idle-timeout", "5m");
+test("a flag goes before the environment, whose value is then not even read", async () => {
+  const config = await load({ SESSIOND_IDLE_TIMEOUT: "nonsense" }, "--idle-timeout", "5m");
   expect(config.sessionPolicy.idleTimeoutMs).toBe(300_000);
 });
 
-test("an empty environment variable is as good as none", () => {
-  expect(load({ SESSIOND_IDLE_TIMEOUT: "", SESSIOND_KEYRING: "" })).toEqual(load());
+test("an empty environment variable is as good as none", async () => {
+  expect(await load({ SESSIOND_IDLE_TIMEOUT: "", SESSIOND_KEYRING: "" })).toEqual(await load());
 });
 
-test("the default store is in the data directory", () => {
-  expect(load({}, "--data-dir=/srv/x").store).toEqual({
+test("the default store is in the data directory", async () => {
+  expect((await load({}, "--data-dir=/srv/x")).store).toEqual({
     kind: "sqlite",
     path: "/srv/x/sessiond.db",
   });
 });
 
 describe("faults", () => {
-  test("replicas are asked for only where the store can have them", () => {
-    expect(() => load({ SESSIOND_DURABILITY: "replicated" })).toThrow(
+  test("replicas are asked for only where the store can have them", async () => {
+    await expect(load({ SESSIOND_DURABILITY: "replicated" })).rejects.toThrow(
       "SESSIOND_DURABILITY (--durability): expected a Redis store in SESSIOND_STORE (--store)",
     );
   });
 
-  test("all are found at once, and each names its key", () => {
+  test("all are found at once, and each names its key", async () => {
     const env = {
       SESSIOND_GRPC_ADDRESS: "50051",
       SESSIOND_IDLE_TIMEOUT: "abc",
@@ -128,7 +131,7 @@ describe("faults", () => {
       SESSIOND_STROE: "sqlite::memory:",
     };
     expect(
-      faultsOf(env, "--max-sessions-per-user", "0", "--reflection=yes", "--idel", "x"),
+      await faultsOf(env, "--max-sessions-per-user", "0", "--reflection=yes", "--idel", "x"),
     ).toEqual([
       "--idel: unknown flag",
       "SESSIOND_STROE: unknown variable (did you mean SESSIOND_STORE?)",
@@ -144,30 +147,30 @@ describe("faults", () => {
     ]);
   });
 
-  test.each(["1", "1000"])("a user may have %s sessions", (count) => {
-    expect(load({ SESSIOND_MAX_SESSIONS_PER_USER: count }).sessionPolicy.maxSessionsPerUser).toBe(
-      Number(count),
-    );
+  test.each(["1", "1000"])("a user may have %s sessions", async (count) => {
+    expect(
+      (await load({ SESSIOND_MAX_SESSIONS_PER_USER: count })).sessionPolicy.maxSessionsPerUser,
+    ).toBe(Number(count));
   });
 
   test.each(["0", "1001", "-1", "1.5", "ten", "1e2"])(
     "a user may not have %s sessions",
-    (count) => {
-      expect(faultsOf({ SESSIOND_MAX_SESSIONS_PER_USER: count })).toHaveLength(1);
+    async (count) => {
+      expect(await faultsOf({ SESSIOND_MAX_SESSIONS_PER_USER: count })).toHaveLength(1);
     },
   );
 
   test.each(["idle-timeout", "lifetime", "max-lifetime", "retention"])(
     "--%s can be neither zero nor negative",
-    (flag) => {
-      expect(faultsOf({}, `--${flag}=0s`)).toHaveLength(1);
-      expect(faultsOf({}, `--${flag}=-5m`)).toHaveLength(1);
+    async (flag) => {
+      expect(await faultsOf({}, `--${flag}=0s`)).toHaveLength(1);
+      expect(await faultsOf({}, `--${flag}=-5m`)).toHaveLength(1);
     },
   );
 
-  test("a default timeout can be as long as the longest allowed, and no longer", () => {
-    expect(faultsOf({ SESSIOND_MAX_LIFETIME: "24h" })).toEqual([]);
-    expect(faultsOf({ SESSIOND_MAX_LIFETIME: "23h59m" }, "--idle-timeout", "1d")).toEqual([
+  test("a default timeout can be as long as the longest allowed, and no longer", async () => {
+    expect(await faultsOf({ SESSIOND_MAX_LIFETIME: "24h" })).toEqual([]);
+    expect(await faultsOf({ SESSIOND_MAX_LIFETIME: "23h59m" }, "--idle-timeout", "1d")).toEqual([
       "SESSIOND_IDLE_TIMEOUT (--idle-timeout): expected at most 23h59m, " +
         "which is SESSIOND_MAX_LIFETIME (--max-lifetime), got 1d",
       "SESSIOND_LIFETIME (--lifetime): expected at most 23h59m, " +
@@ -175,19 +178,21 @@ describe("faults", () => {
     ]);
   });
 
-  test("both servers on one address is a fault, unless the system chooses the port", () => {
+  test("both servers on one address is a fault, unless the system chooses the port", async () => {
     const both = (address: string) => [`--grpc-address=${address}`, `--http-address=${address}`];
-    expect(faultsOf({}, ...both("127.0.0.1:0"))).toEqual([]);
-    expect(faultsOf({}, ...both("127.0.0.1:1"))).toEqual([
+    expect(await faultsOf({}, ...both("127.0.0.1:0"))).toEqual([]);
+    expect(await faultsOf({}, ...both("127.0.0.1:1"))).toEqual([
       "SESSIOND_HTTP_ADDRESS (--http-address): expected another address than " +
         "SESSIOND_GRPC_ADDRESS (--grpc-address), 127.0.0.1:1",
     ]);
-    expect(faultsOf({}, "--grpc-address=127.0.0.1:1", "--http-address=127.0.0.2:1")).toEqual([]);
+    expect(await faultsOf({}, "--grpc-address=127.0.0.1:1", "--http-address=127.0.0.2:1")).toEqual(
+      [],
+    );
   });
 
-  test("no secret is repeated, wherever it was put", () => {
+  test("no secret is repeated, wherever it was put", async () => {
     const secret = "hunter2";
-    const faults = faultsOf(
+    const faults = await faultsOf(
       {
         SESSIOND_STORE: `redis://:${secret}@nowhere:x`,
         SESSIOND_KEYRING: `k1:${secret}`,
@@ -202,22 +207,22 @@ describe("faults", () => {
     expect(faults.join("\n")).not.toContain(secret);
   });
 
-  test("a long value is repeated in part", () => {
-    const [fault] = faultsOf({ SESSIOND_LOG_LEVEL: "x".repeat(10_000) });
+  test("a long value is repeated in part", async () => {
+    const [fault] = await faultsOf({ SESSIOND_LOG_LEVEL: "x".repeat(10_000) });
     expect(fault).toMatch(/got "x{100}…"$/);
   });
 
-  test("every fault of the auth file is among them, by its place in the file", () => {
+  test("every fault of the auth file is among them, by its place in the file", async () => {
     const path = join(directory, "faulty.json");
     writeFileSync(path, JSON.stringify({ issuers: [{}], roles: { a: ["sessions:raed"] } }));
-    expect(faultsOf({ SESSIOND_AUTH: path })).toEqual([
+    expect(await faultsOf({ SESSIOND_AUTH: path })).toEqual([
       "SESSIOND_AUTH (--auth): issuers[0].issuer: required",
       "SESSIOND_AUTH (--auth): issuers[0].audience: required",
       "SESSIOND_AUTH (--auth): issuers[0].algorithms: required",
       "SESSIOND_AUTH (--auth): roles.a[0]: " +
         'unknown permission "sessions:raed" (did you mean sessions:read?)',
     ]);
-    expect(faultsOf({ SESSIOND_AUTH: "nowhere.json" })).toEqual([
+    expect(await faultsOf({ SESSIOND_AUTH: "nowhere.json" })).toEqual([
       expect.stringMatching(/^SESSIOND_AUTH \(--auth\): cannot read .*nowhere\.json: ENOENT/),
     ]);
   });
@@ -229,37 +234,37 @@ describe("a server that others can reach", () => {
     ["SESSIOND_GRPC_ADDRESS", "sessiond.example.com:50051"],
     ["SESSIOND_HTTP_ADDRESS", "[::]:8080"],
     ["SESSIOND_HTTP_ADDRESS", "10.0.0.1:0"],
-  ])("needs a keyring and an auth file: %s=%s", (name, address) => {
+  ])("needs a keyring and an auth file: %s=%s", async (name, address) => {
     const flag = name === "SESSIOND_GRPC_ADDRESS" ? "--grpc-address" : "--http-address";
     const why = `required, as ${name} (${flag}) is ${address} and not loopback`;
     const noKeyring = `SESSIOND_KEYRING (--keyring): ${why}; make a key with \`sessiond keygen\``;
     const noAuth = `SESSIOND_AUTH (--auth): ${why}; name a JSON file of the issuers whose tokens to accept`;
-    expect(faultsOf({ [name]: address })).toEqual([noKeyring, noAuth]);
-    expect(faultsOf({ [name]: address, SESSIOND_KEYRING: keyring })).toEqual([noAuth]);
-    expect(faultsOf({ [name]: address, SESSIOND_AUTH: authFile })).toEqual([noKeyring]);
-    expect(faultsOf({ [name]: address, SESSIOND_AUTH: authFile }, "--keyring", keyring)).toEqual(
-      [],
-    );
+    expect(await faultsOf({ [name]: address })).toEqual([noKeyring, noAuth]);
+    expect(await faultsOf({ [name]: address, SESSIOND_KEYRING: keyring })).toEqual([noAuth]);
+    expect(await faultsOf({ [name]: address, SESSIOND_AUTH: authFile })).toEqual([noKeyring]);
+    expect(
+      await faultsOf({ [name]: address, SESSIOND_AUTH: authFile }, "--keyring", keyring),
+    ).toEqual([]);
   });
 
   test.each(["127.0.0.1:1", "127.1.2.3:1", "[::1]:1", "localhost:1"])(
     "is not one on %s",
-    (address) => {
+    async (address) => {
       expect(
-        faultsOf({ SESSIOND_GRPC_ADDRESS: address, SESSIOND_HTTP_ADDRESS: "localhost:2" }),
+        await faultsOf({ SESSIOND_GRPC_ADDRESS: address, SESSIOND_HTTP_ADDRESS: "localhost:2" }),
       ).toEqual([]);
     },
   );
 });
 
-test("on loopback, a given keyring or auth file is used, and only the other made for development", () => {
-  expect(load({ SESSIOND_KEYRING: keyring })).toMatchObject({ auth: undefined });
-  expect(load({ SESSIOND_KEYRING: keyring }).keyring?.activeKeyId).toBe("k1");
-  expect(load({ SESSIOND_AUTH: authFile }).keyring).toBeUndefined();
-  expect(load({ SESSIOND_AUTH: authFile }).auth).toBeDefined();
+test("on loopback, a given keyring or auth file is used, and only the other made for development", async () => {
+  expect(await load({ SESSIOND_KEYRING: keyring })).toMatchObject({ auth: undefined });
+  expect((await load({ SESSIOND_KEYRING: keyring })).keyring?.activeKeyId).toBe("k1");
+  expect((await load({ SESSIOND_AUTH: authFile })).keyring).toBeUndefined();
+  expect((await load({ SESSIOND_AUTH: authFile })).auth).toBeDefined();
 });
 
-test("variables that Kubernetes sets for a service called sessiond are no faults", () => {
+test("variables that Kubernetes sets for a service called sessiond are no faults", async () => {
   const env = {
     SESSIOND_SERVICE_HOST: "10.0.0.7",
     SESSIOND_SERVICE_PORT: "50051",
@@ -271,24 +276,24 @@ test("variables that Kubernetes sets for a service called sessiond are no faults
     SESSIOND_PORT_50051_TCP_ADDR: "10.0.0.7",
     SESSIOND_GRPC_PORT: "tcp://10.0.0.7:50051",
   };
-  expect(faultsOf(env)).toEqual([]);
-  expect(faultsOf({ SESSIOND_GRPC_PORT: "50051" })).toEqual([
+  expect(await faultsOf(env)).toEqual([]);
+  expect(await faultsOf({ SESSIOND_GRPC_PORT: "50051" })).toEqual([
     expect.stringContaining("SESSIOND_GRPC_PORT: unknown variable"),
   ]);
 });
 
-test("variables that other commands have from the environment are no faults of a server", () => {
+test("variables that other commands have from the environment are no faults of a server", async () => {
   const env = {
     SESSIOND_SERVER: "http://127.0.0.1:50051",
     SESSIOND_TOKEN: "access.token.signature",
     // Of a server that runs under a lock.
     SESSIOND_FENCING_TOKEN: "1700000000000",
   };
-  expect(faultsOf(env)).toEqual([]);
+  expect(await faultsOf(env)).toEqual([]);
 });
 
-test("a rate limit that cannot be is a fault that names the policy", () => {
-  expect(faultsOf({ SESSIOND_RATE_LIMITS: "login: 10 per 15m; signup: 0 per 1h" })).toEqual([
+test("a rate limit that cannot be is a fault that names the policy", async () => {
+  expect(await faultsOf({ SESSIOND_RATE_LIMITS: "login: 10 per 15m; signup: 0 per 1h" })).toEqual([
     expect.stringMatching(/^SESSIOND_RATE_LIMITS \(--rate-limits\): policy "signup": expected/),
   ]);
 });

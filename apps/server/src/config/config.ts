@@ -50,7 +50,7 @@ export interface ConfigSources {
  * Throws a ConfigError with every fault there is, each by its key, showing no
  * secret.
  */
-export function loadConfig({ argv, env }: ConfigSources): Config {
+export async function loadConfig({ argv, env }: ConfigSources): Promise<Config> {
   const flags = parseFlags(
     argv,
     SETTING_LIST.map(({ flag }) => flag),
@@ -62,7 +62,7 @@ export function loadConfig({ argv, env }: ConfigSources): Config {
     const text = flags.values.get(setting.flag) ?? textOf(env, setting);
     if (text === undefined) continue;
     try {
-      values[name] = setting.parse(text);
+      values[name] = await setting.parse(text);
     } catch (error) {
       faults.push(...faultsOf(setting, text, error));
     }

@@ -8,8 +8,6 @@ import {
 import type { Durability } from "@sessiond/core/redis";
 import { parseAddress } from "../network/address.js";
 import { LOG_LEVELS } from "../observability/log-level.js";
-import { KNOWN_PERMISSIONS } from "../services/permissions.js";
-import { readAuthFile } from "./auth-config.js";
 import { parseStoreLocation } from "./store-location.js";
 
 const LIMIT_POLICIES = ["evict_oldest", "reject"] as const;
@@ -25,7 +23,10 @@ export interface Setting {
   readonly help: string;
   /** Set where the value may hold a secret and must not be repeated. */
   readonly secret?: true;
-  /** Throws an Error that says what was expected, or a ConfigError with several faults. */
+  /**
+   * The value or a promise of it. Throws an Error that says what was expected, or a
+   * ConfigError with several faults.
+   */
   readonly parse: (text: string) => unknown;
 }
 
@@ -143,7 +144,8 @@ export const SETTINGS = {
     help:
       "a JSON file of the issuers of access tokens and of what roles permit; README.md " +
       "has an example and all its keys (default, on loopback only: development tokens)",
-    parse: (text) => readAuthFile(resolve(text), KNOWN_PERMISSIONS),
+    // zod is slow to load, and only a server with an auth file needs it.
+    parse: async (text) => (await import("./auth-config.js")).readAuthFile(resolve(text)),
   },
   reflection: {
     env: "SESSIOND_REFLECTION",
@@ -175,7 +177,7 @@ export type SettingName = keyof typeof SETTINGS;
 
 export type Values = {
   readonly [N in SettingName]:
-    | ReturnType<(typeof SETTINGS)[N]["parse"]>
+    | Awaited<ReturnType<(typeof SETTINGS)[N]["parse"]>>
     | ((typeof SETTINGS)[N] extends { readonly default: string } ? never : undefined);
 };
 
