@@ -20,35 +20,35 @@ export const file_sessiond_v1_lock_service: GenFile = /*@__PURE__*/
  */
 export type AcquireLockRequest = Message<"sessiond.v1.AcquireLockRequest"> & {
   /**
-   * Required; 1 to 256 bytes, no control characters. Names what is locked, such as
-   * `invoices/2024-07`. One name is one lock, whoever asks.
+   * Required; 1 to 256 bytes, no control characters. What is locked, such as
+   * `invoices/2024-07`. The same name is the same lock for every caller.
    *
    * @generated from field: string name = 1;
    */
   name: string;
 
   /**
-   * How long the lease lasts unless it is renewed: from 100 ms to 1 h. 30 s
-   * when unset. For so long do others wait when the holder dies.
+   * How long the lease lasts unless it is renewed: from 100 ms to 1 h. 30 s if
+   * unset. When the holder dies, others wait this long.
    *
    * @generated from field: google.protobuf.Duration ttl = 2;
    */
   ttl?: Duration | undefined;
 
   /**
-   * How long to wait for the lock: up to 1 h. 20 s when unset; zero
-   * tries once. A deadline of the call that passes earlier ends the wait.
+   * How long to wait for the lock: up to 1 h. 20 s if unset; zero tries once. If the
+   * call's deadline passes earlier, it ends the wait.
    *
    * @generated from field: google.protobuf.Duration wait_timeout = 3;
    */
   waitTimeout?: Duration | undefined;
 
   /**
-   * A lock_id of the caller's making, which makes the call safe to retry: who has
-   * the lock under it already is answered so, its lease unchanged. 16 to 128
-   * characters out of A-Z a-z 0-9 . _ ~ : @ - that nobody can guess, a random UUID
-   * recommended, and a new one for each acquisition. Made by the server when
-   * empty.
+   * A `lock_id` that the caller makes, so that the call is safe to retry: if this
+   * `lock_id` holds the lock already, the call succeeds and the lease stays as it
+   * is. 16 to 128 characters out of `A-Z a-z 0-9 . _ ~ : @ -` that nobody can guess,
+   * a random UUID recommended, and a new one for each acquisition. If empty, the
+   * server makes one.
    *
    * @generated from field: string lock_id = 4;
    */
@@ -67,15 +67,15 @@ export const AcquireLockRequestSchema: GenMessage<AcquireLockRequest> = /*@__PUR
  */
 export type AcquireLockResponse = Message<"sessiond.v1.AcquireLockResponse"> & {
   /**
-   * Proves to be the holder, who alone may know it: whoever does can renew and
-   * release the lock. Another one at each acquisition. Never logged.
+   * Proves that a caller is the holder. Keep it secret: everybody who knows it can
+   * renew and release the lock. A new one for each acquisition. Never logged.
    *
    * @generated from field: string lock_id = 1;
    */
   lockId: string;
 
   /**
-   * Higher than that of every earlier holder of this lock, for good: also after
+   * Higher than the token of every earlier holder of this lock, for good: also after
    * the lock was free for years, and after a failover. Below 2^53.
    *
    * @generated from field: int64 fencing_token = 2;
@@ -84,8 +84,7 @@ export type AcquireLockResponse = Message<"sessiond.v1.AcquireLockResponse"> & {
 
   /**
    * When the lease ends unless it is renewed, by the store's clock. A holder should
-   * rather count the ttl from before it made the call, by a clock that is never
-   * set.
+   * rather count the ttl from before it made the call, by a monotonic clock.
    *
    * @generated from field: google.protobuf.Timestamp expire_time = 3;
    */
@@ -111,15 +110,15 @@ export type RenewLockRequest = Message<"sessiond.v1.RenewLockRequest"> & {
   name: string;
 
   /**
-   * Required; as AcquireLock answered it.
+   * Required; from AcquireLockResponse.
    *
    * @generated from field: string lock_id = 2;
    */
   lockId: string;
 
   /**
-   * How long the lease lasts from now on: from 100 ms to 1 h. 30 s when unset, also
-   * where the lock was acquired with another ttl.
+   * How long the lease lasts from now on: from 100 ms to 1 h. 30 s if unset, also if
+   * the lock was acquired with another ttl.
    *
    * @generated from field: google.protobuf.Duration ttl = 3;
    */
@@ -171,7 +170,7 @@ export type ReleaseLockRequest = Message<"sessiond.v1.ReleaseLockRequest"> & {
   name: string;
 
   /**
-   * Required; as AcquireLock answered it.
+   * Required; from AcquireLockResponse.
    *
    * @generated from field: string lock_id = 2;
    */
@@ -222,14 +221,14 @@ export const GetLockRequestSchema: GenMessage<GetLockRequest> = /*@__PURE__*/
  */
 export type GetLockResponse = Message<"sessiond.v1.GetLockResponse"> & {
   /**
-   * Whether anybody has it. The fields below are set only if so.
+   * Whether anybody holds the lock. The fields below are set only if so.
    *
    * @generated from field: bool held = 1;
    */
   held: boolean;
 
   /**
-   * That of its holder.
+   * The holder's fencing token.
    *
    * @generated from field: int64 fencing_token = 2;
    */
@@ -251,39 +250,38 @@ export const GetLockResponseSchema: GenMessage<GetLockResponse> = /*@__PURE__*/
   messageDesc(file_sessiond_v1_lock_service, 7);
 
 /**
- * LockService lends named locks, so that of many processes one at a time does
- * something.
+ * LockService lends named locks, so that only one of many processes does something
+ * at a time.
  *
  * A lock is a lease: it ends by itself, so that nothing stays locked when its
- * holder dies. Before that, the lock is given to nobody else. More a lease cannot
- * promise: a holder that was stopped, paused by its garbage collector or cut off
- * may go on after its lease has ended, beside the next holder. Where that
- * would do harm, give the fencing token along with everything that is written
- * under the lock, and let whoever takes it refuse a token lower than the highest
- * it has seen. UpdateSession does, with its `fence`.
+ * holder dies. Until then nobody else gets the lock. A lease cannot promise more: a
+ * holder that was stopped, paused by its garbage collector or cut off may go on
+ * after its lease has ended, beside the next holder. If that would do harm, send
+ * the fencing token with everything that is written under the lock, and let the
+ * receiver refuse a token that is lower than the highest it has seen. UpdateSession
+ * does this with its `fence`.
  *
- * Locks are as durable as the store: where Redis fails over, the new primary may
- * not know of a lock that the old one had lent. The fencing token still grows then.
+ * Locks are as durable as the store: after a failover of Redis the new primary may
+ * not know a lock that the old one had lent. The fencing token still grows then.
  *
- * Calls are permitted, and errors have the reasons, as described at
- * SessionService.
+ * Permissions and error reasons are as described at SessionService.
  *
  * @generated from service sessiond.v1.LockService
  */
 export const LockService: GenService<{
   /**
-   * Takes a lock, and waits for it if another has it.
+   * Takes a lock, and waits for it while another caller holds it.
    *
-   * Fails with LOCK_TIMEOUT if it could not be had within wait_timeout. Whoever
-   * cancels the call, is disconnected or has a deadline that passes first
-   * waits no longer. A server that stops ends the wait with UNAVAILABLE.
+   * Fails with LOCK_TIMEOUT if the lock was not free within `wait_timeout`. The wait
+   * ends earlier if the caller cancels the call, disconnects, or its deadline
+   * passes. A server that stops ends the wait with UNAVAILABLE.
    *
-   * A lock is not reentrant: its holder, too, waits for a second one. Those who
-   * wait at one server are served in the order in which they came, and servers that
-   * share a Redis take turns.
+   * A lock is not reentrant: its holder waits for a second one, too. A server serves
+   * waiting callers in the order in which they came, and servers that share a Redis
+   * take turns.
    *
-   * When the answer is lost, and the request had no lock_id, the lock may be held by
-   * nobody who knows its lock_id, until its ttl is over.
+   * If the response is lost and the request had no `lock_id`, the lock may stay held
+   * until its ttl is over, because nobody knows its `lock_id`.
    *
    * @generated from rpc sessiond.v1.LockService.AcquireLock
    */
@@ -293,10 +291,10 @@ export const LockService: GenService<{
     output: typeof AcquireLockResponseSchema;
   },
   /**
-   * Lets a lease end one ttl from now, later or earlier than it would have. Fails with
-   * LOCK_NOT_HELD once it has ended: what it protected may have changed then, and
-   * the lock has to be acquired anew. Renew at about a third of the ttl, so
-   * that a lost call or two do no harm.
+   * Makes a lease end one ttl from now, which may be later or earlier than before.
+   * Fails with LOCK_NOT_HELD once the lease has ended: what the lock protects may
+   * have changed since, so acquire the lock again. Renew after about a third of the
+   * ttl, so that a lost call or two do no harm.
    *
    * @generated from rpc sessiond.v1.LockService.RenewLock
    */
@@ -306,8 +304,9 @@ export const LockService: GenService<{
     output: typeof RenewLockResponseSchema;
   },
   /**
-   * Gives a lock back, and with it to who waits next. Fails with LOCK_NOT_HELD if
-   * it is not held by lock_id: its lease has ended, or it was released before.
+   * Gives a lock back, so that the next waiting caller gets it. Fails with
+   * LOCK_NOT_HELD if `lock_id` does not hold the lock: its lease has ended, or it
+   * was released before.
    *
    * @generated from rpc sessiond.v1.LockService.ReleaseLock
    */
@@ -317,8 +316,8 @@ export const LockService: GenService<{
     output: typeof ReleaseLockResponseSchema;
   },
   /**
-   * Whether anybody has a lock, and until when. Never says who. By the time the
-   * answer arrives it may be otherwise: to decide on it what to do is a race.
+   * Says whether anybody holds a lock, and until when, but never who. The response
+   * may be outdated when it arrives: to act on it is a race.
    *
    * @generated from rpc sessiond.v1.LockService.GetLock
    */

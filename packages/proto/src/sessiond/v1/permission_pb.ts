@@ -14,9 +14,9 @@ export const file_sessiond_v1_permission: GenFile = /*@__PURE__*/
   fileDesc("ChxzZXNzaW9uZC92MS9wZXJtaXNzaW9uLnByb3RvEgtzZXNzaW9uZC52MTpACgpwZXJtaXNzaW9uEh4uZ29vZ2xlLnByb3RvYnVmLk1ldGhvZE9wdGlvbnMYyIcDIAEoCVIKcGVybWlzc2lvbmIGcHJvdG8z", [file_google_protobuf_descriptor]);
 
 /**
- * The permission a caller's access token must grant to call the method,
- * for example `sessions:create`. A method without one stops the server at
- * start, so that no method is ever open by omission.
+ * The permission that a caller's access token must grant, such as
+ * `sessions:create`. A method without one stops the server at start, so that no
+ * method is open by omission.
  *
  * @generated from extension: string permission = 50120;
  */

@@ -28,15 +28,15 @@ export type CheckRateLimitRequest = Message<"sessiond.v1.CheckRateLimitRequest">
   policy: string;
 
   /**
-   * Required; 1 to 256 bytes, no control characters. Whose attempts are counted
-   * together, such as an address or a user id.
+   * Required; 1 to 256 bytes, no control characters. Attempts with the same key are
+   * counted together. An address or a user id, for example.
    *
    * @generated from field: string key = 2;
    */
   key: string;
 
   /**
-   * How much the attempt counts, from 1 to the least limit of the policy. 1 when
+   * How much the attempt counts, from 1 to the lowest limit of the policy. 1 if
    * unset.
    *
    * @generated from field: optional int32 cost = 3;
@@ -63,8 +63,8 @@ export type CheckRateLimitResponse = Message<"sessiond.v1.CheckRateLimitResponse
   allowed: boolean;
 
   /**
-   * The most that the attempts of one window may cost. Of a policy with several
-   * windows, this and the fields below are about the one that leaves least.
+   * The most that the attempts of one window may cost. If the policy has several
+   * windows, this field and the fields below are about the one that leaves least.
    *
    * @generated from field: int32 limit = 2;
    */
@@ -78,16 +78,16 @@ export type CheckRateLimitResponse = Message<"sessiond.v1.CheckRateLimitResponse
   remaining: number;
 
   /**
-   * How long until an attempt of the same cost would be allowed, if none comes in
-   * between. Zero if it would be now.
+   * How long until an attempt of the same cost is allowed, if no other comes in
+   * between. Zero if it is allowed now.
    *
    * @generated from field: google.protobuf.Duration retry_after = 4;
    */
   retryAfter?: Duration | undefined;
 
   /**
-   * When all that was counted is forgotten, if nothing more comes, by the store's
-   * clock.
+   * When everything that was counted is forgotten, if no attempt follows, by the
+   * store's clock.
    *
    * @generated from field: google.protobuf.Timestamp reset_time = 5;
    */
@@ -228,24 +228,24 @@ export const ResetRateLimitResponseSchema: GenMessage<ResetRateLimitResponse> = 
 
 /**
  * RateLimitService counts attempts, such as logins from an address, and says when
- * there were too many. It decides; to refuse is up to the caller.
+ * there were too many. It decides; the caller refuses.
  *
- * What is allowed stands in the server's configuration as policies with names,
- * so that it can be changed without a change of what calls. A limit is exact: over
- * any stretch of time as long as its window, attempts that were allowed cost no
- * more than it, whichever servers they came to.
+ * The limits are policies with names in the server's configuration, so that they
+ * can change without a change of the callers. A limit is exact: in every period as
+ * long as its window, the attempts that were allowed cost at most the limit,
+ * whichever servers they came to.
  *
- * Calls are permitted, and errors have the reasons, as described at
- * SessionService. While the store is down, attempts pass uncounted under a policy
- * that says `allow when unavailable`; under any other that is STORE_UNAVAILABLE,
- * and no refusal: callers decide whether to let pass what cannot be counted.
+ * Permissions and error reasons are as described at SessionService. While the store
+ * is down, a policy that says `allow when unavailable` allows attempts and does not
+ * count them. Under any other policy the call fails with STORE_UNAVAILABLE, which is
+ * no refusal: the caller decides whether to allow what cannot be counted.
  *
  * @generated from service sessiond.v1.RateLimitService
  */
 export const RateLimitService: GenService<{
   /**
-   * Counts an attempt and says whether it is allowed. A refusal is an answer and
-   * no error. When the answer is lost it is not known whether the attempt counts.
+   * Counts an attempt and says whether it is allowed. A refusal is a response, not
+   * an error. If the response is lost, the attempt may have been counted or not.
    *
    * @generated from rpc sessiond.v1.RateLimitService.CheckRateLimit
    */
@@ -255,8 +255,8 @@ export const RateLimitService: GenService<{
     output: typeof CheckRateLimitResponseSchema;
   },
   /**
-   * What CheckRateLimit would answer, counting nothing. To ask first and count
-   * later is a race: others may come in between.
+   * Says what CheckRateLimit would say, and counts nothing. To ask first and count
+   * later is a race: other attempts may come in between.
    *
    * @generated from rpc sessiond.v1.RateLimitService.GetRateLimit
    */
@@ -266,7 +266,8 @@ export const RateLimitService: GenService<{
     output: typeof GetRateLimitResponseSchema;
   },
   /**
-   * Forgets all attempts of a key under a policy, as after a login that succeeded.
+   * Forgets all attempts of a key under a policy, for example after a successful
+   * login.
    *
    * @generated from rpc sessiond.v1.RateLimitService.ResetRateLimit
    */

@@ -21,16 +21,16 @@ export const file_sessiond_v1_session: GenFile = /*@__PURE__*/
  */
 export type Session = Message<"sessiond.v1.Session"> & {
   /**
-   * Names the session; never a credential, so it may stand in logs. Either 64
-   * lowercase hex digits made by the server, whose first two are the user's
-   * partition and the rest random, or the id the caller chose at creation.
+   * The session's name. It is not a credential, so it may stand in logs. Either 64
+   * lowercase hex digits that the server made (the first two are the user's
+   * partition, the rest is random), or the id that the caller chose at creation.
    *
    * @generated from field: string id = 1;
    */
   id: string;
 
   /**
-   * The user the session belongs to, as the calling service names it.
+   * The session's user, as the calling service names it.
    *
    * @generated from field: string user_id = 2;
    */
@@ -58,13 +58,15 @@ export type Session = Message<"sessiond.v1.Session"> & {
   client?: Client | undefined;
 
   /**
-   * Whatever the calling service keeps with the session.
+   * Any JSON object that the calling service keeps with the session.
    *
    * @generated from field: google.protobuf.Struct data = 6;
    */
   data?: JsonObject | undefined;
 
   /**
+   * When the session was created.
+   *
    * @generated from field: google.protobuf.Timestamp create_time = 7;
    */
   createTime?: Timestamp | undefined;
@@ -78,17 +80,17 @@ export type Session = Message<"sessiond.v1.Session"> & {
   authenticateTime?: Timestamp | undefined;
 
   /**
-   * The last activity that moved the idle deadline. Activity is recorded once
-   * per tenth of the idle timeout, so this may lag behind by that much.
+   * The last activity that moved the idle deadline. The server records activity
+   * once per tenth of the idle timeout, so this may be behind by that much.
    *
    * @generated from field: google.protobuf.Timestamp last_access_time = 9;
    */
   lastAccessTime?: Timestamp | undefined;
 
   /**
-   * When the session ends if nothing more happens: the earlier of the idle
-   * deadline and `absolute_expire_time`. The session is alive before this
-   * moment and gone from it on.
+   * When the session ends without further activity: the earlier of the idle
+   * deadline and `absolute_expire_time`. The session is active before this moment
+   * and no longer at it.
    *
    * @generated from field: google.protobuf.Timestamp expire_time = 10;
    */
@@ -109,13 +111,15 @@ export type Session = Message<"sessiond.v1.Session"> & {
   idleTimeout?: Duration | undefined;
 
   /**
+   * Whether the session is active, or how it ended.
+   *
    * @generated from field: sessiond.v1.SessionState state = 13;
    */
   state: SessionState;
 
   /**
-   * Changes with every update of the session's fields, with every rotation of
-   * its token and with its revocation; not with mere activity. Opaque.
+   * Opaque. Changes with every update of the session's fields, every rotation of
+   * its token and its revocation. Activity does not change it.
    *
    * @generated from field: string etag = 14;
    */
@@ -129,8 +133,8 @@ export type Session = Message<"sessiond.v1.Session"> & {
   revokeTime?: Timestamp | undefined;
 
   /**
-   * Why the session was revoked, as given by the caller, or
-   * `session limit reached` where a newer session evicted it.
+   * Why the session was revoked: the caller's reason, or `session limit reached`
+   * if a newer session evicted it.
    *
    * @generated from field: string revoke_reason = 16;
    */
@@ -180,6 +184,8 @@ export const ClientSchema: GenMessage<Client> = /*@__PURE__*/
   messageDesc(file_sessiond_v1_session, 1);
 
 /**
+ * Whether a session is active, or how it ended.
+ *
  * @generated from enum sessiond.v1.SessionState
  */
 export enum SessionState {
@@ -201,7 +207,7 @@ export enum SessionState {
   EXPIRED = 2,
 
   /**
-   * It was revoked, or evicted by a newer session of its user.
+   * A caller revoked it, or a newer session of its user evicted it.
    *
    * @generated from enum value: SESSION_STATE_REVOKED = 3;
    */

@@ -31,10 +31,10 @@ export type CreateSessionRequest = Message<"sessiond.v1.CreateSessionRequest"> &
   userId: string;
 
   /**
-   * An id of the caller's choice, such as a JWT's `jti`: 1 to 128 characters
-   * out of A-Z a-z 0-9 . _ ~ : @ - but not 64 hex digits, which are the
-   * server's own ids, and not beginning with `sst_`, which session tokens do.
-   * Unique across all users. Made by the server when empty.
+   * An id that the caller chooses, such as a JWT's `jti`: 1 to 128 characters out of
+   * `A-Z a-z 0-9 . _ ~ : @ -`. It is not 64 hex digits, like the server's own ids,
+   * and does not begin with `sst_`, like session tokens. Unique across all users. If
+   * empty, the server makes one.
    *
    * @generated from field: string session_id = 2;
    */
@@ -67,8 +67,8 @@ export type CreateSessionRequest = Message<"sessiond.v1.CreateSessionRequest"> &
   data?: JsonObject | undefined;
 
   /**
-   * How long the session lives without activity: from 1 ms to the server's
-   * maximum. The server's default (30 min unless configured) when unset.
+   * How long the session lives without activity: from 1 ms to the server's maximum.
+   * The server's default (30 min unless configured) if unset.
    *
    * @generated from field: google.protobuf.Duration idle_timeout = 7;
    */
@@ -76,7 +76,7 @@ export type CreateSessionRequest = Message<"sessiond.v1.CreateSessionRequest"> &
 
   /**
    * How long the session lives at most: from 1 ms to the server's maximum. The
-   * server's default (24 h unless configured) when unset.
+   * server's default (24 h unless configured) if unset.
    *
    * @generated from field: google.protobuf.Duration lifetime = 8;
    */
@@ -84,10 +84,10 @@ export type CreateSessionRequest = Message<"sessiond.v1.CreateSessionRequest"> &
 
   /**
    * Makes the call safe to retry (AIP-155): 1 to 128 characters out of
-   * A-Z a-z 0-9 . _ ~ : @ -, a UUID recommended. A retry within 10 minutes by
-   * the same caller answers the same session, as it is now, and the same token;
-   * the same id with other contents is refused with REQUEST_ID_REUSED. Callers
-   * are told apart by the issuer and subject of their access tokens.
+   * `A-Z a-z 0-9 . _ ~ : @ -`, a UUID recommended. A retry within 10 minutes by the
+   * same caller returns the same session, as it is now, and the same token. The same
+   * id with other contents fails with REQUEST_ID_REUSED. The issuer and the subject
+   * of its access token identify a caller.
    *
    * @generated from field: string request_id = 9;
    */
@@ -118,7 +118,7 @@ export type CreateSessionResponse = Message<"sessiond.v1.CreateSessionResponse">
   token: string;
 
   /**
-   * The sessions of the same user that had to go to stay within the limit.
+   * The sessions of the same user that were evicted to stay within the limit.
    *
    * @generated from field: repeated string evicted_session_ids = 3;
    */
@@ -144,7 +144,7 @@ export type VerifySessionRequest = Message<"sessiond.v1.VerifySessionRequest"> &
   token: string;
 
   /**
-   * Verify without counting as activity.
+   * Verifies without counting as activity.
    *
    * @generated from field: bool no_touch = 2;
    */
@@ -187,7 +187,7 @@ export type BatchVerifySessionsRequest = Message<"sessiond.v1.BatchVerifySession
   tokens: string[];
 
   /**
-   * Verify without counting as activity.
+   * Verifies without counting as activity.
    *
    * @generated from field: bool no_touch = 2;
    */
@@ -237,8 +237,8 @@ export type SessionResult = Message<"sessiond.v1.SessionResult"> & {
     case: "session";
   } | {
     /**
-     * The same code, message and details that the call for this one session
-     * would have failed with.
+     * The code, message and details that the call for this one session would have
+     * failed with.
      *
      * @generated from field: google.rpc.Status error = 2;
      */
@@ -266,16 +266,15 @@ export type GetSessionRequest = Message<"sessiond.v1.GetSessionRequest"> & {
   sessionId: string;
 
   /**
-   * The session's user, where known. Saves a lookup for ids that the caller
-   * chose; a session of another user is not found.
+   * The session's user, if known. Saves a lookup for an id that a caller chose. A
+   * session of another user is not found.
    *
    * @generated from field: string user_id = 2;
    */
   userId: string;
 
   /**
-   * The fields of Session to return, such as `roles` or `client.ip`. All when
-   * empty.
+   * The fields of Session to return, such as `roles` or `client.ip`. All if empty.
    *
    * @generated from field: google.protobuf.FieldMask read_mask = 3;
    */
@@ -356,21 +355,21 @@ export const BatchGetSessionsResponseSchema: GenMessage<BatchGetSessionsResponse
  */
 export type ListSessionsRequest = Message<"sessiond.v1.ListSessionsRequest"> & {
   /**
-   * All users when empty.
+   * All users if empty.
    *
    * @generated from field: string user_id = 1;
    */
   userId: string;
 
   /**
-   * Also list sessions whose deadline passed a short while ago.
+   * Also lists sessions whose deadline passed a short while ago.
    *
    * @generated from field: bool show_expired = 2;
    */
   showExpired: boolean;
 
   /**
-   * Also list sessions that were revoked a short while ago.
+   * Also lists sessions that were revoked a short while ago.
    *
    * @generated from field: bool show_revoked = 3;
    */
@@ -389,15 +388,15 @@ export type ListSessionsRequest = Message<"sessiond.v1.ListSessionsRequest"> & {
   orderBy: string;
 
   /**
-   * At most 1000; 50 when zero.
+   * At most 1000; 50 if zero.
    *
    * @generated from field: int32 page_size = 6;
    */
   pageSize: number;
 
   /**
-   * The next_page_token of the page before. All other fields, page_size
-   * excepted, must be as they were in the call that returned it.
+   * The `next_page_token` of the previous page. All other fields except `page_size`
+   * must be the same as in the call that returned it.
    *
    * @generated from field: string page_token = 7;
    */
@@ -484,7 +483,7 @@ export type ListSessionsResponse = Message<"sessiond.v1.ListSessionsResponse"> &
   nextPageToken: string;
 
   /**
-   * Sessions that belong on this page but whose records cannot be unsealed.
+   * Sessions that belong on this page but whose records the server cannot unseal.
    *
    * @generated from field: repeated string unreadable_session_ids = 3;
    */
@@ -503,7 +502,7 @@ export const ListSessionsResponseSchema: GenMessage<ListSessionsResponse> = /*@_
  */
 export type CountSessionsRequest = Message<"sessiond.v1.CountSessionsRequest"> & {
   /**
-   * All users when empty.
+   * All users if empty.
    *
    * @generated from field: string user_id = 1;
    */
@@ -553,7 +552,7 @@ export type UpdateSessionRequest = Message<"sessiond.v1.UpdateSessionRequest"> &
   userId: string;
 
   /**
-   * The new values of the fields that update_mask names. A named field that is
+   * The new values of the fields that `update_mask` names. A named field that is
    * unset here is cleared.
    *
    * @generated from field: sessiond.v1.Session session = 3;
@@ -562,28 +561,28 @@ export type UpdateSessionRequest = Message<"sessiond.v1.UpdateSessionRequest"> &
 
   /**
    * Required. Any of `display_name`, `roles`, `client`, `client.ip`,
-   * `client.user_agent`, `client.device`, `data`, and `data.<key>` for one
-   * top-level key of data (the rest of the path is the key, dots included).
+   * `client.user_agent`, `client.device`, `data`, and `data.<key>` for one top-level
+   * key of `data` (the rest of the path is the key, dots included).
    *
-   * In JSON, protobuf writes field mask paths in lowerCamelCase and turns them
-   * into snake_case, so a key with capitals cannot be named there; replace
-   * `data` as a whole instead.
+   * In JSON, protobuf writes field mask paths in lowerCamelCase and turns them into
+   * snake_case, so a path cannot name a key with capitals. Replace `data` as a whole
+   * instead.
    *
    * @generated from field: google.protobuf.FieldMask update_mask = 4;
    */
   updateMask?: FieldMask | undefined;
 
   /**
-   * The etag the session must still have; anything else is ETAG_MISMATCH and
-   * changes nothing. Unconditional when empty.
+   * The `etag` that the session must still have. Otherwise the call fails with
+   * ETAG_MISMATCH and changes nothing. Not compared if empty.
    *
    * @generated from field: string etag = 5;
    */
   etag: string;
 
   /**
-   * Refuses the update with LOCK_NOT_HELD, and changes nothing, if a later holder of
-   * a lock has updated the session with its own fence. Unconditional when unset.
+   * Fails with LOCK_NOT_HELD, and changes nothing, if a later holder of the lock has
+   * updated the session with its own fence. Not compared if unset.
    *
    * @generated from field: sessiond.v1.Fence fence = 6;
    */
@@ -598,22 +597,22 @@ export const UpdateSessionRequestSchema: GenMessage<UpdateSessionRequest> = /*@_
   messageDesc(file_sessiond_v1_session_service, 16);
 
 /**
- * Keeps out a holder of a lock whose lease has ended without its noticing. The session
- * remembers the highest token of each lock that its updates were fenced with, of
- * at most 8 locks; whether the lock is held just now is not asked.
+ * Keeps out a holder that did not notice the end of its lease. The session remembers
+ * the highest token of each lock that its updates were fenced with, of at most 8
+ * locks. The server does not check whether the lock is held now.
  *
  * @generated from message sessiond.v1.Fence
  */
 export type Fence = Message<"sessiond.v1.Fence"> & {
   /**
-   * The name of the lock; as in AcquireLockRequest.
+   * The name of the lock, as in AcquireLockRequest.
    *
    * @generated from field: string lock = 1;
    */
   lock: string;
 
   /**
-   * The fencing_token that the lock was acquired with.
+   * The `fencing_token` that the lock was acquired with.
    *
    * @generated from field: int64 token = 2;
    */
@@ -721,7 +720,7 @@ export type RotateSessionTokenResponse = Message<"sessiond.v1.RotateSessionToken
   session?: Session | undefined;
 
   /**
-   * The new credential. The old one is refused from now on.
+   * The new credential. The server refuses the old one from now on.
    *
    * @generated from field: string token = 2;
    */
@@ -804,7 +803,7 @@ export type RevokeUserSessionsRequest = Message<"sessiond.v1.RevokeUserSessionsR
   userId: string;
 
   /**
-   * A session to spare, such as the one the user is looking at.
+   * A session to keep, such as the one that the user is looking at.
    *
    * @generated from field: string except_session_id = 2;
    */
@@ -849,15 +848,16 @@ export const RevokeUserSessionsResponseSchema: GenMessage<RevokeUserSessionsResp
  */
 export type WatchSessionsRequest = Message<"sessiond.v1.WatchSessionsRequest"> & {
   /**
-   * All users when empty.
+   * All users if empty.
    *
    * @generated from field: string user_id = 1;
    */
   userId: string;
 
   /**
-   * The last resume_token received, to go on after it; user_id must be as it was
-   * in the call that returned it. From now on when empty.
+   * The last `resume_token` received. The stream continues after it, and `user_id`
+   * must be the same as in the call that returned it. If empty, the stream starts
+   * now.
    *
    * @generated from field: string resume_token = 2;
    */
@@ -899,7 +899,7 @@ export type WatchSessionsResponse = Message<"sessiond.v1.WatchSessionsResponse">
   } | { case: undefined; value?: undefined };
 
   /**
-   * Where to go on after this message. Set with every message; opaque.
+   * Where to continue after this message. Set in every message; opaque.
    *
    * @generated from field: string resume_token = 4;
    */
@@ -914,7 +914,7 @@ export const WatchSessionsResponseSchema: GenMessage<WatchSessionsResponse> = /*
   messageDesc(file_sessiond_v1_session_service, 28);
 
 /**
- * Events that come together because they were read together.
+ * Events that the server read from the store together.
  *
  * @generated from message sessiond.v1.SessionEvents
  */
@@ -963,16 +963,16 @@ export type SessionEvent = Message<"sessiond.v1.SessionEvent"> & {
   time?: Timestamp | undefined;
 
   /**
-   * Grows by one with every change of the session: what is not newer than what
-   * one has may be dropped. A session begins with CREATED at 1, also one whose
-   * chosen id another had that is gone for good.
+   * Grows by one with every change of the session, so a reader may drop an event
+   * that is not newer than what it has. A session begins with `CREATED` at 1, also if
+   * its chosen id belonged to an earlier session that is gone for good.
    *
    * @generated from field: int64 version = 5;
    */
   version: bigint;
 
   /**
-   * Why the session ended; with `REVOKED` and `EVICTED` only.
+   * Why the session ended. Only with `REVOKED` and `EVICTED`.
    *
    * @generated from field: string reason = 6;
    */
@@ -987,8 +987,8 @@ export const SessionEventSchema: GenMessage<SessionEvent> = /*@__PURE__*/
   messageDesc(file_sessiond_v1_session_service, 30);
 
 /**
- * Everything that happened before a time has been sent. Comes at least every
- * second, so that silence means a broken stream and not that nothing happens.
+ * Everything that happened before `time` has been sent. Comes at least every second,
+ * so that silence means a broken stream and not that nothing happens.
  *
  * @generated from message sessiond.v1.WatchCheckpoint
  */
@@ -1007,9 +1007,9 @@ export const WatchCheckpointSchema: GenMessage<WatchCheckpoint> = /*@__PURE__*/
   messageDesc(file_sessiond_v1_session_service, 31);
 
 /**
- * Sent instead of events that are missing: what is known about sessions must be
- * dropped and read anew. The resume point is gone, or the store is not what it
- * was, after a restart or a failover. The stream goes on after it.
+ * Comes instead of missing events: the reader must drop what it knows about sessions
+ * and read them again. The position to resume from is gone, or the store is not what
+ * it was, after a restart or a failover. The stream continues after it.
  *
  * @generated from message sessiond.v1.WatchReset
  */
@@ -1030,6 +1030,8 @@ export const WatchResetSchema: GenMessage<WatchReset> = /*@__PURE__*/
   messageDesc(file_sessiond_v1_session_service, 32);
 
 /**
+ * What happened to a session.
+ *
  * @generated from enum sessiond.v1.SessionEventType
  */
 export enum SessionEventType {
@@ -1044,14 +1046,14 @@ export enum SessionEventType {
   CREATED = 1,
 
   /**
-   * Its fields were changed.
+   * Its fields changed.
    *
    * @generated from enum value: SESSION_EVENT_TYPE_UPDATED = 2;
    */
   UPDATED = 2,
 
   /**
-   * Its token was replaced; the old one is dead.
+   * Its token was replaced. The old one is invalid.
    *
    * @generated from enum value: SESSION_EVENT_TYPE_TOKEN_ROTATED = 3;
    */
@@ -1063,7 +1065,7 @@ export enum SessionEventType {
   REVOKED = 4,
 
   /**
-   * It had to go for a newer session of its user.
+   * A newer session of its user evicted it.
    *
    * @generated from enum value: SESSION_EVENT_TYPE_EVICTED = 5;
    */
@@ -1080,66 +1082,64 @@ export const SessionEventTypeSchema: GenEnum<SessionEventType> = /*@__PURE__*/
  * SessionService creates, verifies, refreshes, lists and revokes the login
  * sessions of other services' users.
  *
- * Every call carries `authorization: Bearer <access token>`; the permission it
- * needs stands in the method's option.
+ * Every call carries `authorization: Bearer <access token>`. The option of a method
+ * says which permission the token must grant.
  *
- * A request is at most 4 MiB long, also once it is decompressed.
+ * A request is at most 4 MiB long, also after it is decompressed.
  *
- * Every error that answers what was asked carries a google.rpc.ErrorInfo with
- * domain `sessiond` and one of these reasons:
+ * Every error that answers the request carries a google.rpc.ErrorInfo with domain
+ * `sessiond` and one of these reasons:
  *
- *   SESSION_NOT_FOUND       NOT_FOUND            missing, expired, revoked, or
- *                                                a token that is wrong or
- *                                                malformed; all look the same
- *   INVALID_ARGUMENT        INVALID_ARGUMENT     also a google.rpc.BadRequest
- *                                                that names the field; see
- *                                                below for where it is missing
- *   SESSION_ALREADY_EXISTS  ALREADY_EXISTS       the chosen session_id is taken
- *   REQUEST_ID_REUSED       ALREADY_EXISTS       the request_id was used before,
- *                                                for a request with other
- *                                                contents
- *   ETAG_MISMATCH           ABORTED              read again, then retry
+ *   SESSION_NOT_FOUND       NOT_FOUND            missing, expired or revoked, or the
+ *                                                token is wrong or malformed; all
+ *                                                look the same
+ *   INVALID_ARGUMENT        INVALID_ARGUMENT     also a google.rpc.BadRequest that
+ *                                                names the field; see below for
+ *                                                when it is missing
+ *   SESSION_ALREADY_EXISTS  ALREADY_EXISTS       the chosen `session_id` is taken
+ *   REQUEST_ID_REUSED       ALREADY_EXISTS       the `request_id` was used before,
+ *                                                for a request with other contents
+ *   ETAG_MISMATCH           ABORTED              read the session again, then retry
  *   SESSION_LIMIT_REACHED   RESOURCE_EXHAUSTED   only under the limit policy
  *                                                `reject`
- *   LOCK_TIMEOUT            DEADLINE_EXCEEDED    somebody else had the lock for
- *                                                all of wait_timeout
+ *   LOCK_TIMEOUT            DEADLINE_EXCEEDED    another caller held the lock during
+ *                                                all of `wait_timeout`
  *   LOCK_NOT_HELD           FAILED_PRECONDITION  the lease has ended, or a later
  *                                                holder has written already
- *   SESSION_UNREADABLE      DATA_LOSS            the session is there, but its
- *                                                record cannot be unsealed
+ *   SESSION_UNREADABLE      DATA_LOSS            the session exists, but the server
+ *                                                cannot unseal its record
  *   UNAUTHENTICATED         UNAUTHENTICATED      about the caller's own access
  *                                                token, never about a session's
  *   PERMISSION_DENIED       PERMISSION_DENIED    names the missing permission
- *   ISSUER_UNAVAILABLE      UNAVAILABLE          the keys to check the caller's
- *                                                access token with cannot be
- *                                                fetched
- *   STORE_UNAVAILABLE       UNAVAILABLE          also a google.rpc.RetryInfo;
- *                                                whether a change was made is
- *                                                not known
+ *   ISSUER_UNAVAILABLE      UNAVAILABLE          the server cannot fetch the keys
+ *                                                that verify the caller's access
+ *                                                token
+ *   STORE_UNAVAILABLE       UNAVAILABLE          also a google.rpc.RetryInfo; a
+ *                                                change may have been made or not
  *   OVERLOADED              RESOURCE_EXHAUSTED   also a google.rpc.RetryInfo;
  *                                                nothing was changed
  *
- * A request that cannot be parsed is an INVALID_ARGUMENT as well. It lacks the
- * BadRequest where no one field is at fault, as in half a JSON object or bytes
- * that end too early, and on the HTTP port where it is in binary, or asks for a
- * stream.
+ * A request that cannot be parsed is an INVALID_ARGUMENT as well. It has no
+ * BadRequest if no single field is at fault, as in half a JSON object or bytes that
+ * end too early. On the HTTP port it has none either if the request is binary or
+ * asks for a stream.
  *
- * Errors without an ErrorInfo are those of a call that did not get so far:
- * RESOURCE_EXHAUSTED for a request of more than 4 MiB, UNIMPLEMENTED for a method
- * or a compression that there is not, DEADLINE_EXCEEDED and CANCELLED where the
- * caller waited no longer, and UNAVAILABLE from a server that stops. INTERNAL has
- * none either: it is a fault of the server's, and the cause is in its log alone;
- * or, over gRPC, a request that is not compressed as it says.
+ * Errors without an ErrorInfo are from calls that did not get so far:
+ * RESOURCE_EXHAUSTED for a request of more than 4 MiB, UNIMPLEMENTED for an unknown
+ * method or compression, DEADLINE_EXCEEDED and CANCELLED when the caller stopped
+ * waiting, and UNAVAILABLE from a server that stops. INTERNAL has none either: it is
+ * a fault of the server, and only the server's log has the cause. Over gRPC it may
+ * also mean a request that is not compressed as it says.
  *
  * @generated from service sessiond.v1.SessionService
  */
 export const SessionService: GenService<{
   /**
-   * Starts a session and returns its token, the only time it is shown.
+   * Starts a session and returns its token, which is shown only here.
    *
-   * A user has at most a configured number of active sessions (10 by default).
-   * One more either evicts the oldest (the default; the response lists them) or
-   * is refused with SESSION_LIMIT_REACHED.
+   * A user has at most a configured number of active sessions (10 by default). One
+   * more either evicts the oldest (the default; the response lists the evicted ones)
+   * or fails with SESSION_LIMIT_REACHED.
    *
    * @generated from rpc sessiond.v1.SessionService.CreateSession
    */
@@ -1149,9 +1149,8 @@ export const SessionService: GenService<{
     output: typeof CreateSessionResponseSchema;
   },
   /**
-   * Answers whether a session token is valid, with its session, and counts as
-   * activity: it moves the idle deadline, at most once per tenth of the idle
-   * timeout.
+   * Verifies a session token and returns its session. Counts as activity: it moves
+   * the idle deadline, at most once per tenth of the idle timeout.
    *
    * @generated from rpc sessiond.v1.SessionService.VerifySession
    */
@@ -1161,7 +1160,7 @@ export const SessionService: GenService<{
     output: typeof VerifySessionResponseSchema;
   },
   /**
-   * Verifies many tokens at once. One bad token fails its own result only.
+   * Verifies many tokens at once. A bad token fails its own result only.
    *
    * @generated from rpc sessiond.v1.SessionService.BatchVerifySessions
    */
@@ -1181,8 +1180,8 @@ export const SessionService: GenService<{
     output: typeof GetSessionResponseSchema;
   },
   /**
-   * Reads many active sessions by their ids. One missing session fails its own
-   * result only.
+   * Reads many active sessions by their ids. A missing session fails its own result
+   * only.
    *
    * @generated from rpc sessiond.v1.SessionService.BatchGetSessions
    */
@@ -1192,12 +1191,13 @@ export const SessionService: GenService<{
     output: typeof BatchGetSessionsResponseSchema;
   },
   /**
-   * Lists sessions of one user or of all, active ones only unless asked.
+   * Lists the sessions of one user or of all users. Lists ended sessions only if
+   * the request asks for them.
    *
-   * Pages follow the order of creation, which never changes: a session that
-   * exists throughout is listed exactly once, whatever else happens meanwhile.
-   * With a filter a page may hold fewer sessions than page_size, even none;
-   * only an empty next_page_token ends the list.
+   * Pages are in the order of creation, which never changes: a session that exists
+   * throughout is listed exactly once, whatever else happens meanwhile. With a
+   * filter a page may hold fewer sessions than `page_size`, even none. Only an empty
+   * `next_page_token` ends the list.
    *
    * @generated from rpc sessiond.v1.SessionService.ListSessions
    */
@@ -1207,7 +1207,7 @@ export const SessionService: GenService<{
     output: typeof ListSessionsResponseSchema;
   },
   /**
-   * Counts active sessions of one user or of all. Exact: a session whose
+   * Counts the active sessions of one user or of all users. Exact: a session whose
    * deadline has passed is not counted.
    *
    * @generated from rpc sessiond.v1.SessionService.CountSessions
@@ -1218,8 +1218,8 @@ export const SessionService: GenService<{
     output: typeof CountSessionsResponseSchema;
   },
   /**
-   * Changes the fields that update_mask names and leaves all others alone, also
-   * under concurrent updates of the same session. Does not count as activity.
+   * Changes the fields that `update_mask` names and no others, also under concurrent
+   * updates of the same session. Does not count as activity.
    *
    * @generated from rpc sessiond.v1.SessionService.UpdateSession
    */
@@ -1229,8 +1229,8 @@ export const SessionService: GenService<{
     output: typeof UpdateSessionResponseSchema;
   },
   /**
-   * Moves the idle deadline to a full idle timeout from now, never past the
-   * absolute one.
+   * Moves the idle deadline to a full idle timeout from now, but never past the
+   * absolute deadline.
    *
    * @generated from rpc sessiond.v1.SessionService.RefreshSession
    */
@@ -1240,9 +1240,9 @@ export const SessionService: GenService<{
     output: typeof RefreshSessionResponseSchema;
   },
   /**
-   * Replaces a session's token after a re-authentication or a change of
-   * privilege; the old token is dead at once. Of two concurrent calls with the
-   * same token one wins and the other gets SESSION_NOT_FOUND.
+   * Replaces a session's token after a re-authentication or a change of privilege.
+   * The old token is invalid at once. Of two concurrent calls with the same token,
+   * one wins and the other fails with SESSION_NOT_FOUND.
    *
    * @generated from rpc sessiond.v1.SessionService.RotateSessionToken
    */
@@ -1252,8 +1252,8 @@ export const SessionService: GenService<{
     output: typeof RotateSessionTokenResponseSchema;
   },
   /**
-   * Ends a session, finally. Idempotent: revoking what is not active is no error
-   * and answers `revoked: false`.
+   * Ends a session for good. Idempotent: to revoke a session that is not active is
+   * no error and returns `revoked: false`.
    *
    * @generated from rpc sessiond.v1.SessionService.RevokeSession
    */
@@ -1273,15 +1273,15 @@ export const SessionService: GenService<{
     output: typeof RevokeUserSessionsResponseSchema;
   },
   /**
-   * Streams the changes of sessions, of one user or of all, as they happen.
+   * Streams the changes of sessions, of one user or of all users, as they happen.
    *
-   * The events of one session come in order, and each is sent once per watch,
-   * also across calls that resume with the last token received. Activity and
-   * expiry are no events: a session's deadlines tell when it ends.
+   * The events of one session come in order. Each is sent once per watch, also
+   * across calls that resume with the last `resume_token` received. Activity and
+   * expiry are no events: a session's deadlines say when it ends.
    *
-   * The stream does not end by itself. A reader too slow for what happens is cut
-   * with OVERLOADED. A server that stops ends it with UNAVAILABLE; the reader
-   * goes on at another server with its token.
+   * The stream does not end by itself. If the reader is too slow, the stream fails
+   * with OVERLOADED. A server that stops ends the stream with UNAVAILABLE; the
+   * reader continues at another server with its `resume_token`.
    *
    * @generated from rpc sessiond.v1.SessionService.WatchSessions
    */
