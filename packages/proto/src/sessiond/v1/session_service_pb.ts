@@ -33,8 +33,9 @@ export type CreateSessionRequest = Message<"sessiond.v1.CreateSessionRequest"> &
   /**
    * An id that the caller chooses, such as a JWT's `jti`: 1 to 128 characters out of
    * `A-Z a-z 0-9 . _ ~ : @ -`. It is not 64 hex digits, like the server's own ids,
-   * and does not begin with `sst_`, like session tokens. Unique across all users. If
-   * empty, the server makes one.
+   * and does not begin with `sst_`, like session tokens. Unique across all users: an
+   * id that is taken fails with SESSION_ALREADY_EXISTS. If empty, the server makes
+   * one.
    *
    * @generated from field: string session_id = 2;
    */
@@ -85,9 +86,10 @@ export type CreateSessionRequest = Message<"sessiond.v1.CreateSessionRequest"> &
   /**
    * Makes the call safe to retry (AIP-155): 1 to 128 characters out of
    * `A-Z a-z 0-9 . _ ~ : @ -`, a UUID recommended. A retry within 10 minutes by the
-   * same caller returns the same session, as it is now, and the same token. The same
-   * id with other contents fails with REQUEST_ID_REUSED. The issuer and the subject
-   * of its access token identify a caller.
+   * same caller returns the same session, as it is now, and the same token. It fails
+   * with SESSION_NOT_FOUND if the session is gone for good. The same id with other
+   * contents fails with REQUEST_ID_REUSED. The issuer and the subject of its access
+   * token identify a caller.
    *
    * @generated from field: string request_id = 9;
    */
@@ -1119,6 +1121,10 @@ export const SessionEventTypeSchema: GenEnum<SessionEventType> = /*@__PURE__*/
  *   OVERLOADED              RESOURCE_EXHAUSTED   also a google.rpc.RetryInfo;
  *                                                nothing was changed
  *
+ * Every call may fail with INVALID_ARGUMENT, UNAUTHENTICATED, PERMISSION_DENIED,
+ * ISSUER_UNAVAILABLE, STORE_UNAVAILABLE or OVERLOADED, and a call that returns a
+ * session also with SESSION_UNREADABLE. The description of a method names the others.
+ *
  * A request that cannot be parsed is an INVALID_ARGUMENT as well. It has no
  * BadRequest if no single field is at fault, as in half a JSON object or bytes that
  * end too early. On the HTTP port it has none either if the request is binary or
@@ -1150,7 +1156,8 @@ export const SessionService: GenService<{
   },
   /**
    * Verifies a session token and returns its session. Counts as activity: it moves
-   * the idle deadline, at most once per tenth of the idle timeout.
+   * the idle deadline, at most once per tenth of the idle timeout. Fails with
+   * SESSION_NOT_FOUND if the token does not prove an active session.
    *
    * @generated from rpc sessiond.v1.SessionService.VerifySession
    */
@@ -1170,7 +1177,8 @@ export const SessionService: GenService<{
     output: typeof BatchVerifySessionsResponseSchema;
   },
   /**
-   * Reads an active session by its id. Does not count as activity.
+   * Reads an active session by its id. Does not count as activity. Fails with
+   * SESSION_NOT_FOUND if no such session is active.
    *
    * @generated from rpc sessiond.v1.SessionService.GetSession
    */
@@ -1219,7 +1227,8 @@ export const SessionService: GenService<{
   },
   /**
    * Changes the fields that `update_mask` names and no others, also under concurrent
-   * updates of the same session. Does not count as activity.
+   * updates of the same session. Does not count as activity. Fails with
+   * SESSION_NOT_FOUND if no such session is active.
    *
    * @generated from rpc sessiond.v1.SessionService.UpdateSession
    */
@@ -1230,7 +1239,7 @@ export const SessionService: GenService<{
   },
   /**
    * Moves the idle deadline to a full idle timeout from now, but never past the
-   * absolute deadline.
+   * absolute deadline. Fails with SESSION_NOT_FOUND if no such session is active.
    *
    * @generated from rpc sessiond.v1.SessionService.RefreshSession
    */
