@@ -100,7 +100,9 @@ function parsed<T>(parse: (value: string) => T) {
 
 function fileSchema(directory: string) {
   return object({
-    $schema: text.optional().describe("The JSON Schema of this file. Only editors read it."),
+    $schema: text
+      .optional()
+      .describe("Where the JSON Schema of the auth file is. Only editors read it."),
     issuers: list(issuerSchema(directory))
       // Faulty issuers are compared as well, so that all faults are told at once.
       .superRefine(checkNames, { when: ({ value }) => Array.isArray(value) })
@@ -126,7 +128,9 @@ function issuerSchema(directory: string) {
       ),
     jwks_file: parsed((path) => keyFile(resolve(directory, path)))
       .optional()
-      .describe("A file with the issuer's keys. A relative path starts at this file's directory."),
+      .describe(
+        "A file with the issuer's keys. A relative path starts at the auth file's directory.",
+      ),
     typ: text
       .optional()
       .describe(

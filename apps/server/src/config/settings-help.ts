@@ -6,7 +6,7 @@ const INDENT = "      ";
 /** What `--help` says of every setting. */
 export function describeSettings(): string {
   return SETTING_LIST.map((setting) => {
-    const words = setting.help.split(" ");
+    const words = setting.help.replaceAll("`", "").split(" ");
     if (setting.default !== undefined) words.push(`(default ${setting.default})`);
     const heading = `  --${setting.flag} ${setting.placeholder}`.padEnd(41);
     return `${heading} ${setting.env}\n${wrap(words)}\n`;

@@ -14,13 +14,24 @@ const LIMIT_POLICIES = ["evict_oldest", "reject"] as const;
 const DURABILITIES = ["auto", "local", "replicated"] as const satisfies readonly Durability[];
 const MAX_SESSIONS_PER_USER = 1000;
 
+/** One thing that an operator decides. */
 export interface Setting {
+  /** The section of docs/configuration.md that it stands in. */
+  readonly group:
+    | "Listening"
+    | "Store"
+    | "Sessions and rate limits"
+    | "Keys and access"
+    | "Observability";
   readonly env: string;
   readonly flag: string;
   readonly placeholder: string;
   /** As text, like what the environment would say. Without one, the value may be undefined. */
   readonly default?: string;
+  /** What it decides. Values stand in backticks, which --help leaves out. */
   readonly help: string;
+  /** Markdown that only docs/configuration.md has. */
+  readonly details?: string;
   /** Set where the value may hold a secret and must not be repeated. */
   readonly secret?: true;
   /**
@@ -33,67 +44,85 @@ export interface Setting {
 /** Every setting there is; parsing and help both come from here. */
 export const SETTINGS = {
   grpcAddress: {
+    group: "Listening",
     env: "SESSIOND_GRPC_ADDRESS",
     flag: "grpc-address",
     placeholder: "HOST:PORT",
     default: "127.0.0.1:50051",
     help: "where gRPC listens; port 0 lets the system choose",
+    details: "Health checks and reflection are served here as well.",
     parse: parseAddress,
   },
   httpAddress: {
+    group: "Listening",
     env: "SESSIOND_HTTP_ADDRESS",
     flag: "http-address",
     placeholder: "HOST:PORT",
     default: "127.0.0.1:8080",
-    help: "where Connect, gRPC-Web, JSON and /healthz listen; gRPC, too, but more slowly",
+    help: "where Connect, gRPC-Web, JSON and `/healthz` listen; gRPC, too, but more slowly",
+    details:
+      "HTTP/1.1 and HTTP/2 are served here, with `/healthz` and `/readyz`. gRPC on this port is for " +
+      "callers that reach no other, at a third of the speed.\n\n" +
+      "A request may be 4 MiB long on either port, enough for every batch of 1000 that the API " +
+      "allows. A longer request fails with `RESOURCE_EXHAUSTED`, or 429 over HTTP.",
     parse: parseAddress,
   },
   store: {
+    group: "Store",
     env: "SESSIOND_STORE",
     flag: "store",
     placeholder: "STORE",
     help:
-      "sqlite:PATH, sqlite::memory:, redis://[USER:PASSWORD@]HOST[:PORT][/DB], " +
-      "redis+cluster://HOST:PORT,… or redis+sentinel://HOST:PORT,…/MASTER; rediss for TLS " +
-      "(default sqlite:<data dir>/sessiond.db)",
+      "`sqlite:PATH`, `sqlite::memory:`, `redis://[USER:PASSWORD@]HOST[:PORT][/DB]`, " +
+      "`redis+cluster://HOST:PORT,…` or `redis+sentinel://HOST:PORT,…/MASTER`; `rediss` for TLS " +
+      "(default `sqlite:<data dir>/sessiond.db`)",
+    details:
+      "Redis must be version 7 or newer, with `maxmemory-policy noeviction`: any other policy drops " +
+      "sessions silently. [redis.md](redis.md) says more about replicas, failovers and clusters.",
     secret: true,
     parse: parseStoreLocation,
   },
   durability: {
+    group: "Store",
     env: "SESSIOND_DURABILITY",
     flag: "durability",
     placeholder: "LEVEL",
     default: "auto",
     help:
-      "what a change on Redis waits for: local, the primary alone; replicated, a replica as well; " +
-      "auto, a replica for what ends a session or a token, where there are replicas",
+      "what a change on Redis waits for: `local`, the primary alone; `replicated`, a replica as " +
+      "well; `auto`, a replica for what ends a session or a token, where there are replicas",
+    details: "[redis.md](redis.md) says what each level can lose in a failover.",
     parse: (text) => parseChoice(text, DURABILITIES),
   },
   idleTimeout: {
+    group: "Sessions and rate limits",
     env: "SESSIOND_IDLE_TIMEOUT",
     flag: "idle-timeout",
     placeholder: "DURATION",
     default: "30m",
-    help: "how long a session lives without activity, unless its creator says",
+    help: "how long a session lives without activity, unless its creator says otherwise",
     parse: parseDuration,
   },
   lifetime: {
+    group: "Sessions and rate limits",
     env: "SESSIOND_LIFETIME",
     flag: "lifetime",
     placeholder: "DURATION",
     default: "24h",
-    help: "how long a session lives in all, unless its creator says",
+    help: "how long a session lives in all, unless its creator says otherwise",
     parse: parseDuration,
   },
   maxLifetime: {
+    group: "Sessions and rate limits",
     env: "SESSIOND_MAX_LIFETIME",
     flag: "max-lifetime",
     placeholder: "DURATION",
     default: "365d",
-    help: "the most a creator may ask for, of either",
+    help: "the longest idle timeout and lifetime that a session's creator may ask for",
     parse: parseDuration,
   },
   maxSessionsPerUser: {
+    group: "Sessions and rate limits",
     env: "SESSIOND_MAX_SESSIONS_PER_USER",
     flag: "max-sessions-per-user",
     placeholder: "COUNT",
@@ -102,14 +131,16 @@ export const SETTINGS = {
     parse: parseMaxSessionsPerUser,
   },
   limitPolicy: {
+    group: "Sessions and rate limits",
     env: "SESSIOND_LIMIT_POLICY",
     flag: "limit-policy",
     placeholder: "POLICY",
     default: "evict_oldest",
-    help: "what gives way beyond that: evict_oldest, or reject the new one",
+    help: "what gives way to a user's limit: the oldest session (`evict_oldest`) or the new one (`reject`)",
     parse: (text) => parseChoice(text, LIMIT_POLICIES),
   },
   retention: {
+    group: "Sessions and rate limits",
     env: "SESSIOND_RETENTION",
     flag: "retention",
     placeholder: "DURATION",
@@ -118,52 +149,64 @@ export const SETTINGS = {
     parse: parseDuration,
   },
   rateLimits: {
+    group: "Sessions and rate limits",
     env: "SESSIOND_RATE_LIMITS",
     flag: "rate-limits",
     placeholder: "NAME: …; …",
     default: DEFAULT_RATE_LIMITS,
     help:
-      'policies that CheckRateLimit counts by, such as "login: 10 per 15m, 50 per 24h; ' +
-      'signup: 3 per 1h (count refused)"; the other option is (allow when unavailable)',
+      'policies that CheckRateLimit counts by, such as `"login: 10 per 15m, 50 per 24h; ' +
+      'signup: 3 per 1h (count refused)"`; the other option is `(allow when unavailable)`',
     parse: parseRateLimitPolicies,
   },
   keyring: {
+    group: "Keys and access",
     env: "SESSIOND_KEYRING",
     flag: "keyring",
     placeholder: "KID:BASE64,…",
     help:
       "the keys that seal session data, the active one first; make one with `sessiond keygen`. " +
       "Others can see flags: prefer the variable (default, on loopback only: a development key)",
+    details: "[key-rotation.md](key-rotation.md) says how to change keys without downtime.",
     secret: true,
     parse: (text) => Keyring.parse(text),
   },
   auth: {
+    group: "Keys and access",
     env: "SESSIOND_AUTH",
     flag: "auth",
     placeholder: "FILE",
     help:
-      "a JSON file of the issuers of access tokens and of what roles permit; README.md " +
-      "has an example and all its keys (default, on loopback only: development tokens)",
+      "a JSON file of the issuers of access tokens and of what roles permit; " +
+      "docs/configuration.md describes it " +
+      "(default, on loopback only: development tokens)",
+    details: "Its keys and an example stand under [The auth file](#the-auth-file).",
     // zod is slow to load, and only a server with an auth file needs it.
     parse: async (text) => (await import("./auth-config.js")).readAuthFile(resolve(text)),
   },
   reflection: {
+    group: "Listening",
     env: "SESSIOND_REFLECTION",
     flag: "reflection",
     placeholder: "BOOLEAN",
     default: "true",
-    help: "whether gRPC reflection tells anyone the contract: true or false",
+    help: "whether gRPC reflection tells anyone the contract: `true` or `false`",
     parse: (text) => parseChoice(text, ["true", "false"]) === "true",
   },
   logLevel: {
+    group: "Observability",
     env: "SESSIOND_LOG_LEVEL",
     flag: "log-level",
     placeholder: "LEVEL",
     default: "info",
-    help: LOG_LEVELS.join(", "),
+    help: LOG_LEVELS.map((level) => `\`${level}\``).join(", "),
+    details:
+      "The log is JSON lines on stdout: the method, code, duration, session id and caller of each " +
+      "call; never a token, never session data.",
     parse: (text) => parseChoice(text, LOG_LEVELS),
   },
   dataDir: {
+    group: "Store",
     env: "SESSIOND_DATA_DIR",
     flag: "data-dir",
     placeholder: "DIRECTORY",

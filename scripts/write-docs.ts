@@ -1,0 +1,43 @@
+// Writes what is made from the built server and the contract: the pages of reference and the
+// JSON Schema of the auth file. With --check it writes nothing and names what is not current.
+import { execFileSync } from "node:child_process";
+import { readFileSync, writeFileSync } from "node:fs";
+import { authFileJsonSchema } from "../apps/server/dist/config/auth-config.js";
+import { SERVICES } from "../apps/server/dist/services/services.js";
+import { apiPage } from "./docs/api-page.ts";
+import { configurationPage } from "./docs/configuration-page.ts";
+import { readContract } from "./docs/contract.ts";
+
+const serviceNames = SERVICES.map(({ name }) => name);
+const contents = new Map([
+  ["docs/api.md", apiPage(readContract(), serviceNames)],
+  ["docs/configuration.md", configurationPage()],
+  ["apps/server/auth.schema.json", JSON.stringify(authFileJsonSchema())],
+]);
+const files = [...contents].map(([path, content]) => [path, formatted(path, content)] as const);
+
+if (process.argv.includes("--check")) {
+  const stale = files.filter(([path, text]) => currentText(path) !== text);
+  if (stale.length > 0) {
+    console.error(`not current (run: pnpm generate): ${stale.map(([path]) => path).join(", ")}`);
+    process.exit(1);
+  }
+} else {
+  for (const [path, text] of files) writeFileSync(path, text);
+}
+
+function currentText(path: string): string | undefined {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return undefined;
+  }
+}
+
+/** As Biome formats it, which checks the file as well. */
+function formatted(path: string, text: string): string {
+  return execFileSync("biome", ["format", `--stdin-file-path=${path}`], {
+    input: text,
+    encoding: "utf8",
+  });
+}
