@@ -40,57 +40,48 @@ function issuerFaults(change: Record<string, unknown>): readonly string[] {
 }
 
 test("an issuer needs a name, an audience and algorithms; the rest has defaults", () => {
-  expect(parse({ issuers: [issuer] })).toEqual({
-    issuers: [
-      {
-        issuer: "https://id.example.com",
-        audiences: ["sessiond"],
-        algorithms: ["RS256"],
-        keys: { kind: "discovery" },
-        clockToleranceMs: 5_000,
-      },
-    ],
-    roles: new Map(),
-  });
-});
-
-test("everything can be said", () => {
-  const config = parse({
-    $schema: "./auth.schema.json",
-    issuers: [
-      {
-        ...{ issuer: "https://a.example.com", audience: ["sessiond", "other"] },
-        ...{ algorithms: ["PS512", "EdDSA"], jwks_uri: "https://a.example.com/jwks" },
-        ...{ typ: "at+jwt", clock_tolerance: "30s" },
-      },
-      { issuer: "cluster", audience: "s", algorithms: ["ES256"], jwks_file: "jwks.json" },
-    ],
-    roles: { support: ["sessions:read"], admin: ["sessions:read", "sessions:create"] },
-  });
-  expect(config.issuers).toEqual([
+  const { issuers, roles } = parse({ issuers: [issuer] });
+  expect(issuers).toEqual([
     {
-      issuer: "https://a.example.com",
-      audiences: ["sessiond", "other"],
-      algorithms: ["PS512", "EdDSA"],
-      keys: { kind: "url", url: "https://a.example.com/jwks" },
-      typ: "at+jwt",
-      clockToleranceMs: 30_000,
-    },
-    {
-      issuer: "cluster",
-      audiences: ["s"],
-      algorithms: ["ES256"],
-      keys: { kind: "file", path: join(directory, "jwks.json") },
+      issuer: "https://id.example.com",
+      audiences: ["sessiond"],
+      algorithms: ["RS256"],
+      keys: { kind: "discovery" },
       clockToleranceMs: 5_000,
     },
   ]);
-  expect(Object.fromEntries(config.roles)).toEqual({
+  expect(roles).toEqual(new Map());
+});
+
+test("every key has its effect", () => {
+  const { issuers, roles } = parse({
+    $schema: "./auth.schema.json",
+    issuers: [
+      {
+        ...{ ...issuer, audience: ["sessiond", "other"], algorithms: ["PS512", "EdDSA"] },
+        ...{ jwks_uri: "https://id.example.com/jwks", typ: "at+jwt", clock_tolerance: "30s" },
+      },
+      { ...issuer, issuer: "cluster", jwks_file: "jwks.json" },
+    ],
+    roles: { support: ["sessions:read"], admin: ["sessions:read", "sessions:create"] },
+  });
+  expect(issuers).toMatchObject([
+    {
+      audiences: ["sessiond", "other"],
+      algorithms: ["PS512", "EdDSA"],
+      keys: { kind: "url", url: "https://id.example.com/jwks" },
+      typ: "at+jwt",
+      clockToleranceMs: 30_000,
+    },
+    { issuer: "cluster", keys: { kind: "file", path: join(directory, "jwks.json") } },
+  ]);
+  expect(Object.fromEntries(roles)).toEqual({
     support: ["sessions:read"],
     admin: ["sessions:read", "sessions:create"],
   });
 });
 
-test("every fault is found at once, each by its place", () => {
+test("every fault is found at once, each by its path in the file", () => {
   expect(
     faultsOf({
       issuers: [
@@ -131,33 +122,25 @@ test.each([
   ["[]", "expected a JSON object"],
   ["{}", "issuers: required"],
   ['{"issuers":[]}', "issuers: expected a list of at least one value"],
-])("a file with %s says nothing about issuers", (text, expected) => {
+])("a file with %s has no issuers", (text, expected) => {
   expect(faultsOf(text)).toContain(expected);
 });
 
 describe("algorithms", () => {
-  test.each(ALGORITHMS)("%s is accepted", (algorithm) => {
-    expect(issuerFaults({ algorithms: [algorithm] })).toEqual([]);
+  test("are those of asymmetric keys", () => {
+    expect(issuerFaults({ algorithms: ALGORITHMS })).toEqual([]);
   });
 
-  test.each(["none", "None", "HS256", "HS384", "HS512", "hs256"])(
-    "%s is refused, with the reason",
-    (algorithm) => {
-      expect(issuerFaults({ algorithms: ["RS256", algorithm] })).toEqual([
-        expect.stringContaining(`issuers[0].algorithms[1]: ${algorithm} is refused: whoever can`),
-      ]);
-    },
-  );
-
-  test.each(["rs256", "ES256K", "RSA", "RSA-OAEP"])("%s is unknown", (algorithm) => {
-    expect(issuerFaults({ algorithms: [algorithm] })).toEqual([
-      expect.stringContaining("issuers[0].algorithms[0]: expected one of RS256"),
+  test.each(["none", "HS256", "hs512"])("%s is refused, with the reason", (algorithm) => {
+    expect(issuerFaults({ algorithms: ["RS256", algorithm] })).toEqual([
+      expect.stringContaining(`issuers[0].algorithms[1]: ${algorithm} is refused: whoever can`),
     ]);
   });
 
-  test("none at all is a fault", () => {
-    expect(issuerFaults({ algorithms: [] })).toHaveLength(1);
-    expect(issuerFaults({ algorithms: undefined })).toEqual(["issuers[0].algorithms: required"]);
+  test.each(["rs256", "ES256K", "RSA-OAEP"])("%s is unknown", (algorithm) => {
+    expect(issuerFaults({ algorithms: [algorithm] })).toEqual([
+      expect.stringContaining("issuers[0].algorithms[0]: expected one of RS256"),
+    ]);
   });
 });
 
@@ -165,25 +148,24 @@ describe("an issuer", () => {
   test("over plain http is refused unless it is on this machine", () => {
     expect(issuerFaults({ issuer: "http://127.0.0.1:9000" })).toEqual([]);
     const fault = "expected an https:// URL; http:// is for loopback hosts only";
-    expect(issuerFaults({ issuer: "http://id.example.com" })).toEqual([
-      `issuers[0].issuer: ${fault}`,
-    ]);
-    expect(issuerFaults({ issuer: "http://id.example.com", jwks_file: "jwks.json" })).toEqual([
-      `issuers[0].issuer: ${fault}`,
-    ]);
+    for (const keys of [{}, { jwks_file: "jwks.json" }]) {
+      expect(issuerFaults({ issuer: "http://id.example.com", ...keys })).toEqual([
+        `issuers[0].issuer: ${fault}`,
+      ]);
+    }
     expect(issuerFaults({ jwks_uri: "http://id.example.com/k" })).toEqual([
       `issuers[0].jwks_uri: ${fault}`,
     ]);
   });
 
-  test("needs no URL where its keys are found without it", () => {
+  test("needs no URL if its keys are in a file", () => {
     expect(issuerFaults({ issuer: "cluster", jwks_file: "jwks.json" })).toEqual([]);
     expect(issuerFaults({ issuer: "cluster" })).toEqual([
       expect.stringContaining("expected a URL"),
     ]);
   });
 
-  test("that is discovered has neither query nor fragment", () => {
+  test("has neither query nor fragment if its keys are discovered", () => {
     for (const issuerUrl of ["https://id.example.com/?a", "https://id.example.com/#a"]) {
       expect(issuerFaults({ issuer: issuerUrl })).toEqual([
         "issuers[0].issuer: expected a URL without query and fragment",
@@ -197,26 +179,24 @@ describe("an issuer", () => {
     ]);
   });
 
-  test("has its keys in one place", () => {
+  test("has one source of keys", () => {
     expect(issuerFaults({ jwks_uri: "https://id.example.com/k", jwks_file: "jwks.json" })).toEqual([
       "issuers[0].jwks_file: expected only one of jwks_uri and jwks_file",
     ]);
   });
 
-  test.each([
-    ["0s", 0],
-    ["5m", 300_000],
-  ])("may have a clock %s off", (tolerance, ms) => {
-    const [parsed] = parse({ issuers: [{ ...issuer, clock_tolerance: tolerance }] }).issuers;
-    expect(parsed?.clockToleranceMs).toBe(ms);
-  });
-
-  test.each(["5m1ms", "-5s", "5"])("may not have a clock %s off", (tolerance) => {
-    expect(issuerFaults({ clock_tolerance: tolerance })).toHaveLength(1);
+  test("may have a clock that is up to five minutes off", () => {
+    expect(parse({ issuers: [{ ...issuer, clock_tolerance: "5m" }] }).issuers).toMatchObject([
+      { clockToleranceMs: 300_000 },
+    ]);
+    expect(issuerFaults({ clock_tolerance: "0s" })).toEqual([]);
+    for (const tolerance of ["5m1ms", "-5s", "5"]) {
+      expect(issuerFaults({ clock_tolerance: tolerance })).toHaveLength(1);
+    }
   });
 });
 
-test("a file of keys must be there, and hold public keys", () => {
+test("a file of keys exists and holds public keys", () => {
   expect(issuerFaults({ jwks_file: "nowhere.json" })).toEqual([
     expect.stringMatching(/^issuers\[0\]\.jwks_file: ENOENT/),
   ]);
@@ -225,18 +205,15 @@ test("a file of keys must be there, and hold public keys", () => {
   ]);
 });
 
-test("a role can have any name, that of a property of all objects included", () => {
+test("a role can be named like a property of every object", () => {
   const config = parse(
-    '{"issuers":[ISSUER],"roles":{"__proto__":["sessions:read"]}}'.replace(
-      "ISSUER",
-      JSON.stringify(issuer),
-    ),
+    `{"issuers":[${JSON.stringify(issuer)}],"roles":{"__proto__":["sessions:read"]}}`,
   );
   expect(config.roles.get("__proto__")).toEqual(["sessions:read"]);
   expect(config.roles.get("constructor")).toBeUndefined();
 });
 
-test("a file's keys are looked for beside it", () => {
+test("a file of keys is looked for beside the auth file", () => {
   const path = join(directory, "auth.json");
   writeFileSync(path, JSON.stringify({ issuers: [{ ...issuer, jwks_file: "./jwks.json" }] }));
   expect(readAuthFile(path).issuers[0]?.keys).toEqual({
