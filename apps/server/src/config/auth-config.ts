@@ -17,20 +17,20 @@ const MAX_CLOCK_TOLERANCE_MS = 5 * 60_000;
  * its path in the file: `issuers[0].audience: required`.
  */
 export function readAuthFile(path: string): AuthConfig {
-  let text: string;
+  let contents: string;
   try {
-    text = readFileSync(path, "utf8");
+    contents = readFileSync(path, "utf8");
   } catch (error) {
     throw new ConfigError([`cannot read ${path}: ${messageOf(error)}`]);
   }
-  return parseAuthConfig(text, dirname(path));
+  return parseAuthConfig(contents, dirname(path));
 }
 
-/** Like `readAuthFile`, from the file's text. A relative `jwks_file` starts at `directory`. */
-export function parseAuthConfig(text: string, directory: string): AuthConfig {
+/** Like `readAuthFile`, from the file's contents. A relative `jwks_file` starts at `directory`. */
+export function parseAuthConfig(contents: string, directory: string): AuthConfig {
   let json: unknown;
   try {
-    json = JSON.parse(text);
+    json = JSON.parse(contents);
   } catch (error) {
     throw new ConfigError([`expected JSON: ${messageOf(error)}`]);
   }
@@ -120,7 +120,7 @@ function issuerSchema(directory: string) {
     algorithms: list(z.enum(ALGORITHMS, { error: ({ input }) => algorithmFault(input) })).describe(
       "The signature algorithms that a token may have.",
     ),
-    jwks_uri: parsed((url) => keyUrl(url))
+    jwks_uri: parsed(keyUrl)
       .optional()
       .describe(
         "The URL of the issuer's keys (a JWK Set). If this and `jwks_file` are missing, the server " +
@@ -206,14 +206,13 @@ function nameOf(issuer: unknown): string | undefined {
 }
 
 function algorithmFault(algorithm: unknown): string {
-  const why = /^(none|HS\d+)$/i.test(String(algorithm))
-    ? `${algorithm} is refused: whoever can verify such a token can forge it; `
-    : "";
-  return `${why}expected one of ${ALGORITHMS.join(", ")}`;
+  const expectation = `expected one of ${ALGORITHMS.join(", ")}`;
+  if (typeof algorithm !== "string" || !/^(none|HS\d+)$/i.test(algorithm)) return expectation;
+  return `${algorithm} is refused: whoever can verify such a token can forge it; ${expectation}`;
 }
 
 function permissionFault(permission: unknown): string {
-  const hint = didYouMean(String(permission), KNOWN_PERMISSIONS);
+  const hint = typeof permission === "string" ? didYouMean(permission, KNOWN_PERMISSIONS) : "";
   return `unknown permission ${JSON.stringify(permission)}${hint}`;
 }
 

@@ -1,6 +1,6 @@
 /**
- * The candidate that `name` is most likely a misspelling of: one that starts
- * with it, or is at most a third of its letters away. Undefined where none is.
+ * The candidate that `name` is probably a misspelling of: it starts with `name`, or
+ * differs in at most a third of the letters. Undefined if there is none.
  */
 export function closestName(name: string, candidates: readonly string[]): string | undefined {
   const ranked = candidates
@@ -10,13 +10,13 @@ export function closestName(name: string, candidates: readonly string[]): string
   return ranked[0]?.candidate ?? candidates.find((c) => name.length > 2 && c.startsWith(name));
 }
 
-/** ` (did you mean …?)` with the closest candidate after `prefix`, or nothing where none is close. */
+/** ` (did you mean …?)` with the closest candidate after `prefix`, or an empty string. */
 export function didYouMean(name: string, candidates: readonly string[], prefix = ""): string {
   const closest = closestName(name, candidates);
   return closest === undefined ? "" : ` (did you mean ${prefix}${closest}?)`;
 }
 
-/** How many letters must be added, removed, replaced or swapped (the optimal string alignment). */
+/** How many letters to add, remove, replace or swap (the optimal string alignment distance). */
 function editsBetween(a: string, b: string): number {
   const rows: number[][] = [Array.from({ length: b.length + 1 }, (_, j) => j)];
   const at = (i: number, j: number): number => rows[i]?.[j] ?? Number.POSITIVE_INFINITY;

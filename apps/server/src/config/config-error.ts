@@ -1,4 +1,4 @@
-/** Says everything that is wrong with a configuration at once, each fault by its key. */
+/** All faults of a configuration at once, each by its key. */
 export class ConfigError extends Error {
   override readonly name = "ConfigError";
   /** One line per fault: `SESSIOND_IDLE_TIMEOUT (--idle-timeout): expected …`. No secrets. */

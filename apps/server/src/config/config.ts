@@ -15,7 +15,7 @@ import { parseFlags } from "./flags.js";
 import { parsePath, SETTING_LIST, SETTINGS, type Setting, type Values } from "./settings.js";
 import type { StoreLocation } from "./store-location.js";
 
-/** Everything an operator decides. */
+/** Everything that an operator decides. */
 export interface Config {
   readonly grpcAddress: Address;
   readonly httpAddress: Address;
@@ -26,13 +26,13 @@ export interface Config {
   readonly rateLimits: readonly RateLimitPolicy[];
   /** How long ended sessions stay listed, and a revoked id refused. */
   readonly retentionMs: number;
-  /** Undefined on a development server, which makes its own. */
+  /** Undefined on a development server, which makes a key itself. */
   readonly keyring: Keyring | undefined;
-  /** Undefined on a development server, which accepts its own tokens alone. */
+  /** Undefined on a development server, which accepts only its own tokens. */
   readonly auth: AuthConfig | undefined;
   readonly reflection: boolean;
   readonly logLevel: LogLevel;
-  /** Where a development server keeps its keys; the default store is in it, too. */
+  /** Where a development server keeps its keys, and where the default store is. */
   readonly dataDir: string;
 }
 
@@ -47,8 +47,7 @@ export interface ConfigSources {
 
 /**
  * Reads the whole configuration. An empty environment variable counts as unset.
- * Throws a ConfigError with every fault there is, each by its key, showing no
- * secret.
+ * Throws a ConfigError with every fault, each by its key. No fault shows a secret.
  */
 export async function loadConfig({ argv, env }: ConfigSources): Promise<Config> {
   const flags = parseFlags(
@@ -74,7 +73,10 @@ export async function loadConfig({ argv, env }: ConfigSources): Promise<Config> 
   return toConfig(values as Values);
 }
 
-/** The data directory alone, for commands that need no more: the flag's value, or the environment's. */
+/**
+ * Only the data directory, for commands that need nothing else: the flag's value or
+ * the environment's. Throws an Error if it cannot be a path.
+ */
 export function dataDirectory(flag: string | undefined, env: Environment): string {
   return parsePath(flag ?? (env[SETTINGS.dataDir.env] || SETTINGS.dataDir.default));
 }
@@ -102,7 +104,7 @@ function toConfig(values: Values): Config {
   };
 }
 
-/** What is wrong only in combination, as far as the values themselves are right. */
+/** The faults of values that are right by themselves and wrong together. */
 function crossFaults(values: Partial<Values>): readonly string[] {
   const { grpcAddress, httpAddress, maxLifetime } = values;
   const faults: string[] = [];

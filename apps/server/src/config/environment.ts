@@ -1,10 +1,7 @@
 import { didYouMean } from "./closest-name.js";
 
 const PREFIX = "SESSIOND_";
-/**
- * What commands other than a server's have from the environment, and what `sessiond
- * lock run` gives to its own. No setting, but no slip of the pen either.
- */
+/** Variables of the other commands: not settings of `serve`, and not typos. */
 const OTHER_VARIABLES = ["SERVER", "TOKEN", "FENCING_TOKEN"];
 
 /** The environment, as `process.env` has it. */
@@ -15,7 +12,7 @@ export function readEnvironment(): Environment {
   return process.env;
 }
 
-/** One fault for each SESSIOND_ variable that is none of `variables`, which settings have. */
+/** A fault for every SESSIOND_ variable that is not in `variables`, the names of the settings. */
 export function unknownVariables(
   env: Environment,
   variables: readonly string[],

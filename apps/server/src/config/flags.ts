@@ -1,10 +1,10 @@
 import { parseArgs } from "node:util";
 import { didYouMean } from "./closest-name.js";
 
-/** What a command line says, and everything that is wrong with it. */
+/** The values of a command line, and all its faults. */
 export interface Flags {
   readonly values: ReadonlyMap<string, string>;
-  /** One line per fault. No flag's value: it may be a secret. */
+  /** One line per fault, without the flags' values, which may be secrets. */
   readonly faults: readonly string[];
 }
 
@@ -13,8 +13,9 @@ const PLAIN_WORD = /^[a-z0-9][a-z0-9.-]{0,15}$/i;
 
 /**
  * Reads `--name value` and `--name=value` for the names in `known`. Nothing else is allowed.
- * `operands` stand before `argv`: names of things. Where a command takes some, a plain
- * word too many is likely one as well, and shown; else it may be a secret.
+ * `operands` is the number of arguments before `argv`, which are names. If a command
+ * takes names, a plain word too many is probably a name, too, and is shown. Otherwise
+ * it may be a secret.
  */
 export function parseFlags(argv: readonly string[], known: readonly string[], operands = 0): Flags {
   const options = Object.fromEntries(known.map((name) => [name, { type: "string" } as const]));
@@ -24,7 +25,7 @@ export function parseFlags(argv: readonly string[], known: readonly string[], op
   let unknownAt = Number.NaN;
   for (const token of tokens) {
     if (token.kind === "positional") {
-      // What follows an unknown flag is likely its value, and said enough about.
+      // This is probably the value of the unknown flag, which is a fault already.
       if (token.index === unknownAt + 1) continue;
       const shown =
         operands > 0 && PLAIN_WORD.test(token.value)
@@ -47,7 +48,7 @@ export function parseFlags(argv: readonly string[], known: readonly string[], op
   return { values, faults };
 }
 
-/** `--a --b` is an `--a` without its value; whoever means a value writes `--a=--b`. */
+/** `--a --b` is an `--a` without a value. A value that begins with dashes needs `--a=--b`. */
 function isFlag(value: string, isInline: boolean): boolean {
   return !isInline && value.startsWith("--");
 }

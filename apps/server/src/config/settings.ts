@@ -16,7 +16,7 @@ const MAX_SESSIONS_PER_USER = 1000;
 
 /** One thing that an operator decides. */
 export interface Setting {
-  /** The section of docs/configuration.md that it stands in. */
+  /** Its section in docs/configuration.md. */
   readonly group:
     | "Listening"
     | "Store"
@@ -26,13 +26,13 @@ export interface Setting {
   readonly env: string;
   readonly flag: string;
   readonly placeholder: string;
-  /** As text, like what the environment would say. Without one, the value may be undefined. */
+  /** As text, as in a variable. Without a default, the value may be undefined. */
   readonly default?: string;
-  /** What it decides. Values stand in backticks, which --help leaves out. */
+  /** What it decides. Values are in backticks, which --help leaves out. */
   readonly help: string;
   /** Markdown that only docs/configuration.md has. */
   readonly details?: string;
-  /** Set where the value may hold a secret and must not be repeated. */
+  /** Set if the value may contain a secret, which a fault must not repeat. */
   readonly secret?: true;
   /**
    * The value or a promise of it. Throws an Error that says what was expected, or a
@@ -41,7 +41,7 @@ export interface Setting {
   readonly parse: (text: string) => unknown;
 }
 
-/** Every setting there is; parsing and help both come from here. */
+/** Every setting, in the order of --help. */
 export const SETTINGS = {
   grpcAddress: {
     group: "Listening",
@@ -136,7 +136,9 @@ export const SETTINGS = {
     flag: "limit-policy",
     placeholder: "POLICY",
     default: "evict_oldest",
-    help: "what gives way to a user's limit: the oldest session (`evict_oldest`) or the new one (`reject`)",
+    help:
+      "what gives way to a user's limit: the oldest session (`evict_oldest`) or the new one " +
+      "(`reject`)",
     parse: (text) => parseChoice(text, LIMIT_POLICIES),
   },
   retention: {
@@ -178,8 +180,7 @@ export const SETTINGS = {
     placeholder: "FILE",
     help:
       "a JSON file of the issuers of access tokens and of what roles permit; " +
-      "docs/configuration.md describes it " +
-      "(default, on loopback only: development tokens)",
+      "docs/configuration.md describes it (default, on loopback only: development tokens)",
     details: "Its keys and an example stand under [The auth file](#the-auth-file).",
     // zod is slow to load, and only a server with an auth file needs it.
     parse: async (text) => (await import("./auth-config.js")).readAuthFile(resolve(text)),
@@ -211,19 +212,21 @@ export const SETTINGS = {
     flag: "data-dir",
     placeholder: "DIRECTORY",
     default: ".sessiond",
-    help: "where a development server keeps its keys, and the default store is",
+    help: "where a development server keeps its keys, and where the default store is",
     parse: parsePath,
   },
 } as const satisfies Record<string, Setting>;
 
-export type SettingName = keyof typeof SETTINGS;
+type SettingName = keyof typeof SETTINGS;
 
+/** What the settings come to, each by its name in the table. */
 export type Values = {
   readonly [N in SettingName]:
     | Awaited<ReturnType<(typeof SETTINGS)[N]["parse"]>>
     | ((typeof SETTINGS)[N] extends { readonly default: string } ? never : undefined);
 };
 
+/** The settings without their names, for code that treats all of them alike. */
 export const SETTING_LIST: readonly Setting[] = Object.values(SETTINGS);
 
 function parseMaxSessionsPerUser(text: string): number {
@@ -243,6 +246,7 @@ function parseChoice<T extends string>(text: string, choices: readonly T[]): T {
   return choice;
 }
 
+/** Throws an Error for what cannot be a path. */
 export function parsePath(text: string): string {
   if (text === "" || text.includes("\0")) throw new Error("expected a path");
   return text;

@@ -31,7 +31,7 @@ const SENTINEL_PORT = 26_379;
  * Reads `sqlite:PATH`, `sqlite::memory:`, `redis://…`, `redis+cluster://…` or
  * `redis+sentinel://…`; `rediss` in place of `redis` asks for TLS. User name and
  * password are percent-decoded. Throws an Error that says what was expected and
- * repeats nothing of the text, which may hold a password.
+ * repeats nothing of the text, which may contain a password.
  */
 export function parseStoreLocation(text: string): StoreLocation {
   if (text.startsWith("sqlite:")) return parseSqlite(text.slice("sqlite:".length));
@@ -39,7 +39,7 @@ export function parseStoreLocation(text: string): StoreLocation {
   if (groups === undefined) {
     throw new Error("expected sqlite:PATH, redis://…, redis+cluster://… or redis+sentinel://…");
   }
-  // Neither hosts nor paths have an @, so the last one ends the password.
+  // Neither hosts nor paths contain an @, so the last @ ends the password.
   const rest = groups["rest"] ?? "";
   const hostsStart = rest.lastIndexOf("@") + 1;
   const access: RedisAccess = {
@@ -52,7 +52,7 @@ export function parseStoreLocation(text: string): StoreLocation {
   return parseRedis(hosts, path, access);
 }
 
-/** The location for people and logs: without user name and password. */
+/** The location for people and logs, without user name and password. */
 export function describeStore(location: StoreLocation): string {
   if (location.kind === "sqlite") return `sqlite:${location.path}`;
   const scheme = location.tls ? "rediss" : "redis";
@@ -69,7 +69,7 @@ export function describeStore(location: StoreLocation): string {
 }
 
 function parseSqlite(path: string): StoreLocation {
-  // With slashes, some tools mean a relative path and some an absolute one.
+  // Some tools take sqlite://path for a relative path, others for an absolute path.
   if (path.startsWith("//")) throw new Error("expected sqlite:PATH, without // before the path");
   if (path === "" || (path.startsWith(":") && path !== ":memory:") || path.includes("\0")) {
     throw new Error("expected sqlite:PATH or sqlite::memory:");

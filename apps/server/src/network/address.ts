@@ -16,8 +16,8 @@ LOOPBACK.addAddress("::1", "ipv6");
 
 /**
  * Reads `host:port`, an IPv6 address in brackets: `[::1]:50051`. Throws an Error
- * that says what was expected and never repeats the text, which may be part of a
- * URL with a password.
+ * that says what was expected and never repeats the text, which may come from a URL
+ * with a password.
  */
 export function parseAddress(text: string): Address {
   const groups = PATTERN.exec(text)?.groups;
@@ -37,7 +37,7 @@ export function formatAddress({ host, port }: Address): string {
 
 /**
  * Whether only this machine can reach the host: 127.0.0.0/8, ::1 or `localhost`.
- * Other names are not looked up, so they are not.
+ * Other names are not looked up and count as reachable by others.
  */
 export function isLoopback(host: string): boolean {
   if (isIPv4(host)) return LOOPBACK.check(host, "ipv4");
@@ -45,7 +45,7 @@ export function isLoopback(host: string): boolean {
   return host.toLowerCase() === "localhost";
 }
 
-/** A name, or an IPv4 address. What ends in digits but is no such address is a slip of the pen. */
+/** A name or an IPv4 address. Another host that ends in digits is a mistyped IPv4 address. */
 function isHost(host: string): boolean {
   return isIPv4(host) || (HOST_NAME.test(host) && !/(^|\.)\d+\.?$/.test(host));
 }
