@@ -1,0 +1,125 @@
+// Which room may import which, checked by `pnpm check` and drawn by `pnpm draw`.
+
+/**
+ * The floors of each package, top floor first. A file may import files of its own room and of
+ * rooms below, never of rooms above: so nothing imports in a circle, and a reader who goes down
+ * never has to come back up. A room is a folder, or files of the package's root.
+ */
+const FLOORS = {
+  "apps/server/src": {
+    "main.ts": "the entry",
+    "cli/": "the commands, and the process: arguments, signals, exit codes",
+    "daemon/": "opens everything and closes it in reverse",
+    "config/": "reads the environment and the files that an operator writes",
+    "transport/": "the two ports",
+    "interceptors/": "what every call passes, in order",
+    "services/": "handlers of three lines, and the conversion of messages",
+    "observability/": "the log",
+    "auth/": "whose access token a call has",
+    "network/": "addresses and URLs",
+  },
+  "apps/server/src/cli": {
+    "sessiond.ts": "which commands there are",
+    "cli.ts": "dispatch",
+    "*.ts": "one file a command, and what it runs",
+    "remote/": "commands that call a server",
+    "command/": "what every command is made of",
+  },
+  "packages/core/src": {
+    "index.ts": "the package's door",
+    "redis/": "the stores in Redis",
+    "sqlite/": "the stores in SQLite",
+    "sessions/": "the domain of sessions, and the contract of their store",
+    "watch/": "how changes are told",
+    "locks/": "the domain of locks, and the contract of their store",
+    "rate-limits/": "the domain of rate limits, and the contract of their store",
+    "*.ts": "errors, durations and checks, for all of them",
+  },
+  "packages/core/src/redis": {
+    "index.ts": "the subpath's door",
+    "open-redis-stores.ts": "all stores over one connection",
+    "sessions/": "the store of sessions",
+    "locks/": "the store of locks",
+    "rate-limits/": "the store of rate limits",
+    "connection/": "talks to Redis, and knows nothing of what is stored",
+  },
+  "packages/client/src": {
+    "index.ts": "the package's door",
+    "client.ts": "the SDK's one object",
+    "sessions/": "calls about sessions",
+    "locks/": "calls about locks",
+    "rate-limits/": "calls about rate limits",
+    "rpc/": "how a call is made, and made again",
+    "*.ts": "options and errors, for all of them",
+  },
+};
+
+/** Tests, and what only tests use, may look into any room. */
+const TESTS = "\\.test\\.|/testing/|/e2e/";
+
+/** What `to` may not import because it is above, for each room. */
+function upwardRules() {
+  return Object.entries(FLOORS).flatMap(([root, rooms]) => {
+    const names = Object.keys(rooms);
+    return names.map((name, floor) => {
+      const above = names.slice(0, floor);
+      return {
+        name: `${root}/${name}`,
+        comment: `${name} (${rooms[name]}) may import only rooms below it, and not ${above.join(", ")}: move what both need to a lower room.`,
+        severity: "error",
+        from: {
+          path: pathOf(root, name),
+          pathNot: [TESTS, ...above.map((room) => pathOf(root, room))],
+        },
+        to: { path: above.length > 0 ? above.map((room) => pathOf(root, room)) : "^$" },
+      };
+    });
+  });
+}
+
+function pathOf(root, room) {
+  if (room === "*.ts") return `^${root}/[^/]+\\.ts$`;
+  return `^${root}/${room.replace(".", "\\.")}${room.endsWith("/") ? "" : "$"}`;
+}
+
+export default {
+  forbidden: [
+    {
+      name: "no-circle",
+      comment: "Files import each other in a circle: move what both need to a third, below them.",
+      severity: "error",
+      from: {},
+      to: { circular: true },
+    },
+    ...upwardRules(),
+    {
+      name: "core-is-pure",
+      comment: "core imports no protobuf and no RPC library: conversion belongs to the server.",
+      severity: "error",
+      from: { path: "^packages/core/src" },
+      to: { path: "@bufbuild|@connectrpc|@grpc|^packages/(?!core/)|^apps/" },
+    },
+    {
+      name: "client-never-meets-core",
+      comment: "The SDK runs in other services: it knows the contract, never the server or core.",
+      severity: "error",
+      from: { path: "^packages/client/src", pathNot: TESTS },
+      to: { path: "^packages/(?!client/|proto/)|^apps/" },
+    },
+    {
+      name: "nothing-imports-the-server",
+      comment: "The server stands on top: what others need of it belongs to a package.",
+      severity: "error",
+      from: { path: "^packages/" },
+      to: { path: "^apps/" },
+    },
+  ],
+  options: {
+    doNotFollow: { path: "node_modules" },
+    exclude: { path: "/dist/|^packages/proto/src" },
+    tsPreCompilationDeps: true,
+    parser: "tsc",
+    enhancedResolveOptions: { exportsFields: ["exports"], conditionNames: ["import"] },
+    reporterOptions: { dot: { theme: { graph: { rankdir: "TB", splines: "true" } } } },
+  },
+};
