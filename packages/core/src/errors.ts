@@ -122,3 +122,14 @@ export async function settle<T>(task: () => T | Promise<T>): Promise<T | Session
     throw error;
   }
 }
+
+const MAX_QUOTED_LENGTH = 64;
+
+/**
+ * A caller's text within a message, in quotes. Cut, because gRPC carries messages in a header:
+ * one that is too long for the client ends its whole connection.
+ */
+export function quote(text: string): string {
+  const cut = text.length > MAX_QUOTED_LENGTH ? `${text.slice(0, MAX_QUOTED_LENGTH)}…` : text;
+  return JSON.stringify(cut.toWellFormed());
+}

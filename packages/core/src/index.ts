@@ -2,6 +2,7 @@ export { formatDuration, parseDuration } from "./duration.js";
 export {
   type ErrorReason,
   invalidArgument,
+  quote,
   SessiondError,
   type SessiondErrorOptions,
   sessionNotFound,

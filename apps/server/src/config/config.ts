@@ -2,6 +2,7 @@ import { join } from "node:path";
 import {
   formatDuration,
   type Keyring,
+  quote,
   type RateLimitPolicy,
   type SessionPolicy,
 } from "@sessiond/core";
@@ -35,8 +36,6 @@ export interface Config {
   /** Where a development server keeps its keys, and where the default store is. */
   readonly dataDir: string;
 }
-
-const MAX_QUOTED_LENGTH = 100;
 
 /** Where the configuration comes from. */
 export interface ConfigSources {
@@ -169,6 +168,5 @@ function faultsOf(setting: Setting, text: string, error: unknown): readonly stri
   if (error instanceof ConfigError) return error.faults.map((fault) => faultOf(setting, fault));
   const message = error instanceof Error ? error.message : String(error);
   if (setting.secret) return [faultOf(setting, message)];
-  const got = text.length > MAX_QUOTED_LENGTH ? `${text.slice(0, MAX_QUOTED_LENGTH)}…` : text;
-  return [faultOf(setting, `${message}, got ${JSON.stringify(got)}`)];
+  return [faultOf(setting, `${message}, got ${quote(text)}`)];
 }

@@ -1,27 +1,8 @@
+import type { RedisAccess, RedisLocation } from "@sessiond/core/redis";
 import { type Address, formatAddress, parseAddress } from "../network/address.js";
 
-/** How to log in to Redis. */
-export interface RedisAccess {
-  readonly tls: boolean;
-  readonly username?: string;
-  readonly password?: string;
-}
-
-/** Where sessions are kept, as `SESSIOND_STORE` says. */
-export type StoreLocation =
-  | {
-      readonly kind: "sqlite";
-      /** A file, or `:memory:`. */
-      readonly path: string;
-    }
-  | ({ readonly kind: "redis"; readonly address: Address; readonly db: number } & RedisAccess)
-  | ({ readonly kind: "redis-cluster"; readonly nodes: readonly Address[] } & RedisAccess)
-  | ({
-      readonly kind: "redis-sentinel";
-      readonly sentinels: readonly Address[];
-      readonly masterName: string;
-      readonly db: number;
-    } & RedisAccess);
+/** Where sessions are kept, as `SESSIOND_STORE` says. The path is a file, or `:memory:`. */
+export type StoreLocation = { readonly kind: "sqlite"; readonly path: string } | RedisLocation;
 
 const REDIS_URL = /^(?<scheme>rediss?)(?:\+(?<kind>cluster|sentinel))?:\/\/(?<rest>.*)$/s;
 const REDIS_PORT = 6379;

@@ -8,12 +8,11 @@ import {
   UpdateSessionRequestSchema,
 } from "@sessiond/proto/sessiond/v1/session_service";
 import { describe, expect, test } from "vitest";
+import { fromUpdateRequest, readMaskOf } from "./field-masks.js";
 import {
   fromCreateRequest,
   fromListRequest,
   fromTarget,
-  fromUpdateRequest,
-  readMaskOf,
   toSessionMessage,
 } from "./session-messages.js";
 

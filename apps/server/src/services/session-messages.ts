@@ -1,25 +1,23 @@
 import { create } from "@bufbuild/protobuf";
-import { durationFromMs, type FieldMask, timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import {
   type CreateSession,
   type Fence,
   invalidArgument,
   type JsonObject,
-  type JsonValue,
   type ListSessions,
   parseSessionToken,
   type Session,
-  type SessionClient,
   SessiondError,
   type SessionEvent,
   type SessionEventType,
   type SessionState,
   type SessionTarget,
-  type SessionUpdate,
   type WatchMessage,
 } from "@sessiond/core";
 import * as pb from "@sessiond/proto/sessiond/v1/session";
 import * as rpc from "@sessiond/proto/sessiond/v1/session_service";
+import { fromClient } from "./field-masks.js";
 import { toStatus } from "./rpc-error.js";
 import { fromDuration, fromTimestamp } from "./wire-time.js";
 
@@ -110,28 +108,6 @@ export function fromListRequest(request: rpc.ListSessionsRequest): ListSessions 
   };
 }
 
-export function fromUpdateRequest(request: rpc.UpdateSessionRequest): SessionUpdate {
-  const { session = create(pb.SessionSchema), updateMask } = request;
-  const { client, data = {} } = session;
-  const paths = updateMask?.paths ?? [];
-  if (paths.length === 0) {
-    throw invalidArgument("update_mask", `expected at least one of ${UPDATE_PATHS}`);
-  }
-
-  const dataKeys = new Map<string, JsonValue | undefined>();
-  let update: Omit<SessionUpdate, "dataKeys"> = {};
-  for (const path of paths) {
-    if (path.startsWith(DATA_PREFIX) && path.length > DATA_PREFIX.length) {
-      const key = path.slice(DATA_PREFIX.length);
-      dataKeys.set(key, Object.hasOwn(data, key) ? (data as JsonObject)[key] : undefined);
-      continue;
-    }
-    update = { ...update, ...fromUpdatePath(path, session, client, update) };
-  }
-  if (update.data === undefined) checkDataKeysNamed(data, dataKeys);
-  return { ...update, dataKeys };
-}
-
 /** The fence of an update. A token that no acquisition can have had is left for the domain to refuse. */
 export function fromFence(fence: rpc.Fence | undefined): Fence | undefined {
   return fence && { lock: fence.lock, token: Number(fence.token) };
@@ -161,24 +137,6 @@ export function fromText(text: string): string | undefined {
   return text === "" ? undefined : text;
 }
 
-/**
- * Makes a function that keeps the fields a read mask names. Throws
- * INVALID_ARGUMENT for a path that Session does not have.
- */
-export function readMaskOf(mask: FieldMask | undefined): (session: pb.Session) => pb.Session {
-  const paths = mask?.paths ?? [];
-  if (paths.length === 0) return (session) => session;
-  const unknown = paths.find((path) => !READ_PATHS.has(path));
-  if (unknown !== undefined) {
-    throw invalidArgument("read_mask", `Session has no field ${quote(unknown)}`);
-  }
-  return (session) => {
-    const masked = create(pb.SessionSchema);
-    for (const path of paths) copyPath(path, session, masked);
-    return masked;
-  };
-}
-
 function toWatchPart(message: WatchMessage): rpc.WatchSessionsResponse["message"] {
   switch (message.kind) {
     case "events": {
@@ -205,86 +163,6 @@ function toEventMessage(event: SessionEvent): rpc.SessionEvent {
     version: BigInt(event.version),
     ...(event.reason !== undefined && { reason: event.reason }),
   });
-}
-
-const MAX_QUOTED_LENGTH = 64;
-const DATA_PREFIX = "data.";
-const CLIENT_PREFIX = "client.";
-const UPDATE_PATHS =
-  "display_name, roles, client, client.ip, client.user_agent, client.device, data, data.<key>";
-
-const SESSION_FIELDS = new Map(pb.SessionSchema.fields.map((field) => [field.name, field]));
-const CLIENT_FIELDS = new Map(pb.ClientSchema.fields.map((field) => [field.name, field]));
-const READ_PATHS: ReadonlySet<string> = new Set([
-  ...SESSION_FIELDS.keys(),
-  ...[...CLIENT_FIELDS.keys()].map((name) => CLIENT_PREFIX + name),
-]);
-
-function fromUpdatePath(
-  path: string,
-  session: pb.Session,
-  client: pb.Client | undefined,
-  update: SessionUpdate,
-): SessionUpdate {
-  switch (path) {
-    case "display_name":
-      return { displayName: session.displayName };
-    case "roles":
-      return { roles: session.roles };
-    case "data":
-      return { data: (session.data ?? {}) as JsonObject };
-    case "client":
-      return { client: fromClient(client ?? create(pb.ClientSchema)) };
-    case "client.ip":
-      return { client: { ...update.client, ip: client?.ip ?? "" } };
-    case "client.user_agent":
-      return { client: { ...update.client, userAgent: client?.userAgent ?? "" } };
-    case "client.device":
-      return { client: { ...update.client, device: client?.device ?? "" } };
-    default:
-      throw invalidArgument("update_mask", `unknown path ${quote(path)}; expected ${UPDATE_PATHS}`);
-  }
-}
-
-/**
- * Refuses data that the mask does not name where it names single keys: over JSON
- * a key with capitals arrives in another spelling, and would be lost in silence.
- * The message does not repeat the key, since messages are logged and data is not.
- */
-function checkDataKeysNamed(data: object, named: ReadonlyMap<string, JsonValue | undefined>): void {
-  if (named.size === 0 || Object.keys(data).every((key) => named.has(key))) return;
-  throw invalidArgument(
-    "update_mask",
-    "session.data has a key that no path names; " +
-      "in JSON, replace data as a whole if a key has capitals",
-  );
-}
-
-/**
- * A caller's text within a message. Cut, because gRPC carries messages in a
- * header, and one that is too long for the client ends its whole connection.
- */
-function quote(text: string): string {
-  const cut = text.length > MAX_QUOTED_LENGTH ? `${text.slice(0, MAX_QUOTED_LENGTH)}…` : text;
-  return JSON.stringify(cut.toWellFormed());
-}
-
-function copyPath(path: string, from: pb.Session, to: pb.Session): void {
-  if (!path.startsWith(CLIENT_PREFIX)) {
-    copyField(SESSION_FIELDS.get(path)?.localName, from, to);
-    return;
-  }
-  to.client ??= create(pb.ClientSchema);
-  const field = CLIENT_FIELDS.get(path.slice(CLIENT_PREFIX.length));
-  copyField(field?.localName, from.client ?? create(pb.ClientSchema), to.client);
-}
-
-function copyField<T extends object>(name: string | undefined, from: T, to: T): void {
-  Object.assign(to, { [name ?? ""]: from[name as keyof T] });
-}
-
-function fromClient({ ip, userAgent, device }: pb.Client): SessionClient {
-  return { ip, userAgent, device };
 }
 
 function fromOrderBy(orderBy: string): "asc" | "desc" {

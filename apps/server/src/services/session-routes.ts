@@ -2,6 +2,7 @@ import type { ConnectRouter } from "@connectrpc/connect";
 import type { Sessions } from "@sessiond/core";
 import { SessionService } from "@sessiond/proto/sessiond/v1/session_service";
 import { type Caller, callerKey } from "../auth/caller.js";
+import { fromUpdateRequest, readMaskOf } from "./field-masks.js";
 import { provenSessionIdKey } from "./proven-session.js";
 import {
   fromCreateRequest,
@@ -9,8 +10,6 @@ import {
   fromListRequest,
   fromTarget,
   fromText,
-  fromUpdateRequest,
-  readMaskOf,
   sessionIdOfTarget,
   toResultMessage,
   toSessionMessage,

@@ -1,4 +1,5 @@
 import { formatDuration, parseDuration } from "../duration.js";
+import { quote } from "../errors.js";
 import type { RateLimitWindow } from "./rate-limit-store.js";
 
 /** A rule with a name for how many attempts are allowed. */
@@ -29,7 +30,6 @@ const NAME = /^[a-z][a-z0-9_-]{0,63}$/;
 const POLICY = /^([^:]*):([^()]*)(?:\(([^()]*)\))?$/;
 const WINDOW = /^(\d{1,9})\s+per\s+(\S+)$/;
 const OPTIONS = ["count refused", "allow when unavailable"] as const;
-const MAX_QUOTED_LENGTH = 64;
 
 /**
  * Reads policies: `login: 10 per 15m, 50 per 24h; signup: 3 per 1h (count refused)`.
@@ -112,9 +112,4 @@ function parseOptions(
     countRefused: options.includes("count refused"),
     whenUnavailable: options.includes("allow when unavailable") ? "allow" : "refuse",
   };
-}
-
-function quote(text: string): string {
-  const isLong = text.length > MAX_QUOTED_LENGTH;
-  return JSON.stringify(isLong ? `${text.slice(0, MAX_QUOTED_LENGTH)}…` : text);
 }

@@ -1,4 +1,4 @@
-import { invalidArgument, SessiondError } from "../errors.js";
+import { invalidArgument, quote, SessiondError } from "../errors.js";
 import { checkName, LIMITS } from "../validation.js";
 import type { RateLimitPolicy } from "./rate-limit-policy.js";
 import { summarize } from "./rate-limit-state.js";
@@ -35,9 +35,6 @@ export interface RateLimitsOptions {
   /** Stands in for the store's clock where the store is down; `Date.now` by default. */
   readonly now?: () => number;
 }
-
-/** What a policy's name, taken from a request, is cut to in an error. */
-const MAX_QUOTED_LENGTH = 64;
 
 /**
  * Rate limits by policies with names. All methods throw INVALID_ARGUMENT.
@@ -109,8 +106,6 @@ export class RateLimits {
 }
 
 function unknownPolicy(name: string, known: readonly string[]): SessiondError {
-  const isLong = name.length > MAX_QUOTED_LENGTH;
-  const quoted = JSON.stringify(isLong ? `${name.slice(0, MAX_QUOTED_LENGTH)}…` : name);
   const list = new Intl.ListFormat("en", { type: "disjunction" }).format(known);
-  return invalidArgument("policy", `there is no policy ${quoted}; expected ${list}`);
+  return invalidArgument("policy", `there is no policy ${quote(name)}; expected ${list}`);
 }
