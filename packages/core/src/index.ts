@@ -29,6 +29,7 @@ export {
   type RateLimitsOptions,
   type RateLimitTarget,
 } from "./rate-limits/rate-limits.js";
+export type { CreateSession } from "./sessions/create-request.js";
 export { Keyring } from "./sessions/keyring.js";
 export type { ListSessions, SessionPage } from "./sessions/list-sessions.js";
 export { type ResealedPage, resealSessions } from "./sessions/reseal-sessions.js";
@@ -43,7 +44,6 @@ export type { Fence, LimitPolicy, SessionStore } from "./sessions/session-store.
 export { parseSessionToken, SESSION_TOKEN_PREFIX } from "./sessions/session-token.js";
 export type { SessionUpdate } from "./sessions/session-update.js";
 export {
-  type CreateSession,
   DEFAULT_SESSION_POLICY,
   type SessionPolicy,
   Sessions,

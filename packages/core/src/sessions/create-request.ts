@@ -1,6 +1,26 @@
 import { hash } from "node:crypto";
 import { requestIdReused, SessiondError } from "../errors.js";
+import { checkText, LIMITS } from "../validation.js";
+import { fingerprintOf } from "./fingerprint.js";
 import type { Keyring } from "./keyring.js";
+import type { JsonObject, SessionClient, SessionContent } from "./session.js";
+import { checkClient, checkData, checkRoles } from "./session-checks.js";
+
+/** What `Sessions.create` takes. The limits stand at CreateSessionRequest in the contract. */
+export interface CreateSession {
+  readonly userId: string;
+  readonly sessionId?: string;
+  readonly displayName?: string;
+  readonly roles?: readonly string[];
+  readonly client?: Partial<SessionClient>;
+  readonly data?: JsonObject;
+  readonly idleTimeoutMs?: number;
+  readonly lifetimeMs?: number;
+  /** Makes a repetition within 10 minutes answer the same session and token. */
+  readonly requestId?: string;
+  /** Who asks. Two callers never share a request id. */
+  readonly caller?: string;
+}
 
 /** How long a repeated request is recognised, as the contract says. */
 export const REQUEST_KEPT_FOR_MS = 10 * 60_000;
@@ -70,4 +90,26 @@ function parseRecord(plaintext: Uint8Array): RecordJson {
 /** Keys have no NUL, and a session's context begins otherwise. */
 function sealingContext(key: string): Uint8Array {
   return Buffer.from(`request\0${key}`);
+}
+
+/** The content of the session that is asked for. Throws INVALID_ARGUMENT for what no session can hold. */
+export function contentOf(input: CreateSession): SessionContent {
+  const { displayName = "", roles = [], client = {}, data = {} } = input;
+  checkText("display_name", displayName, LIMITS.displayNameBytes);
+  checkRoles("roles", roles);
+  checkClient("client", client);
+  checkData("data", data);
+  return { displayName, roles, client: { ip: "", userAgent: "", device: "", ...client }, data };
+}
+
+/**
+ * The fingerprint of all that was asked for, not of what it comes to: the defaults may change between
+ * two tries. The content is complete, so that an absent field counts as an empty one.
+ */
+export function fingerprintOfRequest(input: CreateSession, content: SessionContent): string {
+  const { userId, sessionId = null, idleTimeoutMs = null, lifetimeMs = null } = input;
+  const { displayName, roles, data } = content;
+  const { ip, userAgent, device } = content.client;
+  const contentJson = { displayName, roles, client: { ip, userAgent, device }, data };
+  return fingerprintOf([userId, sessionId, idleTimeoutMs, lifetimeMs, contentJson]);
 }

@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { SessiondError } from "../errors.js";
 import { SqliteSessionStore } from "../sqlite/index.js";
 import { FakeClock } from "../testing/contract/fake-clock.js";
+import type { CreateSession } from "./create-request.js";
 import { Keyring } from "./keyring.js";
 import type { ListSessions } from "./list-sessions.js";
 import { type ResealedPage, resealSessions } from "./reseal-sessions.js";
@@ -13,12 +14,7 @@ import type { JsonObject, Session } from "./session.js";
 import { generateSessionId, partitionOfUser } from "./session-id.js";
 import type { SessionStore } from "./session-store.js";
 import { formatSessionToken, generateSecret, parseSessionToken } from "./session-token.js";
-import {
-  type CreateSession,
-  DEFAULT_SESSION_POLICY,
-  type SessionPolicy,
-  Sessions,
-} from "./sessions.js";
+import { DEFAULT_SESSION_POLICY, type SessionPolicy, Sessions } from "./sessions.js";
 
 const MINUTE_MS = 60_000;
 const HOUR_MS = 60 * MINUTE_MS;

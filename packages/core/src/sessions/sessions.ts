@@ -2,22 +2,21 @@ import { SessiondError, sessionNotFound, settle } from "../errors.js";
 import { checkBatchSize, checkDuration, checkRequired, checkText, LIMITS } from "../validation.js";
 import { SessionWatches, type WatchMessage, type WatchSessions } from "../watch/session-watch.js";
 import {
+  type CreateSession,
+  contentOf,
   createRequestKey,
+  fingerprintOfRequest,
   REQUEST_KEPT_FOR_MS,
   sealCreateRequest,
   secretOfRepetition,
 } from "./create-request.js";
-import { fingerprintOf } from "./fingerprint.js";
 import type { Keyring } from "./keyring.js";
 import { type ListSessions, listSessions, type SessionPage } from "./list-sessions.js";
-import type { JsonObject, Session, SessionClient, SessionContent } from "./session.js";
+import type { Session, SessionContent } from "./session.js";
 import {
   checkChosenId,
-  checkClient,
-  checkData,
   checkFence,
   checkRequestId,
-  checkRoles,
   checkSessionId,
   checkUserId,
 } from "./session-checks.js";
@@ -56,22 +55,6 @@ export const DEFAULT_SESSION_POLICY: SessionPolicy = {
   maxSessionsPerUser: 10,
   policy: "evict_oldest",
 };
-
-/** What `Sessions.create` takes. The limits stand at CreateSessionRequest in the contract. */
-export interface CreateSession {
-  readonly userId: string;
-  readonly sessionId?: string;
-  readonly displayName?: string;
-  readonly roles?: readonly string[];
-  readonly client?: Partial<SessionClient>;
-  readonly data?: JsonObject;
-  readonly idleTimeoutMs?: number;
-  readonly lifetimeMs?: number;
-  /** Makes a repetition within 10 minutes answer the same session and token. */
-  readonly requestId?: string;
-  /** Who asks. Two callers never share a request id. */
-  readonly caller?: string;
-}
 
 /** What `Sessions.create` answers. */
 export interface CreatedSession {
@@ -128,7 +111,7 @@ export class Sessions {
     checkDuration("lifetime", lifetimeMs, this.#policy.maxLifetimeMs);
     if (input.sessionId !== undefined) checkChosenId("session_id", input.sessionId);
     if (input.requestId !== undefined) checkRequestId("request_id", input.requestId);
-    const content = newContent(input);
+    const content = contentOf(input);
 
     const partition = partitionOfUser(input.userId);
     const id = input.sessionId ?? generateSessionId(partition);
@@ -143,15 +126,13 @@ export class Sessions {
     };
     if (input.requestId !== undefined) {
       const key = createRequestKey(input.caller ?? "", input.requestId);
-      // What was asked for, not what it comes to: the defaults may change between two tries.
-      const {
-        userId,
-        sessionId = null,
-        idleTimeoutMs: idle = null,
-        lifetimeMs: life = null,
-      } = input;
-      const asked = [userId, sessionId, idle, life, contentJson(content)];
-      return this.#createOnce(key, fingerprintOf(asked), newSession, content, secret);
+      return this.#createOnce(
+        key,
+        fingerprintOfRequest(input, content),
+        newSession,
+        content,
+        secret,
+      );
     }
     const { session, evictedIds } = await this.#store.create(newSession, this.#policy);
     return createdSession(newSession.key, toSession(session, content), secret, evictedIds);
@@ -392,19 +373,4 @@ function createdSession(
   evictedSessionIds: readonly string[],
 ): CreatedSession {
   return { session, token: tokenOf(key, secret), evictedSessionIds };
-}
-
-function newContent(input: CreateSession): SessionContent {
-  const { displayName = "", roles = [], client = {}, data = {} } = input;
-  checkText("display_name", displayName, LIMITS.displayNameBytes);
-  checkRoles("roles", roles);
-  checkClient("client", client);
-  checkData("data", data);
-  return { displayName, roles, client: { ip: "", userAgent: "", device: "", ...client }, data };
-}
-
-/** The content as the fingerprint of a request has it: complete, so that absent is as empty. */
-function contentJson({ displayName, roles, client, data }: SessionContent): JsonObject {
-  const { ip, userAgent, device } = client;
-  return { displayName, roles: [...roles], client: { ip, userAgent, device }, data };
 }

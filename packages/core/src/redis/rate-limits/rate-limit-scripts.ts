@@ -21,7 +21,7 @@ export interface RateLimitReply {
   readonly windows: readonly WindowReply[];
 }
 
-const US_PER_MS = 1_000;
+export const US_PER_MS = 1_000;
 /** How many numbers the scripts answer for each window. */
 const NUMBERS_PER_WINDOW = 3;
 

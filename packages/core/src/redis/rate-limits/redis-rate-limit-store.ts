@@ -6,7 +6,12 @@ import type {
   RateLimitWindow,
 } from "../../rate-limits/rate-limit-store.js";
 import type { RedisCommands } from "../connection/redis-commands.js";
-import { CHECK_RATE_LIMIT, GET_RATE_LIMIT, type RateLimitReply } from "./rate-limit-scripts.js";
+import {
+  CHECK_RATE_LIMIT,
+  GET_RATE_LIMIT,
+  type RateLimitReply,
+  US_PER_MS,
+} from "./rate-limit-scripts.js";
 
 /** Options of `RedisRateLimitStore`. */
 export interface RedisRateLimitStoreOptions {
@@ -15,8 +20,6 @@ export interface RedisRateLimitStoreOptions {
   /** What every key starts with. Nothing by default. */
   readonly keyPrefix?: string;
 }
-
-const US_PER_MS = 1_000;
 
 /**
  * Rate limits in Redis 7 or newer: one key and one script per attempt. A failover may
