@@ -1,7 +1,8 @@
 import { parseDuration } from "@sessiond/core";
 import { ConfigError } from "../../config/config-error.js";
 import { parseFlags } from "../../config/flags.js";
-import type { CommandContext } from "../cli.js";
+import type { Command, CommandContext } from "../command/command.js";
+import type { LockRunOptions } from "./lock-run.js";
 import { REMOTE_FLAGS, REMOTE_HELP, remoteServer } from "./remote-server.js";
 
 const USAGE = "sessiond lock run NAME [flags] -- COMMAND …";
@@ -13,8 +14,15 @@ const MAX_MS = 3_600_000;
 const NO_WAIT = "0s";
 
 /** `sessiond lock`: reads the command line, and has the command run. */
-export async function runLockCommand(context: CommandContext): Promise<number> {
-  const { args, env, stderr, lockRun } = context;
+export function lockCommand(lockRun: (options: LockRunOptions) => Promise<number>): Command {
+  return {
+    summary: "runs a command under a lock",
+    help,
+    run: async (context) => lockRun(parseLockRun(context)),
+  };
+}
+
+function parseLockRun({ args, env, stderr }: CommandContext): LockRunOptions {
   const end = args.indexOf("--");
   const own = end === -1 ? args : args.slice(0, end);
   const [action, name = "", ...flags] = own;
@@ -41,7 +49,7 @@ export async function runLockCommand(context: CommandContext): Promise<number> {
   const [command = "", ...commandArgs] = args.slice(end + 1);
   if (command === "") faults.push(`the command after -- is missing: ${USAGE}`);
   const server = remoteServer(values, env, faults);
-  return lockRun({ server, name, ttlMs, waitTimeoutMs, command, args: commandArgs, env, stderr });
+  return { server, name, ttlMs, waitTimeoutMs, command, args: commandArgs, env, stderr };
 }
 
 function parseLimited(text: string): number {
@@ -50,7 +58,7 @@ function parseLimited(text: string): number {
   return ms;
 }
 
-export function lockHelp(): string {
+function help(): string {
   return `Usage: sessiond lock run NAME [flags] -- COMMAND [ARGUMENT …]
 
 Waits for a lock, runs a command while no one else has it, and renews it meanwhile.

@@ -1,13 +1,23 @@
 import { ConfigError } from "../../config/config-error.js";
 import { parseFlags } from "../../config/flags.js";
-import type { CommandContext } from "../cli.js";
+import type { Command, CommandContext } from "../command/command.js";
+import type { RateLimitCallOptions } from "./rate-limit-calls.js";
 import { REMOTE_FLAGS, REMOTE_HELP, remoteServer } from "./remote-server.js";
 
 const USAGE = "sessiond rate-limit check|reset POLICY KEY [flags]";
 
 /** `sessiond rate-limit`: reads the command line, and has the server asked. */
-export async function runRateLimitCommand(context: CommandContext): Promise<number> {
-  const { args, env, stdout, stderr, rateLimitCall } = context;
+export function rateLimitCommand(
+  rateLimitCall: (options: RateLimitCallOptions) => Promise<number>,
+): Command {
+  return {
+    summary: "counts an attempt",
+    help,
+    run: async (context) => rateLimitCall(parseRateLimitCall(context)),
+  };
+}
+
+function parseRateLimitCall({ args, env, stdout, stderr }: CommandContext): RateLimitCallOptions {
   const [action, policy = "", key = "", ...flags] = args;
   if (action !== "check" && action !== "reset") {
     throw new ConfigError([`expected ${USAGE}; see: sessiond help rate-limit`]);
@@ -23,10 +33,10 @@ export async function runRateLimitCommand(context: CommandContext): Promise<numb
   const cost = values.get("cost") ?? "1";
   if (!/^[1-9]\d{0,8}$/.test(cost)) faults.push("--cost: expected a whole number from 1");
   const server = remoteServer(values, env, faults);
-  return rateLimitCall({ action, server, policy, key, cost: Number(cost), stdout, stderr });
+  return { action, server, policy, key, cost: Number(cost), stdout, stderr };
 }
 
-export function rateLimitHelp(): string {
+function help(): string {
   return `Usage: sessiond rate-limit check POLICY KEY [flags]
        sessiond rate-limit reset POLICY KEY [flags]
 

@@ -1,0 +1,57 @@
+import { loadConfig } from "../config/config.js";
+import { ConfigError } from "../config/config-error.js";
+import type { Command } from "./command/command.js";
+import type { ResealOptions } from "./reseal.js";
+
+/** Settings that a server's environment may have and that say nothing about keys or the store. */
+const SERVER_ONLY = ["SESSIOND_GRPC_ADDRESS", "SESSIOND_HTTP_ADDRESS", "SESSIOND_AUTH"];
+
+/** `sessiond keys`: reads the command line, and has sessions sealed anew. */
+export function keysCommand(reseal: (options: ResealOptions) => Promise<number>): Command {
+  return {
+    summary: "seals sessions anew after a new key",
+    help,
+    async run({ args, env, stdout, stderr }) {
+      const [action, ...flags] = args;
+      if (action !== "reseal") {
+        throw new ConfigError(["expected sessiond keys reseal; see: sessiond help keys"]);
+      }
+      // Where a server would listen, and whom it would let in, is not asked for here.
+      const relevant = Object.entries(env).filter(([name]) => !SERVER_ONLY.includes(name));
+      const config = await loadConfig({ argv: flags, env: Object.fromEntries(relevant) });
+      const { keyring } = config;
+      if (keyring === undefined) {
+        throw new ConfigError([
+          "SESSIOND_KEYRING (--keyring): required; the new key first, then the old",
+        ]);
+      }
+      return reseal({ config, keyring, stdout, stderr });
+    },
+  };
+}
+
+function help(): string {
+  return `Usage: sessiond keys reseal [flags]
+
+Seals every session anew that is not under the first key of SESSIOND_KEYRING, ended
+ones included, while servers go on. To rotate keys without downtime:
+
+  1. Make a key: sessiond keygen
+  2. Add it behind the old one, SESSIOND_KEYRING="old:…,new:…", on every server.
+  3. Once every server has it, put it in front: "new:…,old:…", on every server.
+  4. Run sessiond keys reseal with that keyring and the servers' store.
+  5. Wait 10 minutes, for as long are requests to create sessions remembered.
+  6. Remove the old key, on every server.
+
+It may be stopped with SIGINT or SIGTERM, and goes on where it was when it is run
+again. Exit codes: 0 when nothing is left under another key; 1 when some sessions
+are, and listed, or the store failed; 2 when the command line or the configuration
+is at fault; 130 or 143 when a signal stopped it.
+
+The flags and variables are those of sessiond serve. These matter here:
+
+  --keyring KID:BASE64,…   SESSIOND_KEYRING, required
+  --store STORE            SESSIOND_STORE
+  --data-dir DIRECTORY     SESSIOND_DATA_DIR, where the default store is
+`;
+}
