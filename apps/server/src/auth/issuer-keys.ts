@@ -2,37 +2,33 @@ import { SessiondError } from "@sessiond/core";
 import type { KeySet } from "./key-set.js";
 import { type KeySource, loadKeySet } from "./key-source.js";
 
-/** Keys older than this are loaded anew, behind the calls that use them meanwhile. */
+/** Older keys are reloaded, while calls go on with the old ones. */
 const REFRESH_AFTER_MS = 60_000;
 /**
- * Keys older than this have not been in use lately, or there would be newer ones:
- * a call waits for the new ones, so that a key withdrawn meanwhile is not accepted.
+ * Keys in use are never this old, unless their issuer fails. So calls wait for a reload:
+ * the issuer may have withdrawn a key while nobody called.
  */
 const WAIT_AFTER_MS = 2 * REFRESH_AFTER_MS;
-/**
- * Keys that could not be loaded anew for this long are not trusted any more. An
- * issuer that is down for less does not take down who relies on it.
- */
+/** For how long old keys bridge the outage of their issuer. */
 const MAX_AGE_MS = 3_600_000;
-/** How often an unknown key id, which anyone can send, may cause a load. */
+/** How often an unknown key id may cause a load. Anyone can send one. */
 const UNKNOWN_KEY_COOLDOWN_MS = 10_000;
-/** How long after a failed load the next may start. */
+/** The pause after a failed load, so that an issuer in trouble is not asked with every call. */
 const RETRY_AFTER_MS = 1_000;
 
 /** What `IssuerKeys` needs besides the issuer and the source of its keys. */
 export interface IssuerKeysOptions {
   readonly now: () => number;
-  /** How long one load may take. */
+  /** The time limit of one load. */
   readonly timeoutMs: number;
-  /** Ends loads that are under way. */
+  /** Ends loads that are under way, and fails all later ones. */
   readonly closing: AbortSignal;
   readonly onLoadFailure: (issuer: string, cause: unknown) => void;
 }
 
 /**
- * The keys of one issuer, loaded when first needed and kept fresh while in use.
- * jose's own remote set is not used, because it neither bounds what it reads nor
- * says when keys have changed, and asks a failing issuer again with every call.
+ * The keys of one issuer: loaded when first needed, kept fresh while in use.
+ * `docs/adr/0013-issuer-keys-are-ours.md` says why jose's remote set does not do this.
  */
 export class IssuerKeys {
   readonly #issuer: string;
@@ -50,51 +46,42 @@ export class IssuerKeys {
   }
 
   /**
-   * Whether these are the keys to trust now. One set stays the same object for
-   * as long as its keys do. Costs nothing, and has them loaded anew where due.
+   * Whether `keySet` is the one to trust now. A set stays the same object until its keys
+   * change. Does not wait; starts a reload when one is due.
    */
   isCurrent(keySet: KeySet): boolean {
     return keySet === this.#current();
   }
 
-  /** The keys to trust now. Throws ISSUER_UNAVAILABLE where there are none to be had. */
+  /** The keys to trust now. Throws ISSUER_UNAVAILABLE if there are none. */
   async get(): Promise<KeySet> {
-    const current = this.#current();
-    if (current !== undefined) return current;
-    try {
-      return await this.#load();
-    } catch (error) {
-      const fallback = this.#current();
-      if (fallback === undefined) throw error;
-      return fallback;
-    }
+    // After a failed load, old keys may be the current ones again.
+    return (
+      this.#current() ?? this.#load().catch((error) => this.#current() ?? Promise.reject(error))
+    );
   }
 
   /**
-   * The keys to trust now that `keySet` lacked the key of a token: loaded anew,
-   * unless they were a moment ago. Throws ISSUER_UNAVAILABLE where that fails,
-   * since then nobody knows whether the key exists.
+   * The keys to trust now that `keySet` lacks a token's key: reloaded, unless they are
+   * fresh. Throws ISSUER_UNAVAILABLE if the load fails: the key may exist.
    */
   async getAfterMiss(keySet: KeySet): Promise<KeySet> {
     const current = this.#current();
     if (current !== undefined && current !== keySet) return current;
-    return this.#age(this.#loadTimeMs) < UNKNOWN_KEY_COOLDOWN_MS ? keySet : await this.#load();
+    return this.#age(this.#loadTimeMs) < UNKNOWN_KEY_COOLDOWN_MS ? keySet : this.#load();
   }
 
   #current(): KeySet | undefined {
     const age = this.#age(this.#loadTimeMs);
     if (age >= MAX_AGE_MS) return undefined;
-    // A failure has been reported and is kept; the keys at hand serve meanwhile.
+    // A failure is noted and reported where it happens.
     if (age >= REFRESH_AFTER_MS) this.#load().catch(() => undefined);
     return age >= WAIT_AFTER_MS && this.#failure === undefined ? undefined : this.#keySet;
   }
 
+  /** One load at a time: calls that come meanwhile share it. */
   #load(): Promise<KeySet> {
-    if (this.#loading !== undefined) return this.#loading;
-    if (this.#failure !== undefined && this.#age(this.#failure.timeMs) < RETRY_AFTER_MS) {
-      return Promise.reject(this.#failure.error);
-    }
-    this.#loading = this.#loadNow().finally(() => {
+    this.#loading ??= this.#loadNow().finally(() => {
       this.#loading = undefined;
     });
     return this.#loading;
@@ -102,14 +89,16 @@ export class IssuerKeys {
 
   async #loadNow(): Promise<KeySet> {
     const { now, timeoutMs, closing, onLoadFailure } = this.#options;
+    const failure = this.#failure;
+    if (failure !== undefined && this.#age(failure.timeMs) < RETRY_AFTER_MS) throw failure.error;
     try {
       const signal = AbortSignal.any([AbortSignal.timeout(timeoutMs), closing]);
       const loaded = await loadKeySet(this.#issuer, this.#source, signal);
-      const isSame = loaded.fingerprint === this.#keySet?.fingerprint;
-      this.#keySet = isSame ? this.#keySet : loaded;
+      const keySet = loaded.fingerprint === this.#keySet?.fingerprint ? this.#keySet : loaded;
+      this.#keySet = keySet;
       this.#loadTimeMs = now();
       this.#failure = undefined;
-      return this.#keySet ?? loaded;
+      return keySet;
     } catch (cause) {
       const message = `the signing keys of issuer ${this.#issuer} are unavailable`;
       const error = new SessiondError("ISSUER_UNAVAILABLE", message, { cause });
@@ -119,7 +108,7 @@ export class IssuerKeys {
     }
   }
 
-  /** How long ago; a time in the future, after the clock was set back, is as good as never. */
+  /** After the clock was set back, a time in the future counts as never. */
   #age(timeMs: number): number {
     const age = this.#options.now() - timeMs;
     return age < 0 ? Number.POSITIVE_INFINITY : age;
