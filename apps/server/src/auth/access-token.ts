@@ -3,43 +3,43 @@ import { SessiondError } from "@sessiond/core";
 import { decodeJwt, errors, type JWTPayload, type JWTVerifyResult, jwtVerify } from "jose";
 import type { Caller } from "./caller.js";
 import type { AuthConfig, IssuerConfig } from "./issuer.js";
-import { IssuerKeys, type IssuerKeysOptions } from "./issuer-keys.js";
+import { IssuerKeys } from "./issuer-keys.js";
 import type { KeySet } from "./key-set.js";
 
 /** Longer tokens are refused unread; common ones have 1 to 2 KiB. */
 const MAX_TOKEN_LENGTH = 8 * 1024;
-/** How many verified tokens are remembered; callers are services, so they are few. */
+/** Callers are services, so they have few tokens. */
 const MAX_REMEMBERED = 10_000;
-/** How long a token is remembered at most, so that those of callers long gone are let go. */
+/** After this, a token is verified again. It bounds how long unused tokens take up memory. */
 const MAX_REMEMBERED_MS = 5 * 60_000;
-/** How many verifications may be under way, or waiting for an issuer's keys. */
+/** How many tokens may be verified, or wait for keys, at the same time. */
 const MAX_PENDING = 10_000;
 const DEFAULT_TIMEOUT_MS = 5_000;
-/** What `typ` may be unless configured: RFC 7519 5.1 and RFC 9068 2.1; not a logout or ID token's. */
+/** The values of `typ` that access tokens have (RFC 7519, 5.1; RFC 9068, 2.1): no ID or logout token. */
 const DEFAULT_TYPES: readonly unknown[] = [undefined, "application/jwt", "application/at+jwt"];
 const MALFORMED = "the access token is malformed: expected a signed JWT";
 
-/** Verifies callers' access tokens (signed JWTs) and remembers those it verified. */
+/** Verifies callers' access tokens (signed JWTs) and remembers the verified ones. */
 export interface AccessTokenVerifier {
   /**
-   * Answers whose token it is: at once where the token is remembered, otherwise
-   * by a promise. All failures are rejections: UNAUTHENTICATED where the token
-   * is at fault, saying how but never repeating the token; ISSUER_UNAVAILABLE
-   * where the issuer's keys cannot be had; OVERLOADED where too many tokens are
+   * Returns the caller whose token it is: directly if the token is remembered,
+   * otherwise as a promise. Never throws. Rejects with UNAUTHENTICATED if the token is
+   * at fault (the message says why and never repeats the token), ISSUER_UNAVAILABLE if
+   * the issuer's keys are missing or unusable, OVERLOADED if too many tokens are
    * being verified.
    */
   verify(token: string): Caller | Promise<Caller>;
-  /** Gives up on loading keys; calls that wait for them fail. */
+  /** Ends loads of keys; calls that wait for them fail. */
   close(): void;
 }
 
-/** What can be set about verifying, besides whose tokens are accepted. */
+/** What `createAccessTokenVerifier` takes besides the accepted issuers. */
 export interface AccessTokenVerifierOptions {
   /** Milliseconds since the epoch; the system's clock by default. */
   readonly now?: () => number;
-  /** How long loading an issuer's keys may take; 5 seconds by default. */
+  /** The time limit of one load of an issuer's keys; 5 seconds by default. */
   readonly timeoutMs?: number;
-  /** Told of every failure to load keys, for the log: old keys may serve meanwhile. */
+  /** Called after every failed load of keys, for the log: old keys may hide the failure. */
   readonly onLoadFailure?: (issuer: string, cause: unknown) => void;
 }
 
@@ -52,53 +52,38 @@ interface Verified {
   readonly caller: Caller;
   readonly keys: IssuerKeys;
   readonly keySet: KeySet;
-  /** When `verify` would refuse the token. */
-  readonly refuseTimeMs: number;
-}
-
-interface Remembered extends Verified {
+  /** From this time on the token must be verified again. */
   readonly untilMs: number;
 }
 
 /**
- * Makes the verifier. A signature costs about 0.1 ms of CPU to verify, so
- * verified tokens are remembered, by their SHA-256 alone, until they expire.
- * They are forgotten earlier when their issuer's keys change: an issuer that
- * drops a leaked key has every token it signed refused within about a minute.
+ * Makes the verifier. To verify a signature costs about 0.1 ms of CPU, so the verifier
+ * remembers tokens, by their SHA-256 alone, until they expire or their issuer's keys
+ * change. An issuer that withdraws a leaked key ends all of its tokens within about a minute.
  */
 export function createAccessTokenVerifier(
   { issuers, roles }: AuthConfig,
   options: AccessTokenVerifierOptions = {},
 ): AccessTokenVerifier {
-  const now = options.now ?? Date.now;
+  const { now = Date.now, timeoutMs = DEFAULT_TIMEOUT_MS, onLoadFailure = () => {} } = options;
   const closing = new AbortController();
-  const keysOptions: IssuerKeysOptions = {
-    now,
-    timeoutMs: options.timeoutMs ?? DEFAULT_TIMEOUT_MS,
-    closing: closing.signal,
-    onLoadFailure: options.onLoadFailure ?? (() => {}),
-  };
+  const keysOptions = { now, timeoutMs, onLoadFailure, closing: closing.signal };
   const issuersByName = new Map<unknown, Issuer>();
   for (const config of issuers) {
     const keys = new IssuerKeys(config.issuer, config.keys, keysOptions);
     issuersByName.set(config.issuer, { config, keys });
   }
-  const remembered = new Map<string, Remembered>();
+  // Both by the tokens' SHA-256; no token is in both.
+  const remembered = new Map<string, Verified>();
   const pending = new Map<string, Promise<Caller>>();
 
-  function remember(digest: string, verified: Verified): void {
-    const untilMs = Math.min(verified.refuseTimeMs, now() + MAX_REMEMBERED_MS);
-    remembered.delete(digest);
-    remembered.set(digest, { ...verified, untilMs });
-    if (remembered.size <= MAX_REMEMBERED) return;
-    const [oldest] = remembered.keys();
-    if (oldest !== undefined) remembered.delete(oldest);
-  }
-
-  async function verifyAnew(digest: string, token: string): Promise<Caller> {
+  async function verifyAndRemember(digest: string, token: string): Promise<Caller> {
     try {
       const verified = await verifyToken(token, issuersByName, roles, now);
-      remember(digest, verified);
+      const untilMs = Math.min(verified.untilMs, now() + MAX_REMEMBERED_MS);
+      remembered.set(digest, { ...verified, untilMs });
+      const [oldest = digest] = remembered.keys();
+      if (remembered.size > MAX_REMEMBERED) remembered.delete(oldest);
       return verified.caller;
     } finally {
       pending.delete(digest);
@@ -125,7 +110,7 @@ export function createAccessTokenVerifier(
         new SessiondError("OVERLOADED", "too many access tokens are being verified"),
       );
     }
-    const verifying = verifyAnew(digest, token);
+    const verifying = verifyAndRemember(digest, token);
     pending.set(digest, verifying);
     return verifying;
   }
@@ -151,12 +136,12 @@ async function verifyToken(
   return {
     caller: { issuer: config.issuer, subject: sub, permissions },
     ...{ keys, keySet },
-    // jose counts in whole seconds: it refuses in the first one at or after this.
-    refuseTimeMs: Math.ceil(exp + config.clockToleranceMs / 1000) * 1000,
+    // jose compares whole seconds: it refuses in the first one at or after the end.
+    untilMs: Math.ceil(exp + config.clockToleranceMs / 1000) * 1000,
   };
 }
 
-/** Not verified yet: it only chooses whose keys and rules the token must satisfy. */
+/** Not verified yet: only chooses the keys and rules that the token must satisfy. */
 function claimedIssuer(token: string): unknown {
   try {
     return decodeJwt(token).iss;
@@ -165,21 +150,21 @@ function claimedIssuer(token: string): unknown {
   }
 }
 
-/** Tries the keys at hand, and once more with new ones if the token's key is not among them. */
+/** Tries the current keys, and once more after a reload if they lack the token's key. */
 async function verifySignature(
   token: string,
   { config, keys }: Issuer,
   now: () => number,
 ): Promise<{ readonly keySet: KeySet; readonly result: JWTVerifyResult }> {
-  const keySet = await keys.get();
+  let keySet = await keys.get();
   try {
     return { keySet, result: await verifyWithKeySet(token, config, keySet, now()) };
   } catch (error) {
     if (!(error instanceof errors.JWKSNoMatchingKey)) throw explain(config, error);
   }
-  const newKeySet = await keys.getAfterMiss(keySet);
+  keySet = await keys.getAfterMiss(keySet);
   try {
-    return { keySet: newKeySet, result: await verifyWithKeySet(token, config, newKeySet, now()) };
+    return { keySet, result: await verifyWithKeySet(token, config, keySet, now()) };
   } catch (error) {
     throw explain(config, error);
   }
@@ -203,7 +188,7 @@ async function verifyWithKeySet(
     return await jwtVerify(token, keySet.find, options);
   } catch (error) {
     if (!(error instanceof errors.JWKSMultipleMatchingKeys)) throw error;
-    // The token names no key, and the issuer has several of its kind.
+    // The token names no key, and the issuer has several keys of its kind.
     for await (const key of error) {
       try {
         return await jwtVerify(token, key, options);
@@ -215,7 +200,6 @@ async function verifyWithKeySet(
   }
 }
 
-/** `application/` may be left out, and case does not matter (RFC 7515, 4.1.9). */
 function checkType(config: IssuerConfig, typ: unknown): void {
   const type = typeof typ === "string" ? mediaType(typ) : typ;
   const isAccepted =
@@ -223,11 +207,12 @@ function checkType(config: IssuerConfig, typ: unknown): void {
   if (!isAccepted) throw unauthenticated("the token is of another type than an access token");
 }
 
+/** The prefix `application/` is optional, and case does not matter (RFC 7515, 4.1.9). */
 function mediaType(typ: string): string {
   return (typ.includes("/") ? typ : `application/${typ}`).toLowerCase();
 }
 
-/** What `scope`, `permissions` and, by way of the configuration, `roles` grant together. */
+/** All that `scope`, `permissions` and the configured permissions of `roles` grant. */
 function permissionsOf(claims: JWTPayload, roles: AuthConfig["roles"]): ReadonlySet<string> {
   const scope = claims["scope"];
   const scopes = typeof scope === "string" ? scope.split(" ").filter((word) => word !== "") : [];
@@ -239,10 +224,10 @@ function texts(claim: unknown): readonly string[] {
   return Array.isArray(claim) ? claim.filter((value) => typeof value === "string") : [];
 }
 
-/** Turns what jose says of a token into words for its caller. */
+/** Translates an error of jose for the caller. */
 function explain({ issuer }: IssuerConfig, error: unknown): SessiondError {
   if (error instanceof errors.JOSEError) return unauthenticated(describe(error));
-  // No token can bring this about: its issuer published a key that is damaged or too weak.
+  // Not the token's fault: the issuer published a damaged or weak key.
   const message = `the signing keys of issuer ${issuer} cannot be used`;
   return new SessiondError("ISSUER_UNAVAILABLE", message, { cause: error });
 }
@@ -274,7 +259,7 @@ function malformedClaim(claim: string): SessiondError {
   return unauthenticated(`the access token's claim "${claim}" is malformed`);
 }
 
-/** Without a cause: jose's errors carry the token's claims, which are for no log. */
+/** Has no cause: jose's errors carry the token's claims, which must not reach the log. */
 function unauthenticated(message: string): SessiondError {
   return new SessiondError("UNAUTHENTICATED", message);
 }
