@@ -12,9 +12,9 @@ import {
 } from "jose";
 import type { AuthConfig } from "./issuer.js";
 
-/** What development tokens have as `iss`. */
+/** The `iss` of development tokens. */
 export const DEVELOPMENT_ISSUER = "sessiond-development";
-/** What development tokens have as `aud`. */
+/** The `aud` of development tokens. */
 export const DEVELOPMENT_AUDIENCE = "sessiond";
 
 const ALGORITHM = "ES256";
@@ -23,7 +23,7 @@ const SIGNING_KEY_FILE = "development-signing-key.json";
 
 /**
  * The keyring of a development server: made once, then kept in the data
- * directory. Throws an Error where it can be neither read nor made.
+ * directory. Throws an Error if it can neither be read nor made.
  */
 export async function developmentKeyring(dataDir: string): Promise<Keyring> {
   const path = join(dataDir, KEYRING_FILE);
@@ -32,9 +32,8 @@ export async function developmentKeyring(dataDir: string): Promise<Keyring> {
 }
 
 /**
- * Whose tokens a development server accepts: its own, signed with a key that is
- * made once and kept in the data directory. Throws an Error where the key can be
- * neither read nor made.
+ * A development server accepts only its own tokens. Their signing key is made once,
+ * then kept in the data directory. Throws an Error if it can neither be read nor made.
  */
 export async function developmentAuthConfig(dataDir: string): Promise<AuthConfig> {
   const { kty, crv, x, y, kid, alg } = await signingKey(dataDir);
@@ -49,21 +48,18 @@ export async function developmentAuthConfig(dataDir: string): Promise<AuthConfig
   return { issuers: [issuer], roles: new Map() };
 }
 
-/** What `mintDevelopmentToken` puts into a token. */
+/** What `mintDevelopmentToken` puts into a token, and the server it is for. */
 export interface DevelopmentToken {
   readonly dataDir: string;
   readonly permissions: readonly string[];
   readonly subject: string;
-  /** How long the token is good for; rounded up to whole seconds. */
+  /** The token's lifetime; rounded up to whole seconds. */
   readonly ttlMs: number;
   /** Milliseconds since the epoch; the system's clock by default. */
   readonly now?: () => number;
 }
 
-/**
- * Makes an access token that development servers with this data directory
- * accept, whether they run already or not.
- */
+/** Makes an access token for all development servers with this data directory, running or not. */
 export async function mintDevelopmentToken(token: DevelopmentToken): Promise<string> {
   const jwk = await signingKey(token.dataDir);
   const issueTime = Math.floor((token.now ?? Date.now)() / 1000);
@@ -78,7 +74,7 @@ export async function mintDevelopmentToken(token: DevelopmentToken): Promise<str
     .sign(await importJWK(jwk, ALGORITHM));
 }
 
-/** The file with the key that signs development tokens; there is none before the first. */
+/** The file with the key that signs development tokens. The first token, or the server, makes it. */
 export function developmentSigningKeyPath(dataDir: string): string {
   return join(dataDir, SIGNING_KEY_FILE);
 }
@@ -99,9 +95,9 @@ async function signingKey(dataDir: string): Promise<JWK> {
 }
 
 /**
- * The content of the file, which is made first where there is none. Of several
- * processes that make it at once, one wins, and all read what it wrote: a file
- * appears complete, under a name that is linked only if it is free.
+ * Reads the file, and makes it first if it is missing. If several processes make it at
+ * the same time, one wins and all read its file: `link` fails if the name is taken, and
+ * the file is complete before it gets the name.
  */
 async function readOrCreate(path: string, make: () => Promise<string>): Promise<string> {
   const existing = await readIfExists(path);
@@ -119,7 +115,7 @@ async function readOrCreate(path: string, make: () => Promise<string>): Promise<
   return readFile(path, "utf8");
 }
 
-/** For the owner alone, and on disk before anyone can rely on it. */
+/** Only the owner can read the file. It is on disk before it gets its name, so a crash leaves no half. */
 async function writeNewFile(path: string, text: string): Promise<void> {
   const file = await open(path, "wx", 0o600);
   try {
@@ -143,7 +139,7 @@ function hasCode(error: unknown, code: string): boolean {
   return error instanceof Error && "code" in error && error.code === code;
 }
 
-/** Says which file is damaged and what to do, and nothing of what is in it. */
+/** Says which file is damaged and what to do, and shows nothing of the content. */
 function damageNamed<T>(path: string, read: () => T): T {
   try {
     return read();

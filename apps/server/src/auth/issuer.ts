@@ -1,28 +1,28 @@
 import type { KeySource } from "./key-source.js";
 
-/** Whose access tokens are accepted, and what they permit. */
+/** The issuers whose access tokens are accepted, and what roles permit. */
 export interface AuthConfig {
   readonly issuers: readonly IssuerConfig[];
   /** The permissions that a role grants. */
   readonly roles: ReadonlyMap<string, readonly string[]>;
 }
 
-/** One issuer of access tokens, and what its tokens must look like. */
+/** One issuer of access tokens, and the rules for its tokens. */
 export interface IssuerConfig {
-  /** Exactly what tokens have as `iss`. */
+  /** The exact `iss` of its tokens. */
   readonly issuer: string;
-  /** One of these must be among a token's `aud`. */
+  /** A token's `aud` must contain one of these. */
   readonly audiences: readonly string[];
-  /** The signature algorithms that are accepted, all of them asymmetric. */
+  /** The accepted signature algorithms, some of `ALGORITHMS`. */
   readonly algorithms: readonly string[];
   readonly keys: KeySource;
-  /** What a token's `typ` must be. When undefined: absent, `JWT` or `at+jwt`. */
+  /** The `typ` that tokens must have. When undefined: none, `JWT` or `at+jwt`. */
   readonly typ?: string;
-  /** How far the issuer's clock may be from this one. */
+  /** How far the issuer's clock may be from the server's. */
   readonly clockToleranceMs: number;
 }
 
-/** What the signature algorithms of access tokens can be. */
+/** The signature algorithms that an issuer can use: all asymmetric, so that verifiers cannot sign. */
 export const ALGORITHMS: readonly string[] = [
   "RS256",
   "RS384",

@@ -6,15 +6,15 @@ import {
   type JWTVerifyGetKey,
 } from "jose";
 
-/** The public keys that an issuer signs with, as one JWK Set said (RFC 7517, 5). */
+/** The public keys of an issuer, read from one JWK Set (RFC 7517, 5). */
 export interface KeySet {
   /**
-   * Finds the key for a token's header, as jose's `jwtVerify` asks for it. Throws
-   * jose's errors where no key or several match, and any other Error where the
-   * key itself cannot be used.
+   * Finds the key for a token's header, for jose's `jwtVerify`. Throws jose's
+   * JWKSNoMatchingKey or JWKSMultipleMatchingKeys, and an Error that is not of jose if
+   * the key cannot be used.
    */
   readonly find: JWTVerifyGetKey;
-  /** Equal for sets of the same keys, in whatever order. */
+  /** Equal for sets of the same keys in any order. */
   readonly fingerprint: string;
 }
 
@@ -24,7 +24,7 @@ export function parseKeySet(text: string): KeySet {
   try {
     json = JSON.parse(text);
   } catch {
-    // The parser's own message quotes the text.
+    // The parser's message would quote the text.
     throw new Error("expected a JWK Set, got what is not JSON");
   }
   if (!isKeySet(json)) throw new Error('expected a JWK Set: {"keys": [{"kty": …}, …]}');
@@ -35,7 +35,7 @@ export function parseKeySet(text: string): KeySet {
   return { find: finderOf(json), fingerprint: fingerprint.join("\n") };
 }
 
-/** Tells a damaged key, which jose reports by some error of its own, from a token without one. */
+/** Tells a damaged key, which is the issuer's fault, from a missing one, which may be the token's. */
 function finderOf(json: JSONWebKeySet): JWTVerifyGetKey {
   const find = createLocalJWKSet(json);
   return async (header, token) => {
@@ -58,7 +58,7 @@ function isKey(json: unknown): boolean {
   return typeof json === "object" && json !== null && "kty" in json && typeof json.kty === "string";
 }
 
-/** `d` is what makes an RSA, EC or OKP key private (RFC 7518, 6; RFC 8037), `k` is a shared secret. */
+/** `d` makes an RSA, EC or OKP key private (RFC 7518, 6; RFC 8037), `priv` an AKP key; `k` is a shared secret. */
 function isSecret(key: JWK): boolean {
   return key.kty === "oct" || key.k !== undefined || key.d !== undefined || key.priv !== undefined;
 }

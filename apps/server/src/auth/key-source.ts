@@ -2,20 +2,19 @@ import { readFile } from "node:fs/promises";
 import { parseTrustedUrl } from "../network/trusted-url.js";
 import { type KeySet, parseKeySet } from "./key-set.js";
 
-/** Where an issuer's keys come from. `discovery` asks the issuer itself (OpenID Connect Discovery 1.0). */
+/** Where an issuer's keys come from. `discovery` asks the issuer (OpenID Connect Discovery 1.0). */
 export type KeySource =
   | { readonly kind: "discovery" }
   | { readonly kind: "url"; readonly url: string }
   | { readonly kind: "file"; readonly path: string }
   | { readonly kind: "inline"; readonly jwks: string };
 
-/** Far more than any issuer's document; a JWK Set with certificate chains has some 20 KiB. */
+/** Far more than issuers need: a JWK Set with certificate chains has about 20 KiB. */
 const MAX_DOCUMENT_BYTES = 256 * 1024;
 
 /**
- * Loads an issuer's keys, within what `signal` allows. Throws an Error where
- * they cannot be had. Discovery is done anew each time, so that an issuer may
- * move its keys.
+ * Loads an issuer's keys until `signal` aborts. Throws an Error if that fails. Every load
+ * starts with discovery, so that an issuer can move its keys.
  */
 export async function loadKeySet(
   issuer: string,
@@ -34,7 +33,7 @@ export async function loadKeySet(
   }
 }
 
-/** Asks the issuer where its keys are. An answer about another issuer is refused (Discovery 4.3). */
+/** Asks the issuer where its keys are. Refuses an answer about another issuer (Discovery, 4.3). */
 async function discoverKeys(issuer: string, signal: AbortSignal): Promise<URL> {
   const url = parseTrustedUrl(`${issuer.replace(/\/$/, "")}/.well-known/openid-configuration`);
   const document: unknown = JSON.parse(await fetchDocument(url, signal));
@@ -50,7 +49,7 @@ async function discoverKeys(issuer: string, signal: AbortSignal): Promise<URL> {
   return parseTrustedUrl(document.jwks_uri);
 }
 
-/** Redirects are refused: they could lead out of what the configuration trusts. */
+/** Refuses redirects: they could lead to hosts that the configuration does not trust. */
 async function fetchDocument(url: URL, signal: AbortSignal): Promise<string> {
   const headers = { accept: "application/json, application/jwk-set+json" };
   const response = await fetch(url, { headers, redirect: "manual", signal });
@@ -60,7 +59,7 @@ async function fetchDocument(url: URL, signal: AbortSignal): Promise<string> {
   }
   const chunks: Uint8Array[] = [];
   let size = 0;
-  // Leaving the loop cancels the rest of the body.
+  // To leave the loop cancels the rest of the body.
   for await (const chunk of response.body) {
     size += chunk.length;
     if (size > MAX_DOCUMENT_BYTES) {

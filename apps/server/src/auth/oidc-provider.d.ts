@@ -1,4 +1,4 @@
-/** The little of oidc-provider that tests use; it comes without types. */
+/** The part of oidc-provider that tests use. The package has no types. */
 declare module "oidc-provider" {
   import type { RequestListener } from "node:http";
 

@@ -1,9 +1,8 @@
 import { isLoopback } from "./address.js";
 
 /**
- * Reads the URL of an issuer or of its keys: https, or http to this machine. Anybody
- * who can change the response on its way could sign tokens. Throws an Error that says
- * what was expected.
+ * Reads the URL of an issuer or of its keys: https, or http to this machine. A network
+ * that can change the answer could sign tokens. Throws an Error that says what was expected.
  */
 export function parseTrustedUrl(text: string): URL {
   const url = URL.parse(text);
