@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { decodeJwt, decodeProtectedHeader } from "jose";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, onTestFinished, test } from "vitest";
 import { createAccessTokenVerifier } from "./access-token.js";
 import {
   DEVELOPMENT_AUDIENCE,
@@ -30,35 +30,23 @@ async function modeOf(path: string): Promise<number> {
   return (await stat(path)).mode & 0o777;
 }
 
-test("the keyring is made once and then stays the same", async () => {
-  const context = Buffer.from("context");
-  const sealed = (await developmentKeyring(dataDir)).seal(Buffer.from("data"), context);
-  const keyring = await developmentKeyring(dataDir);
-  expect(Buffer.from(keyring.unseal(sealed, context)).toString()).toBe("data");
-});
-
-test("the signing key is made only when it is needed", async () => {
+test("each key is made when needed, in a file for its owner alone", async () => {
+  const umask = process.umask(0);
+  onTestFinished(() => void process.umask(umask));
   await developmentKeyring(dataDir);
   expect(await readdir(dataDir)).toEqual(["development-keyring"]);
   await developmentAuthConfig(dataDir);
-  expect(await readdir(dataDir)).toEqual(["development-keyring", "development-signing-key.json"]);
-});
-
-test("the keys and their directory are for their owner alone, and nothing else is left behind", async () => {
-  const umask = process.umask(0);
-  await developmentKeyring(dataDir);
-  await developmentAuthConfig(dataDir);
-  process.umask(umask);
-  expect(await modeOf(dataDir)).toBe(0o700);
   const files = await readdir(dataDir);
-  expect(files).toHaveLength(2);
+  expect(files).toEqual(["development-keyring", "development-signing-key.json"]);
+  expect(await modeOf(dataDir)).toBe(0o700);
   for (const file of files) expect(await modeOf(join(dataDir, file))).toBe(0o600);
 });
 
-test("a token is accepted by a server that ran before it was made, and by one that starts after", async () => {
+test("a token is accepted by servers that started before or after it, but not on other data", async () => {
   const before = createAccessTokenVerifier(await developmentAuthConfig(dataDir));
   const token = await mintDevelopmentToken({ ...TOKEN, dataDir });
   const after = createAccessTokenVerifier(await developmentAuthConfig(dataDir));
+  const elsewhere = createAccessTokenVerifier(await developmentAuthConfig(join(parent, "other")));
   for (const verifier of [before, after]) {
     expect(await verifier.verify(token)).toEqual({
       issuer: DEVELOPMENT_ISSUER,
@@ -66,12 +54,7 @@ test("a token is accepted by a server that ran before it was made, and by one th
       permissions: new Set(["sessions:read"]),
     });
   }
-});
-
-test("a token of another data directory is refused", async () => {
-  const verifier = createAccessTokenVerifier(await developmentAuthConfig(dataDir));
-  const token = await mintDevelopmentToken({ ...TOKEN, dataDir: join(parent, "other") });
-  await expect(verifier.verify(token)).rejects.toMatchObject({ reason: "UNAUTHENTICATED" });
+  await expect(elsewhere.verify(token)).rejects.toMatchObject({ reason: "UNAUTHENTICATED" });
 });
 
 test("a token says what was asked for and expires when it should", async () => {
@@ -99,33 +82,30 @@ test("a token says what was asked for and expires when it should", async () => {
   await expect(verifier.verify(token)).rejects.toThrow("expired");
 });
 
-test("what a server accepts tokens by does not hold the private key", async () => {
+test("the keys that a server accepts do not contain the private key", async () => {
   const { issuers } = await developmentAuthConfig(dataDir);
   const { d } = JSON.parse(await readFile(developmentSigningKeyPath(dataDir), "utf8"));
   expect(d).toEqual(expect.any(String));
   expect(JSON.stringify(issuers)).not.toContain(d);
 });
 
-describe("of many who make the keys at once, all get the same", () => {
+describe("if many make the keys at the same time, all get the same, also later", () => {
   test("in one process", async () => {
     const context = Buffer.from("context");
-    const keyrings = await Promise.all(
-      Array.from({ length: 20 }, () => developmentKeyring(dataDir)),
-    );
+    const many = Array.from({ length: 20 });
+    const keyrings = await Promise.all(many.map(() => developmentKeyring(dataDir)));
+    keyrings.push(await developmentKeyring(dataDir));
     const sealed = keyrings.map((keyring) => keyring.seal(Buffer.from("data"), context));
-    for (const [i, keyring] of keyrings.entries()) {
-      const other = sealed[(i + 1) % sealed.length] ?? Buffer.alloc(0);
-      expect(() => keyring.unseal(other, context)).not.toThrow();
+    for (const keyring of keyrings) {
+      for (const other of sealed) expect(() => keyring.unseal(other, context)).not.toThrow();
     }
-    const configs = await Promise.all(
-      Array.from({ length: 20 }, () => developmentAuthConfig(dataDir)),
-    );
-    expect(new Set(configs.map((config) => JSON.stringify(config.issuers))).size).toBe(1);
+    const configs = await Promise.all(many.map(() => developmentAuthConfig(dataDir)));
+    expect(new Set(configs.map(({ issuers }) => JSON.stringify(issuers))).size).toBe(1);
     expect(await readdir(dataDir)).toHaveLength(2);
   });
 
   test("in several processes", async () => {
-    // Processes without vitest run what was built.
+    // Without vitest, only built code runs.
     const module = new URL("../../dist/auth/development-keys.js", import.meta.url).href;
     const script = `
       const { developmentAuthConfig } = await import(${JSON.stringify(module)});
@@ -140,18 +120,20 @@ describe("of many who make the keys at once, all get the same", () => {
 
 test("a damaged file is named, with what to do, and not shown", async () => {
   await developmentKeyring(dataDir);
-  await developmentAuthConfig(dataDir);
   const keyringPath = join(dataDir, "development-keyring");
+  const signingKeyPath = developmentSigningKeyPath(dataDir);
   await writeFile(keyringPath, "development:c2hvcnQ=");
-  await writeFile(developmentSigningKeyPath(dataDir), '{"kty":"EC","d":7}');
-  await expect(developmentKeyring(dataDir)).rejects.toThrow(
-    `${keyringPath} is damaged; remove it to have a new key made`,
-  );
+  await expect(developmentKeyring(dataDir)).rejects.toThrow(damaged(keyringPath));
   for (const text of ["", '{"kty":"oct","k":"AAAA"}', '{"kty":"EC"}', "null"]) {
-    await writeFile(developmentSigningKeyPath(dataDir), text);
-    await expect(mintDevelopmentToken({ ...TOKEN, dataDir })).rejects.toThrow("is damaged");
+    await writeFile(signingKeyPath, text);
+    const attempt = mintDevelopmentToken({ ...TOKEN, dataDir });
+    await expect(attempt).rejects.toThrow(damaged(signingKeyPath));
   }
 });
+
+function damaged(path: string): Error {
+  return new Error(`${path} is damaged; remove it to have a new key made`);
+}
 
 test("a data directory that cannot be made is an error", async () => {
   await writeFile(join(parent, "file"), "");

@@ -26,25 +26,18 @@ beforeEach(async () => {
 afterEach(() => issuer.close());
 
 function keysWith(timeoutMs: number): IssuerKeys {
-  // A load that ends after its test must not be counted by the next.
+  // A load that ends after its test must not count in the next.
   const ownFailures = failures;
-  return new IssuerKeys(
-    issuer.url,
-    { kind: "url", url: issuer.jwksUrl },
-    {
-      now: () => nowMs,
-      timeoutMs,
-      closing: closing.signal,
-      onLoadFailure: (_, cause) => ownFailures.push(cause),
-    },
-  );
+  const onLoadFailure = (_: string, cause: unknown) => ownFailures.push(cause);
+  const options = { now: () => nowMs, timeoutMs, closing: closing.signal, onLoadFailure };
+  return new IssuerKeys(issuer.url, { kind: "url", url: issuer.jwksUrl }, options);
 }
 
 function failLoads(): void {
   issuer.respond = (_, response) => response.writeHead(503).end();
 }
 
-/** Waits for a load in the background: `get` without a wait would see the keys of before. */
+/** Waits for a load in the background. `get` would not wait, and return the old keys. */
 async function loaded(requests: number): Promise<void> {
   await expect.poll(() => issuer.requests.length).toBe(requests);
   await new Promise((resolve) => setTimeout(resolve, 50));
@@ -64,7 +57,7 @@ test("keys are loaded when first needed, once for all who wait for them", async 
   expect(issuer.requests).toHaveLength(1);
 });
 
-test("keys are loaded anew behind their use, once they are a minute old", async () => {
+test("keys are reloaded behind their use once they are a minute old, and stay the same set", async () => {
   const keySet = await keys.get();
   nowMs += REFRESH_AFTER_MS - 1;
   expect(keys.isCurrent(keySet)).toBe(true);
@@ -76,11 +69,12 @@ test("keys are loaded anew behind their use, once they are a minute old", async 
   expect(issuer.requests).toHaveLength(2);
 });
 
-test("once a load finds other keys, the set of before is not current any more", async () => {
+test("keys that were in use lately serve until a reload finds others", async () => {
   const keySet = await keys.get();
   await issuer.addKey("k2");
-  nowMs += REFRESH_AFTER_MS;
-  keys.isCurrent(keySet);
+  nowMs += WAIT_AFTER_MS - 1;
+  expect(keys.isCurrent(keySet)).toBe(true);
+  expect(await keys.get()).toBe(keySet);
   await loaded(2);
   expect(keys.isCurrent(keySet)).toBe(false);
   const newKeySet = await keys.get();
@@ -88,19 +82,13 @@ test("once a load finds other keys, the set of before is not current any more", 
   expect(keys.isCurrent(newKeySet)).toBe(true);
 });
 
-test("keys that were in use lately serve while others are loaded", async () => {
+test.each([
+  ["if nobody used them for two minutes", WAIT_AFTER_MS],
+  ["after the clock was set back", -86_400_000],
+])("keys are reloaded before use %s", async (_, passedMs) => {
   const keySet = await keys.get();
   await issuer.addKey("k2");
-  nowMs += WAIT_AFTER_MS - 1;
-  expect(keys.isCurrent(keySet)).toBe(true);
-  expect(await keys.get()).toBe(keySet);
-  await loaded(2);
-});
-
-test("keys that were not in use for two minutes are loaded anew before they are used", async () => {
-  const keySet = await keys.get();
-  await issuer.addKey("k2");
-  nowMs += WAIT_AFTER_MS;
+  nowMs += passedMs;
   expect(keys.isCurrent(keySet)).toBe(false);
   expect(await keys.get()).not.toBe(keySet);
   expect(issuer.requests).toHaveLength(2);
@@ -131,7 +119,7 @@ test("only the first call waits for an issuer that does not answer, while there 
   expect(failures).toHaveLength(1);
 });
 
-test("a failed load is not tried again for a second, and then is", async () => {
+test("a failed load is tried again after a second, and its success ends the outage", async () => {
   failLoads();
   await unavailable(keys.get());
   issuer.respond = undefined;
@@ -139,44 +127,30 @@ test("a failed load is not tried again for a second, and then is", async () => {
   await unavailable(keys.get());
   expect(issuer.requests).toHaveLength(1);
   nowMs += 1;
-  await expect(keys.get()).resolves.toBeDefined();
+  const keySet = await keys.get();
   expect(issuer.requests).toHaveLength(2);
   expect(failures).toHaveLength(1);
-});
-
-test("an outage that is over is forgotten: unused keys are waited for again", async () => {
-  failLoads();
-  await unavailable(keys.get());
-  issuer.respond = undefined;
-  nowMs += RETRY_AFTER_MS;
-  const keySet = await keys.get();
+  // Calls wait for keys that were not in use, as if there had been no outage.
   nowMs += WAIT_AFTER_MS;
   expect(keys.isCurrent(keySet)).toBe(false);
-  await keys.get();
+  expect(await keys.get()).toBe(keySet);
 });
 
-test("a missing key has the keys loaded anew, at most once in ten seconds", async () => {
+test("a missing key causes at most one load in ten seconds, which serves all who miss it", async () => {
   const keySet = await keys.get();
   await issuer.addKey("k2");
   nowMs += COOLDOWN_MS - 1;
   expect(await keys.getAfterMiss(keySet)).toBe(keySet);
   expect(issuer.requests).toHaveLength(1);
   nowMs += 1;
-  expect(await keys.getAfterMiss(keySet)).not.toBe(keySet);
-  expect(issuer.requests).toHaveLength(2);
-});
-
-test("who missed a key in a set of before gets the current one without a load", async () => {
-  const keySet = await keys.get();
-  await issuer.addKey("k2");
-  nowMs += COOLDOWN_MS;
   const newKeySet = await keys.getAfterMiss(keySet);
+  expect(newKeySet).not.toBe(keySet);
   nowMs += COOLDOWN_MS;
   expect(await keys.getAfterMiss(keySet)).toBe(newKeySet);
   expect(issuer.requests).toHaveLength(2);
 });
 
-test("a missing key at an issuer that is down is nobody's fault", async () => {
+test("a missing key is not the caller's fault if its issuer is down", async () => {
   const keySet = await keys.get();
   failLoads();
   nowMs += COOLDOWN_MS;
@@ -184,15 +158,7 @@ test("a missing key at an issuer that is down is nobody's fault", async () => {
   expect(keys.isCurrent(keySet)).toBe(true);
 });
 
-test("a clock that was set back has the keys loaded anew", async () => {
-  const keySet = await keys.get();
-  nowMs -= 86_400_000;
-  expect(keys.isCurrent(keySet)).toBe(false);
-  expect(await keys.get()).toBe(keySet);
-  expect(issuer.requests).toHaveLength(2);
-});
-
-test("a load that takes too long fails", async () => {
+test("a load that takes longer than the time limit fails", async () => {
   issuer.respond = () => {};
   await unavailable(keysWith(100).get());
   expect(failures).toMatchObject([{ name: "TimeoutError" }]);
