@@ -1,2 +1,2 @@
-export { addConnectRoutes, type ConnectRoutesOptions } from "./add-connect-routes.js";
-export type { DescribeMalformed, IncomingCall } from "./route.js";
+export { addConnectRoutes, type ConnectRoutesOptions } from "./server/add-connect-routes.js";
+export type { DescribeMalformed, IncomingCall } from "./server/route.js";

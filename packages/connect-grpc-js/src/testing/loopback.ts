@@ -1,6 +1,6 @@
 import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
 import { Client, credentials, Server, ServerCredentials, type ServerOptions } from "@grpc/grpc-js";
-import { addConnectRoutes, type ConnectRoutesOptions } from "../add-connect-routes.js";
+import { addConnectRoutes, type ConnectRoutesOptions } from "../server/add-connect-routes.js";
 import { connectEcho } from "./connect-client.js";
 import type { EchoCall } from "./echo-client.js";
 import { grpcEcho } from "./grpc-client.js";

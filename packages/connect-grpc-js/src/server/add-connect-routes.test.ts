@@ -4,9 +4,9 @@ import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { StringValueSchema } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError, type ConnectRouter } from "@connectrpc/connect";
 import { describe, expect, test } from "vitest";
+import { EchoService } from "../testing/echo-service.js";
+import { CLIENTS, listen } from "../testing/loopback.js";
 import { addConnectRoutes } from "./add-connect-routes.js";
-import { EchoService } from "./testing/echo-service.js";
-import { CLIENTS, listen } from "./testing/loopback.js";
 
 function echoRoutes(router: ConnectRouter) {
   router.service(EchoService, {

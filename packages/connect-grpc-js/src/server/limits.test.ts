@@ -13,9 +13,9 @@ import {
 import { compressionGzip, createGrpcTransport } from "@connectrpc/connect-node";
 import type { Client, requestCallback, ServiceError } from "@grpc/grpc-js";
 import { describe, expect, test } from "vitest";
+import { EchoService } from "../testing/echo-service.js";
+import { CLIENTS, listen } from "../testing/loopback.js";
 import type { ConnectRoutesOptions } from "./add-connect-routes.js";
-import { EchoService } from "./testing/echo-service.js";
-import { CLIENTS, listen } from "./testing/loopback.js";
 
 const MEBIBYTE = 1024 * 1024;
 

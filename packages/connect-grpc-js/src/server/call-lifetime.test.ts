@@ -8,8 +8,8 @@ import { runInNewContext } from "node:vm";
 import { Code, ConnectError, type ConnectRouter } from "@connectrpc/connect";
 import { status } from "@grpc/grpc-js";
 import { describe, expect, test } from "vitest";
-import { EchoService } from "./testing/echo-service.js";
-import { CLIENTS, listen } from "./testing/loopback.js";
+import { EchoService } from "../testing/echo-service.js";
+import { CLIENTS, listen } from "../testing/loopback.js";
 
 /** Fulfilled by the test's own handler, so that a test never waits for a guess. */
 function event<Value = void>() {

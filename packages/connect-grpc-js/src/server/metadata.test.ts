@@ -6,8 +6,8 @@ import {
   encodeBinaryHeader,
 } from "@connectrpc/connect";
 import { describe, expect, test } from "vitest";
-import { EchoService } from "./testing/echo-service.js";
-import { CLIENTS, listen } from "./testing/loopback.js";
+import { EchoService } from "../testing/echo-service.js";
+import { CLIENTS, listen } from "../testing/loopback.js";
 
 const BYTES = Uint8Array.of(0, 1, 254, 255);
 

@@ -3,8 +3,8 @@ import { anyUnpack, DurationSchema, StringValueSchema } from "@bufbuild/protobuf
 import { Code, ConnectError, type ConnectRouter, createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { describe, expect, test } from "vitest";
-import { EchoService } from "./testing/echo-service.js";
-import { CLIENTS, listen } from "./testing/loopback.js";
+import { EchoService } from "../testing/echo-service.js";
+import { CLIENTS, listen } from "../testing/loopback.js";
 
 /** A mistake that only untyped code can make. */
 const NO_STRING: string = Object.create(null);
