@@ -15,9 +15,10 @@ import {
   type VerifySessionRequest,
 } from "@sessiond/proto/sessiond/v1/session_service";
 import { afterEach, describe, expect, test, vi } from "vitest";
-import { createSessionClient, type UpdateSessionOptions } from "./client.js";
+import { createSessionClient } from "./client.js";
 import { SessiondError, type SessiondErrorReason } from "./error.js";
 import type { SessionClientOptions } from "./options.js";
+import type { UpdateSessionOptions } from "./sessions/session-options.js";
 import {
   answer,
   type Handlers,

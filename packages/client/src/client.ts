@@ -1,130 +1,42 @@
-import { invalidArgument, malformedAnswer, SessiondError } from "./error.js";
+import { malformedAnswer, SessiondError } from "./error.js";
 import { LockClient } from "./locks/lock-client.js";
 import { type CallOptions, checkOptions, type SessionClientOptions } from "./options.js";
 import { RateLimitClient } from "./rate-limits/rate-limit-client.js";
+import { narrowing, text, texts } from "./rpc/fields.js";
 import { RpcCaller } from "./rpc/rpc-caller.js";
 import { type Connection, openConnection } from "./rpc/transport.js";
 import {
+  type CreatedSession,
+  type RotatedSession,
   readMask,
   resultsFrom,
   type Session,
   type SessionField,
+  type SessionPage,
   type SessionResult,
   sessionFrom,
 } from "./sessions/session.js";
+import type {
+  FieldSelection,
+  GetSessionOptions,
+  ListAllSessionsOptions,
+  RevokeSessionOptions,
+  RevokeUserSessionsOptions,
+  UpdateSessionOptions,
+  VerifySessionOptions,
+} from "./sessions/session-options.js";
 import {
   createRequest,
+  fenceFrom,
   listRequest,
   type NewSession,
-  narrowing,
   type SessionQuery,
   type SessionTarget,
   type SessionUpdate,
   targetFrom,
-  text,
-  texts,
   updateRequest,
 } from "./sessions/session-request.js";
 import { type WatchMessage, type WatchSessionsOptions, watchSessions } from "./sessions/watch.js";
-
-/** Options of `verifySession` and `batchVerifySessions`. */
-export interface VerifySessionOptions extends CallOptions {
-  /** Verify without counting as activity, so that the idle deadline does not move. */
-  noTouch?: boolean | undefined;
-}
-
-/** Options of `getSession`. */
-export interface GetSessionOptions extends CallOptions {
-  /**
-   * The session's user, where known. Saves the server a lookup for ids that the
-   * caller chose; a session of another user is not found.
-   */
-  userId?: string;
-}
-
-/** Asks for some fields of a session alone, which saves reading and sending the others. */
-export interface FieldSelection<F extends SessionField> {
-  fields: readonly F[];
-}
-
-/** Options of `updateSession`. */
-export interface UpdateSessionOptions extends CallOptions {
-  /** As in `getSession`. */
-  userId?: string;
-
-  /**
-   * The etag the session must still have; if it has another one nothing is
-   * changed, and the call fails with ETAG_MISMATCH. Unconditional when left out.
-   */
-  etag?: string;
-
-  /**
-   * A lock that the caller has, and the fencing token it got with it; if a later
-   * holder has updated the session with its own, nothing is changed, and the call
-   * fails with LOCK_NOT_HELD. Unconditional when left out.
-   */
-  fence?: Fence;
-}
-
-/** Keeps out a holder of a lock whose lease has ended without its noticing. */
-export interface Fence {
-  /** The lock's name. */
-  readonly lock: string;
-
-  /** The fencing token that it was acquired with. */
-  readonly token: number;
-}
-
-/** Options of `revokeSession`. */
-export interface RevokeSessionOptions extends CallOptions {
-  /** Kept with the revoked session; at most 256 bytes. */
-  reason?: string | undefined;
-}
-
-/** Options of `revokeUserSessions`. */
-export interface RevokeUserSessionsOptions extends RevokeSessionOptions {
-  /** A session to spare, such as the one the user is looking at. */
-  exceptSessionId?: string;
-}
-
-/** A session just created. */
-export interface CreatedSession {
-  readonly session: Session;
-
-  /** The credential to hand to the user; the server keeps only a hash of it. */
-  readonly token: string;
-
-  /** The sessions of the same user that had to go to stay within the limit. */
-  readonly evictedSessionIds: readonly string[];
-}
-
-/** A session whose token was just replaced. */
-export interface RotatedSession {
-  readonly session: Session;
-
-  /** The new credential; the old one is refused from now on. */
-  readonly token: string;
-}
-
-/** One page of a list. */
-export interface SessionPage {
-  readonly sessions: readonly Session[];
-
-  /** Sessions that belong on this page but whose records cannot be unsealed. */
-  readonly unreadableSessionIds: readonly string[];
-
-  /** Where the next page begins; undefined on the last page, which alone ends the list. */
-  readonly nextPageToken: string | undefined;
-}
-
-/** Options of `listAllSessions`. `timeoutMs` is that of each page. */
-export interface ListAllSessionsOptions extends CallOptions {
-  /**
-   * Called with the ids of sessions that belong in the list but whose records
-   * cannot be unsealed. Without it they are passed over.
-   */
-  onUnreadable?: ((sessionIds: readonly string[]) => void) | undefined;
-}
 
 /** Sessions per page of `listAllSessions`: few calls, and answers of moderate size. */
 const LIST_ALL_PAGE_SIZE = 500;
@@ -464,21 +376,6 @@ export class SessionClient implements Disposable {
   [Symbol.dispose](): void {
     this.close();
   }
-}
-
-/** Refused where it is there but says nothing, as `narrowing` does: to ignore it would lift the fence. */
-function fenceFrom(options: UpdateSessionOptions) {
-  if (!Object.hasOwn(options, "fence")) {
-    return {};
-  }
-  const { lock, token } = options.fence ?? {};
-  if (typeof lock !== "string" || lock === "") {
-    throw invalidArgument("fence.lock", "expected the name of a lock");
-  }
-  if (token === undefined || !Number.isSafeInteger(token)) {
-    throw invalidArgument("fence.token", "expected a fencing token");
-  }
-  return { fence: { lock: text(lock, "fence.lock"), token: BigInt(token) } };
 }
 
 /** Turns SESSION_NOT_FOUND, and nothing else, into undefined. */

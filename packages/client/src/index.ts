@@ -1,20 +1,6 @@
 export type { JsonObject, JsonValue } from "@bufbuild/protobuf";
 export { Code } from "@connectrpc/connect";
-export {
-  type CreatedSession,
-  createSessionClient,
-  type Fence,
-  type FieldSelection,
-  type GetSessionOptions,
-  type ListAllSessionsOptions,
-  type RevokeSessionOptions,
-  type RevokeUserSessionsOptions,
-  type RotatedSession,
-  type SessionClient,
-  type SessionPage,
-  type UpdateSessionOptions,
-  type VerifySessionOptions,
-} from "./client.js";
+export { createSessionClient, type SessionClient } from "./client.js";
 export {
   type FieldViolation,
   SessiondError,
@@ -51,11 +37,24 @@ export {
 } from "./rate-limits/rate-limit-middleware.js";
 export type {
   ClientInfo,
+  CreatedSession,
+  RotatedSession,
   Session,
   SessionField,
+  SessionPage,
   SessionResult,
   SessionState,
 } from "./sessions/session.js";
+export type {
+  Fence,
+  FieldSelection,
+  GetSessionOptions,
+  ListAllSessionsOptions,
+  RevokeSessionOptions,
+  RevokeUserSessionsOptions,
+  UpdateSessionOptions,
+  VerifySessionOptions,
+} from "./sessions/session-options.js";
 export type {
   NewSession,
   SessionFilter,

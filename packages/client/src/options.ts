@@ -1,6 +1,5 @@
 import type { Transport } from "@connectrpc/connect";
-import { type FieldViolation, SessiondError } from "./error.js";
-import { nameOf } from "./sessions/json.js";
+import { type FieldViolation, nameOf, SessiondError } from "./error.js";
 
 /**
  * The access token that the calls of this client carry: the token itself, or a

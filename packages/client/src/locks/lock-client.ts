@@ -2,9 +2,8 @@ import { randomUUID } from "node:crypto";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { SessiondError, type SessiondErrorReason } from "../error.js";
 import type { CallOptions } from "../options.js";
+import { dateFrom, duration, text } from "../rpc/fields.js";
 import type { RpcCaller } from "../rpc/rpc-caller.js";
-import { dateFrom } from "../sessions/session.js";
-import { duration, text } from "../sessions/session-request.js";
 import { holdLease } from "./held-lease.js";
 
 /** Options of `acquire`. */

@@ -1,10 +1,8 @@
 import { durationMs } from "@bufbuild/protobuf/wkt";
 import type { GetRateLimitResponse } from "@sessiond/proto/sessiond/v1/rate_limit_service";
-import { invalidArgument } from "../error.js";
 import type { CallOptions } from "../options.js";
+import { dateFrom, int32, present, text } from "../rpc/fields.js";
 import type { RpcCaller } from "../rpc/rpc-caller.js";
-import { dateFrom, present } from "../sessions/session.js";
-import { text } from "../sessions/session-request.js";
 
 /** Options of `check` and `get`. */
 export interface RateLimitOptions extends CallOptions {
@@ -84,13 +82,6 @@ function attemptFrom(policy: string, key: string, { cost }: RateLimitOptions) {
     key: text(key, "key"),
     ...(cost !== undefined && { cost: int32(cost, "cost") }),
   };
-}
-
-function int32(value: number, field: string): number {
-  if (!Number.isInteger(value) || Math.abs(value) > 0x7fff_ffff) {
-    throw invalidArgument(field, "expected an integer");
-  }
-  return value;
 }
 
 /** Both methods answer the same fields. */

@@ -1,7 +1,8 @@
 import type { LockService } from "@sessiond/proto/sessiond/v1/lock_service";
 import type { RateLimitService } from "@sessiond/proto/sessiond/v1/rate_limit_service";
 import type { SessionService } from "@sessiond/proto/sessiond/v1/session_service";
-import { causes, type SessiondError } from "../error.js";
+import type { SessiondError } from "../error.js";
+import { causes } from "./received-error.js";
 
 type Methods = (typeof SessionService)["method"] &
   (typeof LockService)["method"] &

@@ -5,7 +5,7 @@ import { createAsyncIterable } from "@connectrpc/connect/protocol";
 import { LockService } from "@sessiond/proto/sessiond/v1/lock_service";
 import { RateLimitService } from "@sessiond/proto/sessiond/v1/rate_limit_service";
 import { SessionService } from "@sessiond/proto/sessiond/v1/session_service";
-import { errorFromTransport, invalidArgument, SessiondError } from "../error.js";
+import { invalidArgument, SessiondError } from "../error.js";
 import {
   type AccessToken,
   accessTokenFault,
@@ -13,6 +13,7 @@ import {
   type CheckedOptions,
   timeoutFault,
 } from "../options.js";
+import { errorFromTransport } from "./received-error.js";
 import { backoffMs, mayRetry, type UnaryMethod } from "./retry.js";
 
 const METHODS = { ...SessionService.method, ...LockService.method, ...RateLimitService.method };

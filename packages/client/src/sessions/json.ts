@@ -1,5 +1,6 @@
 import type { JsonObject } from "@bufbuild/protobuf";
-import { invalidArgument } from "../error.js";
+import { invalidArgument, nameOf } from "../error.js";
+import { checkText } from "../rpc/fields.js";
 
 /**
  * How deeply data may be nested, as the contract says of CreateSessionRequest.data.
@@ -57,31 +58,10 @@ function checkDepth(field: string, depth: number): void {
   }
 }
 
-/** Throws INVALID_ARGUMENT unless `text` is a string that UTF-8 can carry. It is not repeated. */
-export function checkText(text: unknown, field: string): asserts text is string {
-  if (typeof text !== "string") {
-    throw invalidArgument(field, `expected a string, not ${nameOf(text)}`);
-  }
-  if (!text.isWellFormed()) {
-    throw invalidArgument(field, "expected well-formed Unicode");
-  }
-}
-
 function isPlainObject(value: unknown): value is Record<string, unknown> {
   if (typeof value !== "object" || value === null) {
     return false;
   }
   const prototype: unknown = Object.getPrototypeOf(value);
   return prototype === null || Object.getPrototypeOf(prototype) === null;
-}
-
-/** The kind of a value, for messages: never the value itself. */
-export function nameOf(value: unknown): string {
-  if (typeof value === "number" && !Number.isFinite(value)) {
-    return Number.isNaN(value) ? "NaN" : "an infinite number";
-  }
-  if (value === null) {
-    return "null";
-  }
-  return typeof value === "object" ? (value.constructor?.name ?? "object") : typeof value;
 }

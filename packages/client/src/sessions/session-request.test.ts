@@ -7,11 +7,11 @@ import {
 } from "@sessiond/proto/sessiond/v1/session_service";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { narrowing } from "../rpc/fields.js";
 import {
   createRequest,
   listRequest,
   type NewSession,
-  narrowing,
   type SessionQuery,
   type SessionUpdate,
   targetFrom,

@@ -1,19 +1,16 @@
 import { randomUUID } from "node:crypto";
 import type { JsonObject, JsonValue, MessageInitShape } from "@bufbuild/protobuf";
-import {
-  type Duration,
-  durationFromMs,
-  type Timestamp,
-  timestampFromDate,
-} from "@bufbuild/protobuf/wkt";
+import { type Timestamp, timestampFromDate } from "@bufbuild/protobuf/wkt";
 import type {
   CreateSessionRequestSchema,
   ListSessionsRequestSchema,
   UpdateSessionRequestSchema,
 } from "@sessiond/proto/sessiond/v1/session_service";
 import { invalidArgument } from "../error.js";
-import { checkJsonObject, checkText } from "./json.js";
+import { duration, narrowing, text, texts } from "../rpc/fields.js";
+import { checkJsonObject } from "./json.js";
 import type { ClientInfo } from "./session.js";
+import type { UpdateSessionOptions } from "./session-options.js";
 
 /** A session to create. The limits of each field are the server's. */
 export interface NewSession {
@@ -205,42 +202,6 @@ export function targetFrom(
     : { case: "token", value: text(target.token, "token") };
 }
 
-/** `value`, if it is a string that can be sent. */
-export function text(value: string, field: string): string {
-  checkText(value, field);
-  return value;
-}
-
-export function texts(values: readonly string[], field: string): string[] {
-  if (!Array.isArray(values)) {
-    throw invalidArgument(field, "expected an array of strings");
-  }
-  return values.map((value, index) => text(value, `${field}[${index}]`));
-}
-
-/**
- * The value of an option that narrows what a call reaches, or "" if it is left
- * out, which is how the wire says so.
- *
- * An empty or undefined one is refused, for it would widen the call in silence:
- * a user id that is missing by mistake would list the sessions of all users, and
- * a missing etag would make an update unconditional.
- */
-export function narrowing<K extends string>(
-  options: { readonly [key in K]?: string },
-  key: K,
-  field: string,
-): string {
-  if (!Object.hasOwn(options, key)) {
-    return "";
-  }
-  const value = options[key];
-  if (value === undefined || value === "") {
-    throw invalidArgument(field, `expected a value; leave \`${key}\` out to do without`);
-  }
-  return text(value, field);
-}
-
 /** An empty one would be none, and the call not safe to make again. */
 function requestId(value: string): string {
   if (value === "") {
@@ -263,15 +224,6 @@ function moment<K extends string>(
     throw invalidArgument(field, `expected a valid Date; leave \`${key}\` out to do without`);
   }
   return { [key]: timestampFromDate(value) } as { [key in K]?: Timestamp };
-}
-
-/** Milliseconds are the precision of the server, so fractions of one are rounded. */
-export function duration(ms: number, field: string): Duration {
-  const rounded = Math.round(ms);
-  if (!Number.isSafeInteger(rounded)) {
-    throw invalidArgument(field, "expected a number of milliseconds");
-  }
-  return durationFromMs(rounded);
 }
 
 function json(value: JsonObject, field: string): JsonObject {
@@ -319,4 +271,19 @@ function dataUpdate({ data, setData, deleteData }: SessionUpdate): {
     throw invalidArgument(`data.${both}`, "expected to be either set or deleted");
   }
   return { paths: [...Object.keys(value), ...deleted].map((key) => `data.${key}`), value };
+}
+
+/** Refused where it is there but says nothing, as `narrowing` does: to ignore it would lift the fence. */
+export function fenceFrom(options: UpdateSessionOptions) {
+  if (!Object.hasOwn(options, "fence")) {
+    return {};
+  }
+  const { lock, token } = options.fence ?? {};
+  if (typeof lock !== "string" || lock === "") {
+    throw invalidArgument("fence.lock", "expected the name of a lock");
+  }
+  if (token === undefined || !Number.isSafeInteger(token)) {
+    throw invalidArgument("fence.token", "expected a fencing token");
+  }
+  return { fence: { lock: text(lock, "fence.lock"), token: BigInt(token) } };
 }

@@ -1,9 +1,11 @@
 import type { JsonObject } from "@bufbuild/protobuf";
-import { durationMs, type Timestamp, timestampDate } from "@bufbuild/protobuf/wkt";
+import { durationMs, timestampDate } from "@bufbuild/protobuf/wkt";
 import type { Session as WireSession } from "@sessiond/proto/sessiond/v1/session";
 import { SessionState as WireState } from "@sessiond/proto/sessiond/v1/session";
 import type { SessionResult as WireResult } from "@sessiond/proto/sessiond/v1/session_service";
-import { errorFromStatus, invalidArgument, malformedAnswer, type SessiondError } from "../error.js";
+import { invalidArgument, malformedAnswer, type SessiondError } from "../error.js";
+import { dateFrom, present } from "../rpc/fields.js";
+import { errorFromStatus } from "../rpc/received-error.js";
 
 /** One login of one user, as it was when the server answered. */
 export interface Session {
@@ -59,6 +61,36 @@ export interface ClientInfo {
 export type SessionResult<S = Session> =
   | { readonly session: S; readonly error?: undefined }
   | { readonly session?: undefined; readonly error: SessiondError };
+
+/** A session just created. */
+export interface CreatedSession {
+  readonly session: Session;
+
+  /** The credential to hand to the user; the server keeps only a hash of it. */
+  readonly token: string;
+
+  /** The sessions of the same user that had to go to stay within the limit. */
+  readonly evictedSessionIds: readonly string[];
+}
+
+/** A session whose token was just replaced. */
+export interface RotatedSession {
+  readonly session: Session;
+
+  /** The new credential; the old one is refused from now on. */
+  readonly token: string;
+}
+
+/** One page of a list. */
+export interface SessionPage {
+  readonly sessions: readonly Session[];
+
+  /** Sessions that belong on this page but whose records cannot be unsealed. */
+  readonly unreadableSessionIds: readonly string[];
+
+  /** Where the next page begins; undefined on the last page, which alone ends the list. */
+  readonly nextPageToken: string | undefined;
+}
 
 /** How each field is read from the wire. */
 const readers = {
@@ -174,17 +206,4 @@ function stateFrom(state: WireState): SessionState {
     default:
       throw malformedAnswer(`session state ${state} is not known`);
   }
-}
-
-/** A time that every answer has. */
-export function dateFrom(timestamp: Timestamp | undefined, name: string): Date {
-  return timestampDate(present(timestamp, name));
-}
-
-/** A field that every answer has. */
-export function present<T>(value: T | undefined, name: string): T {
-  if (value === undefined) {
-    throw malformedAnswer(`${name} is missing`);
-  }
-  return value;
 }

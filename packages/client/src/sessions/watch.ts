@@ -7,9 +7,9 @@ import type {
 } from "@sessiond/proto/sessiond/v1/session_service";
 import { SessionEventType as WireType } from "@sessiond/proto/sessiond/v1/session_service";
 import { malformedAnswer, SessiondError } from "../error.js";
+import { narrowing, text } from "../rpc/fields.js";
 import { backoffMs } from "../rpc/retry.js";
 import type { RpcCaller } from "../rpc/rpc-caller.js";
-import { narrowing, text } from "./session-request.js";
 
 /** Options of `watchSessions`. */
 export interface WatchSessionsOptions {
