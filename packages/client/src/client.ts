@@ -4,7 +4,7 @@ import { type CallOptions, checkOptions, type SessionClientOptions } from "./opt
 import { RateLimitClient } from "./rate-limits/rate-limit-client.js";
 import { narrowing, text, texts } from "./rpc/fields.js";
 import { RpcCaller } from "./rpc/rpc-caller.js";
-import { type Connection, openConnection } from "./rpc/transport.js";
+import { openConnection } from "./rpc/transport.js";
 import {
   type CreatedSession,
   type RotatedSession,
@@ -42,36 +42,34 @@ import { type WatchMessage, type WatchSessionsOptions, watchSessions } from "./s
 const LIST_ALL_PAGE_SIZE = 500;
 
 /**
- * Connects to a sessiond server.
+ * Makes a client of a sessiond server.
  *
- * The connection is made by the first call and again whenever it is lost. One
- * client serves a whole process; it is safe to use from many places at once.
+ * The first call opens the connection; a call after a loss opens it again. One client serves a
+ * whole process, and many calls may use it at the same time.
  *
- * @throws SessiondError INVALID_ARGUMENT, naming each option that is wrong
+ * @throws SessiondError INVALID_ARGUMENT that names each wrong option
  */
 export function createSessionClient(options: SessionClientOptions): SessionClient {
   const checked = checkOptions(options);
   const { server } = checked;
-  // Whoever opens a thing closes it: a transport of the caller's own stays open.
+  // A transport that the caller opened is for the caller to close.
   const connection = "unary" in server ? { transport: server, close() {} } : openConnection(server);
-  return new SessionClient(new RpcCaller(connection.transport, checked), connection);
+  return new SessionClient(new RpcCaller(connection, checked));
 }
 
 /**
  * The sessions of a sessiond server. Made by `createSessionClient`.
  *
- * Every method rejects with a `SessiondError` and nothing else. Besides the
- * reasons named at each method, every call can fail with UNAUTHENTICATED,
- * PERMISSION_DENIED, INVALID_ARGUMENT, ISSUER_UNAVAILABLE, STORE_UNAVAILABLE,
- * OVERLOADED, UNAVAILABLE, DEADLINE_EXCEEDED, CANCELED and INTERNAL.
+ * Every method rejects with a `SessiondError` and nothing else. Besides the reasons named at each
+ * method, every call can fail with UNAUTHENTICATED, PERMISSION_DENIED, INVALID_ARGUMENT,
+ * ISSUER_UNAVAILABLE, STORE_UNAVAILABLE, OVERLOADED, UNAVAILABLE, DEADLINE_EXCEEDED, CANCELED and
+ * INTERNAL.
  *
- * An option that narrows a call (`userId`, `etag`, `exceptSessionId`, the fields
- * of a filter) is refused when it is there but empty or undefined, since to
- * ignore it would widen the call in silence.
+ * An option that narrows a call (`userId`, `etag`, `fence`, `exceptSessionId`, the fields of a
+ * filter) is refused if it is present but empty or undefined: to ignore it would widen the call.
  */
 export class SessionClient implements Disposable {
   readonly #rpc: RpcCaller;
-  readonly #connection: Connection;
 
   /** The server's locks, over the same connection. */
   readonly locks: LockClient;
@@ -80,25 +78,22 @@ export class SessionClient implements Disposable {
   readonly rateLimits: RateLimitClient;
 
   /** @internal */
-  constructor(rpc: RpcCaller, connection: Connection) {
+  constructor(rpc: RpcCaller) {
     this.#rpc = rpc;
-    this.#connection = connection;
     this.locks = new LockClient(rpc);
     this.rateLimits = new RateLimitClient(rpc);
   }
 
   /**
-   * Starts a session and returns its token, the only time it is shown.
+   * Starts a session and returns its token, which no later call shows again.
    *
-   * Fails with SESSION_ALREADY_EXISTS if the chosen `sessionId` is taken, and
-   * with SESSION_LIMIT_REACHED if the user has too many sessions and the server
-   * is configured to refuse rather than to evict.
+   * Fails with SESSION_ALREADY_EXISTS if the chosen `sessionId` is taken, and with
+   * SESSION_LIMIT_REACHED if the user has too many sessions and the server does not evict.
    *
-   * Made again when it is not known whether it took effect, like a read: every
-   * creation has a request id, by which the server knows the second attempt and
-   * answers the session and the token of the first. With a `requestId` of the
-   * caller's own, fails with REQUEST_ID_REUSED if that was used for something
-   * else, and with SESSION_NOT_FOUND if its session is gone for good.
+   * Retried even if the first attempt may have taken effect: every creation has a request id, so
+   * the server recognizes the second attempt and answers the session and token of the first. With
+   * a `requestId` of the caller's own, fails with REQUEST_ID_REUSED if another creation had it,
+   * and with SESSION_NOT_FOUND if the session of that creation has ended.
    */
   async createSession(session: NewSession, options?: CallOptions): Promise<CreatedSession> {
     const answer = await this.#rpc.call("createSession", createRequest(session), options);
@@ -110,14 +105,13 @@ export class SessionClient implements Disposable {
   }
 
   /**
-   * The session of a token, or undefined if the token is not valid: unknown,
-   * expired, revoked or malformed. Counts as activity unless told otherwise.
+   * The session of a token, or undefined if the token is unknown, expired, revoked or malformed.
+   * Counts as activity unless `noTouch` is set.
    *
-   * "Not valid" is an answer and not an error, so that it cannot be mistaken for
-   * a server that could not answer, which always rejects: the first means that
-   * the user must log in again, the second that the request must fail.
+   * Undefined means that the user must log in again. A server that could not answer always
+   * rejects, and means that the request must fail. The two cannot be mistaken for each other.
    *
-   * Fails with SESSION_UNREADABLE if the session is there but cannot be unsealed.
+   * Fails with SESSION_UNREADABLE if the session exists but the server cannot unseal it.
    */
   async verifySession(
     token: string,
@@ -131,8 +125,8 @@ export class SessionClient implements Disposable {
   }
 
   /**
-   * Verifies up to 1000 tokens with one call. The results stand in the order of
-   * the tokens; one that is not valid has the error SESSION_NOT_FOUND.
+   * Verifies up to 1000 tokens with one call. The results are in the order of the tokens. The
+   * result of an invalid token is the error SESSION_NOT_FOUND.
    */
   async batchVerifySessions(
     tokens: readonly string[],
@@ -147,10 +141,10 @@ export class SessionClient implements Disposable {
   }
 
   /**
-   * An active session by its id, or undefined if there is none: unknown, expired
-   * or revoked. Does not count as activity.
+   * An active session by its id, or undefined if it is unknown, expired or revoked. Does not
+   * count as activity.
    *
-   * Fails with SESSION_UNREADABLE if the session is there but cannot be unsealed.
+   * Fails with SESSION_UNREADABLE if the session exists but the server cannot unseal it.
    */
   async getSession(sessionId: string, options?: GetSessionOptions): Promise<Session | undefined>;
   async getSession<F extends SessionField>(
@@ -174,8 +168,8 @@ export class SessionClient implements Disposable {
   }
 
   /**
-   * Up to 1000 active sessions by their ids with one call. The results stand in
-   * the order of the ids; one that is not there has the error SESSION_NOT_FOUND.
+   * Up to 1000 active sessions by their ids with one call. The results are in the order of the
+   * ids. The result of a missing session is the error SESSION_NOT_FOUND.
    */
   async batchGetSessions(
     sessionIds: readonly string[],
@@ -202,9 +196,8 @@ export class SessionClient implements Disposable {
   }
 
   /**
-   * One page of a list; `pageToken` is the `nextPageToken` of the page before,
-   * which must have been asked for with the same query. A page may hold fewer
-   * sessions than asked for, even none, without being the last.
+   * One page of a list. `pageToken` is the `nextPageToken` of the page before, from the same
+   * query. A page may have fewer sessions than `pageSize`, even none, without being the last.
    */
   async listSessions(
     query: SessionQuery & { pageToken?: string | undefined } = {},
@@ -220,14 +213,13 @@ export class SessionClient implements Disposable {
   }
 
   /**
-   * All sessions of a list, read page by page as they are consumed:
+   * All sessions of a list. Reads a page when the loop reaches it:
    *
    * ```ts
    * for await (const session of client.listAllSessions({ userId: "user-1" })) …
    * ```
    *
-   * A session that exists throughout is listed exactly once. `pageSize` is 500
-   * unless given.
+   * Lists each session that exists all the while exactly once. Default `pageSize`: 500.
    */
   async *listAllSessions(
     query: SessionQuery = {},
@@ -248,7 +240,7 @@ export class SessionClient implements Disposable {
     } while (pageToken !== undefined);
   }
 
-  /** The exact number of active sessions: of one user, or of all when `userId` is left out. */
+  /** The exact number of active sessions of one user, or of all users without `userId`. */
   async countSessions(query: { userId?: string } = {}, options?: CallOptions): Promise<number> {
     const request = { userId: narrowing(query, "userId", "user_id") };
     const answer = await this.#rpc.call("countSessions", request, options);
@@ -256,15 +248,15 @@ export class SessionClient implements Disposable {
   }
 
   /**
-   * Changes what the update names and leaves all else alone, also under
-   * concurrent updates. Does not count as activity.
+   * Changes what the update names and nothing else, also under concurrent updates. Does not count
+   * as activity.
    *
    * ```ts
    * await client.updateSession(id, { displayName: "Ada", setData: { theme: "dark" } });
    * ```
    *
-   * Fails with SESSION_NOT_FOUND, given an etag with ETAG_MISMATCH, and given a
-   * fence with LOCK_NOT_HELD. Not made again when it is not known whether it took effect.
+   * Fails with SESSION_NOT_FOUND, with ETAG_MISMATCH if an etag is given, and with LOCK_NOT_HELD
+   * if a fence is given. Not retried if the first attempt may have taken effect.
    */
   async updateSession(
     sessionId: string,
@@ -283,8 +275,8 @@ export class SessionClient implements Disposable {
   }
 
   /**
-   * Moves the idle deadline to a full idle timeout from now, never past the
-   * absolute one. Fails with SESSION_NOT_FOUND.
+   * Moves the idle deadline to a full idle timeout from now, never past the absolute deadline.
+   * Fails with SESSION_NOT_FOUND.
    */
   async refreshSession(target: SessionTarget, options?: CallOptions): Promise<Session> {
     const request = { target: targetFrom(target) };
@@ -293,12 +285,12 @@ export class SessionClient implements Disposable {
   }
 
   /**
-   * Replaces a session's token after a re-authentication or a change of
-   * privilege; the old one is dead at once.
+   * Replaces a session's token after a re-authentication or a change of privilege. The old token
+   * becomes invalid immediately.
    *
-   * Fails with SESSION_NOT_FOUND, also for the loser of two concurrent calls with
-   * the same token. Not made again when it is not known whether it took effect:
-   * the new token may be lost then, and the user has to log in again.
+   * Fails with SESSION_NOT_FOUND, also for the second of two concurrent calls with one token. Not
+   * retried if the first attempt may have taken effect: then the new token may be lost, and the
+   * user must log in again.
    */
   async rotateSessionToken(token: string, options?: CallOptions): Promise<RotatedSession> {
     const request = { token: text(token, "token") };
@@ -307,9 +299,9 @@ export class SessionClient implements Disposable {
   }
 
   /**
-   * Ends a session, finally. True if this call ended it, false if it was not
-   * active: to revoke twice is no error. When the answer to a first attempt was
-   * lost, the second answers false although the first ended the session.
+   * Ends a session for good. True if this call ended it, false if it was not active. To revoke
+   * twice is no error. If the answer to a first attempt was lost, the second attempt answers false
+   * although the first one ended the session.
    */
   async revokeSession(target: SessionTarget, options: RevokeSessionOptions = {}): Promise<boolean> {
     const request = { target: targetFrom(target), reason: text(options.reason ?? "", "reason") };
@@ -318,9 +310,8 @@ export class SessionClient implements Disposable {
   }
 
   /**
-   * Ends all active sessions of a user in one step, optionally all but one, and
-   * returns how many this call ended. What was said of a lost answer at
-   * `revokeSession` goes for the number, too.
+   * Ends all active sessions of a user in one step, optionally all but one, and returns how many
+   * this call ended. A retry after a lost answer does not count those that the first attempt ended.
    */
   async revokeUserSessions(
     userId: string,
@@ -344,15 +335,14 @@ export class SessionClient implements Disposable {
    * }
    * ```
    *
-   * Each event comes once, and those of one session in order. Goes on by itself
-   * from the last message, without a limit, when the connection breaks, falls
-   * silent for 5 s, or the server is down or overloaded. While that takes there
-   * are no checkpoints, which else come at least every second. Where events are
-   * missing after that, it says so with a `reset`.
+   * Each event comes once, and the events of one session in order. A checkpoint comes at least
+   * every second. If the connection breaks, is silent for 5 s, or the server is down or
+   * overloaded, the watch continues after the last message by itself, with unlimited retries. No
+   * checkpoints come meanwhile, and a `reset` tells if events are missing afterwards.
    *
-   * Does not end by itself: leave the loop, or abort `signal`. Fails with
-   * INVALID_ARGUMENT, UNAUTHENTICATED or PERMISSION_DENIED, and with CANCELED on
-   * abort and when the client closes.
+   * The watch does not end by itself: leave the loop, or abort `signal`. Fails with
+   * INVALID_ARGUMENT, UNAUTHENTICATED or PERMISSION_DENIED, and with CANCELED when `signal` aborts
+   * or the client closes.
    */
   watchSessions(
     options: WatchSessionsOptions = {},
@@ -361,18 +351,16 @@ export class SessionClient implements Disposable {
   }
 
   /**
-   * Closes the connection. Calls under way and later ones reject with CANCELED.
+   * Closes the connection. Current and later calls reject with CANCELED.
    *
-   * A process can exit after it. It could without, too, since an idle connection
-   * does not keep a process alive; closing is for a client that is replaced, and
-   * lets the server know at once.
+   * An idle connection does not keep a process alive, so a process can exit without this call.
+   * Close a client that you replace, and so that the server knows immediately.
    */
   close(): void {
     this.#rpc.close();
-    this.#connection.close();
   }
 
-  /** As `close`, for `using client = createSessionClient(…)`. */
+  /** Same as `close`, for `using client = createSessionClient(…)`. */
   [Symbol.dispose](): void {
     this.close();
   }

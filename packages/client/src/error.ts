@@ -1,12 +1,10 @@
 import { Code } from "@connectrpc/connect";
 
 /**
- * Why a call failed: a closed set, so that a `switch` over it can be checked
- * for completeness.
+ * Why a call failed. The set is closed, so the compiler can check that a `switch` is complete.
  *
- * The first group is sent by the server; what each means stands at
- * `SessionService` in `sessiond/v1/session_service.proto`. The second group is
- * this package's own, for failures that no server described.
+ * The server sends the first group; `SessionService` in `sessiond/v1/session_service.proto`
+ * explains each. The second group is for failures that no server described.
  */
 export type SessiondErrorReason =
   | "SESSION_NOT_FOUND"
@@ -24,7 +22,7 @@ export type SessiondErrorReason =
   | "STORE_UNAVAILABLE"
   | "OVERLOADED"
   // This package's own:
-  /** No answer within the call's timeout. Whether a change was made is not known. */
+  /** No answer within the call's timeout. The server may or may not have made the change. */
   | "DEADLINE_EXCEEDED"
   /** The caller's `signal` was aborted, or the client closed. */
   | "CANCELED"
@@ -35,7 +33,7 @@ export type SessiondErrorReason =
   /** Anything else, such as a reason that only a newer server knows; see `code`. */
   | "UNKNOWN";
 
-/** The Connect code that belongs to each reason. */
+/** The Connect code of each reason. */
 export const codeByReason = {
   SESSION_NOT_FOUND: Code.NotFound,
   INVALID_ARGUMENT: Code.InvalidArgument,
@@ -65,9 +63,9 @@ export interface FieldViolation {
   readonly description: string;
 }
 
-/** What goes with an error, besides its reason and message. */
+/** What an error has besides its reason and message. */
 export interface SessiondErrorOptions extends ErrorOptions {
-  /** The code that belongs to the reason when unset. */
+  /** Default: the code of the reason. */
   readonly code?: Code | undefined;
   readonly metadata?: Readonly<Record<string, string>> | undefined;
   readonly fieldViolations?: readonly FieldViolation[] | undefined;
@@ -75,8 +73,8 @@ export interface SessiondErrorOptions extends ErrorOptions {
 }
 
 /**
- * The one error class of this package: every method rejects with it and with
- * nothing else. Neither its message nor its fields contain a token.
+ * The only error class of this package: every method rejects with it and with nothing else.
+ * Neither its message nor its fields contain a token.
  */
 export class SessiondError extends Error {
   override readonly name = "SessiondError";
@@ -86,18 +84,18 @@ export class SessiondError extends Error {
   /** The Connect code, which is also the gRPC status code. */
   readonly code: Code;
 
-  /** Facts for machines that the server sent along. */
+  /** Facts for programs, sent by the server. */
   readonly metadata: Readonly<Record<string, string>>;
 
-  /** The fields that were refused, with reason INVALID_ARGUMENT; otherwise empty. */
+  /** The fields that were refused. Empty unless the reason is INVALID_ARGUMENT. */
   readonly fieldViolations: readonly FieldViolation[];
 
   /** How long the server asks to wait before trying again, in milliseconds. */
   readonly retryAfterMs: number | undefined;
 
   /**
-   * `options.cause` is what the connection or the `token` function threw. An
-   * error that the server described in full has none.
+   * `options.cause` is what the connection or the `token` function threw. An error that the
+   * server described in full has no cause.
    */
   constructor(reason: SessiondErrorReason, message: string, options: SessiondErrorOptions = {}) {
     super(message, "cause" in options ? { cause: options.cause } : undefined);
@@ -109,35 +107,20 @@ export class SessiondError extends Error {
   }
 }
 
-/** What this package calls the fields of the contract that it has under another name. */
-const argumentNames: ReadonlyMap<string, string> = new Map([
-  ["user_id", "userId"],
-  ["session_id", "sessionId"],
-  ["session_ids", "sessionIds"],
-  ["except_session_id", "exceptSessionId"],
-  ["request_id", "requestId"],
-  ["display_name", "displayName"],
-  ["client.user_agent", "client.userAgent"],
+/** Arguments whose name differs from the contract's in more than the camel case. */
+const RENAMED_ARGUMENTS: ReadonlyMap<string, string> = new Map([
   ["idle_timeout", "idleTimeoutMs"],
   ["lifetime", "lifetimeMs"],
   ["update_mask", "update"],
   ["read_mask", "fields"],
-  ["page_size", "pageSize"],
-  ["page_token", "pageToken"],
-  ["filter.create_time_from", "filter.createTimeFrom"],
-  ["filter.create_time_to", "filter.createTimeTo"],
-  ["filter.last_access_time_from", "filter.lastAccessTimeFrom"],
-  ["filter.last_access_time_to", "filter.lastAccessTimeTo"],
-  ["resume_token", "resumeToken"],
-  ["lock_id", "lockId"],
   ["ttl", "ttlMs"],
   ["wait_timeout", "waitTimeoutMs"],
 ]);
 
 /**
- * Refuses an argument before it is sent. `field` is the name the RPC contract
- * has for it, so that programs find an argument under one name whoever refuses
- * it. The message is for whoever wrote the call, and has the name used there.
+ * Refuses an argument before it is sent. `field` is the contract's name for it, as in the
+ * server's own refusals, so that programs need to know only one name. The message is for the
+ * author of the call and uses the name in this package.
  */
 export function invalidArgument(field: string, description: string): SessiondError {
   return new SessiondError("INVALID_ARGUMENT", `${argumentName(field)}: ${description}`, {
@@ -146,16 +129,18 @@ export function invalidArgument(field: string, description: string): SessiondErr
 }
 
 function argumentName(field: string): string {
-  const [name = ""] = field.split("[", 1);
-  return `${argumentNames.get(name) ?? name}${field.slice(name.length)}`;
+  // The keys in the data are the caller's own.
+  if (field.includes("data.")) return field;
+  const camelCase = field.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
+  return RENAMED_ARGUMENTS.get(field) ?? camelCase;
 }
 
-/** For an answer that breaks the contract. Nothing in it can be relied on. */
+/** The error for an answer that breaks the contract. Nothing in such an answer is reliable. */
 export function malformedAnswer(description: string): SessiondError {
   return new SessiondError("INTERNAL", `the server's answer is malformed: ${description}`);
 }
 
-/** The kind of a value, for messages: never the value itself. */
+/** The kind of a value, for messages. Never the value itself, which may be a secret. */
 export function nameOf(value: unknown): string {
   if (typeof value === "number" && !Number.isFinite(value)) {
     return Number.isNaN(value) ? "NaN" : "an infinite number";

@@ -1,10 +1,10 @@
 import type { Transport } from "@connectrpc/connect";
-import { type FieldViolation, nameOf, SessiondError } from "./error.js";
+import { nameOf, SessiondError } from "./error.js";
 
 /**
- * The access token that the calls of this client carry: the token itself, or a
- * function that returns the current one. The function is called once per call,
- * so it should remember a token until that is about to expire.
+ * The access token of this client's calls: the token, or a function that returns the current one.
+ * The client asks the function once per call, so it should remember its token until that is about
+ * to expire.
  */
 export type AccessToken = string | (() => string | Promise<string>);
 
@@ -14,44 +14,42 @@ export type SessionClientOptions = ServerOptions & {
   token: AccessToken;
 
   /**
-   * How long a call may take, all of its attempts together, in milliseconds.
+   * How long a call may take in all its attempts together, in milliseconds.
    *
-   * 5000 by default: far more than a healthy server needs, yet short enough that
-   * a request waiting on a session fails before whoever sent it gives up.
+   * Default: 5000. A healthy server needs far less, and a request that waits for its session
+   * fails before its sender gives up.
    */
   timeoutMs?: number | undefined;
 
   /**
-   * How often a call is attempted at most, from 1 (no retries) to 10.
+   * The maximum number of attempts of a call, from 1 (no retries) to 10.
    *
-   * 3 by default: enough to get past a lost connection or a restart of one
-   * server, too few to multiply the load on a fleet that is down.
+   * Default: 3. That survives a lost connection or the restart of one server, and does not
+   * multiply the load on servers that are all down.
    */
   maxAttempts?: number | undefined;
 };
 
-/** Where the server is, or a connection to it made by the caller. */
+/** The server's address, or a transport that the caller made. */
 export type ServerOptions =
   | {
       /**
-       * The server's address, such as `http://127.0.0.1:50051`: its gRPC port, or
-       * its HTTP port with protocol `connect`. `https` for TLS.
+       * The server's address, such as `http://127.0.0.1:50051`: its gRPC port, or with protocol
+       * `connect` its HTTP port. `https` for TLS.
        */
       baseUrl: string;
 
       /**
-       * `grpc` (the default: one HTTP/2 connection for all calls, and the faster
-       * port of the server) or `connect` (HTTP/1.1, for networks whose proxies
-       * do not carry HTTP/2).
+       * `grpc` uses one HTTP/2 connection for all calls and the faster port of the server.
+       * `connect` uses HTTP/1.1, for networks whose proxies do not carry HTTP/2. Default: `grpc`.
        */
       protocol?: "grpc" | "connect" | undefined;
       transport?: undefined;
     }
   | {
       /**
-       * A transport of the caller's own, for client certificates or interceptors.
-       * It must use the binary format: in JSON, the names of some keys cannot be
-       * sent by `updateSession`. `close` leaves it open.
+       * A transport of the caller's own, for client certificates or interceptors. It must use
+       * the binary format: JSON cannot carry some keys of `updateSession`. `close` leaves it open.
        */
       transport: Transport;
       baseUrl?: undefined;
@@ -60,7 +58,7 @@ export type ServerOptions =
 
 /** Options of every call. */
 export interface CallOptions {
-  /** How long this call may take, in milliseconds, in place of the client's `timeoutMs`. */
+  /** How long this call may take, in milliseconds. Default: the client's `timeoutMs`. */
   timeoutMs?: number | undefined;
 
   /** Cancels the call when aborted. */
@@ -71,16 +69,15 @@ const DEFAULT_TIMEOUT_MS = 5000;
 const DEFAULT_MAX_ATTEMPTS = 3;
 const MAX_ATTEMPTS = 10;
 
-/** The longest timeout in milliseconds that fits the eight digits of a `grpc-timeout` header. */
+/** The longest timeout that fits into the eight digits of a `grpc-timeout` header. */
 const MAX_TIMEOUT_MS = 99_999_999;
 
-/** Where to connect to. */
 export interface ServerAddress {
   readonly baseUrl: URL;
   readonly protocol: "grpc" | "connect";
 }
 
-/** `SessionClientOptions`, checked and with all defaults filled in. */
+/** `SessionClientOptions` after the checks, with all defaults. */
 export interface CheckedOptions {
   readonly server: ServerAddress | Transport;
   readonly token: AccessToken;
@@ -88,16 +85,18 @@ export interface CheckedOptions {
   readonly maxAttempts: number;
 }
 
-/** Throws INVALID_ARGUMENT with every fault it finds, each named by its option. */
+/** Throws INVALID_ARGUMENT with every fault of the options, each named by its option. */
 export function checkOptions(options: SessionClientOptions): CheckedOptions {
   const { timeoutMs = DEFAULT_TIMEOUT_MS, maxAttempts = DEFAULT_MAX_ATTEMPTS, token } = options;
-  const faults: (FieldViolation | undefined)[] = [
+  const faults: Record<string, string | undefined> = {
     ...serverFaults(options),
-    fault("token", tokenFault(token)),
-    fault("timeoutMs", timeoutFault(timeoutMs)),
-    fault("maxAttempts", maxAttemptsFault(maxAttempts)),
-  ];
-  const fieldViolations = faults.filter((each) => each !== undefined);
+    token: typeof token === "function" ? undefined : accessTokenFault(token),
+    timeoutMs: timeoutFault(timeoutMs),
+    maxAttempts: maxAttemptsFault(maxAttempts),
+  };
+  const fieldViolations = Object.entries(faults).flatMap(([field, description]) =>
+    description === undefined ? [] : [{ field, description }],
+  );
   if (fieldViolations.length > 0) {
     const message = fieldViolations.map(({ field, description }) => `${field}: ${description}`);
     throw new SessiondError("INVALID_ARGUMENT", message.join("; "), { fieldViolations });
@@ -109,17 +108,15 @@ export function checkOptions(options: SessionClientOptions): CheckedOptions {
   return { server, token, timeoutMs, maxAttempts };
 }
 
-/** What is wrong with a timeout, or undefined. */
+/** The fault of a timeout, or undefined. */
 export function timeoutFault(timeoutMs: unknown): string | undefined {
   const valid = typeof timeoutMs === "number" && timeoutMs >= 1 && timeoutMs <= MAX_TIMEOUT_MS;
   return valid ? undefined : `expected milliseconds from 1 to ${MAX_TIMEOUT_MS}`;
 }
 
 /**
- * What is wrong with an access token, or undefined. The grammar is that of RFC
- * 6750, section 2.1. Checked here because the platform's own complaint about a
- * header that cannot be sent quotes the header. For the same reason no part of
- * the token is repeated.
+ * The fault of an access token, or undefined. RFC 6750, section 2.1, has the grammar. We check it
+ * because Node.js quotes a header that it cannot send. No part of the token is in the message.
  */
 export function accessTokenFault(token: unknown): string | undefined {
   if (typeof token !== "string") {
@@ -136,10 +133,6 @@ export function accessTokenFault(token: unknown): string | undefined {
     : "expected an access token, without characters that none has, such as spaces or line breaks";
 }
 
-function tokenFault(token: unknown): string | undefined {
-  return typeof token === "function" ? undefined : accessTokenFault(token);
-}
-
 function maxAttemptsFault(maxAttempts: unknown): string | undefined {
   const valid =
     Number.isInteger(maxAttempts) &&
@@ -148,25 +141,19 @@ function maxAttemptsFault(maxAttempts: unknown): string | undefined {
   return valid ? undefined : `expected an integer from 1 to ${MAX_ATTEMPTS}`;
 }
 
-function serverFaults({
-  baseUrl,
-  protocol,
-  transport,
-}: ServerOptions): (FieldViolation | undefined)[] {
+function serverFaults({ baseUrl, protocol, transport }: ServerOptions) {
   if (transport === undefined) {
-    return [fault("baseUrl", baseUrlFault(baseUrl)), fault("protocol", protocolFault(protocol))];
+    return { baseUrl: baseUrlFault(baseUrl), protocol: protocolFault(protocol) };
   }
-  return [
-    fault("transport", typeof transport.unary === "function" ? undefined : "expected a transport"),
-    fault("baseUrl", baseUrl === undefined ? undefined : "not with `transport`, which has its own"),
-    fault(
-      "protocol",
-      protocol === undefined ? undefined : "not with `transport`, which has its own",
-    ),
-  ];
+  const surplus = "not with `transport`, which has its own";
+  return {
+    transport: typeof transport.unary === "function" ? undefined : "expected a transport",
+    baseUrl: baseUrl === undefined ? undefined : surplus,
+    protocol: protocol === undefined ? undefined : surplus,
+  };
 }
 
-/** The address is not repeated, for it might carry a password. */
+/** The message does not repeat the address, which might contain a password. */
 function baseUrlFault(baseUrl: unknown): string | undefined {
   const url = typeof baseUrl === "string" ? URL.parse(baseUrl) : null;
   if (url === null || !["http:", "https:"].includes(url.protocol)) {
@@ -182,8 +169,4 @@ function protocolFault(protocol: unknown): string | undefined {
   return protocol === undefined || protocol === "grpc" || protocol === "connect"
     ? undefined
     : "expected `grpc` or `connect`";
-}
-
-function fault(field: string, description: string | undefined): FieldViolation | undefined {
-  return description === undefined ? undefined : { field, description };
 }

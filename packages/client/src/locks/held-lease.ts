@@ -1,11 +1,11 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { SessiondError } from "../error.js";
 
-/** What keeps a lease. All times are of this machine's `performance.now()`. */
+/** The lease to keep. All times are of this machine's `performance.now()`. */
 export interface LeaseOptions {
   readonly name: string;
   readonly ttlMs: number;
-  /** When the lease was asked for. It began then or later. */
+  /** When the caller asked for the lease. It began then or later. */
   readonly askedMs: number;
   /** Renews the lease for another ttl. */
   readonly renew: (call: {
@@ -14,30 +14,30 @@ export interface LeaseOptions {
   }) => Promise<unknown>;
 }
 
-/** A lease that is being kept. */
+/** A lease that `holdLease` keeps. */
 export interface HeldLease {
-  /** Resolves once the lease is known to last a while; rejects where it is lost already. */
+  /** Resolves once the lease certainly lasts a while. Rejects if it is lost already. */
   readonly begun: Promise<void>;
-  /** Aborts once the lease is lost, or must be taken to be; the reason is LOCK_NOT_HELD. */
+  /** Aborts once the lease is lost, or may be lost. The reason is LOCK_NOT_HELD. */
   readonly lost: AbortSignal;
   throwIfLost(): void;
-  /** Renews no more. */
+  /** Ends the renewals. */
   stop(): void;
 }
 
-/** The lease is renewed when this part of it is over: two renewals may fail without harm. */
+/** We renew the lease after this part of it, so that two renewals may fail without harm. */
 const RENEW_AT = 1 / 3;
 
 /**
- * The lease is taken to be lost this part of it before its end: what runs
- * under it needs time to stop, and no two clocks run equally fast.
+ * We count the lease as lost this part of it before its end, because work under the lease needs
+ * time to stop and no two clocks have the same speed.
  */
 const MARGIN = 1 / 10;
 const MAX_MARGIN_MS = 5_000;
 
-/** How long a renewal may take before another is tried, at most this part of the lease. */
+/** How long a renewal may take before we try another, as a part of the lease. */
 const RENEWAL_TIMEOUT = 1 / 3;
-/** The rest between renewals that fail, at most this part of the lease. */
+/** The pause after a failed renewal, as a part of the lease. */
 const PAUSE = 1 / 30;
 const MAX_PAUSE_MS = 1_000;
 
@@ -61,11 +61,11 @@ export function holdLease({ name, ttlMs, askedMs, renew }: LeaseOptions): HeldLe
     expiry = setTimeout(() => lose(failure), validUntilMs - performance.now());
   };
 
-  /** Renews until it works. Leaves off where the lease is lost, or not needed any more. */
+  /** Renews until a renewal works, the lease is lost, or nobody needs it any more. */
   const renewOnce = async () => {
     while (!ended.aborted) {
       const sentMs = performance.now();
-      // Also after the process was stopped, when this may come before the timer.
+      // After a stop of the process this may run before the timer.
       if (sentMs >= validUntilMs) return lose(failure);
       const timeoutMs = Math.min(validUntilMs - sentMs, ttlMs * RENEWAL_TIMEOUT);
       try {
@@ -82,8 +82,7 @@ export function holdLease({ name, ttlMs, askedMs, renew }: LeaseOptions): HeldLe
   const begin = async () => {
     const tookMs = performance.now() - askedMs;
     if (tookMs < ttlMs * RENEW_AT) return extend(askedMs);
-    // When in that time it began is not known, after a long wait for the lock. A renewal's
-    // beginning is.
+    // After a long wait for the lock we do not know when the lease began. For a renewal we do.
     validUntilMs = performance.now() + ttlMs - marginMs;
     await renewOnce();
     lost.signal.throwIfAborted();
@@ -98,13 +97,13 @@ export function holdLease({ name, ttlMs, askedMs, renew }: LeaseOptions): HeldLe
   };
 
   const begun = begin();
-  // Its failure is that of `begun`.
+  // The caller gets a failure from `begun` itself.
   begun.then(keep).catch(() => {});
   return {
     begun,
     lost: lost.signal,
     throwIfLost: () => {
-      // The timer may be late, as after the process was stopped.
+      // After a stop of the process the timer may be late.
       if (performance.now() >= validUntilMs) lose(failure);
       lost.signal.throwIfAborted();
     },
@@ -115,7 +114,7 @@ export function holdLease({ name, ttlMs, askedMs, renew }: LeaseOptions): HeldLe
   };
 }
 
-/** Whether there is no point in trying once more. */
+/** Whether another renewal would fail the same way. */
 function isFinal(error: unknown): boolean {
   if (!(error instanceof SessiondError)) return true;
   return error.reason === "LOCK_NOT_HELD" || error.reason === "INVALID_ARGUMENT";

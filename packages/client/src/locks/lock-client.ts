@@ -9,66 +9,63 @@ import { holdLease } from "./held-lease.js";
 /** Options of `acquire`. */
 export interface AcquireLockOptions extends CallOptions {
   /**
-   * How long the lease lasts unless it is renewed, in milliseconds: at most an
-   * hour. 30 000 by default: others wait no longer for a holder that died, and one
-   * that lives has time for several renewals.
+   * How long the lease lasts without a renewal, in milliseconds, at most an hour.
+   *
+   * Default: 30 000. Others wait no longer than that for a holder that died, and a holder that
+   * lives has time for several renewals.
    */
   ttlMs?: number | undefined;
 
   /**
-   * How long to wait for the lock, in milliseconds: at most an hour. 20 000 by
-   * default; 0 tries once.
+   * How long to wait for the lock, in milliseconds, at most an hour. 0 tries once. Default: 20 000.
    */
   waitTimeoutMs?: number | undefined;
 
-  /**
-   * How long the call may take, in milliseconds. By default the client's
-   * `timeoutMs` in addition to the wait.
-   */
+  /** How long the call may take, in milliseconds. Default: the wait + the client's `timeoutMs`. */
   timeoutMs?: number | undefined;
 }
 
 /** Options of `renew`. */
 export interface RenewLockOptions extends CallOptions {
-  /** How long the lease lasts from now on, in milliseconds; 30 000 when left out. */
+  /** How long the lease lasts from now on, in milliseconds. Default: 30 000. */
   ttlMs?: number | undefined;
 }
 
-/** Options of `withLock`; `signal` cancels the wait, and after that aborts the work's signal. */
+/** Options of `withLock`. `signal` cancels the wait, or during the work aborts the work's signal. */
 export interface WithLockOptions extends Omit<AcquireLockOptions, "timeoutMs"> {}
 
-/** Names a lock and proves to hold it. */
+/** Names a lock and proves that the caller holds it. */
 export interface LockHandle {
   readonly name: string;
 
-  /** A secret: whoever knows it can renew and release the lock. */
+  /** A secret: anybody who knows it can renew and release the lock. */
   readonly lockId: string;
 }
 
 /** A lock that was acquired. */
 export interface HeldLock extends LockHandle {
   /**
-   * Higher than that of every earlier holder. Give it along with what is written
-   * under the lock; whoever takes it refuses one lower than the highest seen.
+   * Higher than every earlier holder's token. Send it with each write under the lock, so that the
+   * receiver can refuse a token lower than the highest it has seen.
    */
   readonly fencingToken: number;
 
-  /** When the lease ends unless it is renewed, by the server's clock. */
+  /** When the lease ends without a renewal, by the server's clock. */
   readonly expireTime: Date;
 }
 
-/** What is known of a lock that somebody has. */
+/** The public facts about a lock that somebody holds. */
 export type LockState = Omit<HeldLock, "lockId">;
 
-/** What work under a lock is given. */
+/** The argument of the work under a lock. */
 export interface LockedWork {
   /** As in `HeldLock`; `{ lock: name, token: fencingToken }` is a fence for `updateSession`. */
   readonly name: string;
   readonly fencingToken: number;
 
   /**
-   * Aborts when the lock is lost, or must be taken to be: stop as soon as you can.
-   * The reason is a SessiondError, LOCK_NOT_HELD.
+   * Aborts when the lock is lost, or may be lost. Stop as soon as you can. The reason is a
+   * SessiondError, LOCK_NOT_HELD.
    */
   readonly signal: AbortSignal;
 }
@@ -76,7 +73,7 @@ export interface LockedWork {
 const DEFAULT_TTL_MS = 30_000;
 const DEFAULT_WAIT_TIMEOUT_MS = 20_000;
 
-/** What a call can fail with that leaves open whether the lock was acquired. */
+/** After these failures of `acquire` the caller may or may not hold the lock. */
 const UNKNOWN_OUTCOMES: ReadonlySet<SessiondErrorReason> = new Set([
   "DEADLINE_EXCEEDED",
   "CANCELED",
@@ -87,15 +84,14 @@ const UNKNOWN_OUTCOMES: ReadonlySet<SessiondErrorReason> = new Set([
 ]);
 
 /**
- * Locks that all who call the same sessiond share: the `locks` of a
- * `SessionClient`.
+ * Locks that all callers of one sessiond share: the `locks` of a `SessionClient`.
  *
- * A lock is a lease and ends by itself. A process that was stopped or cut off
- * may go on although its lease is over; where that would do harm, write with
- * the fencing token, as `updateSession` does with `fence`.
+ * A lock is a lease and ends by itself. A process that was stopped or cut off may continue after
+ * the end of its lease. If that would do harm, write with the fencing token, as `updateSession`
+ * does with `fence`.
  *
- * Every method rejects with a `SessiondError` and nothing else, `withLock` also with
- * what its work throws.
+ * Every method rejects with a `SessiondError` and nothing else. `withLock` also rejects with what
+ * its work throws.
  */
 export class LockClient {
   readonly #rpc: RpcCaller;
@@ -106,20 +102,19 @@ export class LockClient {
   }
 
   /**
-   * Does something while no one else does, and answers its result:
+   * Does work while nobody else holds the lock, and returns its result:
    *
    * ```ts
    * await client.locks.withLock("invoices", { ttlMs: 10_000 }, async ({ signal }) => …);
    * ```
    *
-   * Renews the lease at a third of its ttl for as long as the work takes, and
-   * gives the lock back when it is done, whatever came of it. Aborts the work's
-   * `signal` once the lock is lost, or when no renewal was answered until shortly
-   * before the lease ends: by this machine's clock, counted from before the last
-   * renewal was sent.
+   * Renews the lease at a third of its ttl while the work runs, and releases the lock afterwards,
+   * also after a failure. Aborts the work's `signal` once the lock is lost, or if no renewal was
+   * answered until shortly before the end of the lease. This machine's clock decides, counted from
+   * before the last renewal was sent.
    *
-   * Fails with LOCK_TIMEOUT where the lock could not be had, and with LOCK_NOT_HELD
-   * where it was lost before the work was done: it may then have been done beside another's.
+   * Fails with LOCK_TIMEOUT if the lock was not free in time. Fails with LOCK_NOT_HELD if the lock
+   * was lost before the work was done: another holder may then have worked at the same time.
    */
   async withLock<T>(
     name: string,
@@ -145,19 +140,18 @@ export class LockClient {
       return result;
     } finally {
       lease.stop();
-      // Where it cannot be given back it ends by itself; that undoes no work.
+      // A lease that cannot be released ends by itself, and the work is done anyway.
       await this.release(lock).catch(() => {});
     }
   }
 
   /**
-   * Takes a lock, and waits for it if another has it. Its lease ends by itself:
-   * renew it, or use `withLock`, which does.
+   * Takes a lock, and waits if another caller holds it. Its lease ends by itself: renew it, or use
+   * `withLock`.
    *
-   * Fails with LOCK_TIMEOUT where it could not be had in time. Made again when it
-   * is not known whether it took effect, by a lock id that makes the second attempt
-   * find what the first has done. Where it fails without an answer, the lock is given
-   * back in case it was had.
+   * Fails with LOCK_TIMEOUT if the lock was not free in time. Retried even if the first attempt may
+   * have taken effect: the attempts share a lock id, by which the second finds what the first took.
+   * After a failure without an answer it releases the lock in case it was taken.
    */
   async acquire(name: string, options: AcquireLockOptions = {}): Promise<HeldLock> {
     const { ttlMs = DEFAULT_TTL_MS, waitTimeoutMs = DEFAULT_WAIT_TIMEOUT_MS } = options;
@@ -166,7 +160,7 @@ export class LockClient {
     const ttl = duration(ttlMs, "ttl");
     const request = () => {
       const waitMs = Math.max(0, waitUntilMs - performance.now());
-      // As it was asked for where it cannot be right, for the server to refuse.
+      // We send a negative wait as it is, for the server to refuse.
       const wait = waitTimeoutMs < 0 ? waitTimeoutMs : Math.min(waitTimeoutMs, Math.ceil(waitMs));
       return { ...handle, ttl, waitTimeout: duration(wait, "wait_timeout") };
     };
@@ -176,17 +170,14 @@ export class LockClient {
       return { ...handle, lockId: answer.lockId, ...leaseFrom(answer) };
     } catch (error) {
       if (error instanceof SessiondError && UNKNOWN_OUTCOMES.has(error.reason)) {
-        // In the background: whoever canceled does not wait for it.
+        // In the background: a caller that canceled does not want to wait.
         this.release(handle).catch(() => {});
       }
       throw error;
     }
   }
 
-  /**
-   * Lets the lease end one ttl from now. Fails with LOCK_NOT_HELD once it has
-   * ended.
-   */
+  /** Moves the end of the lease to one ttl from now. Fails with LOCK_NOT_HELD after its end. */
   async renew(lock: LockHandle, options: RenewLockOptions = {}): Promise<HeldLock> {
     const { ttlMs = DEFAULT_TTL_MS, ...call } = options;
     const handle = handleFrom(lock);
@@ -196,16 +187,16 @@ export class LockClient {
   }
 
   /**
-   * Gives a lock back. Fails with LOCK_NOT_HELD where its lease has ended, also
-   * when the answer to a first attempt, which gave it back, was lost.
+   * Releases a lock. Fails with LOCK_NOT_HELD if its lease has ended, also if a first attempt
+   * released it and its answer was lost.
    */
   async release(lock: LockHandle, options?: CallOptions): Promise<void> {
     await this.#rpc.call("releaseLock", handleFrom(lock), options);
   }
 
   /**
-   * What is known of a lock, or undefined if nobody has it. By the time of the
-   * answer it may be otherwise: to decide on it what to do is a race.
+   * The public facts about a lock, or undefined if it is free. They may be outdated when the
+   * answer arrives, so a decision based on them is a race.
    */
   async get(name: string, options?: CallOptions): Promise<LockState | undefined> {
     const answer = await this.#rpc.call("getLock", { name: text(name, "name") }, options);
@@ -222,7 +213,7 @@ function leaseFrom(answer: {
   readonly expireTime?: Timestamp | undefined;
 }): Pick<HeldLock, "fencingToken" | "expireTime"> {
   return {
-    // Below 2^53, as the contract has it.
+    // The contract keeps it below 2^53.
     fencingToken: Number(answer.fencingToken),
     expireTime: dateFrom(answer.expireTime, "expire_time"),
   };

@@ -6,39 +6,39 @@ import type { RpcCaller } from "../rpc/rpc-caller.js";
 
 /** Options of `check` and `get`. */
 export interface RateLimitOptions extends CallOptions {
-  /** How much the attempt counts; 1 when left out. */
+  /** How much the attempt counts. Default: 1. */
   cost?: number | undefined;
 }
 
-/** Where a key stands. */
+/** The state of a key under a policy. */
 export interface RateLimit {
-  /** Whether the attempt may go ahead. */
+  /** Whether the attempt is allowed. */
   readonly allowed: boolean;
 
   /**
-   * The most that the attempts of one window may cost. Of a policy with several
-   * windows, this and all below is about the one that leaves least.
+   * The maximum cost of all attempts in one window. For a policy with several windows, this field
+   * and those below are about the window with the least left.
    */
   readonly limit: number;
 
-  /** How much is left, after this attempt if it was counted. */
+  /** How much is left. Includes this attempt if it was counted. */
   readonly remaining: number;
 
-  /** How long until an attempt of the same cost would be allowed; 0 if it would be now. */
+  /** How long until an attempt of the same cost would be allowed. 0 if it would be now. */
   readonly retryAfterMs: number;
 
-  /** When all that was counted is forgotten, if nothing more comes, by the server's clock. */
+  /** When the key is as good as new if no more attempts come, by the server's clock. */
   readonly resetTime: Date;
   readonly windowMs: number;
 }
 
 /**
- * Counts attempts under the policies of the server's configuration: the
- * `rateLimits` of a `SessionClient`.
+ * Counts attempts under the policies of the server's configuration: the `rateLimits` of a
+ * `SessionClient`.
  *
- * Every method rejects with a `SessiondError` and nothing else. A policy that the
- * server does not have is INVALID_ARGUMENT. A server that cannot count rejects,
- * too: whether to let an attempt pass then is up to the caller.
+ * Every method rejects with a `SessiondError` and nothing else. An unknown policy is
+ * INVALID_ARGUMENT. A server that cannot count also rejects: the caller then decides whether the
+ * attempt may pass.
  */
 export class RateLimitClient {
   readonly #rpc: RpcCaller;
@@ -56,14 +56,14 @@ export class RateLimitClient {
    * if (!login.allowed) …
    * ```
    *
-   * Not made again when it is not known whether it was counted.
+   * Not retried if the first attempt may have been counted.
    */
   async check(policy: string, key: string, options: RateLimitOptions = {}): Promise<RateLimit> {
     const request = attemptFrom(policy, key, options);
     return rateLimitFrom(await this.#rpc.call("checkRateLimit", request, options));
   }
 
-  /** What `check` would say, counting nothing. */
+  /** What `check` would answer. Counts nothing. */
   async get(policy: string, key: string, options: RateLimitOptions = {}): Promise<RateLimit> {
     const request = attemptFrom(policy, key, options);
     return rateLimitFrom(await this.#rpc.call("getRateLimit", request, options));
@@ -80,11 +80,11 @@ function attemptFrom(policy: string, key: string, { cost }: RateLimitOptions) {
   return {
     policy: text(policy, "policy"),
     key: text(key, "key"),
-    ...(cost !== undefined && { cost: int32(cost, "cost") }),
+    cost: cost === undefined ? undefined : int32(cost, "cost"),
   };
 }
 
-/** Both methods answer the same fields. */
+/** `check` and `get` answer the same fields. */
 function rateLimitFrom(answer: Omit<GetRateLimitResponse, "$typeName">): RateLimit {
   const { allowed, limit, remaining, retryAfter, resetTime, window } = answer;
   return {

@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { invalidArgument, SessiondError, type SessiondErrorReason } from "../error.js";
 
-/** Where a key stands, as far as a response tells of it: a `RateLimit` has all of this. */
+/** The part of a `RateLimit` that a response shows. */
 export interface RateLimitAnswer {
   readonly allowed: boolean;
   readonly limit: number;
@@ -11,7 +11,7 @@ export interface RateLimitAnswer {
   readonly windowMs?: number;
 }
 
-/** What counts attempts: the `rateLimits` of a `SessionClient`, or something like it. */
+/** Counts attempts: the `rateLimits` of a `SessionClient`, or an object like it. */
 export interface RateLimitChecker {
   check(policy: string, key: string, options?: { cost?: number }): Promise<RateLimitAnswer>;
 }
@@ -24,31 +24,30 @@ export interface RateLimitMiddlewareOptions<Request extends IncomingMessage = In
   readonly policy: string;
 
   /**
-   * Whose requests are counted together, such as `(req) => req.ip`. Behind a proxy that
-   * is the proxy, unless the framework is told to trust it. A request without a key
-   * is an error.
+   * Requests with the same key are counted together. Example: `(req) => req.ip`, which behind a
+   * proxy is the proxy's address unless the framework trusts the proxy. A request without a key is
+   * an error.
    */
   readonly key: (request: Request) => string | undefined | Promise<string | undefined>;
 
-  /** How much a request counts; 1 by default. */
+  /** How much a request counts. Default: 1. */
   readonly cost?: (request: Request) => number;
 
   /**
-   * What happens to a request that cannot be counted. By default it is refused, since
-   * whoever can overload the server could otherwise try as often as they like. A policy of
-   * the server that lets pass while its store is down answers as if there were
-   * room, which this does not change.
+   * What happens to a request that cannot be counted. Default: `refuse`, because an attacker who
+   * can overload the server could otherwise try without limit. This does not affect a policy that
+   * allows attempts while the server's store is down: such a server answers as if there were room.
    */
   readonly whenUnavailable?: "refuse" | "allow";
 
-  /** Hears of each check that failed, whatever became of the request. For the log. */
+  /** Receives the error of each failed check, for the log. */
   readonly onUnavailable?: (error: unknown, request: Request) => void;
 
-  /** The clock, `Date.now` by default. */
+  /** The clock. Default: `Date.now`. */
   readonly now?: () => number;
 }
 
-/** A middleware of Connect, Express and all that are like them. */
+/** A middleware for Connect, Express and similar frameworks. */
 export type RateLimitMiddleware<Request extends IncomingMessage = IncomingMessage> = (
   request: Request,
   response: ServerResponse,
@@ -56,9 +55,9 @@ export type RateLimitMiddleware<Request extends IncomingMessage = IncomingMessag
 ) => void;
 
 const POLICY_NAME = /^[a-z][a-z0-9_-]{0,63}$/;
-/** When to come again where nothing says so: a server that restarts is back by then. */
+/** `Retry-After` if the server named no time. A server that restarts is back by then. */
 const DEFAULT_RETRY_AFTER_MS = 1_000;
-/** Reasons that waiting does not help against: somebody has to put something right. */
+/** Waiting does not help against these reasons: somebody must correct a mistake. */
 const FAULTS: ReadonlySet<SessiondErrorReason> = new Set<SessiondErrorReason>([
   "INVALID_ARGUMENT",
   "UNAUTHENTICATED",
@@ -75,7 +74,7 @@ interface Problem {
 }
 
 /**
- * Makes a middleware that lets requests pass as a rate limit allows:
+ * Makes a middleware that lets a request pass only if a rate limit allows it:
  *
  * ```ts
  * const limitLogins = createRateLimitMiddleware({
@@ -86,10 +85,9 @@ interface Problem {
  * app.post("/login", limitLogins, login);
  * ```
  *
- * Every response that it lets pass or refuses tells where the caller stands, in the
- * fields `RateLimit-Policy` and `RateLimit` of draft-ietf-httpapi-ratelimit-headers-11.
- * Refused requests are answered with 429, and those that cannot be counted with 503, both
- * with `Retry-After` and a problem (RFC 9457) as their body. What is wrong with the
+ * Every counted request gets the response headers `RateLimit-Policy` and `RateLimit` of
+ * draft-ietf-httpapi-ratelimit-headers-11. A refused request gets 429, and a request that cannot be
+ * counted gets 503, both with `Retry-After` and a problem (RFC 9457) as the body. A fault of the
  * request's key, the policy or the access token goes to `next` as an error.
  */
 export function createRateLimitMiddleware<Request extends IncomingMessage = IncomingMessage>(
@@ -100,7 +98,7 @@ export function createRateLimitMiddleware<Request extends IncomingMessage = Inco
     throw invalidArgument("policy", "expected the name of a policy, such as login");
   }
   return (request, response, next) => {
-    // Two handlers of one promise: an error of what comes next is not handed to it again.
+    // Two handlers of one promise, so that an error thrown by `next` does not call `next` again.
     decide(options, request, response).then(
       (isAllowed) => {
         if (isAllowed) next();
@@ -110,7 +108,7 @@ export function createRateLimitMiddleware<Request extends IncomingMessage = Inco
   };
 }
 
-/** Answers the request where it may not go on. Rejects with what the caller put wrong. */
+/** Whether the request may pass; if not, answers it. Rejects with the caller's mistakes. */
 async function decide<Request extends IncomingMessage>(
   options: RateLimitMiddlewareOptions<Request>,
   request: Request,
@@ -129,14 +127,14 @@ async function decide<Request extends IncomingMessage>(
     refuseUncounted(response, error);
     return false;
   }
-  // Somebody else has answered meanwhile, as a timeout might.
+  // Another middleware, such as a timeout, has answered meanwhile.
   if (response.headersSent) return false;
   tell(response, policy, answer, now());
   if (!answer.allowed) refuse(response, policy, answer);
   return answer.allowed;
 }
 
-/** Several middlewares may limit one request, each by a policy of its own. */
+/** Appends, because several middlewares may limit one request, each with its own policy. */
 function tell(
   response: ServerResponse,
   policy: string,
@@ -145,10 +143,9 @@ function tell(
 ): void {
   const window = windowMs === undefined ? "" : `;w=${toSeconds(windowMs)}`;
   response.appendHeader("RateLimit-Policy", `"${policy}";q=${limit}${window}`);
-  // The clocks of this process and the server's store may differ, but nothing takes
-  // longer than the window.
+  // The clocks of this process and of the server's store may differ, so the window is the limit.
   const untilResetMs = Math.min(Math.max(0, resetTime.getTime() - nowMs), windowMs ?? Infinity);
-  // Where refused, no earlier than Retry-After and no later.
+  // A refusal names the same time as Retry-After.
   const effectiveSeconds = allowed ? Math.ceil(untilResetMs / 1_000) : toSeconds(retryAfterMs);
   response.appendHeader("RateLimit", `"${policy}";r=${remaining};t=${effectiveSeconds}`);
 }
@@ -167,7 +164,7 @@ function refuseUncounted(response: ServerResponse, error: unknown): void {
   if (response.headersSent) return;
   const wanted = error instanceof SessiondError ? error.retryAfterMs : undefined;
   const retryAfterMs = wanted ?? DEFAULT_RETRY_AFTER_MS;
-  // What failed is nothing for the public.
+  // The cause stays private: the response is public.
   sendProblem(response, retryAfterMs, {
     type: "about:blank",
     title: "Service Unavailable",
@@ -185,7 +182,7 @@ function sendProblem(response: ServerResponse, retryAfterMs: number, problem: Pr
   response.end(body);
 }
 
-/** Whole seconds, rounded up and never zero, so that whoever waits them has waited long enough. */
+/** Whole seconds, rounded up and never zero, so that the client waits long enough. */
 function toSeconds(ms: number): number {
   return Math.max(1, Math.ceil(ms / 1_000));
 }

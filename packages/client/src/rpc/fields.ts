@@ -6,19 +6,14 @@ import {
 } from "@bufbuild/protobuf/wkt";
 import { invalidArgument, malformedAnswer, nameOf } from "../error.js";
 
-/** Throws INVALID_ARGUMENT unless `text` is a string that UTF-8 can carry. It is not repeated. */
-export function checkText(text: unknown, field: string): asserts text is string {
-  if (typeof text !== "string") {
-    throw invalidArgument(field, `expected a string, not ${nameOf(text)}`);
+/** Throws INVALID_ARGUMENT unless `value` is a string that UTF-8 can carry. Never repeats it. */
+export function text(value: string, field: string): string {
+  if (typeof value !== "string") {
+    throw invalidArgument(field, `expected a string, not ${nameOf(value)}`);
   }
-  if (!text.isWellFormed()) {
+  if (!value.isWellFormed()) {
     throw invalidArgument(field, "expected well-formed Unicode");
   }
-}
-
-/** `value`, if it is a string that can be sent. */
-export function text(value: string, field: string): string {
-  checkText(value, field);
   return value;
 }
 
@@ -30,12 +25,11 @@ export function texts(values: readonly string[], field: string): string[] {
 }
 
 /**
- * The value of an option that narrows what a call reaches, or "" if it is left
- * out, which is how the wire says so.
+ * The value of an option that narrows a call, or "" (the contract's "none") if it is left out.
  *
- * An empty or undefined one is refused, for it would widen the call in silence:
- * a user id that is missing by mistake would list the sessions of all users, and
- * a missing etag would make an update unconditional.
+ * Refuses an empty or undefined value, because it would widen the call in silence: a user id
+ * that is missing by mistake would list the sessions of all users, and a missing etag would make
+ * an update unconditional.
  */
 export function narrowing<K extends string>(
   options: { readonly [key in K]?: string },
@@ -52,7 +46,14 @@ export function narrowing<K extends string>(
   return text(value, field);
 }
 
-/** Milliseconds are the precision of the server, so fractions of one are rounded. */
+export function int32(value: number, field: string): number {
+  if (!Number.isInteger(value) || Math.abs(value) > 0x7fff_ffff) {
+    throw invalidArgument(field, "expected an integer");
+  }
+  return value;
+}
+
+/** Rounds fractions of a millisecond, which the server does not know. */
 export function duration(ms: number, field: string): Duration {
   const rounded = Math.round(ms);
   if (!Number.isSafeInteger(rounded)) {
@@ -61,22 +62,15 @@ export function duration(ms: number, field: string): Duration {
   return durationFromMs(rounded);
 }
 
-export function int32(value: number, field: string): number {
-  if (!Number.isInteger(value) || Math.abs(value) > 0x7fff_ffff) {
-    throw invalidArgument(field, "expected an integer");
-  }
-  return value;
-}
-
-/** A time that every answer has. */
-export function dateFrom(timestamp: Timestamp | undefined, name: string): Date {
-  return timestampDate(present(timestamp, name));
-}
-
-/** A field that every answer has. */
+/** A field that every answer has. Throws INTERNAL if it is missing. */
 export function present<T>(value: T | undefined, name: string): T {
   if (value === undefined) {
     throw malformedAnswer(`${name} is missing`);
   }
   return value;
+}
+
+/** A time that every answer has. Throws INTERNAL if it is missing. */
+export function dateFrom(timestamp: Timestamp | undefined, name: string): Date {
+  return timestampDate(present(timestamp, name));
 }

@@ -1,4 +1,3 @@
-import type { Any } from "@bufbuild/protobuf/wkt";
 import { durationMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError } from "@connectrpc/connect";
 import {
@@ -15,49 +14,39 @@ import {
 } from "../error.js";
 
 /**
- * The reason for an error that came without one this package knows: from a
- * newer server, or from a proxy in between.
+ * The reason for an error without one that this package knows, as from a newer server or a proxy.
  *
- * A code that could mean several reasons is UNKNOWN rather than a guess. Above
- * all, NOT_FOUND alone is not SESSION_NOT_FOUND: only sessiond itself says that
- * there is no session.
+ * A code that could mean several reasons is UNKNOWN; we do not guess. NOT_FOUND alone is not
+ * SESSION_NOT_FOUND: only sessiond itself may say that a session does not exist.
  */
-const reasonByCode = {
+const reasonByCode: Readonly<Partial<Record<Code, SessiondErrorReason>>> = {
   [Code.Canceled]: "CANCELED",
-  [Code.Unknown]: "UNKNOWN",
   [Code.InvalidArgument]: "INVALID_ARGUMENT",
   [Code.DeadlineExceeded]: "DEADLINE_EXCEEDED",
-  [Code.NotFound]: "UNKNOWN",
-  [Code.AlreadyExists]: "UNKNOWN",
   [Code.PermissionDenied]: "PERMISSION_DENIED",
-  [Code.ResourceExhausted]: "UNKNOWN",
-  [Code.FailedPrecondition]: "UNKNOWN",
-  [Code.Aborted]: "UNKNOWN",
-  [Code.OutOfRange]: "UNKNOWN",
-  [Code.Unimplemented]: "UNKNOWN",
   [Code.Internal]: "INTERNAL",
   [Code.Unavailable]: "UNAVAILABLE",
-  [Code.DataLoss]: "UNKNOWN",
   [Code.Unauthenticated]: "UNAUTHENTICATED",
-} satisfies Record<Code, SessiondErrorReason>;
+};
 
-/** The error of one entry of a batch, as if its session had been asked for alone. */
+/** The error of one entry of a batch: the same as if the call had been for this entry alone. */
 export function errorFromStatus(status: Status): SessiondError {
-  const error = new ConnectError(status.message, isCode(status.code) ? status.code : Code.Unknown);
+  const code: Code = status.code in Code ? status.code : Code.Unknown;
+  const error = new ConnectError(status.message, code);
   error.details = status.details.map((detail) => ({
-    type: messageName(detail),
+    type: detail.typeUrl.slice(detail.typeUrl.lastIndexOf("/") + 1),
     value: detail.value,
   }));
   return answeredError(error) ?? undescribedError(error);
 }
 
-/** The error for whatever a transport threw. */
+/** The error for what a transport threw. */
 export function errorFromTransport(thrown: unknown): SessiondError {
   const error = ConnectError.from(thrown, Code.Internal);
   return answeredError(error) ?? lostConnection(error) ?? undescribedError(error);
 }
 
-/** The error that sessiond itself answered with, if it did: its ErrorInfo says so. */
+/** The error that sessiond answered with. Undefined if no ErrorInfo says that sessiond did. */
 function answeredError(error: ConnectError): SessiondError | undefined {
   const info = error.findDetails(ErrorInfoSchema).find(({ domain }) => domain === "sessiond");
   if (info === undefined) {
@@ -71,22 +60,20 @@ function answeredError(error: ConnectError): SessiondError | undefined {
 }
 
 /**
- * A connection that could not be made or broke, which connect-node reports in
- * several ways (tried with 2.2.0): CANCELED when an HTTP/2 connection closes
- * under a call, ABORTED when a socket is reset, INTERNAL with a Node.js error
- * as its cause for anything else. Whether the caller canceled is known before
- * this is asked, so here CANCELED is never the caller's doing.
+ * The error of a connection that failed or broke. connect-node 2.2.0 reports it in several ways:
+ * CANCELED when an HTTP/2 connection closes under a call, ABORTED when a socket is reset, and
+ * INTERNAL with a Node.js error as its cause otherwise. If the caller canceled the call itself,
+ * RpcCaller reports that in place of this error.
  */
 function lostConnection(error: ConnectError): SessiondError | undefined {
   const broke =
     error.code === Code.Canceled || error.code === Code.Aborted || hasNodeErrorCode(error);
-  if (!broke) {
-    return undefined;
-  }
-  return new SessiondError("UNAVAILABLE", networkMessage(error), { cause: error });
+  return broke
+    ? new SessiondError("UNAVAILABLE", networkMessage(error), { cause: error })
+    : undefined;
 }
 
-/** An error without a reason: from a proxy, or from this side of the wire. */
+/** The error for an answer without a reason, from a proxy or from this process. */
 function undescribedError(error: ConnectError): SessiondError {
   return new SessiondError(reasonOf(error.code), networkMessage(error), {
     code: error.code,
@@ -109,7 +96,7 @@ function detailsOf(
   };
 }
 
-/** What happened, in words. Node.js gives an AggregateError no message of its own. */
+/** The message of an error. Node.js gives an AggregateError none, so we join its parts. */
 function networkMessage(error: ConnectError): string {
   if (error.rawMessage !== "") {
     return error.rawMessage;
@@ -121,15 +108,10 @@ function networkMessage(error: ConnectError): string {
 }
 
 function hasNodeErrorCode(error: unknown): boolean {
-  for (const each of causes(error)) {
-    if ("code" in each && typeof each.code === "string") {
-      return true;
-    }
-  }
-  return false;
+  return causes(error).some((each) => "code" in each && typeof each.code === "string");
 }
 
-/** How many causes of causes are followed; real chains have two or three. */
+/** How many causes of causes we follow. Real chains have two or three. */
 const MAX_CAUSES = 8;
 
 /** An error and its causes, outermost first. */
@@ -148,13 +130,5 @@ function isReason(reason: string): reason is SessiondErrorReason {
 }
 
 function reasonOf(code: Code): SessiondErrorReason {
-  return isCode(code) ? reasonByCode[code] : "UNKNOWN";
-}
-
-function isCode(code: number): code is Code {
-  return Object.hasOwn(reasonByCode, code);
-}
-
-function messageName(detail: Any): string {
-  return detail.typeUrl.slice(detail.typeUrl.lastIndexOf("/") + 1);
+  return reasonByCode[code] ?? "UNKNOWN";
 }

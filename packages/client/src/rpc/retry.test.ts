@@ -5,7 +5,8 @@ import { SessionService } from "@sessiond/proto/sessiond/v1/session_service";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { SessiondError, type SessiondErrorReason } from "../error.js";
-import { backoffMs, mayRetry, type UnaryMethod } from "./retry.js";
+import type { UnaryMethod } from "./methods.js";
+import { backoffMs, mayRetry } from "./retry.js";
 
 const methods = [SessionService, LockService, RateLimitService]
   .flatMap((service) => service.methods)

@@ -1,30 +1,15 @@
-import type { LockService } from "@sessiond/proto/sessiond/v1/lock_service";
-import type { RateLimitService } from "@sessiond/proto/sessiond/v1/rate_limit_service";
-import type { SessionService } from "@sessiond/proto/sessiond/v1/session_service";
 import type { SessiondError } from "../error.js";
+import type { UnaryMethod } from "./methods.js";
 import { causes } from "./received-error.js";
 
-type Methods = (typeof SessionService)["method"] &
-  (typeof LockService)["method"] &
-  (typeof RateLimitService)["method"];
-
-/** An RPC with one answer, as its stub names it. No two services have one of the same name. */
-export type UnaryMethod = {
-  [M in keyof Methods]: Methods[M] extends { methodKind: "unary" } ? M : never;
-}[keyof Methods];
-
 /**
- * Whether a call may be made again when it is not known what became of it.
- *
- * - `repeatable`: doing it twice is as good as doing it once.
- * - `once`: a second one could do harm, so it is made again only when the first
- *   certainly changed nothing.
+ * Whether a call may be made again when its outcome is unknown. A second `repeatable` call does
+ * no harm. A second `once` call could, so we repeat it only if the first certainly changed nothing.
  */
 type Repetition = "repeatable" | "once";
 
 const repetitionByMethod = {
-  // Its request id, which every creation has, makes a second one answer what the
-  // first did.
+  // Every creation has a request id, so a second call answers what the first one did.
   createSession: "repeatable",
   verifySession: "repeatable",
   batchVerifySessions: "repeatable",
@@ -32,24 +17,22 @@ const repetitionByMethod = {
   batchGetSessions: "repeatable",
   listSessions: "repeatable",
   countSessions: "repeatable",
-  // Late, it would overwrite a newer update; with an etag it would report a
-  // mismatch with the change it made itself.
+  // A late second call would overwrite a newer update. With an etag it would report a mismatch
+  // with the change that the first call made.
   updateSession: "once",
   refreshSession: "repeatable",
-  // The first call's new token would be lost, and the old one is dead.
+  // The first call's new token would be lost, and the old token is invalid.
   rotateSessionToken: "once",
-  // A repeated revocation ends nothing more, but answers `false` or 0 where the
-  // lost answer said otherwise.
+  // A second revocation ends nothing more, but answers `false` or 0 where the lost answer did not.
   revokeSession: "repeatable",
   revokeUserSessions: "repeatable",
-  // Its lock id, which is this package's own, makes a second one answer what the
-  // first did.
+  // This package makes the lock id, so a second call answers what the first one did.
   acquireLock: "repeatable",
   renewLock: "repeatable",
-  // A repeated release gives nothing else back, but answers LOCK_NOT_HELD.
+  // A second release gives nothing else back, but answers LOCK_NOT_HELD.
   releaseLock: "repeatable",
   getLock: "repeatable",
-  // A second one might count a second time, and lock out who tried once.
+  // A second check might count twice, and lock out a user who tried once.
   checkRateLimit: "once",
   getRateLimit: "repeatable",
   resetRateLimit: "repeatable",
@@ -58,7 +41,7 @@ const repetitionByMethod = {
 /** The first backoff is at most this long. */
 const BASE_BACKOFF_MS = 100;
 
-/** No backoff is longer than this, however many came before. */
+/** No backoff is longer than this. */
 const MAX_BACKOFF_MS = 1000;
 
 /** Whether a call that failed with `error` may be made again. */
@@ -66,7 +49,7 @@ export function mayRetry(method: UnaryMethod, error: SessiondError): boolean {
   switch (error.reason) {
     case "OVERLOADED":
     case "ISSUER_UNAVAILABLE":
-      // Turned away before anything was changed.
+      // The server refused the call before it changed anything.
       return true;
     case "STORE_UNAVAILABLE":
       return repetitionByMethod[method] === "repeatable";
@@ -78,10 +61,8 @@ export function mayRetry(method: UnaryMethod, error: SessiondError): boolean {
 }
 
 /**
- * How long to wait before the next attempt, in milliseconds: exponential backoff
- * with full jitter, on top of what the server asked for.
- *
- * Full jitter, because callers that failed together must not come back together
+ * The wait before the next attempt, in milliseconds: what the server asked for, plus exponential
+ * backoff with full jitter, so that callers that failed together do not come back together
  * (Brooker, "Exponential Backoff And Jitter", 2015).
  *
  * @param failures how many attempts have failed so far, at least 1
@@ -93,10 +74,9 @@ export function backoffMs(failures: number, error: SessiondError, random: number
 }
 
 /**
- * Whether the request certainly never left this machine: no address was found,
- * or no connection was made. Node.js names the system call that failed; a
- * request is written only after `connect` succeeded. Where several addresses
- * were tried, each of them must have failed so.
+ * Whether the request certainly never left this machine, because no address was found or no
+ * connection was made. Node.js names the system call that failed, and writes a request only after
+ * `connect` succeeded. If it tried several addresses, every attempt must have failed this way.
  */
 function wasNeverSent(error: SessiondError): boolean {
   return causes(error).some(

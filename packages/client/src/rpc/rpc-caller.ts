@@ -1,10 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { DescMethodUnary, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
-import type { Transport } from "@connectrpc/connect";
 import { createAsyncIterable } from "@connectrpc/connect/protocol";
-import { LockService } from "@sessiond/proto/sessiond/v1/lock_service";
-import { RateLimitService } from "@sessiond/proto/sessiond/v1/rate_limit_service";
-import { SessionService } from "@sessiond/proto/sessiond/v1/session_service";
 import { invalidArgument, SessiondError } from "../error.js";
 import {
   type AccessToken,
@@ -13,21 +9,18 @@ import {
   type CheckedOptions,
   timeoutFault,
 } from "../options.js";
+import { METHODS, type Methods, type UnaryMethod } from "./methods.js";
 import { errorFromTransport } from "./received-error.js";
-import { backoffMs, mayRetry, type UnaryMethod } from "./retry.js";
+import { backoffMs, mayRetry } from "./retry.js";
+import type { Connection } from "./transport.js";
 
-const METHODS = { ...SessionService.method, ...LockService.method, ...RateLimitService.method };
+type Request<M extends keyof Methods> = MessageInitShape<Methods[M]["input"]>;
+type Answer<M extends keyof Methods> = MessageShape<Methods[M]["output"]>;
 
-type Methods = typeof METHODS;
-type Request<M extends UnaryMethod> = MessageInitShape<Methods[M]["input"]>;
-type Answer<M extends UnaryMethod> = MessageShape<Methods[M]["output"]>;
-type WatchRequest = MessageInitShape<Methods["watchSessions"]["input"]>;
-type WatchAnswer = MessageShape<Methods["watchSessions"]["output"]>;
-
-/** Why calls are aborted when the client closes. */
+/** The abort reason of calls that the client's `close` ended. */
 const CLOSED = Symbol("closed");
 
-/** What ends one call before its time. */
+/** What ends a call early. */
 interface Limits {
   /** On the clock of `performance.now()`. */
   readonly deadlineMs: number;
@@ -35,37 +28,36 @@ interface Limits {
 }
 
 /**
- * Makes calls: each with the access token, within its timeout, again where that
- * is safe, and with every failure turned into a SessiondError.
+ * Makes calls. It adds the access token, keeps the timeout, retries where that is safe, and turns
+ * every failure into a SessiondError.
  */
 export class RpcCaller {
-  readonly #transport: Transport;
+  readonly #connection: Connection;
   readonly #options: CheckedOptions;
   readonly #closing = new AbortController();
 
-  constructor(transport: Transport, options: CheckedOptions) {
-    this.#transport = transport;
+  constructor(connection: Connection, options: CheckedOptions) {
+    this.#connection = connection;
     this.#options = options;
   }
 
-  /** How long a call may take that says nothing else. */
+  /** The timeout of calls without one of their own. */
   get timeoutMs(): number {
     return this.#options.timeoutMs;
   }
 
-  /** A request that depends on the time is given as a function, asked at each attempt. */
+  /** A function as `request` is asked at each attempt, for requests that depend on the time. */
   async call<M extends UnaryMethod>(
     method: M,
     request: Request<M> | (() => Request<M>),
-    { timeoutMs = this.#options.timeoutMs, signal }: CallOptions = {},
+    { timeoutMs = this.timeoutMs, signal }: CallOptions = {},
   ): Promise<Answer<M>> {
     const limits = this.#limits(timeoutMs, signal);
-    throwIfCanceled(limits);
-    const token = await currentToken(this.#options.token, limits);
+    const header = await this.#header(limits);
     for (let attempt = 1; ; attempt++) {
       try {
         const current = typeof request === "function" ? request() : request;
-        return await this.#attempt(method, current, token, limits);
+        return await this.#attempt(method, current, header, limits);
       } catch (thrown) {
         const error = errorFrom(thrown, limits);
         const waitMs = backoffMs(attempt, error, Math.random());
@@ -79,19 +71,21 @@ export class RpcCaller {
   }
 
   /**
-   * Watches, until the stream breaks or `signal` aborts: no timeout, and no second
-   * attempt. Throws a SessiondError, CANCELED where it was ended from this side.
+   * Watches until the stream breaks or `signal` aborts, without a timeout and without a second
+   * attempt. Throws a SessiondError, which is CANCELED if this side ended the stream.
    */
-  async *watch(request: WatchRequest, signal: AbortSignal): AsyncGenerator<WatchAnswer> {
-    const limits = this.#limits(this.#options.timeoutMs, signal);
-    throwIfCanceled(limits);
-    const token = await currentToken(this.#options.token, limits);
+  async *watch(
+    request: Request<"watchSessions">,
+    signal: AbortSignal,
+  ): AsyncGenerator<Answer<"watchSessions">> {
+    const limits = this.#limits(this.timeoutMs, signal);
+    const header = await this.#header(limits);
     try {
-      const answers = await this.#transport.stream(
-        SessionService.method.watchSessions,
+      const answers = await this.#connection.transport.stream(
+        METHODS.watchSessions,
         limits.signal,
         undefined,
-        { authorization: `Bearer ${token}` },
+        header,
         createAsyncIterable([request]),
       );
       yield* answers.message;
@@ -102,12 +96,13 @@ export class RpcCaller {
 
   /** Waits. Throws CANCELED as soon as `signal` aborts or the client closes. */
   async pause(ms: number, signal: AbortSignal): Promise<void> {
-    await pause(ms, this.#limits(this.#options.timeoutMs, signal));
+    await pause(ms, this.#limits(this.timeoutMs, signal));
   }
 
-  /** Ends all calls under way, and refuses further ones, with CANCELED. */
+  /** Closes the connection. Current and later calls fail with CANCELED. */
   close(): void {
     this.#closing.abort(CLOSED);
+    this.#connection.close();
   }
 
   #limits(timeoutMs: number, signal: AbortSignal | undefined): Limits {
@@ -125,27 +120,31 @@ export class RpcCaller {
     };
   }
 
+  async #header(limits: Limits): Promise<{ authorization: string }> {
+    const error = canceled(limits);
+    if (error !== undefined) {
+      throw error;
+    }
+    return { authorization: `Bearer ${await currentToken(this.#options.token, limits)}` };
+  }
+
   async #attempt<M extends UnaryMethod>(
     method: M,
     request: Request<M>,
-    token: string,
+    header: { authorization: string },
     limits: Limits,
   ): Promise<Answer<M>> {
-    // Widened, as the compiler cannot follow the link between a method's types.
+    // Widened, because the compiler cannot follow the link between a method's types.
     const rpc: DescMethodUnary = METHODS[method];
-    const answer = await this.#transport.unary(
-      rpc,
-      limits.signal,
-      // A grpc-timeout is a positive integer.
-      Math.max(1, Math.floor(remainingMs(limits))),
-      { authorization: `Bearer ${token}` },
-      request,
-    );
+    // A grpc-timeout is a positive integer.
+    const timeoutMs = Math.max(1, Math.floor(remainingMs(limits)));
+    const { transport } = this.#connection;
+    const answer = await transport.unary(rpc, limits.signal, timeoutMs, header, request);
     return answer.message as Answer<M>;
   }
 }
 
-/** The access token for a call, which the caller's function may take a while to get. */
+/** The access token for a call. The caller's function may take a while to get it. */
 async function currentToken(token: AccessToken, limits: Limits): Promise<string> {
   if (typeof token === "string") {
     return token;
@@ -178,7 +177,7 @@ async function within<T>(limits: Limits, work: () => Promise<T>): Promise<T> {
   }
 }
 
-/** Waits, unless the call is canceled meanwhile. */
+/** Waits, and throws CANCELED when the call is canceled meanwhile. */
 async function pause(ms: number, limits: Limits): Promise<void> {
   try {
     await sleep(ms, undefined, { signal: limits.signal });
@@ -188,19 +187,12 @@ async function pause(ms: number, limits: Limits): Promise<void> {
 }
 
 /**
- * A failed attempt as the caller shall see it. What the server said comes first,
- * and has no cause: a call that was answered was not canceled.
+ * The error of a failed attempt. An error that the server described has no cause and wins: a call
+ * that was answered was not canceled.
  */
 function errorFrom(thrown: unknown, limits: Limits): SessiondError {
   const error = errorFromTransport(thrown);
   return error.cause === undefined ? error : (canceled(limits) ?? error);
-}
-
-function throwIfCanceled(limits: Limits): void {
-  const error = canceled(limits);
-  if (error !== undefined) {
-    throw error;
-  }
 }
 
 /** The error of a call that was canceled, or undefined if it was not. */

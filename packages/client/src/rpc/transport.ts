@@ -8,46 +8,46 @@ import {
 } from "@connectrpc/connect-node";
 import type { ServerAddress } from "../options.js";
 
-/** A way to the server, and how to give it up. */
+/** A transport and how to close it. */
 export interface Connection {
   readonly transport: Transport;
 
-  /** Closes all connections at once, along with the calls on them. */
+  /** Closes all sockets at once, along with the calls on them. */
   close(): void;
 }
 
 /**
- * An HTTP/2 connection that was silent for this long is probed with a PING: while
- * a call waits for its answer, and before the first call after a pause.
+ * An HTTP/2 connection that was silent for this long gets a PING: while a call waits for its
+ * answer, and before the first call after a pause.
  */
 const PING_INTERVAL_MS = 2000;
 
 /**
- * A connection whose PING is unanswered for this long is replaced. Together with
- * the interval this stays below the default timeout of a call (5 s), so that a
- * read on a connection that died silently is still answered over a new one.
+ * A connection whose PING gets no answer for this long is replaced. Together with the interval
+ * this is less than the default timeout of a call (5 s), so that a read on a connection that died
+ * silently is still answered over a new one.
  */
 const PING_TIMEOUT_MS = 2000;
 
-/** The most connections that are held with HTTP/1.1, which carries one call on each at a time. */
+/** The most sockets of an HTTP/1.1 client. Each carries one call at a time. */
 const MAX_HTTP1_CONNECTIONS = 64;
 
 /**
- * The largest answer accepted. A batch of 1000 sessions whose 16 KiB of data are
- * all small numbers comes to about 100 MB; connect's own limit is 4 GiB.
+ * The largest answer that we accept. A batch of 1000 sessions whose 16 KiB of data are all small
+ * numbers has about 100 MB. Connect's own limit is 4 GiB.
  */
 const MAX_ANSWER_BYTES = 128 * 1024 * 1024;
 
 const COMMON = {
-  // Field mask paths are carried as they are; JSON would rewrite them.
+  // JSON would rewrite the paths of field masks.
   useBinaryFormat: true,
   readMaxBytes: MAX_ANSWER_BYTES,
-  // Most answers are below 1 KiB and travel inside one network: compressing them
-  // would cost the server more than it saves.
+  // Most answers are below 1 KiB and stay inside one network. To compress them would cost the
+  // server more than it saves.
   acceptCompression: [],
 };
 
-/** Prepares a connection. It is made by the first call, and again whenever it was lost. */
+/** Prepares a connection. The first call opens it; a call after a loss opens it again. */
 export function openConnection({ baseUrl, protocol }: ServerAddress): Connection {
   return protocol === "grpc" ? openGrpc(baseUrl) : openConnect(baseUrl);
 }

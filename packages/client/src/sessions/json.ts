@@ -1,54 +1,54 @@
 import type { JsonObject } from "@bufbuild/protobuf";
 import { invalidArgument, nameOf } from "../error.js";
-import { checkText } from "../rpc/fields.js";
+import { text } from "../rpc/fields.js";
 
 /**
- * How deeply data may be nested, as the contract says of CreateSessionRequest.data.
- * Looked at here, too, because data that contains itself has no end.
+ * How deeply data may be nested: the limit of CreateSessionRequest.data in the contract. We check
+ * it here too, because data that contains itself has no end.
  */
 const MAX_DEPTH = 32;
 
 /**
- * Throws INVALID_ARGUMENT, naming the place, unless `data` is a JSON object. One
- * that is nested too deeply is refused in the server's words, by the field alone:
- * its place would be as long as it is deep.
+ * Returns `data` if it is a JSON object. Throws INVALID_ARGUMENT with the path of the fault. For
+ * data that is nested too deeply it names only the field, as the server does: the path would be
+ * as long as the data is deep.
  *
- * Checked before sending, because protobuf would send something else in silence:
- * `undefined` and NaN as null, a Date as `{}`, half of a surrogate pair as U+FFFD.
+ * protobuf would change other values in silence: `undefined` and NaN become null, a Date becomes
+ * `{}`, half of a surrogate pair becomes U+FFFD.
  */
-export function checkJsonObject(data: unknown, field: string): asserts data is JsonObject {
+export function jsonObject(data: unknown, field: string): JsonObject {
   if (!isPlainObject(data)) {
     throw invalidArgument(field, "expected a JSON object");
   }
-  checkJsonValue(data, { field, place: field, depth: 1 });
+  checkJsonValue(data, { field, path: field, depth: 1 });
+  return data as JsonObject;
 }
 
-/** Where a value is within the data of a field. */
+/** Where a value is in the data of a field. */
 interface Position {
   readonly field: string;
-  readonly place: string;
-  /** Of an object or array here: 1 for the data itself. */
+  readonly path: string;
+  /** 1 for the data itself. */
   readonly depth: number;
 }
 
-/** Throws INVALID_ARGUMENT, naming the place, unless `value` can be sent as JSON. */
-function checkJsonValue(value: unknown, { field, place, depth }: Position): void {
+function checkJsonValue(value: unknown, { field, path, depth }: Position): void {
   if (Array.isArray(value)) {
     checkDepth(field, depth);
-    // Array.from, so that holes are seen.
+    // Array.from makes the holes of a sparse array visible.
     Array.from(value).forEach((item, index) => {
-      checkJsonValue(item, { field, place: `${place}[${index}]`, depth: depth + 1 });
+      checkJsonValue(item, { field, path: `${path}[${index}]`, depth: depth + 1 });
     });
   } else if (isPlainObject(value)) {
     checkDepth(field, depth);
     for (const [key, child] of Object.entries(value)) {
-      checkText(key, `a key of ${place}`);
-      checkJsonValue(child, { field, place: `${place}.${key}`, depth: depth + 1 });
+      text(key, `a key of ${path}`);
+      checkJsonValue(child, { field, path: `${path}.${key}`, depth: depth + 1 });
     }
   } else if (typeof value === "string") {
-    checkText(value, place);
+    text(value, path);
   } else if (value !== null && typeof value !== "boolean" && !Number.isFinite(value)) {
-    throw invalidArgument(place, `expected JSON, not ${nameOf(value)}`);
+    throw invalidArgument(path, `expected JSON, not ${nameOf(value)}`);
   }
 }
 

@@ -3,20 +3,20 @@ import type { SessionField } from "./session.js";
 
 /** Options of `verifySession` and `batchVerifySessions`. */
 export interface VerifySessionOptions extends CallOptions {
-  /** Verify without counting as activity, so that the idle deadline does not move. */
+  /** True does not count the call as activity: the idle deadline stays. Default: false. */
   noTouch?: boolean | undefined;
 }
 
 /** Options of `getSession`. */
 export interface GetSessionOptions extends CallOptions {
   /**
-   * The session's user, where known. Saves the server a lookup for ids that the
-   * caller chose; a session of another user is not found.
+   * The session's user, if known. Saves the server a lookup for ids that the caller chose. A
+   * session of another user is not found.
    */
   userId?: string;
 }
 
-/** Asks for some fields of a session alone, which saves reading and sending the others. */
+/** Asks for some fields of a session only. The server neither reads nor sends the others. */
 export interface FieldSelection<F extends SessionField> {
   fields: readonly F[];
 }
@@ -27,45 +27,45 @@ export interface UpdateSessionOptions extends CallOptions {
   userId?: string;
 
   /**
-   * The etag the session must still have; if it has another one nothing is
-   * changed, and the call fails with ETAG_MISMATCH. Unconditional when left out.
+   * The etag that the session must have. If it has another, the call changes nothing and fails
+   * with ETAG_MISMATCH. Default: no condition.
    */
   etag?: string;
 
   /**
-   * A lock that the caller has, and the fencing token it got with it; if a later
-   * holder has updated the session with its own, nothing is changed, and the call
-   * fails with LOCK_NOT_HELD. Unconditional when left out.
+   * A lock that the caller holds, with its fencing token. If a later holder has updated the
+   * session with a fence, the call changes nothing and fails with LOCK_NOT_HELD. Default: no
+   * condition.
    */
   fence?: Fence;
 }
 
-/** Keeps out a holder of a lock whose lease has ended without its noticing. */
+/** Keeps out a holder of a lock that has not noticed the end of its lease. */
 export interface Fence {
   /** The lock's name. */
   readonly lock: string;
 
-  /** The fencing token that it was acquired with. */
+  /** The fencing token that `acquire` or `withLock` gave. */
   readonly token: number;
 }
 
 /** Options of `revokeSession`. */
 export interface RevokeSessionOptions extends CallOptions {
-  /** Kept with the revoked session; at most 256 bytes. */
+  /** The server keeps it with the revoked session. At most 256 bytes. */
   reason?: string | undefined;
 }
 
 /** Options of `revokeUserSessions`. */
 export interface RevokeUserSessionsOptions extends RevokeSessionOptions {
-  /** A session to spare, such as the one the user is looking at. */
+  /** A session to spare, such as the user's current one. */
   exceptSessionId?: string;
 }
 
-/** Options of `listAllSessions`. `timeoutMs` is that of each page. */
+/** Options of `listAllSessions`. `timeoutMs` applies to each page. */
 export interface ListAllSessionsOptions extends CallOptions {
   /**
-   * Called with the ids of sessions that belong in the list but whose records
-   * cannot be unsealed. Without it they are passed over.
+   * Receives the ids of sessions that belong in the list but whose records the server cannot
+   * unseal. Default: the list skips them.
    */
   onUnreadable?: ((sessionIds: readonly string[]) => void) | undefined;
 }

@@ -7,18 +7,18 @@ import type {
   UpdateSessionRequestSchema,
 } from "@sessiond/proto/sessiond/v1/session_service";
 import { invalidArgument } from "../error.js";
-import { duration, narrowing, text, texts } from "../rpc/fields.js";
-import { checkJsonObject } from "./json.js";
+import { duration, int32, narrowing, text, texts } from "../rpc/fields.js";
+import { jsonObject } from "./json.js";
 import type { ClientInfo } from "./session.js";
 import type { UpdateSessionOptions } from "./session-options.js";
 
-/** A session to create. The limits of each field are the server's. */
+/** A session to create. The server has the limits of each field. */
 export interface NewSession {
   userId: string;
 
   /**
-   * An id of the caller's choice, such as a JWT's `jti`; SESSION_ALREADY_EXISTS
-   * if it is taken. Made by the server when left out.
+   * An id that the caller chooses, such as a JWT's `jti`. The call fails with
+   * SESSION_ALREADY_EXISTS if it is taken. Default: the server makes one.
    */
   sessionId?: string;
   displayName?: string | undefined;
@@ -26,35 +26,35 @@ export interface NewSession {
   client?: Partial<ClientInfo> | undefined;
   data?: JsonObject | undefined;
 
-  /** How long it lives without activity, in milliseconds. The server's default when left out. */
+  /** How long the session lives without activity, in milliseconds. Default: the server's. */
   idleTimeoutMs?: number | undefined;
 
-  /** How long it lives at most, in milliseconds. The server's default when left out. */
+  /** How long the session lives at most, in milliseconds. Default: the server's. */
   lifetimeMs?: number | undefined;
 
   /**
-   * Names this creation: another one with the same id and contents within 10
-   * minutes answers the same session and token, and one with other contents fails
-   * with REQUEST_ID_REUSED. A new UUID when left out, which is enough for the
-   * attempts of one call; give one to be safe across calls, too, as when a job
-   * may run again.
+   * Names this creation. Within 10 minutes, another creation with the same id and contents
+   * answers the same session and token; one with other contents fails with REQUEST_ID_REUSED.
+   *
+   * Default: a new UUID, which is enough for the attempts of one call. Choose an id to be safe
+   * across calls too, as for a job that may run again.
    */
   requestId?: string | undefined;
 }
 
 /**
- * What to change about a session; all else stays as it is, also under concurrent
- * updates. A plain name replaces a field as a whole, `set…` and `delete…` change
- * single entries of it. One of both at a time.
+ * The changes of a session. All else stays as it is, also under concurrent updates. A plain name
+ * replaces a field as a whole; `set…` and `delete…` change single entries of it. Use only one of
+ * both for a field.
  */
 export interface SessionUpdate {
   displayName?: string | undefined;
   roles?: readonly string[] | undefined;
 
-  /** Replaces everything known of the client: what is left out is forgotten. */
+  /** Replaces all client information: the server forgets what is left out. */
   client?: Partial<ClientInfo> | undefined;
 
-  /** Changes only what is given. */
+  /** Changes only the given client information. */
   setClient?: Partial<ClientInfo> | undefined;
 
   /** Replaces all data. */
@@ -63,13 +63,13 @@ export interface SessionUpdate {
   /** Sets single top-level keys of the data. Any string is a key, dots included. */
   setData?: Readonly<Record<string, JsonValue>> | undefined;
 
-  /** Removes single top-level keys of the data; a key that is not there is no error. */
+  /** Removes single top-level keys of the data. A missing key is no error. */
   deleteData?: readonly string[] | undefined;
 }
 
-/** Which sessions to list. Active ones of all users unless narrowed or widened. */
+/** Which sessions to list. Default: the active sessions of all users. */
 export interface SessionQuery {
-  /** The user whose sessions to list. All users when left out. */
+  /** The user whose sessions to list. Default: all users. */
   userId?: string;
 
   /** Also list sessions whose deadline passed a short while ago. */
@@ -81,10 +81,10 @@ export interface SessionQuery {
   /** Conditions that must all hold. */
   filter?: SessionFilter | undefined;
 
-  /** By time of creation; newest first by default. */
+  /** By time of creation. Default: newest first. */
   order?: "newest-first" | "oldest-first" | undefined;
 
-  /** Sessions per page, at most 1000. The server's default (50) when left out. */
+  /** Sessions per page, at most 1000. Default: the server's, 50. */
   pageSize?: number | undefined;
 }
 
@@ -101,7 +101,7 @@ export interface SessionFilter {
   lastAccessTimeTo?: Date;
 }
 
-/** Names one session: by its id, or by its token. */
+/** Names one session by its id or by its token. */
 export type SessionTarget =
   | { readonly sessionId: string; readonly token?: undefined }
   | { readonly token: string; readonly sessionId?: undefined };
@@ -120,24 +120,21 @@ const clientPaths = {
 export function createRequest(
   session: NewSession,
 ): MessageInitShape<typeof CreateSessionRequestSchema> {
+  const { client, data, idleTimeoutMs, lifetimeMs } = session;
   return {
     userId: text(session.userId, "user_id"),
     sessionId: narrowing(session, "sessionId", "session_id"),
     displayName: text(session.displayName ?? "", "display_name"),
     roles: texts(session.roles ?? [], "roles"),
-    ...(session.client && { client: clientFrom(session.client, "client") }),
-    ...(session.data && { data: json(session.data, "data") }),
-    ...(session.idleTimeoutMs !== undefined && {
-      idleTimeout: duration(session.idleTimeoutMs, "idle_timeout"),
-    }),
-    ...(session.lifetimeMs !== undefined && {
-      lifetime: duration(session.lifetimeMs, "lifetime"),
-    }),
+    client: client ? clientFrom(client) : undefined,
+    data: data ? jsonObject(data, "data") : undefined,
+    idleTimeout: idleTimeoutMs === undefined ? undefined : duration(idleTimeoutMs, "idle_timeout"),
+    lifetime: lifetimeMs === undefined ? undefined : duration(lifetimeMs, "lifetime"),
     requestId: requestId(session.requestId ?? randomUUID()),
   };
 }
 
-/** The new values and the mask that names them. */
+/** The new values, and the mask that names them. */
 export function updateRequest(
   update: SessionUpdate,
 ): Pick<MessageInitShape<typeof UpdateSessionRequestSchema>, "session" | "updateMask"> {
@@ -169,9 +166,6 @@ export function listRequest(
   pageToken: string,
 ): MessageInitShape<typeof ListSessionsRequestSchema> {
   const { showExpired = false, showRevoked = false, filter = {}, pageSize = 0 } = query;
-  if (!Number.isInteger(pageSize) || Math.abs(pageSize) > 0x7fff_ffff) {
-    throw invalidArgument("page_size", "expected an integer");
-  }
   return {
     userId: narrowing(query, "userId", "user_id"),
     showExpired,
@@ -179,18 +173,18 @@ export function listRequest(
     filter: {
       role: narrowing(filter, "role", "filter.role"),
       ip: narrowing(filter, "ip", "filter.ip"),
-      ...moment(filter, "createTimeFrom", "filter.create_time_from"),
-      ...moment(filter, "createTimeTo", "filter.create_time_to"),
-      ...moment(filter, "lastAccessTimeFrom", "filter.last_access_time_from"),
-      ...moment(filter, "lastAccessTimeTo", "filter.last_access_time_to"),
+      createTimeFrom: moment(filter, "createTimeFrom", "filter.create_time_from"),
+      createTimeTo: moment(filter, "createTimeTo", "filter.create_time_to"),
+      lastAccessTimeFrom: moment(filter, "lastAccessTimeFrom", "filter.last_access_time_from"),
+      lastAccessTimeTo: moment(filter, "lastAccessTimeTo", "filter.last_access_time_to"),
     },
     orderBy: orders[query.order ?? "newest-first"],
-    pageSize,
+    pageSize: int32(pageSize, "page_size"),
     pageToken: text(pageToken, "page_token"),
   };
 }
 
-/** The oneof that names a session. */
+/** The oneof of the contract that names a session. */
 export function targetFrom(
   target: SessionTarget,
 ): { case: "sessionId"; value: string } | { case: "token"; value: string } {
@@ -202,7 +196,7 @@ export function targetFrom(
     : { case: "token", value: text(target.token, "token") };
 }
 
-/** An empty one would be none, and the call not safe to make again. */
+/** Refuses an empty id: the contract reads it as no id, so the call would not be repeatable. */
 function requestId(value: string): string {
   if (value === "") {
     throw invalidArgument("request_id", "expected an id; leave `requestId` out to have one made");
@@ -210,32 +204,27 @@ function requestId(value: string): string {
   return text(value, "request_id");
 }
 
-/** A point in time that narrows a list, under the same rule as `narrowing`. */
-function moment<K extends string>(
-  options: { readonly [key in K]?: Date },
-  key: K,
+/** A time that narrows a list. Follows the rule of `narrowing`. */
+function moment(
+  filter: SessionFilter,
+  key: "createTimeFrom" | "createTimeTo" | "lastAccessTimeFrom" | "lastAccessTimeTo",
   field: string,
-): { [key in K]?: Timestamp } {
-  if (!Object.hasOwn(options, key)) {
-    return {};
+): Timestamp | undefined {
+  if (!Object.hasOwn(filter, key)) {
+    return undefined;
   }
-  const value: unknown = options[key];
+  const value: unknown = filter[key];
   if (!(value instanceof Date) || Number.isNaN(value.getTime())) {
     throw invalidArgument(field, `expected a valid Date; leave \`${key}\` out to do without`);
   }
-  return { [key]: timestampFromDate(value) } as { [key in K]?: Timestamp };
+  return timestampFromDate(value);
 }
 
-function json(value: JsonObject, field: string): JsonObject {
-  checkJsonObject(value, field);
-  return value;
-}
-
-function clientFrom(client: Partial<ClientInfo>, field: string): ClientInfo {
+function clientFrom(client: Partial<ClientInfo>): ClientInfo {
   return {
-    ip: text(client.ip ?? "", `${field}.ip`),
-    userAgent: text(client.userAgent ?? "", `${field}.user_agent`),
-    device: text(client.device ?? "", `${field}.device`),
+    ip: text(client.ip ?? "", clientPaths.ip),
+    userAgent: text(client.userAgent ?? "", clientPaths.userAgent),
+    device: text(client.device ?? "", clientPaths.device),
   };
 }
 
@@ -251,7 +240,7 @@ function clientUpdate({ client, setClient }: SessionUpdate): {
     client === undefined
       ? keys.filter((key) => setClient?.[key] !== undefined).map((key) => clientPaths[key])
       : ["client"];
-  return { paths, value: clientFrom(client ?? setClient ?? {}, "client") };
+  return { paths, value: clientFrom(client ?? setClient ?? {}) };
 }
 
 function dataUpdate({ data, setData, deleteData }: SessionUpdate): {
@@ -262,9 +251,9 @@ function dataUpdate({ data, setData, deleteData }: SessionUpdate): {
     if (setData !== undefined || deleteData !== undefined) {
       throw invalidArgument("data", "expected either data or setData and deleteData");
     }
-    return { paths: ["data"], value: json(data, "data") };
+    return { paths: ["data"], value: jsonObject(data, "data") };
   }
-  const value = json({ ...setData }, "data");
+  const value = jsonObject({ ...setData }, "data");
   const deleted = texts(deleteData ?? [], "data");
   const both = deleted.find((key) => Object.hasOwn(value, key));
   if (both !== undefined) {
@@ -273,7 +262,7 @@ function dataUpdate({ data, setData, deleteData }: SessionUpdate): {
   return { paths: [...Object.keys(value), ...deleted].map((key) => `data.${key}`), value };
 }
 
-/** Refused where it is there but says nothing, as `narrowing` does: to ignore it would lift the fence. */
+/** Follows the rule of `narrowing`: to ignore a fence without a value would lift the fence. */
 export function fenceFrom(options: UpdateSessionOptions) {
   if (!Object.hasOwn(options, "fence")) {
     return {};

@@ -1,15 +1,18 @@
 import type { JsonObject } from "@bufbuild/protobuf";
 import { durationMs, timestampDate } from "@bufbuild/protobuf/wkt";
-import type { Session as WireSession } from "@sessiond/proto/sessiond/v1/session";
-import { SessionState as WireState } from "@sessiond/proto/sessiond/v1/session";
-import type { SessionResult as WireResult } from "@sessiond/proto/sessiond/v1/session_service";
+import {
+  type Session as ProtoSession,
+  SessionState as ProtoState,
+  SessionSchema,
+} from "@sessiond/proto/sessiond/v1/session";
+import type { SessionResult as ProtoResult } from "@sessiond/proto/sessiond/v1/session_service";
 import { invalidArgument, malformedAnswer, type SessiondError } from "../error.js";
 import { dateFrom, present } from "../rpc/fields.js";
 import { errorFromStatus } from "../rpc/received-error.js";
 
 /** One login of one user, as it was when the server answered. */
 export interface Session {
-  /** Names the session; never a credential, so it may stand in logs. */
+  /** Names the session. It is no credential, so it may appear in logs. */
   readonly id: string;
   readonly userId: string;
   readonly displayName: string;
@@ -18,35 +21,35 @@ export interface Session {
   readonly data: JsonObject;
   readonly createTime: Date;
 
-  /** When the user last proved who they are: at creation or when the token was rotated. */
+  /** When the user last proved their identity: at the creation, or when the token was rotated. */
   readonly authenticateTime: Date;
 
-  /** The last activity recorded; it may lag behind by a tenth of the idle timeout. */
+  /** The last recorded activity. It may lag behind by a tenth of the idle timeout. */
   readonly lastAccessTime: Date;
 
-  /** The session is alive before this moment and gone from it on, unless activity moves it. */
+  /** The session is active before this time and expired from it on. Activity moves it. */
   readonly expireTime: Date;
 
-  /** When the session ends whatever happens. */
+  /** When the session ends at the latest. Activity does not move it. */
   readonly absoluteExpireTime: Date;
 
   /** How long the session lives without activity, in milliseconds. */
   readonly idleTimeoutMs: number;
   readonly state: SessionState;
 
-  /** Changes with every change but mere activity; for conditional updates. */
+  /** For conditional updates. Every change but mere activity gives the session a new etag. */
   readonly etag: string;
 
-  /** Set on a revoked session only. */
+  /** Only on a revoked session. */
   readonly revokeTime?: Date | undefined;
 
-  /** Set on a revoked session only, if a reason was given. */
+  /** Only on a revoked session whose revocation had a reason. */
   readonly revokeReason?: string | undefined;
 }
 
 export type SessionState = "active" | "expired" | "revoked";
 
-/** Where a user logged in from. What is not known is empty. */
+/** Where a user logged in from. Unknown values are empty. */
 export interface ClientInfo {
   /** An IPv4 or IPv6 address without a port. */
   readonly ip: string;
@@ -55,29 +58,29 @@ export interface ClientInfo {
 }
 
 /**
- * The outcome for one session of a batch: either the session or the error that
- * the call for this session alone would have met, such as SESSION_NOT_FOUND.
+ * The result for one session of a batch: the session, or the error of a call for this session
+ * alone, such as SESSION_NOT_FOUND.
  */
 export type SessionResult<S = Session> =
   | { readonly session: S; readonly error?: undefined }
   | { readonly session?: undefined; readonly error: SessiondError };
 
-/** A session just created. */
+/** A new session. */
 export interface CreatedSession {
   readonly session: Session;
 
-  /** The credential to hand to the user; the server keeps only a hash of it. */
+  /** The credential to hand to the user. The server keeps only its hash. */
   readonly token: string;
 
-  /** The sessions of the same user that had to go to stay within the limit. */
+  /** The user's other sessions that the server ended to stay within the limit. */
   readonly evictedSessionIds: readonly string[];
 }
 
-/** A session whose token was just replaced. */
+/** A session with a new token. */
 export interface RotatedSession {
   readonly session: Session;
 
-  /** The new credential; the old one is refused from now on. */
+  /** The new credential. The server refuses the old one from now on. */
   readonly token: string;
 }
 
@@ -85,14 +88,14 @@ export interface RotatedSession {
 export interface SessionPage {
   readonly sessions: readonly Session[];
 
-  /** Sessions that belong on this page but whose records cannot be unsealed. */
+  /** Sessions that belong on this page but whose records the server cannot unseal. */
   readonly unreadableSessionIds: readonly string[];
 
-  /** Where the next page begins; undefined on the last page, which alone ends the list. */
+  /** Where the next page begins. Undefined on the last page, and on no other. */
   readonly nextPageToken: string | undefined;
 }
 
-/** How each field is read from the wire. */
+/** Reads each field from a protobuf message. */
 const readers = {
   id: (session) => session.id,
   userId: (session) => session.userId,
@@ -112,57 +115,38 @@ const readers = {
   idleTimeoutMs: (session) => durationMs(present(session.idleTimeout, "idle_timeout")),
   state: (session) => stateFrom(session.state),
   etag: (session) => session.etag,
-  revokeTime: (session) =>
-    session.revokeTime === undefined ? undefined : timestampDate(session.revokeTime),
-  revokeReason: (session) => (session.revokeReason === "" ? undefined : session.revokeReason),
-} satisfies { [F in keyof Required<Session>]: (session: WireSession) => Session[F] };
+  revokeTime: ({ revokeTime }) => revokeTime && timestampDate(revokeTime),
+  revokeReason: ({ revokeReason }) => (revokeReason === "" ? undefined : revokeReason),
+} satisfies { [F in keyof Required<Session>]: (session: ProtoSession) => Session[F] };
 
 /** A field of a session, such as `roles`. */
 export type SessionField = keyof typeof readers;
 
-/** How the wire names each field. */
-const wireNames = {
-  id: "id",
-  userId: "user_id",
-  displayName: "display_name",
-  roles: "roles",
-  client: "client",
-  data: "data",
-  createTime: "create_time",
-  authenticateTime: "authenticate_time",
-  lastAccessTime: "last_access_time",
-  expireTime: "expire_time",
-  absoluteExpireTime: "absolute_expire_time",
-  idleTimeoutMs: "idle_timeout",
-  state: "state",
-  etag: "etag",
-  revokeTime: "revoke_time",
-  revokeReason: "revoke_reason",
-} satisfies Record<SessionField, string>;
-
-/** The read mask that asks for these fields alone. Throws INVALID_ARGUMENT for any other name. */
-export function readMask(fields: readonly SessionField[]): { paths: string[] } {
-  for (const field of fields) {
-    if (!Object.hasOwn(wireNames, field)) {
-      throw invalidArgument("read_mask", "expected names of a session's fields");
-    }
-  }
-  return { paths: fields.map((field) => wireNames[field]) };
-}
-
 const ALL_FIELDS = Object.keys(readers) as SessionField[];
 
+/** The read mask for these fields. Throws INVALID_ARGUMENT for any other name. */
+export function readMask(fields: readonly SessionField[]): { paths: string[] } {
+  if (!fields.every((field) => Object.hasOwn(readers, field))) {
+    throw invalidArgument("read_mask", "expected names of a session's fields");
+  }
+  const paths = fields.map((field) => {
+    const { name } = SessionSchema.field[field === "idleTimeoutMs" ? "idleTimeout" : field];
+    return name;
+  });
+  return { paths };
+}
+
 /**
- * The session of an answer, with the fields that were asked for, or all of them.
- * Throws INTERNAL if one is missing that a server always sends.
+ * The session of an answer with the fields that the caller asked for, by default all of them.
+ * Throws INTERNAL if a field is missing that a server always sends.
  */
-export function sessionFrom(session: WireSession | undefined): Session;
+export function sessionFrom(session: ProtoSession | undefined): Session;
 export function sessionFrom<F extends SessionField>(
-  session: WireSession | undefined,
+  session: ProtoSession | undefined,
   fields: readonly F[] | undefined,
 ): Pick<Session, F>;
 export function sessionFrom(
-  session: WireSession | undefined,
+  session: ProtoSession | undefined,
   fields: readonly SessionField[] = ALL_FIELDS,
 ): unknown {
   const source = present(session, "session");
@@ -170,12 +154,11 @@ export function sessionFrom(
 }
 
 /**
- * The results of a batch, one per session asked for and in the same order.
- * Throws INTERNAL if their number differs: an answer that cannot be matched to
- * the questions must not vouch for any session.
+ * The results of a batch, one for each requested session and in the same order. Throws INTERNAL
+ * if the number differs: an answer that does not match the request must not vouch for a session.
  */
 export function resultsFrom<F extends SessionField = SessionField>(
-  results: readonly WireResult[],
+  results: readonly ProtoResult[],
   expected: number,
   fields?: readonly F[],
 ): SessionResult<Pick<Session, F>>[] {
@@ -194,14 +177,14 @@ export function resultsFrom<F extends SessionField = SessionField>(
   });
 }
 
-/** A state this package does not know must not pass for an active session. */
-function stateFrom(state: WireState): SessionState {
+/** An unknown state must not pass for active, so it throws INTERNAL. */
+function stateFrom(state: ProtoState): SessionState {
   switch (state) {
-    case WireState.ACTIVE:
+    case ProtoState.ACTIVE:
       return "active";
-    case WireState.EXPIRED:
+    case ProtoState.EXPIRED:
       return "expired";
-    case WireState.REVOKED:
+    case ProtoState.REVOKED:
       return "revoked";
     default:
       throw malformedAnswer(`session state ${state} is not known`);

@@ -1,53 +1,52 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { type Timestamp, timestampDate } from "@bufbuild/protobuf/wkt";
 import { Code } from "@connectrpc/connect";
-import type {
-  WatchSessionsResponse,
-  SessionEvent as WireEvent,
+import {
+  type SessionEvent as ProtoEvent,
+  SessionEventType as ProtoType,
+  type WatchSessionsResponse,
 } from "@sessiond/proto/sessiond/v1/session_service";
-import { SessionEventType as WireType } from "@sessiond/proto/sessiond/v1/session_service";
-import { malformedAnswer, SessiondError } from "../error.js";
-import { narrowing, text } from "../rpc/fields.js";
+import { SessiondError } from "../error.js";
+import { dateFrom, narrowing, text } from "../rpc/fields.js";
 import { backoffMs } from "../rpc/retry.js";
 import type { RpcCaller } from "../rpc/rpc-caller.js";
 
 /** Options of `watchSessions`. */
 export interface WatchSessionsOptions {
-  /** Whose sessions to watch; everyone's when left out. */
+  /** The user whose sessions to watch. Default: all users. */
   userId?: string;
 
   /**
-   * The last `resumeToken` of an earlier watch with the same `userId`, to go on
-   * after it. From now on when left out.
+   * The last `resumeToken` of an earlier watch with the same `userId`, to continue after it.
+   * Default: the watch starts now.
    */
   resumeToken?: string | undefined;
 
-  /** Ends the watch when aborted: it then throws CANCELED. */
+  /** Ends the watch when aborted. The watch then throws CANCELED. */
   signal?: AbortSignal | undefined;
 }
 
-/** What a watch tells. */
+/** A message of a watch. */
 export type WatchMessage = {
-  /** Where a later watch goes on after this message. Opaque. */
+  /** Opaque. A later watch with this token continues after this message. */
   readonly resumeToken: string;
 } & (
   | {
       readonly type: "events";
 
-      /** In order for each session; at least one. */
+      /** At least one. The events of one session are in order. */
       readonly events: readonly SessionEvent[];
     }
   | {
       readonly type: "checkpoint";
 
-      /** Everything that was done before this time, by the server's clock, has been told. */
+      /** The watch has sent all changes before this time, by the server's clock. */
       readonly time: Date;
     }
   | {
-      /** Events are missing: what is known about sessions must be dropped and read anew. */
+      /** Events are missing: drop what you know about sessions and read it again. */
       readonly type: "reset";
 
-      /** For people; the wording may change. */
+      /** For people. The wording may change. */
       readonly reason: string;
     }
 );
@@ -59,14 +58,14 @@ export interface SessionEvent {
   readonly userId: string;
   readonly time: Date;
 
-  /** Grows by one with every change of the session. */
+  /** Every change of the session increases it by one. */
   readonly version: number;
 
-  /** Why the session ended; with `revoked` and `evicted` only, if a reason was given. */
+  /** Why the session ended. Only with `revoked` and `evicted`, and only if there was a reason. */
   readonly reason?: string | undefined;
 }
 
-/** `unknown` is a change of a kind that only a newer server knows. */
+/** `unknown` is a kind of change that only a newer server knows. */
 export type SessionEventType =
   | "created"
   | "updated"
@@ -76,8 +75,8 @@ export type SessionEventType =
   | "unknown";
 
 /**
- * A stream on which nothing came for this long is given up: a healthy server
- * sends something every second, so that five are a connection that died silently.
+ * We give up a stream after this much silence. A healthy server sends a message every second, so
+ * the connection has died.
  */
 const SILENCE_MS = 5000;
 
@@ -106,13 +105,13 @@ export async function* watchSessions(
       if (!mayResume(error, hasBegun)) throw error;
       await rpc.pause(backoffMs(++failures, error, Math.random()), signal);
     } finally {
-      // Also where whoever took the messages has stopped.
+      // Runs also when the consumer leaves its loop.
       await watch.return(undefined as never);
     }
   }
 }
 
-/** One stream. Returns the error that it ended with, so that none of the taker's passes for it. */
+/** One stream. Returns its error, so that an error of the consumer cannot pass for it. */
 async function* watchOnce(
   rpc: RpcCaller,
   request: { readonly userId: string; readonly resumeToken: string },
@@ -131,12 +130,12 @@ async function* watchOnce(
     throw error;
   } finally {
     end.abort();
-    // It may have an answer to wait for; that it fails then is known here.
+    // A pending read fails because of the abort above, so we ignore its error.
     answers.return(undefined).catch(() => {});
   }
 }
 
-/** Waits for an answer, but not for ever. */
+/** Waits for an answer, at most SILENCE_MS. */
 async function heard<T>(answer: Promise<T>): Promise<T> {
   const done = new AbortController();
   const silence = sleep(SILENCE_MS, undefined, { signal: done.signal }).then(() => {
@@ -149,7 +148,7 @@ async function heard<T>(answer: Promise<T>): Promise<T> {
   }
 }
 
-/** Whether a watch that ended with this error may do better at the next attempt. */
+/** Whether another attempt may succeed after this error. */
 function mayResume(error: SessiondError, hasBegun: boolean): boolean {
   switch (error.reason) {
     case "CANCELED":
@@ -157,20 +156,20 @@ function mayResume(error: SessiondError, hasBegun: boolean): boolean {
     case "PERMISSION_DENIED":
       return false;
     case "UNAUTHENTICATED":
-      // Where the `token` function has worked before, it may again.
+      // The `token` function failed. If it worked before, it may work again.
       return hasBegun && error.cause !== undefined;
     default:
       return error.code !== Code.Unimplemented;
   }
 }
 
-/** A message as callers see it; undefined for one of a kind that only a newer server knows. */
+/** The message for the caller. Undefined for a kind of message that only a newer server knows. */
 function messageFrom({ message, resumeToken }: WatchSessionsResponse): WatchMessage | undefined {
   switch (message.case) {
     case "events":
       return { type: "events", events: message.value.events.map(eventFrom), resumeToken };
     case "checkpoint":
-      return { type: "checkpoint", time: dateFrom(message.value.time), resumeToken };
+      return { type: "checkpoint", time: dateFrom(message.value.time, "time"), resumeToken };
     case "reset":
       return { type: "reset", reason: message.value.reason, resumeToken };
     default:
@@ -178,26 +177,21 @@ function messageFrom({ message, resumeToken }: WatchSessionsResponse): WatchMess
   }
 }
 
-const types: Readonly<Partial<Record<WireType, SessionEventType>>> = {
-  [WireType.CREATED]: "created",
-  [WireType.UPDATED]: "updated",
-  [WireType.TOKEN_ROTATED]: "token_rotated",
-  [WireType.REVOKED]: "revoked",
-  [WireType.EVICTED]: "evicted",
+const types: Readonly<Partial<Record<ProtoType, SessionEventType>>> = {
+  [ProtoType.CREATED]: "created",
+  [ProtoType.UPDATED]: "updated",
+  [ProtoType.TOKEN_ROTATED]: "token_rotated",
+  [ProtoType.REVOKED]: "revoked",
+  [ProtoType.EVICTED]: "evicted",
 };
 
-function eventFrom(event: WireEvent): SessionEvent {
+function eventFrom(event: ProtoEvent): SessionEvent {
   return {
     type: types[event.type] ?? "unknown",
     sessionId: event.sessionId,
     userId: event.userId,
-    time: dateFrom(event.time),
+    time: dateFrom(event.time, "time"),
     version: Number(event.version),
     ...(event.reason !== "" && { reason: event.reason }),
   };
-}
-
-function dateFrom(timestamp: Timestamp | undefined): Date {
-  if (timestamp === undefined) throw malformedAnswer("time is missing");
-  return timestampDate(timestamp);
 }
