@@ -1,40 +1,8 @@
 import { Code } from "@connectrpc/connect";
 
-/**
- * Why a call failed. The set is closed, so the compiler can check that a `switch` is complete.
- *
- * The server sends the first group; `SessionService` in `sessiond/v1/session_service.proto`
- * explains each. The second group is for failures that no server described.
- */
-export type SessiondErrorReason =
-  | "SESSION_NOT_FOUND"
-  | "INVALID_ARGUMENT"
-  | "SESSION_ALREADY_EXISTS"
-  | "REQUEST_ID_REUSED"
-  | "ETAG_MISMATCH"
-  | "SESSION_LIMIT_REACHED"
-  | "LOCK_TIMEOUT"
-  | "LOCK_NOT_HELD"
-  | "SESSION_UNREADABLE"
-  | "UNAUTHENTICATED"
-  | "PERMISSION_DENIED"
-  | "ISSUER_UNAVAILABLE"
-  | "STORE_UNAVAILABLE"
-  | "OVERLOADED"
-  // This package's own:
-  /** No answer within the call's timeout. The server may or may not have made the change. */
-  | "DEADLINE_EXCEEDED"
-  /** The caller's `signal` was aborted, or the client closed. */
-  | "CANCELED"
-  /** The server was not reached, or the connection was lost before it answered. */
-  | "UNAVAILABLE"
-  /** A fault of the server, or an answer that breaks the contract. */
-  | "INTERNAL"
-  /** Anything else, such as a reason that only a newer server knows; see `code`. */
-  | "UNKNOWN";
-
 /** The Connect code of each reason. */
 export const codeByReason = {
+  // Sent by the server. `SessionService` in `sessiond/v1/session_service.proto` explains each.
   SESSION_NOT_FOUND: Code.NotFound,
   INVALID_ARGUMENT: Code.InvalidArgument,
   SESSION_ALREADY_EXISTS: Code.AlreadyExists,
@@ -49,12 +17,21 @@ export const codeByReason = {
   ISSUER_UNAVAILABLE: Code.Unavailable,
   STORE_UNAVAILABLE: Code.Unavailable,
   OVERLOADED: Code.ResourceExhausted,
+  // This package's own, for failures that no server described:
+  /** No answer within the call's timeout. The server may or may not have made the change. */
   DEADLINE_EXCEEDED: Code.DeadlineExceeded,
+  /** The caller's `signal` was aborted, or the client closed. */
   CANCELED: Code.Canceled,
+  /** The server was not reached, or the connection was lost before it answered. */
   UNAVAILABLE: Code.Unavailable,
+  /** A fault of the server, or an answer that breaks the contract. */
   INTERNAL: Code.Internal,
+  /** Anything else, such as a reason that only a newer server knows; see `code`. */
   UNKNOWN: Code.Unknown,
-} satisfies Record<SessiondErrorReason, Code>;
+} satisfies Record<string, Code>;
+
+/** Why a call failed. The set is closed, so the compiler can check that a `switch` is complete. */
+export type SessiondErrorReason = keyof typeof codeByReason;
 
 /** One field of a request that was refused. */
 export interface FieldViolation {

@@ -177,16 +177,17 @@ export function resultsFrom<F extends SessionField = SessionField>(
   });
 }
 
+const states: Readonly<Partial<Record<ProtoState, SessionState>>> = {
+  [ProtoState.ACTIVE]: "active",
+  [ProtoState.EXPIRED]: "expired",
+  [ProtoState.REVOKED]: "revoked",
+};
+
 /** An unknown state must not pass for active, so it throws INTERNAL. */
 function stateFrom(state: ProtoState): SessionState {
-  switch (state) {
-    case ProtoState.ACTIVE:
-      return "active";
-    case ProtoState.EXPIRED:
-      return "expired";
-    case ProtoState.REVOKED:
-      return "revoked";
-    default:
-      throw malformedAnswer(`session state ${state} is not known`);
+  const known = states[state];
+  if (known === undefined) {
+    throw malformedAnswer(`session state ${state} is not known`);
   }
+  return known;
 }

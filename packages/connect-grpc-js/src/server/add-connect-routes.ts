@@ -17,53 +17,47 @@ import { unaryHandler } from "./unary.js";
 /** Options of {@link addConnectRoutes}. */
 export interface ConnectRoutesOptions {
   /**
-   * Registers services and methods, exactly as for connectNodeAdapter of
-   * @connectrpc/connect-node.
+   * Registers services and methods, as for connectNodeAdapter of @connectrpc/connect-node.
    *
-   * `router.handlers` stays empty: it holds handlers of Connect's own protocol
-   * implementations, and none of those takes part.
+   * `router.handlers` stays empty: it is for Connect's own protocol implementations, which take no
+   * part here.
    */
   readonly routes: (router: ConnectRouter) => void;
 
-  /** Interceptors for all methods, the first one outermost. Default: none. */
+  /** Interceptors of all methods. The first one is the outermost. Default: none. */
   readonly interceptors?: readonly Interceptor[];
 
-  /**
-   * Makes the context values of a call, from the peer's address for example.
-   * Default: empty ones.
-   */
+  /** Makes the context values of a call, for example from the peer's address. Default: empty. */
   readonly contextValues?: (call: IncomingCall) => ContextValues;
 
   /**
-   * Aborts the signals of all calls in flight, and ends the streaming ones with
-   * the signal's reason if that is a ConnectError, or else with UNAVAILABLE.
-   * Unary calls may still respond. Abort it before `server.tryShutdown()`,
-   * which waits for all calls. Default: none.
+   * Aborts the signals of all calls in flight. Streaming calls end with the signal's reason if it
+   * is a ConnectError, otherwise with UNAVAILABLE. Unary calls may still respond. Abort it before
+   * `server.tryShutdown()`, which waits for all calls. Default: none.
    */
   readonly shutdownSignal?: AbortSignal;
 
   /**
-   * The longest timeout a client may ask for, in milliseconds. A call with a
-   * longer one fails with INVALID_ARGUMENT; a call without one is served.
-   * Default: no limit.
+   * The longest timeout that a client may ask for, in milliseconds. A call with a longer timeout
+   * fails with INVALID_ARGUMENT; a call without a timeout is served. Default: no limit.
    */
   readonly maxTimeoutMs?: number;
 
   /**
-   * Makes the error of a request that is no message of its type, out of the one that the call fails
-   * with otherwise. Default: that one, as it is.
+   * Replaces the error of a request that is no message of its type. Receives the default error
+   * (InvalidArgument). Default: none, the call fails with that error.
    */
   readonly describeMalformed?: DescribeMalformed;
 
-  /** Options for parsing requests and serializing responses. Default: those of @bufbuild/protobuf. */
+  /** Options to parse requests and serialize responses. Default: as in @bufbuild/protobuf. */
   readonly binaryOptions?: Partial<BinaryReadOptions & BinaryWriteOptions>;
 }
 
 type ServiceOptions = NonNullable<Parameters<ConnectRouter["service"]>[2]>;
 
 /**
- * Options of `router.service` and `router.rpc` that would guard a service, and
- * that have no effect here. To ignore them would be to drop the guard.
+ * Options of `router.service` and `router.rpc` that have no effect here. They guard a service, so
+ * we refuse them: to ignore them would drop the guard.
  */
 const UNSUPPORTED = [
   "readMaxBytes",
@@ -74,14 +68,12 @@ const UNSUPPORTED = [
 /**
  * Serves Connect routes, with Connect interceptors, on a grpc-js server.
  *
- * Handlers and interceptors work as they do under connect-node; the README
- * lists the few differences. Limits on messages, keepalive and compression are
- * channel options of the server, such as `grpc.max_receive_message_length`
- * (4 MiB by default).
+ * Handlers and interceptors work as under connect-node; the README lists the few differences.
+ * Limits of messages, keepalive and compression are channel options of the server, such as
+ * `grpc.max_receive_message_length` (default: 4 MiB).
  *
- * @throws Error when the server already serves one of the methods, or when a
- * service is registered with an option that has no effect here (`requestGate`,
- * `readMaxBytes`, `writeMaxBytes`).
+ * @throws Error if the server already serves one of the methods, or if a service has an option
+ * that has no effect here (`requestGate`, `readMaxBytes`, `writeMaxBytes`).
  */
 export function addConnectRoutes(server: Server, options: ConnectRoutesOptions): void {
   const shutdown = new Shutdown(options.shutdownSignal);
@@ -93,7 +85,7 @@ export function addConnectRoutes(server: Server, options: ConnectRoutesOptions):
         throw new Error(`cannot serve ${path}: the option ${name} is not supported`);
       }
     }
-    // As in Connect, an option of a service replaces that of the router.
+    // As in Connect, an option of a service replaces the same option of the router.
     const route: Route = {
       spec,
       interceptors: own.interceptors ?? options.interceptors ?? [],
@@ -125,7 +117,7 @@ export function addConnectRoutes(server: Server, options: ConnectRoutesOptions):
   options.routes(router);
 }
 
-/** Messages pass grpc-js as bytes; see parseMessage for the reason. */
+/** grpc-js passes messages as bytes; parseMessage has the reason. */
 function register(server: Server, path: string, route: Route): boolean {
   const { spec } = route;
   return spec.kind === "unary"

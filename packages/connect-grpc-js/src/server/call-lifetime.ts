@@ -1,6 +1,6 @@
 import { Code, ConnectError } from "@connectrpc/connect";
 
-/** The part of a grpc-js server call that says when it ends. */
+/** The part of a grpc-js server call that tells its end. */
 interface EndingCall {
   readonly cancelled: boolean;
   getDeadline(): Date | number;
@@ -8,21 +8,21 @@ interface EndingCall {
 }
 
 /**
- * How long before its deadline an ended call counts as having reached it. A
- * timer may fire a millisecond early, and a client that enforces its deadline
- * itself started its clock before the request arrived here.
+ * A call that ends this shortly before its deadline counts as timed out. A timer may fire a
+ * millisecond early, and a client that enforces the deadline started its clock before the request
+ * arrived here.
  */
 const DEADLINE_TOLERANCE_MS = 5;
 
-/** One error for all calls that ended well: to make one for each takes its stack. */
+/** One error for all calls that ended well. One for each would cost a stack trace each. */
 const COMPLETED = new ConnectError("the call is complete", Code.Canceled);
 
 /**
- * How long one call lives: its deadline, and its signal.
+ * The deadline and the signal of one call.
  *
- * The signal is made when it is first read, because most unary handlers never
- * do. It aborts when the client cancels or goes away, when the deadline passes,
- * when the server shuts down, and, as in Connect, when the call is complete.
+ * The first read makes the signal, because most unary handlers never read it. It aborts when the
+ * client cancels or disconnects, when the deadline passes, when the server shuts down, and, as in
+ * Connect, when the call is complete.
  */
 export class CallLifetime {
   readonly #call: EndingCall;
@@ -43,12 +43,12 @@ export class CallLifetime {
     return (this.#controller ?? this.#watch()).signal;
   }
 
-  /** Milliseconds to the deadline, negative after it; undefined without one. */
+  /** Milliseconds to the deadline, negative after it. Undefined without a deadline. */
   timeoutMs(): number | undefined {
     return this.#hasDeadline() ? this.#deadlineMs - Date.now() : undefined;
   }
 
-  /** @throws ConnectError (InvalidArgument) when the client allows itself more time than this. */
+  /** @throws ConnectError (InvalidArgument) if the client's timeout is longer than this. */
   limitTimeout(maxTimeoutMs: number): void {
     if (this.#hasDeadline() && this.#deadlineMs - this.#arrivalMs > maxTimeoutMs) {
       const message = `the timeout must not be longer than ${maxTimeoutMs} ms`;
@@ -56,7 +56,7 @@ export class CallLifetime {
     }
   }
 
-  /** Tells that the call's status is decided: what ends it now is no cancellation. */
+  /** The call has its status, so its end is no cancellation any more. */
   complete(): void {
     this.#completed = true;
   }
@@ -66,8 +66,8 @@ export class CallLifetime {
   }
 
   /**
-   * What a handler's error stands for. Work that was given the signal often
-   * fails with an AbortError that hides why; the signal knows.
+   * The real cause of a handler's error. Work that uses the signal often fails with an AbortError,
+   * which hides the reason of the abort.
    */
   explain(error: unknown): unknown {
     const signal = this.#controller?.signal;
@@ -86,7 +86,7 @@ export class CallLifetime {
       controller.abort(this.#endReason());
       return controller;
     }
-    // grpc-js emits this once for every call, also for one that ended well.
+    // grpc-js emits this once for every call, also if the call ended well.
     this.#call.once("cancelled", () => {
       this.#shutdown.delete(this);
       controller.abort(this.#endReason());
@@ -109,8 +109,8 @@ export class CallLifetime {
 /**
  * Aborts the calls in flight when the server's shutdown signal aborts.
  *
- * It listens once, for all calls: adding a listener per call would search the
- * signal's list of listeners each time.
+ * It has one listener for all calls: to add one per call would search the signal's list of
+ * listeners each time.
  */
 export class Shutdown {
   readonly #calls = new Set<CallLifetime>();
@@ -147,13 +147,7 @@ export class Shutdown {
 }
 
 function shutdownReason(reason: unknown): ConnectError {
-  return reason instanceof ConnectError
-    ? reason
-    : new ConnectError(
-        "the server is shutting down",
-        Code.Unavailable,
-        undefined,
-        undefined,
-        reason,
-      );
+  if (reason instanceof ConnectError) return reason;
+  const message = "the server is shutting down";
+  return new ConnectError(message, Code.Unavailable, undefined, undefined, reason);
 }

@@ -1,20 +1,19 @@
-import type { HandlerContext, StreamRequest, UnaryRequest } from "@connectrpc/connect";
+import type {
+  HandlerContext,
+  StreamRequest,
+  UnaryRequest,
+  UnaryResponse,
+} from "@connectrpc/connect";
 import type { CallLifetime } from "./call-lifetime.js";
 import { LAZY_SIGNAL, SOURCE } from "./lazy-property.js";
 import type { Route } from "./route.js";
 
-/** The headers and trailers that a handler may add to. */
-export interface ResponseHeaders {
-  readonly header: Headers;
-  readonly trailer: Headers;
-}
-
-/** The context of a handler, with what the interceptors made of the request. */
+/** The context of a handler. `request` is what the interceptors passed on. */
 export function createContext(
   route: Route,
   lifetime: CallLifetime,
   request: UnaryRequest | StreamRequest,
-  response: ResponseHeaders,
+  response: Pick<UnaryResponse, "header" | "trailer">,
 ): HandlerContext {
   const context = {
     method: route.spec.method,

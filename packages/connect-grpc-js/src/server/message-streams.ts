@@ -3,8 +3,8 @@ import { Code, ConnectError } from "@connectrpc/connect";
 /**
  * Converts each item of an iterable.
  *
- * Not a generator: one that waits for an item of its source passes `return()`
- * on only when that item has come, and so could not end a source that waits.
+ * Not a generator: a generator that waits for its source passes `return()` on only after the next
+ * item, so it could not end a source that waits.
  */
 export function mapIterable<From, To>(
   source: AsyncIterable<From>,
@@ -24,38 +24,34 @@ export function mapIterable<From, To>(
   };
 }
 
-/** An iterable of one item. */
-export async function* iterableOf<Item>(item: Item): AsyncGenerator<Item> {
-  yield item;
-}
-
 /**
- * Takes the only message of a request.
+ * Returns the only message of a request.
  *
- * @throws ConnectError (Unimplemented) when there is none or a second one: the
- * code that gRPC prescribes, because such a client takes the method for another
- * kind than it is. https://github.com/grpc/grpc/blob/master/doc/statuscodes.md
+ * @throws ConnectError (Unimplemented) if there is no message or a second one. gRPC prescribes the
+ * code, because such a client takes the method for another kind.
+ * https://github.com/grpc/grpc/blob/master/doc/statuscodes.md
  */
-export async function onlyMessage<Item>(messages: AsyncIterable<Item>): Promise<Item> {
-  const received: Item[] = [];
+export async function onlyMessage<Item extends object>(
+  messages: AsyncIterable<Item>,
+): Promise<Item> {
+  let only: Item | undefined;
   for await (const message of messages) {
-    if (received.length === 1) {
+    if (only !== undefined) {
       throw new ConnectError("received a second request message", Code.Unimplemented);
     }
-    received.push(message);
+    only = message;
   }
-  for (const message of received) {
-    return message;
+  if (only === undefined) {
+    throw new ConnectError("received no request message", Code.Unimplemented);
   }
-  throw new ConnectError("received no request message", Code.Unimplemented);
+  return only;
 }
 
 /**
- * Sends all items of an iterable, each after the one before is sent.
+ * Sends all items of an iterable, one after the other.
  *
- * When the signal aborts, this asks for no further item, and closes the
- * iterable at once and not after its next item: that is what runs the `finally`
- * of a generator whose client has gone.
+ * When the signal aborts, asks for no further item and closes the iterable without waiting for its
+ * next item. That runs the `finally` of a generator whose client has gone.
  */
 export async function sendAll<Item>(
   items: AsyncIterable<Item>,
@@ -88,11 +84,10 @@ export async function sendAll<Item>(
   }
 }
 
-/** Nobody is left to hear of an error that an iterator throws while it closes. */
 async function closeQuietly(iterator: AsyncIterator<unknown>): Promise<void> {
   try {
     await iterator.return?.();
   } catch (_error) {
-    // The call has its status already.
+    // The call has its status already, so nobody could receive this error.
   }
 }

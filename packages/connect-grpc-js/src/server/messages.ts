@@ -11,9 +11,8 @@ import type { Route } from "./route.js";
 /**
  * Parses a message of a request.
  *
- * grpc-js does not do this, because it would answer INTERNAL before any
- * interceptor sees the call. Bytes that are no such message are the client's
- * mistake, so that the code is INVALID_ARGUMENT: nobody should be woken by it.
+ * grpc-js does not parse, because it would answer INTERNAL before any interceptor sees the call.
+ * Malformed bytes are the client's mistake, so the code is INVALID_ARGUMENT, which alarms nobody.
  *
  * @throws ConnectError (InvalidArgument)
  */
@@ -22,8 +21,8 @@ export function parseMessage<Desc extends DescMessage>(
   buffer: Buffer,
   { binaryOptions, describeMalformed }: Pick<Route, "binaryOptions" | "describeMalformed">,
 ): MessageShape<Desc> {
-  // Fields of type bytes are views of the input. They must not be Buffers,
-  // whose slice() and toString() differ from those of a Uint8Array.
+  // Fields of type bytes are views of the input. They must not be Buffers, because a Buffer has
+  // another slice() and toString() than a Uint8Array.
   const bytes = new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.length);
   try {
     return fromBinary(desc, bytes, binaryOptions);
@@ -38,8 +37,7 @@ export function parseMessage<Desc extends DescMessage>(
 /**
  * Serializes a message of a response.
  *
- * @throws ConnectError (Internal) that names the type only: the cause may quote
- * a field's value.
+ * @throws ConnectError (Internal) that names only the type, because the cause may quote a value.
  */
 export function serializeMessage<Desc extends DescMessage>(
   desc: Desc,

@@ -2,9 +2,8 @@ import { Code, ConnectError } from "@connectrpc/connect";
 import { Metadata, type ServerUnaryCall } from "@grpc/grpc-js";
 
 /**
- * Names that belong to HTTP/2 or to gRPC itself, apart from all that start with
- * "grpc-". An application that sets them would break the response, and HTTP/2
- * refuses some of them outright.
+ * Names of HTTP/2 and of gRPC itself; names with the prefix "grpc-" belong to gRPC too. An
+ * application that sets them would break the response, and HTTP/2 refuses some of them.
  */
 const PROTOCOL_HEADERS = new Set([
   "accept-encoding",
@@ -25,11 +24,10 @@ const PROTOCOL_HEADERS = new Set([
 ]);
 
 /**
- * Adds the headers of a response to metadata, except those of the protocol.
+ * Adds the headers of a response to metadata, except the protocol's own headers.
  *
- * @throws ConnectError (Internal) for a name or value that gRPC cannot carry:
- * names are limited to letters, digits, ".", "_" and "-", values to printable
- * ASCII.
+ * @throws ConnectError (Internal) for a name or value that gRPC cannot carry. Names may contain
+ * letters, digits, ".", "_" and "-", values may contain printable ASCII.
  */
 export function addHeadersToMetadata(headers: Headers, metadata: Metadata): void {
   for (const [key, value] of headers) {
@@ -50,13 +48,13 @@ function addEntry(metadata: Metadata, key: string, value: string): void {
     metadata.add(key, value);
     return;
   }
-  // Headers has joined several values with commas, which base64 does not use.
+  // Headers joins several values with commas. base64 has no commas.
   for (const encoded of value.split(",")) {
     metadata.add(key, Buffer.from(encoded.trim(), "base64"));
   }
 }
 
-/** Converts headers of a response; undefined when there are none. */
+/** Converts the headers of a response. Undefined if there are none. */
 export function metadataFromHeaders(headers: Headers): Metadata | undefined {
   if (headers.keys().next().done) {
     return undefined;
@@ -68,7 +66,7 @@ export function metadataFromHeaders(headers: Headers): Metadata | undefined {
 
 type HeaderSender = Pick<ServerUnaryCall<unknown, unknown>, "sendMetadata">;
 
-/** Sends the headers of a response; without any, grpc-js sends its own with the first message. */
+/** Sends the headers of a response. If there are none, grpc-js sends its own later. */
 export function sendHeader(call: HeaderSender, header: Headers): void {
   const metadata = metadataFromHeaders(header);
   if (metadata !== undefined) {
@@ -76,15 +74,12 @@ export function sendHeader(call: HeaderSender, header: Headers): void {
   }
 }
 
-/**
- * Sends the headers of a response that is to end with an error, which matters
- * more than headers that gRPC cannot carry.
- */
+/** Sends the headers of a response that ends with an error, if gRPC can carry them. */
 export function trySendHeader(call: HeaderSender, header: Headers): void {
   try {
     sendHeader(call, header);
   } catch (_error) {
-    // The status follows all the same.
+    // The status matters more, and it follows.
   }
 }
 

@@ -8,7 +8,7 @@ import type { IncomingCall, Route } from "./route.js";
 
 const LAZY_MESSAGE = lazyProperty("message");
 
-/** Makes the parts of a unary request that are costly or may fail, when they are read. */
+/** Makes the costly parts of a unary request, and the parts that may fail, at the first read. */
 class UnarySource {
   readonly #route: Route;
   readonly #bytes: Buffer;
@@ -32,12 +32,11 @@ class UnarySource {
 }
 
 /**
- * The request of a unary call as interceptors see it.
+ * The request of a unary call for the interceptors.
  *
- * The message is parsed when it is first read, mostly by the innermost function.
- * So a call that an interceptor refuses costs no parsing, and the interceptors,
- * of which one writes the log, see a message that cannot be parsed as an error
- * of the call. (connect-node parses before the interceptors run.)
+ * The first read parses the message, usually in the innermost function. So a call that an
+ * interceptor refuses costs no parsing, and the interceptors, one of which writes the log, see a
+ * malformed message as an error of the call. (connect-node parses before the interceptors run.)
  */
 export function createUnaryRequest(
   route: Route<Extract<MethodImplSpec, { kind: "unary" }>>,
@@ -54,7 +53,7 @@ export function createUnaryRequest(
   return Object.defineProperty(request, "message", LAZY_MESSAGE) as unknown as UnaryRequest;
 }
 
-/** The request of a streaming call as interceptors see it. */
+/** The request of a streaming call for the interceptors. */
 export function createStreamRequest(
   route: Route,
   method: DescMethodStreaming,

@@ -1,11 +1,12 @@
+import { once } from "node:events";
 import type { ServerDuplexStream } from "@grpc/grpc-js";
 import type { CallLifetime } from "./call-lifetime.js";
 import { metadataFromHeaders, sendHeader, trySendHeader } from "./metadata.js";
 import { statusOf } from "./status.js";
 
 /**
- * The sending half of a streaming call. It ends once, with the first status; a
- * later one, and messages after it, go nowhere.
+ * The response of a streaming call. It ends once, with the first status. Later messages and a
+ * later status are dropped.
  */
 export class ResponseStream {
   readonly header: Headers = new Headers();
@@ -21,9 +22,8 @@ export class ResponseStream {
   }
 
   /**
-   * Sends a message, and the headers before the first. Waits while grpc-js
-   * holds as many messages as it may, so that a client that does not read costs
-   * no more memory than those.
+   * Sends a message, and before the first one the headers. Waits while the queue of grpc-js is
+   * full, so that a client that does not read costs no more memory than that queue.
    */
   async write(bytes: Buffer): Promise<void> {
     if (this.#ended) {
@@ -31,7 +31,9 @@ export class ResponseStream {
     }
     this.#sendHeaderOnce();
     if (!this.#call.write(bytes)) {
-      await this.#drained();
+      // An abort of the call ends the wait, too.
+      const { signal } = this.#lifetime;
+      await once(this.#call, "drain", { signal }).catch(() => {});
     }
   }
 
@@ -47,7 +49,7 @@ export class ResponseStream {
     this.#call.end(trailers);
   }
 
-  /** Ends the call with an error, after the messages that were written before. */
+  /** Ends the call with an error, after the messages in the queue. */
   fail(error: unknown): void {
     if (this.#ended) {
       return;
@@ -58,7 +60,7 @@ export class ResponseStream {
     if (!this.#headerSent) {
       trySendHeader(this.#call, this.header);
     }
-    // grpc-js takes an error event for the status to end with.
+    // grpc-js ends the call with the status in an error event.
     this.#call.emit("error", status);
   }
 
@@ -67,19 +69,5 @@ export class ResponseStream {
       sendHeader(this.#call, this.header);
       this.#headerSent = true;
     }
-  }
-
-  #drained(): Promise<void> {
-    const call = this.#call;
-    const { signal } = this.#lifetime;
-    return new Promise((resolve) => {
-      const done = () => {
-        call.off("drain", done);
-        signal.removeEventListener("abort", done);
-        resolve();
-      };
-      call.once("drain", done);
-      signal.addEventListener("abort", done, { once: true });
-    });
   }
 }

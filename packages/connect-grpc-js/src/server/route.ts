@@ -3,20 +3,20 @@ import type { ConnectError, ContextValues, Interceptor, MethodImplSpec } from "@
 import type { ServerUnaryCall } from "@grpc/grpc-js";
 import type { Shutdown } from "./call-lifetime.js";
 
-/** What every kind of grpc-js server call tells about itself. */
+/** The common properties of all kinds of grpc-js server calls. */
 export type IncomingCall = Pick<
   ServerUnaryCall<unknown, unknown>,
   "metadata" | "getAuthContext" | "getDeadline" | "getHost" | "getPath" | "getPeer"
 >;
 
-/** Says more of bytes that cannot be parsed than the error (InvalidArgument) does. */
+/** Replaces the error (InvalidArgument) of malformed bytes by a more helpful one. */
 export type DescribeMalformed = (
   error: ConnectError,
   desc: DescMessage,
   bytes: Uint8Array,
 ) => ConnectError;
 
-/** One method and all that serving it takes. */
+/** One method, and everything that serves it. */
 export interface Route<Spec extends MethodImplSpec = MethodImplSpec> {
   readonly spec: Spec;
   readonly interceptors: readonly Interceptor[];
@@ -33,8 +33,8 @@ export type Next = ReturnType<Interceptor>;
 /**
  * Wraps `innermost` so that the first interceptor is the outermost.
  *
- * Done anew for every call, as Connect does it: an interceptor may keep state
- * of one call between its two arrows. It costs one closure per interceptor.
+ * Every call does this again, as in Connect, because an interceptor may keep the state of one call
+ * between its two arrows. It costs one closure per interceptor.
  */
 export function intercept(innermost: Next, interceptors: readonly Interceptor[]): Next {
   return interceptors.reduceRight((next, interceptor) => interceptor(next), innermost);

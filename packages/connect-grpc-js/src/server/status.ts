@@ -6,17 +6,16 @@ import { StatusSchema } from "@sessiond/proto/google/rpc/status";
 import { addHeadersToMetadata } from "./metadata.js";
 
 /**
- * The status a client gets for what a handler or an interceptor threw.
+ * The status for a value that a handler or an interceptor threw.
  *
- * Only a ConnectError speaks to the client. Everything else is "internal
- * error": its message may hold secrets, and belongs into a log that an
- * interceptor writes.
+ * The client sees only a ConnectError. Everything else becomes "internal error": its message may
+ * contain secrets, and belongs into the log, which an interceptor writes.
  */
 export function statusOf(reason: unknown, trailer: Headers): StatusObject {
   const error =
     reason instanceof ConnectError ? reason : new ConnectError("internal error", Code.Internal);
-  // grpc-js percent-encodes the message and throws on half a surrogate pair,
-  // which a message that quotes a truncated text may hold.
+  // grpc-js percent-encodes the message and throws on half a surrogate pair, as in a message that
+  // quotes a truncated text.
   const details = error.rawMessage.toWellFormed();
   // Connect's codes have gRPC's numbers.
   return { code: Number(error.code), details, metadata: trailersOf(error, details, trailer) };
@@ -26,8 +25,7 @@ function trailersOf(error: ConnectError, message: string, trailer: Headers): Met
   const metadata = new Metadata();
   try {
     addHeadersToMetadata(trailer, metadata);
-    // An error received from another server carries that server's headers,
-    // which are none of this client's business.
+    // An error from another server carries the headers of that server, which are not for our client.
     if (!error.isWireError) {
       addHeadersToMetadata(error.metadata, metadata);
     }
@@ -35,7 +33,7 @@ function trailersOf(error: ConnectError, message: string, trailer: Headers): Met
       metadata.set("grpc-status-details-bin", Buffer.from(statusDetails(error, message)));
     }
   } catch (_error) {
-    // What cannot be carried must not cost the client the status itself.
+    // The client needs the status more than metadata that gRPC cannot carry.
   }
   return metadata;
 }

@@ -12,10 +12,11 @@ import type {
   StreamRequest,
   StreamResponse,
 } from "@connectrpc/connect";
+import { createAsyncIterable } from "@connectrpc/connect/protocol";
 import type { handleBidiStreamingCall, ServerDuplexStream } from "@grpc/grpc-js";
 import { CallLifetime } from "./call-lifetime.js";
 import { createContext } from "./handler-context.js";
-import { iterableOf, mapIterable, onlyMessage, sendAll } from "./message-streams.js";
+import { mapIterable, onlyMessage, sendAll } from "./message-streams.js";
 import { parseMessage, serializeMessage } from "./messages.js";
 import { replaceHeaders } from "./metadata.js";
 import { createStreamRequest } from "./request.js";
@@ -28,8 +29,8 @@ export type StreamingRoute = Route<StreamingSpec>;
 /**
  * Makes the grpc-js handler of a method with a stream in either direction.
  *
- * All three kinds are served as bidirectional ones. They do not differ on the
- * wire, and Connect's interceptors see the messages of each as async iterables.
+ * We serve all three kinds as bidirectional. The protocol does not distinguish them, and Connect's
+ * interceptors see the messages of each kind as async iterables.
  */
 export function streamingHandler(route: StreamingRoute): handleBidiStreamingCall<Buffer, Buffer> {
   return (call) => void serve(route, call);
@@ -49,7 +50,7 @@ async function serve(
     stream.fail(signal.reason);
     return;
   }
-  // A stream may last for days, so that a shutdown does not wait for its end.
+  // A stream may last for days, so a shutdown does not wait for its end.
   signal.addEventListener("abort", () => stream.fail(signal.reason), { once: true });
 
   const callHandler: Next = async (request) => {
@@ -85,7 +86,7 @@ async function startHandler(
     case "server_streaming":
       return spec.impl(await onlyMessage(messages), context);
     case "client_streaming":
-      return iterableOf(await spec.impl(messages, context));
+      return createAsyncIterable([await spec.impl(messages, context)]);
     case "bidi_streaming":
       return spec.impl(messages, context);
   }
@@ -96,21 +97,20 @@ async function* requestMessages(
   call: ServerDuplexStream<Buffer, Buffer>,
   signal: AbortSignal,
 ): AsyncGenerator<Message> {
-  // A handler may stop reading and still respond: the call must outlive this.
+  // A handler may stop reading and still respond, so the end of this loop must not end the call.
   const received: AsyncIterable<Buffer> = call.iterator({ destroyOnReturn: false });
   try {
     for await (const bytes of received) {
       yield parseMessage(route.spec.method.input, bytes, route);
     }
-    // A client that cancels may end its request just before it resets the
-    // stream, as Node's own does. When both arrive together, the cancellation
-    // shows only later in this turn of the event loop. Half an upload must not
-    // pass for a whole one.
+    // A client that cancels may end its request just before it resets the stream, as Node's own
+    // client does. If both arrive together, we learn of the reset only later in this turn of the
+    // event loop. Half an upload must not pass for a whole one.
     await setImmediate();
     signal.throwIfAborted();
   } catch (error) {
-    // grpc-js destroys the stream of a call that has ended, which reads like an
-    // accident. The signal knows why it ended.
+    // grpc-js destroys the stream of a call that has ended, so `error` looks like an accident. The
+    // signal has the real reason.
     throw signal.aborted ? signal.reason : error;
   }
 }
