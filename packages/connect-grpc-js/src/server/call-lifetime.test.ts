@@ -5,13 +5,13 @@ import { Duplex } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
-import { Code, ConnectError, type ConnectRouter } from "@connectrpc/connect";
+import { Code, ConnectError } from "@connectrpc/connect";
 import { status } from "@grpc/grpc-js";
 import { describe, expect, test } from "vitest";
-import { EchoService } from "../testing/echo-service.js";
-import { CLIENTS, listen } from "../testing/loopback.js";
+import { pathOf } from "../testing/echo-client.js";
+import { openStream, serveEcho } from "../testing/loopback.js";
 
-/** Fulfilled by the test's own handler, so that a test never waits for a guess. */
+/** A test's own handler resolves it, so the test does not guess how long to wait. */
 function event<Value = void>() {
   return Promise.withResolvers<Value>();
 }
@@ -23,32 +23,12 @@ async function aborted(signal: AbortSignal): Promise<unknown> {
   return signal.reason;
 }
 
-/**
- * Sends a unary request whose client does not enforce its deadline: the clients
- * of the libraries cancel a call at its deadline, often before the server does.
- */
-async function requestWithTimeout(baseUrl: string, path: string, timeout: string) {
-  const session = connect(baseUrl);
-  const stream = session.request({
-    ":method": "POST",
-    ":path": path,
-    "content-type": "application/grpc",
-    te: "trailers",
-    "grpc-timeout": timeout,
-  });
-  stream.end(Buffer.alloc(5));
-  stream.resume();
-  const [headers] = await once(stream, "response");
-  session.destroy();
-  return headers["grpc-status"];
-}
-
 /** A client-streaming handler that reads until its client ends the stream. */
-function readingRoutes() {
+function readingHandler() {
   const started = event();
   const failure = event<unknown>();
-  const routes = (router: ConnectRouter) => {
-    router.rpc(EchoService.method.clientStream, async (requests) => {
+  const handlers = {
+    async clientStream(requests: AsyncIterable<unknown>) {
       started.resolve();
       try {
         for await (const _request of requests) {
@@ -58,186 +38,230 @@ function readingRoutes() {
         failure.resolve(error);
       }
       return {};
-    });
+    },
   };
-  return { routes, started: started.promise, failure: failure.promise };
+  return { handlers, started: started.promise, failure: failure.promise };
 }
 
-describe.each(CLIENTS)("called by %s", (client) => {
+describe("a deadline", () => {
   test.each(["unary", "serverStream"] as const)(
-    "a %s call that outlasts its deadline fails with DEADLINE_EXCEEDED",
+    "ends a %s call with DEADLINE_EXCEEDED",
     async (method) => {
-      const routes = (router: ConnectRouter) => {
-        router.service(EchoService, {
-          async unary(_request, { signal }) {
-            await aborted(signal);
-            return {};
-          },
-          async *serverStream(_request, { signal }) {
-            await aborted(signal);
-            yield {};
-          },
-        });
-      };
-      await using loopback = await listen({ routes });
-      const outcome = await loopback.call[client](method, [""], { timeoutMs: 50 });
+      await using loopback = await serveEcho({
+        async unary(_request, { signal }) {
+          await aborted(signal);
+          return {};
+        },
+        async *serverStream(_request, { signal }) {
+          await aborted(signal);
+          yield {};
+        },
+      });
+      const outcome = await loopback.call(method, [""], { timeoutMs: 50 });
       expect(outcome.code).toBe(Code.DeadlineExceeded);
     },
   );
 
-  test("a handler knows how much time is left", async () => {
-    const routes = (router: ConnectRouter) => {
-      router.rpc(EchoService.method.unary, (_request, { timeoutMs }) => ({
-        value: String(timeoutMs()),
-      }));
-    };
-    await using loopback = await listen({ routes });
-    const limited = await loopback.call[client]("unary", [""], { timeoutMs: 10_000 });
+  test("aborts the handler's signal, even if the client does not enforce it", async () => {
+    const reason = event<unknown>();
+    await using loopback = await serveEcho({
+      async unary(_request, { signal }) {
+        reason.resolve(await aborted(signal));
+        return {};
+      },
+    });
+    const session = connect(loopback.baseUrl);
+    const stream = openStream(session, "unary", { "grpc-timeout": "50m" });
+    stream.end(Buffer.alloc(5)).resume();
+    const [headers] = await once(stream, "response");
+    session.destroy();
+    expect(headers["grpc-status"]).toBe(String(status.DEADLINE_EXCEEDED));
+    expect(await reason.promise).toMatchObject({
+      code: Code.DeadlineExceeded,
+      rawMessage: "the operation timed out",
+    });
+  });
+
+  test("is known to the handler", async () => {
+    await using loopback = await serveEcho({
+      unary: (_request, { timeoutMs }) => ({ value: String(timeoutMs()) }),
+    });
+    const limited = await loopback.call("unary", [""], { timeoutMs: 10_000 });
     expect(Number(limited.values[0])).toBeGreaterThan(5_000);
     expect(Number(limited.values[0])).toBeLessThanOrEqual(10_000);
-    const unlimited = await loopback.call[client]("unary", [""]);
+    const unlimited = await loopback.call("unary", [""]);
     expect(unlimited.values).toEqual(["undefined"]);
   });
 
-  test("a timeout longer than the server allows is refused", async () => {
-    const routes = (router: ConnectRouter) => {
-      router.service(EchoService, { unary: () => ({}), async *serverStream() {} });
-    };
-    await using loopback = await listen({ routes, maxTimeoutMs: 60_000 });
-    for (const method of ["unary", "serverStream"] as const) {
-      expect(await loopback.call[client](method, [""], { timeoutMs: 120_000 })).toMatchObject({
+  test.each(["unary", "serverStream"] as const)(
+    "of a %s call is refused if it is longer than the server allows",
+    async (method) => {
+      const handlers = { unary: () => ({}), async *serverStream() {} };
+      await using loopback = await serveEcho(handlers, { maxTimeoutMs: 60_000 });
+      expect(await loopback.call(method, [""], { timeoutMs: 120_000 })).toMatchObject({
         code: Code.InvalidArgument,
         message: "the timeout must not be longer than 60000 ms",
       });
-      expect((await loopback.call[client](method, [""], { timeoutMs: 60_000 })).code).toBe(0);
-      expect((await loopback.call[client](method, [""])).code).toBe(0);
-    }
-  });
+      expect((await loopback.call(method, [""], { timeoutMs: 60_000 })).code).toBe(0);
+      expect((await loopback.call(method, [""])).code).toBe(0);
+    },
+  );
+});
 
-  test("a cancelled call aborts the handler's signal", async () => {
-    const started = event();
+describe("a client that cancels", () => {
+  test("aborts the handler's signal", async () => {
+    const cancel = new AbortController();
     const reason = event<unknown>();
-    const routes = (router: ConnectRouter) => {
-      router.rpc(EchoService.method.unary, async (_request, { signal }) => {
-        started.resolve();
+    await using loopback = await serveEcho({
+      async unary(_request, { signal }) {
+        cancel.abort();
         reason.resolve(await aborted(signal));
         return {};
-      });
-    };
-    await using loopback = await listen({ routes });
-    const controller = new AbortController();
-    const outcome = loopback.call[client]("unary", [""], { signal: controller.signal });
-    await started.promise;
-    controller.abort();
-    expect(await outcome).toMatchObject({ code: Code.Canceled });
+      },
+    });
+    const outcome = await loopback.call("unary", [""], { signal: cancel.signal });
+    expect(outcome.code).toBe(Code.Canceled);
     expect(await reason.promise).toMatchObject({ code: Code.Canceled });
   });
 
-  test("a cancelled stream runs the `finally` of its generator", async () => {
-    const received = event();
+  test("is seen in a signal that the handler reads only afterwards", async () => {
+    const cancel = new AbortController();
+    const canceled = event();
+    const reason = event<unknown>();
+    await using loopback = await serveEcho({
+      async unary(_request, context) {
+        cancel.abort();
+        await canceled.promise;
+        await sleep(20);
+        reason.resolve(context.signal.aborted && context.signal.reason);
+        return {};
+      },
+    });
+    await loopback.call("unary", [""], { signal: cancel.signal });
+    canceled.resolve();
+    expect(await reason.promise).toMatchObject({ code: Code.Canceled });
+  });
+
+  test("runs the `finally` of a generator, and survives an error in it", async () => {
+    const cancel = new AbortController();
     const closed = event();
-    const routes = (router: ConnectRouter) => {
-      router.rpc(EchoService.method.serverStream, async function* (_request, { signal }) {
+    await using loopback = await serveEcho({
+      async *serverStream(_request, { signal }) {
         try {
           yield { value: "first" };
           await aborted(signal);
+          yield { value: "second" };
         } finally {
           closed.resolve();
+          // biome-ignore lint/correctness/noUnsafeFinally: this is the fault to survive.
+          throw new Error("close failed");
         }
-      });
-    };
-    await using loopback = await listen({ routes });
-    const controller = new AbortController();
-    const outcome = loopback.call[client]("serverStream", [""], {
-      signal: controller.signal,
-      onValue: () => received.resolve(),
+      },
     });
-    await received.promise;
-    controller.abort();
+    const options = { signal: cancel.signal, onValue: () => cancel.abort() };
+    const outcome = await loopback.call("serverStream", [""], options);
     await closed.promise;
-    expect(await outcome).toMatchObject({ code: Code.Canceled, values: ["first"] });
+    expect(outcome).toMatchObject({ code: Code.Canceled, values: ["first"] });
   });
 
-  test("a client that hangs up aborts the handler's signal", async () => {
-    const received = event();
+  test("closes an iterable that waits for its next item", async () => {
+    const cancel = new AbortController();
+    const returned = event();
+    const items = [Promise.resolve({ done: false, value: { value: "first" } } as const)];
+    const never = new Promise<never>(() => {});
+    await using loopback = await serveEcho({
+      serverStream: () => ({
+        [Symbol.asyncIterator]: () => ({
+          next: () => items.shift() ?? never,
+          return: async () => {
+            returned.resolve();
+            return { done: true, value: undefined };
+          },
+        }),
+      }),
+    });
+    const options = { signal: cancel.signal, onValue: () => cancel.abort() };
+    const outcome = await loopback.call("serverStream", [""], options);
+    await returned.promise;
+    expect(outcome.code).toBe(Code.Canceled);
+  });
+
+  test("has not sent its requests completely", async () => {
+    const { handlers, started, failure } = readingHandler();
+    await using loopback = await serveEcho(handlers);
+    const { hostname, port } = new URL(loopback.baseUrl);
+    const socket = connectSocket(Number(port), hostname);
+    // Wraps the socket, so that the test can hold back what HTTP/2 writes.
+    const connection = new Duplex({
+      read() {},
+      write(bytes, _encoding, done) {
+        socket.write(bytes);
+        done();
+      },
+    });
+    socket.on("data", (bytes) => connection.push(bytes));
+    const session = connect(loopback.baseUrl, { createConnection: () => connection });
+    const stream = openStream(session, "clientStream");
+    stream.on("error", () => {});
+    stream.write(Buffer.alloc(5));
+    await started;
+    // Node ends the request and then resets the stream. The two arrive together.
+    socket.cork();
+    stream.close(constants.NGHTTP2_CANCEL);
+    await sleep(20);
+    socket.uncork();
+    expect(await failure).toBeInstanceOf(ConnectError);
+    expect(await failure).toMatchObject({ code: Code.Canceled });
+    session.destroy();
+    socket.destroy();
+  });
+});
+
+describe("a client that disconnects", () => {
+  test("aborts the handler's signal", async () => {
     const reason = event<unknown>();
-    const routes = (router: ConnectRouter) => {
-      router.rpc(EchoService.method.serverStream, async function* (_request, { signal }) {
+    await using loopback = await serveEcho({
+      async *serverStream(_request, { signal }) {
         signal.addEventListener("abort", () => reason.resolve(signal.reason));
         yield {};
         await aborted(signal);
-      });
-    };
-    const loopback = await listen({ routes });
-    const outcome = loopback.call[client]("serverStream", [""], {
-      onValue: () => received.resolve(),
+      },
     });
-    await received.promise;
-    await loopback[Symbol.asyncDispose]();
+    const session = connect(loopback.baseUrl);
+    const stream = openStream(session, "serverStream").end(Buffer.alloc(5));
+    await once(stream, "data");
+    session.destroy();
     expect(await reason.promise).toMatchObject({ code: Code.Canceled });
-    await outcome;
   });
-});
 
-test("the deadline aborts the handler's signal with DEADLINE_EXCEEDED", async () => {
-  const reason = event<unknown>();
-  const routes = (router: ConnectRouter) => {
-    router.rpc(EchoService.method.unary, async (_request, { signal }) => {
-      reason.resolve(await aborted(signal));
-      return {};
-    });
-  };
-  await using loopback = await listen({ routes });
-  const path = "/echo.v1.EchoService/Unary";
-  const grpcStatus = await requestWithTimeout(loopback.baseUrl, path, "50m");
-  expect(grpcStatus).toBe(String(status.DEADLINE_EXCEEDED));
-  expect(await reason.promise).toMatchObject({
-    code: Code.DeadlineExceeded,
-    rawMessage: "the operation timed out",
+  test("has not sent its requests completely", async () => {
+    const { handlers, started, failure } = readingHandler();
+    await using loopback = await serveEcho(handlers);
+    const session = connect(loopback.baseUrl);
+    // An empty message, and no end of the stream.
+    openStream(session, "clientStream").write(Buffer.alloc(5));
+    await started;
+    session.destroy();
+    expect(await failure).toBeInstanceOf(ConnectError);
+    expect(await failure).toMatchObject({ code: Code.Canceled });
   });
-});
-
-test("a signal that is first read after a call was cancelled is aborted", async () => {
-  const started = event();
-  const cancelled = event();
-  const reason = event<unknown>();
-  const routes = (router: ConnectRouter) => {
-    router.rpc(EchoService.method.unary, async (_request, context) => {
-      started.resolve();
-      await cancelled.promise;
-      await sleep(20);
-      reason.resolve(context.signal.aborted && context.signal.reason);
-      return {};
-    });
-  };
-  await using loopback = await listen({ routes });
-  const controller = new AbortController();
-  const outcome = loopback.call["grpc-js"]("unary", [""], { signal: controller.signal });
-  await started.promise;
-  controller.abort();
-  await outcome;
-  cancelled.resolve();
-  expect(await reason.promise).toMatchObject({ code: Code.Canceled });
 });
 
 test.each(["unary", "serverStream"] as const)(
   "a completed %s call aborts its signal, as in Connect",
   async (method) => {
     const signals: AbortSignal[] = [];
-    const routes = (router: ConnectRouter) => {
-      router.service(EchoService, {
-        unary(_request, { signal }) {
-          signals.push(signal);
-          return { value: String(signal.aborted) };
-        },
-        async *serverStream(_request, { signal }) {
-          signals.push(signal);
-          yield { value: String(signal.aborted) };
-        },
-      });
-    };
-    await using loopback = await listen({ routes });
-    const outcome = await loopback.call["grpc-js"](method, [""]);
+    await using loopback = await serveEcho({
+      unary(_request, { signal }) {
+        signals.push(signal);
+        return { value: String(signal.aborted) };
+      },
+      async *serverStream(_request, { signal }) {
+        signals.push(signal);
+        yield { value: String(signal.aborted) };
+      },
+    });
+    const outcome = await loopback.call(method, [""]);
     expect(outcome).toMatchObject({ code: 0, values: ["false"] });
     const [signal] = signals;
     expect(signal && (await aborted(signal))).toMatchObject({
@@ -247,145 +271,11 @@ test.each(["unary", "serverStream"] as const)(
   },
 );
 
-test("a cancelled stream closes an iterable that waits for its next item", async () => {
-  const received = event();
-  const returned = event();
-  const items: AsyncIterable<{ value: string }> = {
-    [Symbol.asyncIterator]: () => {
-      let count = 0;
-      return {
-        next: () =>
-          count++ === 0
-            ? Promise.resolve({ done: false, value: { value: "first" } })
-            : new Promise(() => {}),
-        return: async () => {
-          returned.resolve();
-          return { done: true, value: undefined };
-        },
-      };
-    },
-  };
-  const routes = (router: ConnectRouter) => {
-    router.rpc(EchoService.method.serverStream, () => items);
-  };
-  await using loopback = await listen({ routes });
-  const controller = new AbortController();
-  const outcome = loopback.call["grpc-js"]("serverStream", [""], {
-    signal: controller.signal,
-    onValue: () => received.resolve(),
-  });
-  await received.promise;
-  controller.abort();
-  await returned.promise;
-  expect(await outcome).toMatchObject({ code: Code.Canceled });
-});
-
-test("a handler does not take the requests of a client that hung up for complete", async () => {
-  const { routes, started, failure } = readingRoutes();
-  await using loopback = await listen({ routes });
-  const session = connect(loopback.baseUrl);
-  const stream = session.request({
-    ":method": "POST",
-    ":path": "/echo.v1.EchoService/ClientStream",
-    "content-type": "application/grpc",
-    te: "trailers",
-  });
-  // An empty message, and no end of the stream.
-  stream.write(Buffer.alloc(5));
-  await started;
-  session.destroy();
-  expect(await failure).toBeInstanceOf(ConnectError);
-  expect(await failure).toMatchObject({ code: Code.Canceled });
-});
-
-test("a handler does not take the requests of a client that cancels for complete", async () => {
-  const { routes, started, failure } = readingRoutes();
-  await using loopback = await listen({ routes });
-  const { hostname, port } = new URL(loopback.baseUrl);
-  const socket = connectSocket(Number(port), hostname);
-  // Around the socket, so that what HTTP/2 writes can be held back.
-  const connection = new Duplex({
-    read() {},
-    write(bytes, _encoding, done) {
-      socket.write(bytes);
-      done();
-    },
-  });
-  socket.on("data", (bytes) => connection.push(bytes));
-  const session = connect(loopback.baseUrl, { createConnection: () => connection });
-  const stream = session.request({
-    ":method": "POST",
-    ":path": "/echo.v1.EchoService/ClientStream",
-    "content-type": "application/grpc",
-    te: "trailers",
-  });
-  stream.on("error", () => {});
-  stream.write(Buffer.alloc(5));
-  await started;
-  // Node ends the request and then resets the stream. The two arrive together.
-  socket.cork();
-  stream.close(constants.NGHTTP2_CANCEL);
-  await sleep(20);
-  socket.uncork();
-  expect(await failure).toBeInstanceOf(ConnectError);
-  expect(await failure).toMatchObject({ code: Code.Canceled });
-  session.destroy();
-  socket.destroy();
-});
-
-test("a `finally` that throws after a cancellation does no harm", async () => {
-  const received = event();
-  const closed = event();
-  const routes = (router: ConnectRouter) => {
-    router.rpc(EchoService.method.serverStream, async function* (_request, { signal }) {
-      try {
-        yield {};
-        await aborted(signal);
-        yield {};
-      } finally {
-        closed.resolve();
-        // biome-ignore lint/correctness/noUnsafeFinally: this is the fault to survive.
-        throw new Error("close failed");
-      }
-    });
-  };
-  await using loopback = await listen({ routes });
-  const controller = new AbortController();
-  const outcome = loopback.call["grpc-js"]("serverStream", [""], {
-    signal: controller.signal,
-    onValue: () => received.resolve(),
-  });
-  await received.promise;
-  controller.abort();
-  await closed.promise;
-  expect(await outcome).toMatchObject({ code: Code.Canceled });
-});
-
-test("a handler that fails because its signal aborted fails with the reason of that", async () => {
-  const started = event();
-  const routes = (router: ConnectRouter) => {
-    router.rpc(EchoService.method.unary, async (_request, { signal }) => {
-      started.resolve();
-      // Rejects with an AbortError.
-      await sleep(60_000, undefined, { signal });
-      return {};
-    });
-  };
-  const shutdown = new AbortController();
-  await using loopback = await listen({ routes, shutdownSignal: shutdown.signal });
-  const outcome = loopback.call["grpc-js"]("unary", [""]);
-  await started.promise;
-  shutdown.abort();
-  expect(await outcome).toMatchObject({
-    code: Code.Unavailable,
-    message: "the server is shutting down",
-  });
-});
-
 test("a server that may shut down does not remember finished calls", async () => {
   const signals: WeakRef<AbortSignal>[] = [];
-  const routes = (router: ConnectRouter) => {
-    router.service(EchoService, {
+  const shutdown = new AbortController();
+  await using loopback = await serveEcho(
+    {
       unary(_request, { signal }) {
         signals.push(new WeakRef(signal));
         return {};
@@ -394,13 +284,12 @@ test("a server that may shut down does not remember finished calls", async () =>
         signals.push(new WeakRef(signal));
         yield {};
       },
-    });
-  };
-  const shutdown = new AbortController();
-  await using loopback = await listen({ routes, shutdownSignal: shutdown.signal });
+    },
+    { shutdownSignal: shutdown.signal },
+  );
   for (let n = 0; n < 10; n++) {
-    await loopback.call["grpc-js"]("unary", [""]);
-    await loopback.call["grpc-js"]("serverStream", [""]);
+    await loopback.call("unary", [""]);
+    await loopback.call("serverStream", [""]);
   }
   setFlagsFromString("--expose-gc");
   const collectGarbage: () => void = runInNewContext("gc");
@@ -408,54 +297,46 @@ test("a server that may shut down does not remember finished calls", async () =>
   collectGarbage();
   const alive = signals.filter((signal) => signal.deref() !== undefined);
   expect(signals).toHaveLength(20);
-  // The latest ones may be on a stack still.
+  // The latest signals may still be on a stack.
   expect(alive.length).toBeLessThan(5);
 });
 
 describe("a shutdown", () => {
-  const reasons = [
+  test.each([
     ["a plain abort", undefined, Code.Unavailable, "the server is shutting down"],
-    [
-      "a ConnectError",
-      new ConnectError("moving house", Code.Aborted),
-      Code.Aborted,
-      "moving house",
-    ],
-  ] as const;
-
-  test.each(reasons)("by %s ends streams", async (_name, reason, code, message) => {
-    const received = event();
-    const closed = event();
-    const routes = (router: ConnectRouter) => {
-      // Heeds no signal.
-      router.rpc(EchoService.method.serverStream, async function* () {
-        try {
-          for (;;) {
-            yield { value: "tick" };
-            await sleep(5);
-          }
-        } finally {
-          closed.resolve();
-        }
-      });
-    };
+    ["a ConnectError", new ConnectError("moved", Code.Aborted), Code.Aborted, "moved"],
+  ] as const)("by %s ends a stream that ignores its signal", async (_, reason, code, message) => {
     const shutdown = new AbortController();
-    await using loopback = await listen({ routes, shutdownSignal: shutdown.signal });
-    const outcome = loopback.call["grpc-js"]("serverStream", [""], {
-      onValue: () => received.resolve(),
-    });
-    await received.promise;
-    shutdown.abort(reason);
-    expect(await outcome).toMatchObject({ code, message });
+    const closed = event();
+    await using loopback = await serveEcho(
+      {
+        async *serverStream() {
+          try {
+            for (;;) {
+              yield { value: "tick" };
+              await sleep(5);
+            }
+          } finally {
+            closed.resolve();
+          }
+        },
+      },
+      { shutdownSignal: shutdown.signal },
+    );
+    const onValue = () => shutdown.abort(reason);
+    const outcome = await loopback.call("serverStream", [""], { onValue });
+    expect(outcome).toMatchObject({ code, message });
     await closed.promise;
+    // No call is left that the server would wait for.
+    await new Promise((resolve) => loopback.server.tryShutdown(resolve));
   });
 
   test("ends a stream that the client sends", async () => {
-    const { routes, started, failure } = readingRoutes();
+    const { handlers, started, failure } = readingHandler();
     const shutdown = new AbortController();
-    await using loopback = await listen({ routes, shutdownSignal: shutdown.signal });
+    await using loopback = await serveEcho(handlers, { shutdownSignal: shutdown.signal });
     const identity = (bytes: Buffer) => bytes;
-    const path = "/echo.v1.EchoService/ClientStream";
+    const path = pathOf("clientStream");
     const call = loopback.grpcClient.makeClientStreamRequest(path, identity, identity, () => {});
     await started;
     shutdown.abort();
@@ -466,55 +347,48 @@ describe("a shutdown", () => {
   });
 
   test("lets unary calls respond", async () => {
-    const started = event();
-    const routes = (router: ConnectRouter) => {
-      router.rpc(EchoService.method.unary, async (_request, { signal }) => {
-        started.resolve();
+    const shutdown = new AbortController();
+    const handlers = {
+      async unary(_request: unknown, { signal }: { signal: AbortSignal }) {
+        shutdown.abort();
         await aborted(signal);
         return { value: "done" };
-      });
+      },
     };
+    await using loopback = await serveEcho(handlers, { shutdownSignal: shutdown.signal });
+    expect(await loopback.call("unary", [""])).toMatchObject({ code: 0, values: ["done"] });
+  });
+
+  test("is the error of a handler that fails with an AbortError of its signal", async () => {
     const shutdown = new AbortController();
-    await using loopback = await listen({ routes, shutdownSignal: shutdown.signal });
-    const outcome = loopback.call["grpc-js"]("unary", [""]);
-    await started.promise;
-    shutdown.abort();
-    expect(await outcome).toMatchObject({ code: 0, values: ["done"] });
+    const handlers = {
+      async unary(_request: unknown, { signal }: { signal: AbortSignal }) {
+        setImmediate(() => shutdown.abort());
+        await sleep(60_000, undefined, { signal });
+        return {};
+      },
+    };
+    await using loopback = await serveEcho(handlers, { shutdownSignal: shutdown.signal });
+    expect(await loopback.call("unary", [""])).toMatchObject({
+      code: Code.Unavailable,
+      message: "the server is shutting down",
+    });
   });
 
   test("that has begun refuses new streams", async () => {
-    const routes = (router: ConnectRouter) => {
-      router.service(EchoService, {
+    await using loopback = await serveEcho(
+      {
         unary: (_request, { signal }) => ({ value: String(signal.aborted) }),
         async *serverStream() {
           yield { value: "never" };
         },
-      });
-    };
-    await using loopback = await listen({ routes, shutdownSignal: AbortSignal.abort() });
-    expect(await loopback.call["grpc-js"]("serverStream", [""])).toMatchObject({
+      },
+      { shutdownSignal: AbortSignal.abort() },
+    );
+    expect(await loopback.call("serverStream", [""])).toMatchObject({
       code: Code.Unavailable,
       values: [],
     });
-    expect(await loopback.call["grpc-js"]("unary", [""])).toMatchObject({ values: ["true"] });
-  });
-
-  test("lets the server finish", async () => {
-    const received = event();
-    const routes = (router: ConnectRouter) => {
-      router.rpc(EchoService.method.serverStream, async function* (_request, { signal }) {
-        yield {};
-        await aborted(signal);
-      });
-    };
-    const shutdown = new AbortController();
-    await using loopback = await listen({ routes, shutdownSignal: shutdown.signal });
-    const outcome = loopback.call["grpc-js"]("serverStream", [""], {
-      onValue: () => received.resolve(),
-    });
-    await received.promise;
-    shutdown.abort();
-    await new Promise((resolve) => loopback.server.tryShutdown(resolve));
-    expect(await outcome).toMatchObject({ code: Code.Unavailable });
+    expect(await loopback.call("unary", [""])).toMatchObject({ values: ["true"] });
   });
 });

@@ -13,7 +13,7 @@ const operations = fc.array(
   ),
 );
 
-test("behaves as Headers with the same entries does, whatever is asked of it", () => {
+test("RequestHeaders behaves like Headers with the same entries", () => {
   fc.assert(
     fc.property(fc.array(fc.tuple(names, values)), operations, (entries, steps) => {
       const metadata = new Metadata();
@@ -31,7 +31,7 @@ test("behaves as Headers with the same entries does, whatever is asked of it", (
   );
 });
 
-/** What a call returns, iterators read to their end. */
+/** The result of a call. Reads iterators to their end. */
 function outcome(headers: Headers, method: keyof Headers, args: string[]): unknown {
   const call = Reflect.get(headers, method) as (...args: string[]) => unknown;
   const result = call.apply(headers, args);
@@ -46,13 +46,13 @@ test("a copy made by Headers has all entries", () => {
   expect([...new Headers(new RequestHeaders(metadata))]).toEqual([["x-a", "1, 2"]]);
 });
 
-test("a binary value is unpadded base64, looked up or listed", () => {
+test("a binary value is unpadded base64, from `get` and in a list", () => {
   const metadata = new Metadata();
   metadata.add("x-bin", Buffer.from([0xff, 0xfe]));
   expect(new RequestHeaders(metadata).get("x-bin")).toBe("//4");
   expect([...new RequestHeaders(metadata)]).toEqual([["x-bin", "//4"]]);
 });
 
-test("an invalid name is refused, as by Headers", () => {
+test("an invalid name is refused, as in Headers", () => {
   expect(() => new RequestHeaders(new Metadata()).get("no spaces")).toThrow(TypeError);
 });

@@ -1,4 +1,8 @@
-import type { Status } from "@sessiond/proto/google/rpc/status";
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { StringValueSchema } from "@bufbuild/protobuf/wkt";
+import { type CallOptions, type Client, Metadata, type StatusObject } from "@grpc/grpc-js";
+import { type Status, StatusSchema } from "@sessiond/proto/google/rpc/status";
+import { EchoService } from "./echo-service.js";
 
 export type EchoMethod = "unary" | "serverStream" | "clientStream" | "bidi";
 
@@ -8,7 +12,7 @@ export interface EchoOptions {
   readonly timeoutMs?: number;
   /** Cancels the call. */
   readonly signal?: AbortSignal;
-  /** Hears of each response message. */
+  /** Receives each response message. */
   readonly onValue?: (value: string) => void;
 }
 
@@ -17,7 +21,7 @@ export interface Outcome {
   /** The gRPC status code, 0 for OK. */
   readonly code: number;
   readonly message: string;
-  /** The response messages that came before the status. */
+  /** The response messages before the status. */
   readonly values: readonly string[];
   readonly header: Record<string, string>;
   readonly trailer: Record<string, string>;
@@ -31,3 +35,87 @@ export type EchoCall = (
   values: readonly string[],
   options?: EchoOptions,
 ) => Promise<Outcome>;
+
+/** Calls the echo service with a client of @grpc/grpc-js. */
+export function grpcEcho(client: Client): EchoCall {
+  return (method, values, { signal, timeoutMs, onValue, header: requestHeader = [] } = {}) =>
+    new Promise((resolve) => {
+      const received: string[] = [];
+      let header: Record<string, string> = {};
+      const metadata = new Metadata();
+      for (const [key, value] of requestHeader) {
+        metadata.add(key, typeof value === "string" ? value : Buffer.from(value));
+      }
+      const deadline = timeoutMs === undefined ? {} : { deadline: Date.now() + timeoutMs };
+      const call = start(client, method, values, metadata, deadline, (value) => {
+        if (value === undefined) return;
+        received.push(value);
+        onValue?.(value);
+      });
+      call.on("metadata", (metadata: Metadata) => {
+        header = record(metadata);
+      });
+      // The status event has the same information.
+      call.on("error", () => {});
+      call.on("status", ({ code, details, metadata }: StatusObject) => {
+        const bytes = metadata.get("grpc-status-details-bin")[0];
+        resolve({
+          code,
+          message: details,
+          values: received,
+          header,
+          trailer: record(metadata),
+          status: bytes instanceof Buffer ? fromBinary(StatusSchema, bytes) : undefined,
+        });
+      });
+      signal?.addEventListener("abort", () => call.cancel());
+    });
+}
+
+function start(
+  client: Client,
+  method: EchoMethod,
+  values: readonly string[],
+  metadata: Metadata,
+  options: CallOptions,
+  onValue: (value: string | undefined) => void,
+) {
+  const rest = [pathOf(method), encode, decode] as const;
+  const [only = ""] = values;
+  const onResponse = (_error: unknown, value?: string) => onValue(value);
+  switch (method) {
+    case "unary":
+      return client.makeUnaryRequest(...rest, only, metadata, options, onResponse);
+    case "serverStream":
+      return client.makeServerStreamRequest(...rest, only, metadata, options).on("data", onValue);
+    case "clientStream": {
+      const call = client.makeClientStreamRequest(...rest, metadata, options, onResponse);
+      for (const value of values) call.write(value);
+      call.end();
+      return call;
+    }
+    case "bidi": {
+      const call = client.makeBidiStreamRequest(...rest, metadata, options);
+      for (const value of values) call.write(value);
+      call.end();
+      return call.on("data", onValue);
+    }
+  }
+}
+
+export function pathOf(method: keyof typeof EchoService.method): string {
+  return `/${EchoService.typeName}/${EchoService.method[method].name}`;
+}
+
+export function encode(value: string): Buffer {
+  return Buffer.from(toBinary(StringValueSchema, create(StringValueSchema, { value })));
+}
+
+export function decode(bytes: Buffer): string {
+  return fromBinary(StringValueSchema, bytes).value;
+}
+
+function record(metadata: Metadata): Record<string, string> {
+  const entries = Object.entries(metadata.toHttp2Headers());
+  return Object.fromEntries(entries.map(([key, value]) => [key, String(value)]));
+}

@@ -14,7 +14,7 @@ interface Method<Kind extends string, Schema> {
   output: Schema;
 }
 
-/** A service with a method of each kind, described in code: the tests need no generated stubs. */
+/** A service with a method of each kind. Built in code, so the tests need no generated stubs. */
 export const EchoService: GenService<{
   unary: Method<"unary", typeof StringValueSchema>;
   unaryBytes: Method<"unary", typeof BytesValueSchema>;

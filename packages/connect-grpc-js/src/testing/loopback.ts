@@ -1,22 +1,46 @@
-import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
+import type { ClientHttp2Session, ClientHttp2Stream } from "node:http2";
+import type { ServiceImpl } from "@connectrpc/connect";
 import { Client, credentials, Server, ServerCredentials, type ServerOptions } from "@grpc/grpc-js";
 import { addConnectRoutes, type ConnectRoutesOptions } from "../server/add-connect-routes.js";
-import { connectEcho } from "./connect-client.js";
-import type { EchoCall } from "./echo-client.js";
-import { grpcEcho } from "./grpc-client.js";
+import { type EchoCall, grpcEcho, pathOf } from "./echo-client.js";
+import { EchoService } from "./echo-service.js";
 
-/** The clients that a behaviour is tested with. */
-export const CLIENTS = ["grpc-js", "connect-node"] as const;
+/** Handlers that send back what they receive. */
+export const ECHO = {
+  unary: ({ value }) => ({ value }),
+  async *serverStream({ value }) {
+    for (const word of value.split(" ")) yield { value: word };
+  },
+  async clientStream(requests) {
+    const values: string[] = [];
+    for await (const { value } of requests) values.push(value);
+    return { value: values.join(" ") };
+  },
+  async *bidi(requests) {
+    for await (const { value } of requests) yield { value: value.toUpperCase() };
+  },
+} satisfies Partial<ServiceImpl<typeof EchoService>>;
 
-export interface Loopback {
+export interface Loopback extends AsyncDisposable {
   readonly baseUrl: string;
   readonly server: Server;
   readonly grpcClient: Client;
-  readonly call: Readonly<Record<(typeof CLIENTS)[number], EchoCall>>;
-  [Symbol.asyncDispose](): Promise<void>;
+  readonly call: EchoCall;
 }
 
-/** Serves routes on a loopback socket, with a client of each kind. */
+/** Serves the echo service on a loopback socket. */
+export function serveEcho(
+  handlers: Partial<ServiceImpl<typeof EchoService>>,
+  options: Omit<ConnectRoutesOptions, "routes"> = {},
+  serverOptions?: ServerOptions,
+): Promise<Loopback> {
+  const routes: ConnectRoutesOptions["routes"] = (router) => {
+    router.service(EchoService, handlers);
+  };
+  return listen({ ...options, routes }, serverOptions);
+}
+
+/** Serves routes on a loopback socket. */
 export async function listen(
   options: ConnectRoutesOptions,
   serverOptions?: ServerOptions,
@@ -27,19 +51,30 @@ export async function listen(
     const onBound = (error: Error | null, port: number) => (error ? reject(error) : resolve(port));
     server.bindAsync("127.0.0.1:0", ServerCredentials.createInsecure(), onBound);
   });
-  const baseUrl = `http://127.0.0.1:${port}`;
   const grpcClient = new Client(`127.0.0.1:${port}`, credentials.createInsecure());
-  const sessionManager = new Http2SessionManager(baseUrl);
-  const transport = createGrpcTransport({ baseUrl, sessionManager });
   return {
-    baseUrl,
+    baseUrl: `http://127.0.0.1:${port}`,
     server,
     grpcClient,
-    call: { "grpc-js": grpcEcho(grpcClient), "connect-node": connectEcho(transport) },
+    call: grpcEcho(grpcClient),
     async [Symbol.asyncDispose]() {
       grpcClient.close();
-      sessionManager.abort();
       server.forceShutdown();
     },
   };
+}
+
+/** Opens a call on an HTTP/2 session, to do what the clients of gRPC libraries do not do. */
+export function openStream(
+  session: ClientHttp2Session,
+  method: keyof typeof EchoService.method,
+  headers: Record<string, string> = {},
+): ClientHttp2Stream {
+  return session.request({
+    ":method": "POST",
+    ":path": pathOf(method),
+    "content-type": "application/grpc",
+    te: "trailers",
+    ...headers,
+  });
 }
