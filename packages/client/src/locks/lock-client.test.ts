@@ -1,73 +1,49 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { durationMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { Code, createRouterTransport, type Transport } from "@connectrpc/connect";
-import {
-  type AcquireLockRequest,
-  LockService,
-  type ReleaseLockRequest,
-  type RenewLockRequest,
-} from "@sessiond/proto/sessiond/v1/lock_service";
-import { afterEach, expect, test } from "vitest";
+import { LockService } from "@sessiond/proto/sessiond/v1/lock_service";
+import { expect, test } from "vitest";
 import { createSessionClient } from "../client.js";
-import { SessiondError } from "../error.js";
 import {
   answer,
   type Handlers,
-  type SessionServer,
-  startSessionServer,
+  never,
+  rejection,
+  startClient,
+  storeUnavailable,
+  throwing,
 } from "../testing/session-server.js";
 import type { LockedWork } from "./lock-client.js";
 
-/** So long that a machine that is busy for a moment makes no difference to a lease. */
+/** Long enough that a busy moment of the machine does not end a lease. */
 const TTL_MS = 1_500;
-/** So long that it makes none to what happens shortly before the end of one. */
+/** Long enough that a busy moment makes no difference shortly before the end of a lease. */
 const LONG_TTL_MS = 3_000;
 const LEASE = { fencingToken: 7n, expireTime: timestampFromMs(1_700_000_000_000) };
 
-const cleanups: (() => unknown)[] = [];
-afterEach(async () => {
-  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
-});
-
-/** A server that lends every lock to whoever asks, and what it was asked. */
+/** A server that gives every lock to every caller. */
 async function start(handlers: Handlers = {}, timeoutMs = 2_000) {
-  const acquired: AcquireLockRequest[] = [];
-  const renewed: RenewLockRequest[] = [];
-  const released: ReleaseLockRequest[] = [];
-  const server: SessionServer = await startSessionServer("grpc", {
-    acquireLock: (request, context) => {
-      acquired.push(request);
-      return handlers.acquireLock?.(request, context) ?? { lockId: request.lockId, ...LEASE };
-    },
-    renewLock: (request, context) => {
-      renewed.push(request);
-      return handlers.renewLock?.(request, context) ?? LEASE;
-    },
-    releaseLock: (request, context) => {
-      released.push(request);
-      return handlers.releaseLock?.(request, context) ?? {};
-    },
-    getLock: handlers.getLock ?? (() => ({ held: true, ...LEASE })),
-  });
-  cleanups.push(() => server[Symbol.asyncDispose]());
-  const client = createSessionClient({ baseUrl: server.baseUrl, token: "token", timeoutMs });
-  cleanups.push(() => client.close());
-  return { server, client, locks: client.locks, acquired, renewed, released };
+  const lend: Handlers = {
+    acquireLock: ({ lockId }) => ({ lockId, ...LEASE }),
+    renewLock: () => LEASE,
+    releaseLock: () => ({}),
+    getLock: ({ name }) => ({ held: name === "invoices", ...LEASE }),
+  };
+  const { server, client } = await startClient({ ...lend, ...handlers }, { timeoutMs });
+  return { server, locks: client.locks };
 }
 
 const notHeld = () => answer(Code.FailedPrecondition, "LOCK_NOT_HELD");
-const timedOut = () => answer(Code.DeadlineExceeded, "LOCK_TIMEOUT");
 
-async function failureOf(call: Promise<unknown>): Promise<SessiondError> {
-  const error = await call.then(
-    () => undefined,
-    (reason: unknown) => reason,
-  );
-  if (error instanceof SessiondError) return error;
-  throw new Error("expected a SessiondError", { cause: error });
+/** Gives the lock after a while. */
+function lendAfter(ms: number): NonNullable<Handlers["acquireLock"]> {
+  return async ({ lockId }) => {
+    await sleep(ms);
+    return { lockId, ...LEASE };
+  };
 }
 
-/** Works until its signal aborts, and tells after how long that was. */
+/** Works until its signal aborts, and returns how long that took. */
 function untilAborted({ signal }: LockedWork): Promise<number> {
   const startMs = performance.now();
   return new Promise((resolve) => {
@@ -75,8 +51,8 @@ function untilAborted({ signal }: LockedWork): Promise<number> {
   });
 }
 
-test("a lock is acquired for 30 s and waited for for 20 s unless the caller says otherwise", async () => {
-  const { locks, acquired } = await start();
+test("a lock is acquired for 30 s, with a wait of 20 s, unless the caller chooses", async () => {
+  const { server, locks } = await start();
   expect(await locks.acquire("invoices")).toEqual({
     name: "invoices",
     lockId: expect.stringMatching(/^[\da-f-]{36}$/),
@@ -84,125 +60,100 @@ test("a lock is acquired for 30 s and waited for for 20 s unless the caller says
     expireTime: new Date(1_700_000_000_000),
   });
   await locks.acquire("invoices", { ttlMs: 1_500, waitTimeoutMs: 0 });
-  expect(
-    acquired.map(({ ttl, waitTimeout }) => [
-      ttl && durationMs(ttl),
-      waitTimeout && durationMs(waitTimeout),
-    ]),
-  ).toEqual([
-    [30_000, 20_000],
-    [1_500, 0],
-  ]);
-  expect(acquired[0]?.lockId).not.toBe(acquired[1]?.lockId);
+  const [first, second] = server.requests("acquireLock");
+  expect(first?.ttl?.seconds).toBe(30n);
+  // The rest of the wait when the request was sent.
+  const waitMs = first?.waitTimeout && durationMs(first.waitTimeout);
+  expect(waitMs).toBeGreaterThan(19_000);
+  expect(waitMs).toBeLessThanOrEqual(20_000);
+  expect(second?.ttl && durationMs(second.ttl)).toBe(1_500);
+  expect(second?.waitTimeout && durationMs(second.waitTimeout)).toBe(0);
+  expect(first?.lockId).not.toBe(second?.lockId);
 });
 
-test("a lock whose answer was lost is asked for under the same id, for the rest of the wait", async () => {
-  const context = await start({
+test("after a lost answer a lock is requested under the same id, for the rest of the wait", async () => {
+  const { server, locks } = await start({
     acquireLock: async ({ lockId }) => {
-      if (context.acquired.length === 1) {
+      if (server.calls.length === 1) {
         await sleep(300);
-        context.server.breakConnections();
+        server.breakConnections();
       }
       return { lockId, ...LEASE };
     },
   });
-  await context.locks.acquire("invoices", { waitTimeoutMs: 1_000 });
-  const [first, second] = context.acquired;
+  await locks.acquire("invoices", { waitTimeoutMs: 1_000 });
+  const [first, second] = server.requests("acquireLock");
   expect(second?.lockId).toBe(first?.lockId);
   expect(second?.waitTimeout && durationMs(second.waitTimeout)).toBeLessThanOrEqual(700);
 });
 
-test("a lock may be waited for longer than other calls may take", async () => {
-  const { locks } = await start(
-    {
-      acquireLock: async ({ lockId }) => {
-        await sleep(500);
-        return { lockId, ...LEASE };
-      },
-    },
-    200,
-  );
+test("the wait for a lock may be longer than the timeout of other calls", async () => {
+  const { locks } = await start({ acquireLock: lendAfter(500) }, 200);
   expect((await locks.acquire("invoices", { waitTimeoutMs: 1_000 })).fencingToken).toBe(7);
 });
 
-test("whoever gives up waiting gives back what they may have got", async () => {
-  const { locks, acquired, released } = await start({
-    acquireLock: async ({ lockId }) => {
-      await sleep(1_000);
-      return { lockId, ...LEASE };
-    },
-  });
+test("a caller that stops waiting releases the lock in case it was acquired", async () => {
+  const { server, locks } = await start({ acquireLock: lendAfter(1_000) });
   const signal = AbortSignal.timeout(100);
-  expect(await failureOf(locks.acquire("invoices", { signal }))).toMatchObject({
-    reason: "CANCELED",
-  });
-  await expect.poll(() => released.length).toBe(1);
-  expect(released[0]).toMatchObject({ name: "invoices", lockId: acquired[0]?.lockId });
+  expect((await rejection(locks.acquire("invoices", { signal }))).reason).toBe("CANCELED");
+  await expect.poll(() => server.requests("releaseLock")).toHaveLength(1);
+  const [acquired] = server.requests("acquireLock");
+  const handle = { name: "invoices", lockId: acquired?.lockId };
+  expect(server.requests("releaseLock")).toMatchObject([handle]);
 });
 
-test("a lock that others keep is LOCK_TIMEOUT, and nothing is done under it", async () => {
-  const { locks, released } = await start({
-    acquireLock: () => {
-      throw timedOut();
-    },
-  });
-  const work = () => Promise.reject(new Error("must not run"));
-  expect(await failureOf(locks.withLock("invoices", {}, work))).toMatchObject({
+test("a lock that another caller keeps is LOCK_TIMEOUT, and no work is done", async () => {
+  const timedOut = () => answer(Code.DeadlineExceeded, "LOCK_TIMEOUT");
+  const { server, locks } = await start({ acquireLock: throwing(timedOut) });
+  const work = throwing(() => new Error("must not run"));
+  expect(await rejection(locks.withLock("invoices", {}, work))).toMatchObject({
     reason: "LOCK_TIMEOUT",
     code: Code.DeadlineExceeded,
   });
-  expect(released).toEqual([]);
+  expect(server.requests("releaseLock")).toEqual([]);
 });
 
-test("what is done under a lock keeps it for as long as it takes, and answers its result", async () => {
-  const { locks, acquired, renewed, released } = await start();
+test("work keeps its lock until it is done, and its result is returned", async () => {
+  const { server, locks } = await start();
   const result = await locks.withLock("invoices", { ttlMs: TTL_MS }, async (held) => {
     expect(held).toMatchObject({ name: "invoices", fencingToken: 7 });
     await sleep(TTL_MS * 2);
     expect(held.signal.aborted).toBe(false);
-    expect(released).toEqual([]);
+    expect(server.requests("releaseLock")).toEqual([]);
     return "done";
   });
   expect(result).toBe("done");
-  // At a third of the lease: five times, and no fewer than four on a slow machine.
+  const renewed = server.requests("renewLock");
+  const released = server.requests("releaseLock");
+  // A renewal at each third of the lease makes five. A slow machine makes four.
   expect(renewed.length).toBeGreaterThanOrEqual(4);
   expect(renewed.length).toBeLessThanOrEqual(6);
-  const lockId = acquired[0]?.lockId;
+  const lockId = server.requests("acquireLock")[0]?.lockId;
   for (const request of [...renewed, ...released]) expect(request.lockId).toBe(lockId);
   expect(renewed.map(({ ttl }) => ttl && durationMs(ttl))).toEqual(renewed.map(() => TTL_MS));
   expect(released).toHaveLength(1);
   await sleep(TTL_MS);
-  expect(renewed.length).toBeLessThanOrEqual(6);
+  expect(server.requests("renewLock")).toHaveLength(renewed.length);
 });
 
-test("a lock is given back also where the work under it fails", async () => {
-  const { locks, released } = await start();
-  const work = async () => {
-    throw new RangeError("no such invoice");
-  };
+test("a lock is released also after its work failed", async () => {
+  const { server, locks } = await start();
+  const work = throwing(() => new RangeError("no such invoice"));
   await expect(locks.withLock("invoices", {}, work)).rejects.toThrow(RangeError);
-  expect(released).toHaveLength(1);
+  expect(server.requests("releaseLock")).toHaveLength(1);
 });
 
-test("the work's result stands where the lock cannot be given back", async () => {
-  const { locks } = await start({
-    releaseLock: () => {
-      throw notHeld();
-    },
-  });
+test("the result counts even if the lock cannot be released", async () => {
+  const { locks } = await start({ releaseLock: throwing(notHeld) });
   expect(await locks.withLock("invoices", {}, () => "done")).toBe("done");
 });
 
-test("work hears at once that its lock is lost, and does not pass for done", async () => {
-  const { locks, released } = await start({
-    renewLock: () => {
-      throw notHeld();
-    },
-  });
-  const heardAfterMs: number[] = [];
-  const failure = await failureOf(
+test("work learns immediately that its lock is lost, and does not pass for done", async () => {
+  const { server, locks } = await start({ renewLock: throwing(notHeld) });
+  let tookMs = 0;
+  const failure = await rejection(
     locks.withLock("invoices", { ttlMs: TTL_MS }, async (held) => {
-      heardAfterMs.push(await untilAborted(held));
+      tookMs = await untilAborted(held);
       expect(held.signal.reason).toMatchObject({ reason: "LOCK_NOT_HELD" });
     }),
   );
@@ -210,32 +161,31 @@ test("work hears at once that its lock is lost, and does not pass for done", asy
     reason: "LOCK_NOT_HELD",
     message: 'the lock "invoices" is lost: its lease has ended',
   });
-  // At the first renewal, a third into the lease.
-  expect(heardAfterMs[0]).toBeLessThan(TTL_MS * 0.8);
-  expect(released).toHaveLength(1);
+  // At the first renewal, after a third of the lease.
+  expect(tookMs).toBeLessThan(TTL_MS * 0.8);
+  expect(server.requests("releaseLock")).toHaveLength(1);
 });
 
-test("work is stopped before the lease ends where renewals are not answered", async () => {
-  const never = new Promise<never>(() => {});
-  const { locks, renewed } = await start({ renewLock: () => never, releaseLock: () => ({}) });
+test("work is stopped before its lease ends if renewals get no answer", async () => {
+  const { server, locks } = await start({ renewLock: never });
   const askedMs = performance.now();
-  let heardAtMs = 0;
-  const failure = await failureOf(
+  let stoppedMs = 0;
+  const failure = await rejection(
     locks.withLock("invoices", { ttlMs: LONG_TTL_MS }, async (held) => {
       await untilAborted(held);
-      heardAtMs = performance.now();
+      stoppedMs = performance.now() - askedMs;
     }),
   );
   expect(failure.message).toBe(
     'the lock "invoices" is lost: its lease could not be renewed in time',
   );
-  expect(heardAtMs - askedMs).toBeGreaterThan(LONG_TTL_MS * 0.8);
-  expect(heardAtMs - askedMs).toBeLessThan(LONG_TTL_MS);
-  // It was tried more than once.
-  expect(renewed.length).toBeGreaterThan(1);
+  expect(stoppedMs).toBeGreaterThan(LONG_TTL_MS * 0.8);
+  expect(stoppedMs).toBeLessThan(LONG_TTL_MS);
+  // There was more than one attempt.
+  expect(server.requests("renewLock").length).toBeGreaterThan(1);
 });
 
-test("work is stopped before the lease ends also where the transport heeds no timeout", async () => {
+test("work is stopped before its lease ends even if the transport ignores timeouts", async () => {
   const served = createRouterTransport(({ service }) => {
     service(LockService, {
       acquireLock: ({ lockId }) => ({ lockId, ...LEASE }),
@@ -245,20 +195,20 @@ test("work is stopped before the lease ends also where the transport heeds no ti
   const transport: Transport = {
     ...served,
     unary: (method, ...rest) =>
-      method.name === "RenewLock" ? new Promise(() => {}) : served.unary(method, ...rest),
+      method.name === "RenewLock" ? never() : served.unary(method, ...rest),
   };
   const client = createSessionClient({ transport, token: "token" });
   const work = client.locks.withLock("invoices", { ttlMs: LONG_TTL_MS }, untilAborted);
   const askedMs = performance.now();
-  expect(await failureOf(work)).toMatchObject({ reason: "LOCK_NOT_HELD" });
+  expect(await rejection(work)).toMatchObject({ reason: "LOCK_NOT_HELD" });
   expect(performance.now() - askedMs).toBeLessThan(LONG_TTL_MS);
 });
 
-test("a renewal that fails for a while does no harm", async () => {
+test("renewals that fail for a while do no harm", async () => {
   let failures = 0;
   const { locks } = await start({
     renewLock: () => {
-      if (failures++ < 2) throw answer(Code.Unavailable, "STORE_UNAVAILABLE");
+      if (failures++ < 2) throw storeUnavailable();
       return LEASE;
     },
   });
@@ -267,24 +217,19 @@ test("a renewal that fails for a while does no harm", async () => {
   expect(failures).toBeGreaterThan(2);
 });
 
-test("after a long wait a lease is renewed before work begins, as nobody knows when it began", async () => {
-  const { locks, renewed } = await start({
-    acquireLock: async ({ lockId }) => {
-      await sleep(TTL_MS);
-      return { lockId, ...LEASE };
-    },
-  });
+test("after a long wait the lease is renewed before the work, as its beginning is unknown", async () => {
+  const { server, locks } = await start({ acquireLock: lendAfter(TTL_MS) });
   await locks.withLock("invoices", { ttlMs: TTL_MS }, ({ signal }) => {
-    expect(renewed).toHaveLength(1);
+    expect(server.requests("renewLock")).toHaveLength(1);
     expect(signal.aborted).toBe(false);
   });
 });
 
-test("work that lost its lock while its process slept is not done", async () => {
+test("work that lost its lock while its process was stopped is not done", async () => {
   const { locks } = await start();
-  const failure = await failureOf(
+  const failure = await rejection(
     locks.withLock("invoices", { ttlMs: TTL_MS }, () => {
-      // As if the process had been stopped: no timer of its own comes in between.
+      // Like a stopped process: no timer can run.
       const untilMs = performance.now() + TTL_MS;
       while (performance.now() < untilMs);
     }),
@@ -292,8 +237,8 @@ test("work that lost its lock while its process slept is not done", async () => 
   expect(failure.reason).toBe("LOCK_NOT_HELD");
 });
 
-test("a caller's signal stops the work, and the lock is given back", async () => {
-  const { locks, released } = await start();
+test("a caller's signal stops the work, and the lock is released", async () => {
+  const { server, locks } = await start();
   const cancel = new AbortController();
   const work = async (held: LockedWork) => {
     setTimeout(() => cancel.abort(), 50);
@@ -301,24 +246,20 @@ test("a caller's signal stops the work, and the lock is given back", async () =>
     return "stopped";
   };
   expect(await locks.withLock("invoices", { signal: cancel.signal }, work)).toBe("stopped");
-  expect(released).toHaveLength(1);
+  expect(server.requests("releaseLock")).toHaveLength(1);
 });
 
-test("a lock is looked at, renewed and released by hand", async () => {
-  const { locks, renewed, released } = await start();
+test("a caller can read, renew and release a lock", async () => {
+  const { server, locks } = await start();
   const lock = { name: "invoices", lockId: "0123456789abcdef" };
   expect(await locks.get("invoices")).toEqual({
     name: "invoices",
     fencingToken: 7,
     expireTime: new Date(1_700_000_000_000),
   });
+  expect(await locks.get("free")).toBeUndefined();
   expect(await locks.renew(lock, { ttlMs: 5_000 })).toMatchObject({ ...lock, fencingToken: 7 });
   await locks.release(lock);
-  expect(renewed[0]).toMatchObject(lock);
-  expect(released[0]).toMatchObject(lock);
-});
-
-test("a lock that nobody has is undefined", async () => {
-  const { locks } = await start({ getLock: () => ({ held: false }) });
-  expect(await locks.get("invoices")).toBeUndefined();
+  expect(server.requests("renewLock")).toMatchObject([lock]);
+  expect(server.requests("releaseLock")).toMatchObject([lock]);
 });

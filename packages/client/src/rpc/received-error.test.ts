@@ -8,124 +8,89 @@ import { SessiondError } from "../error.js";
 import { answer } from "../testing/session-server.js";
 import { errorFromStatus, errorFromTransport } from "./received-error.js";
 
+const violations = [
+  { field: "user_id", description: "expected 1 to 256 bytes" },
+  { field: "roles[3]", description: "expected at most 128 bytes" },
+];
+
 test("an error of the server keeps its reason, code, message and metadata", () => {
+  const message = "sessions:create is needed";
+  const metadata = { permission: "sessions:create" };
   const error = errorFromTransport(
-    answer(Code.PermissionDenied, "PERMISSION_DENIED", {
-      message: "sessions:create is needed",
-      metadata: { permission: "sessions:create" },
-    }),
+    answer(Code.PermissionDenied, "PERMISSION_DENIED", { message, metadata }),
   );
   expect(error).toBeInstanceOf(SessiondError);
-  expect(error.reason).toBe("PERMISSION_DENIED");
-  expect(error.code).toBe(Code.PermissionDenied);
-  expect(error.message).toBe("sessions:create is needed");
-  expect(error.metadata).toEqual({ permission: "sessions:create" });
-  expect(error.fieldViolations).toEqual([]);
+  expect(error).toMatchObject({ reason: "PERMISSION_DENIED", code: Code.PermissionDenied });
+  expect(error).toMatchObject({ message, metadata, fieldViolations: [] });
   expect(error.retryAfterMs).toBeUndefined();
   expect(error.cause).toBeUndefined();
 });
 
-test("an invalid argument names its fields", () => {
-  const violations = [
-    { field: "user_id", description: "expected 1 to 256 bytes" },
-    { field: "roles[3]", description: "expected at most 128 bytes" },
-  ];
-  const error = errorFromTransport(
-    answer(Code.InvalidArgument, "INVALID_ARGUMENT", { violations }),
-  );
-  expect(error.fieldViolations).toEqual(violations);
+test("an error of the server names the fields, and the wait in milliseconds", () => {
+  const details = { violations, retryAfterMs: 1250 };
+  const error = errorFromTransport(answer(Code.InvalidArgument, "INVALID_ARGUMENT", details));
+  expect(error).toMatchObject({ fieldViolations: violations, retryAfterMs: 1250 });
 });
 
-test("the wait a server asks for is told in milliseconds", () => {
-  const details = { retryAfterMs: 1250 };
-  const error = errorFromTransport(answer(Code.Unavailable, "STORE_UNAVAILABLE", details));
-  expect(error.retryAfterMs).toBe(1250);
-});
-
-test("a reason that only a newer server knows is told by its code and named in the message", () => {
+test("a reason that only a newer server knows becomes its code, and is in the message", () => {
+  const message = "from the server (TENANT_SUSPENDED)";
   const denied = errorFromTransport(answer(Code.PermissionDenied, "TENANT_SUSPENDED"));
-  expect(denied.reason).toBe("PERMISSION_DENIED");
-  expect(denied.message).toBe("from the server (TENANT_SUSPENDED)");
+  expect(denied).toMatchObject({ reason: "PERMISSION_DENIED", message });
   const aborted = errorFromTransport(answer(Code.Aborted, "LEASE_LOST"));
-  expect(aborted.reason).toBe("UNKNOWN");
-  expect(aborted.code).toBe(Code.Aborted);
-});
-
-test("a name that every object has is no reason", () => {
+  expect(aborted).toMatchObject({ reason: "UNKNOWN", code: Code.Aborted });
+  // A name that every object has is no reason either.
   expect(errorFromTransport(answer(Code.Internal, "toString")).reason).toBe("INTERNAL");
 });
 
-test("only sessiond itself says that there is no session", () => {
+test("only sessiond itself says that a session does not exist", () => {
   const bare = errorFromTransport(new ConnectError("no route", Code.NotFound));
   expect(bare.reason).toBe("UNKNOWN");
   const details = { domain: "other.example" };
   const foreign = errorFromTransport(answer(Code.NotFound, "SESSION_NOT_FOUND", details));
-  expect(foreign.reason).toBe("UNKNOWN");
-  expect(foreign.code).toBe(Code.NotFound);
+  expect(foreign).toMatchObject({ reason: "UNKNOWN", code: Code.NotFound });
 });
 
-test("a lost connection is UNAVAILABLE in whatever way connect-node reports it", () => {
-  const reset = Object.assign(new Error("write EPIPE"), { code: "EPIPE", syscall: "write" });
-  const forms = [
-    new ConnectError("http/2 stream closed with error code CANCEL (0x8)", Code.Canceled),
-    new ConnectError("read ECONNRESET", Code.Aborted),
-    new ConnectError("write EPIPE", Code.Internal, undefined, undefined, reset),
-    reset,
-  ];
-  for (const form of forms) {
-    const error = errorFromTransport(form);
-    expect(error.reason).toBe("UNAVAILABLE");
-    expect(error.code).toBe(Code.Unavailable);
-    expect(error.cause).toBeInstanceOf(ConnectError);
-  }
+const reset = Object.assign(new Error("write EPIPE"), { code: "EPIPE", syscall: "write" });
+
+test.each([
+  new ConnectError("http/2 stream closed with error code CANCEL (0x8)", Code.Canceled),
+  new ConnectError("read ECONNRESET", Code.Aborted),
+  new ConnectError("write EPIPE", Code.Internal, undefined, undefined, reset),
+  reset,
+])("a lost connection is UNAVAILABLE, also as connect-node's %s", (thrown) => {
+  const error = errorFromTransport(thrown);
+  expect(error).toMatchObject({ reason: "UNAVAILABLE", code: Code.Unavailable });
+  expect(error.cause).toBeInstanceOf(ConnectError);
 });
 
-test("a conflict that the server reports is not taken for a lost connection", () => {
+test("a conflict that the server reports is no lost connection", () => {
   expect(errorFromTransport(answer(Code.Aborted, "ETAG_MISMATCH")).reason).toBe("ETAG_MISMATCH");
 });
 
-test("an address that failed in several ways tells all of them", () => {
+test("the error of a name with several addresses has all their messages", () => {
   const attempts = ["connect ECONNREFUSED ::1:1", "connect ECONNREFUSED 127.0.0.1:1"];
-  const cause = Object.assign(new AggregateError(attempts.map((each) => new Error(each))), {
-    code: "ECONNREFUSED",
-  });
-  const error = errorFromTransport(
-    new ConnectError("", Code.Unavailable, undefined, undefined, cause),
-  );
-  expect(error.message).toBe(attempts.join("; "));
+  const errors = attempts.map((message) => new Error(message));
+  const cause = Object.assign(new AggregateError(errors), { code: "ECONNREFUSED" });
+  const thrown = new ConnectError("", Code.Unavailable, undefined, undefined, cause);
+  expect(errorFromTransport(thrown).message).toBe(attempts.join("; "));
 });
 
-test("an error that is its own cause is followed no further", () => {
+test("an error that is its own cause ends the search for causes", () => {
   const loop = new Error("loop");
   loop.cause = loop;
   expect(errorFromTransport(loop).reason).toBe("INTERNAL");
 });
 
-test("an entry of a batch fails as the call for it alone would", () => {
-  const status = create(StatusSchema, {
-    code: Code.InvalidArgument,
-    message: "session_id: expected 1 to 128 characters",
-    details: [
-      anyPack(
-        ErrorInfoSchema,
-        create(ErrorInfoSchema, { reason: "INVALID_ARGUMENT", domain: "sessiond" }),
-      ),
-      anyPack(
-        BadRequestSchema,
-        create(BadRequestSchema, {
-          fieldViolations: [{ field: "session_id", description: "too long" }],
-        }),
-      ),
-    ],
-  });
-  const error = errorFromStatus(status);
-  expect(error.reason).toBe("INVALID_ARGUMENT");
-  expect(error.message).toBe("session_id: expected 1 to 128 characters");
-  expect(error.fieldViolations).toEqual([{ field: "session_id", description: "too long" }]);
+test("an entry of a batch fails like a call for it alone", () => {
+  const info = create(ErrorInfoSchema, { reason: "INVALID_ARGUMENT", domain: "sessiond" });
+  const badRequest = create(BadRequestSchema, { fieldViolations: violations });
+  const details = [anyPack(ErrorInfoSchema, info), anyPack(BadRequestSchema, badRequest)];
+  const message = "session_id: expected 1 to 128 characters";
+  const status = create(StatusSchema, { code: Code.InvalidArgument, message, details });
+  const expected = { reason: "INVALID_ARGUMENT", message, fieldViolations: violations };
+  expect(errorFromStatus(status)).toMatchObject(expected);
 });
 
-test("an entry of a batch whose code makes no sense is UNKNOWN", () => {
-  for (const code of [0, 99, -1]) {
-    expect(errorFromStatus(create(StatusSchema, { code, message: "?" })).reason).toBe("UNKNOWN");
-  }
+test.each([0, 99, -1])("an entry of a batch with the code %d is UNKNOWN", (code) => {
+  expect(errorFromStatus(create(StatusSchema, { code })).reason).toBe("UNKNOWN");
 });

@@ -1,36 +1,27 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError } from "@connectrpc/connect";
-import {
-  type WatchSessionsRequest,
-  SessionEventType as WireType,
-} from "@sessiond/proto/sessiond/v1/session_service";
-import { afterEach, describe, expect, test } from "vitest";
-import { createSessionClient, type SessionClient } from "../client.js";
-import { SessiondError } from "../error.js";
-import type { SessionClientOptions } from "../options.js";
+import { SessionEventType as ProtoType } from "@sessiond/proto/sessiond/v1/session_service";
+import { describe, expect, test } from "vitest";
+import type { SessionClient } from "../client.js";
 import {
   answer,
+  connectClient,
   type Handlers,
   overloaded,
+  PROTOCOLS,
+  rejection,
   type SessionServer,
+  startClient,
   startSessionServer,
   storeUnavailable,
+  throwing,
 } from "../testing/session-server.js";
 import type { WatchMessage, WatchSessionsOptions } from "./watch.js";
 
 /** How long a stream may be silent. */
 const SILENCE_MS = 5_000;
 const TIME_MS = 1_700_000_000_000;
-
-type Serve = NonNullable<Handlers["watchSessions"]>;
-
-const cleanups: (() => unknown)[] = [];
-afterEach(async () => {
-  for (const cleanup of cleanups.splice(0).reverse()) {
-    await cleanup();
-  }
-});
 
 const checkpoint = (resumeToken: string) => ({
   message: { case: "checkpoint", value: { time: timestampFromMs(TIME_MS) } } as const,
@@ -42,50 +33,34 @@ const forever = (signal: AbortSignal) =>
     signal.addEventListener("abort", () => reject(new Error("it has ended")), { once: true });
   });
 
-describe.each(["grpc", "connect"] as const)("a watch over %s", (protocol) => {
-  let server: SessionServer;
-  let requests: WatchSessionsRequest[];
-
-  /** Serves watches, and counts them. */
-  async function serve(watchSessions: Serve, port?: number): Promise<void> {
-    requests = [];
-    const counted: Serve = (request, context) => {
-      requests.push(request);
-      return watchSessions(request, context);
-    };
-    const started = await startSessionServer(protocol, { watchSessions: counted }, port);
-    cleanups.push(() => started[Symbol.asyncDispose]());
-    server = started;
+/** The first messages of a watch. */
+async function take(
+  client: SessionClient,
+  count: number,
+  options?: WatchSessionsOptions,
+): Promise<WatchMessage[]> {
+  const messages: WatchMessage[] = [];
+  for await (const message of client.watchSessions(options)) {
+    messages.push(message);
+    if (messages.length === count) break;
   }
+  return messages;
+}
 
-  function connect(options: Partial<Pick<SessionClientOptions, "token">> = {}): SessionClient {
-    const { baseUrl } = server;
-    const client = createSessionClient({ baseUrl, protocol, token: "token", ...options });
-    cleanups.push(() => client.close());
-    return client;
-  }
+const resumeTokens = (server: SessionServer) =>
+  server.requests("watchSessions").map(({ resumeToken }) => resumeToken);
 
-  /** The first messages of a watch. */
-  async function take(
-    count: number,
-    options?: WatchSessionsOptions,
-    client = connect(),
-  ): Promise<WatchMessage[]> {
-    const messages: WatchMessage[] = [];
-    for await (const message of client.watchSessions(options)) {
-      messages.push(message);
-      if (messages.length === count) break;
-    }
-    return messages;
-  }
+describe.each(PROTOCOLS)("a watch over %s", (protocol) => {
+  const start = (watchSessions: NonNullable<Handlers["watchSessions"]>) =>
+    startClient({ watchSessions }, { protocol });
 
-  test("tells what the server does, and asks for what it was told to", async () => {
+  test("yields what the server sends, and sends the caller's options", async () => {
     const event = { sessionId: "s", userId: "u", time: timestampFromMs(TIME_MS), version: 3n };
-    await serve(async function* (_, { signal }) {
+    const { server, client } = await start(async function* (_, { signal }) {
       const events = [
-        { ...event, type: WireType.CREATED },
-        { ...event, type: WireType.EVICTED, reason: "session limit reached" },
-        { ...event, type: 99 as WireType },
+        { ...event, type: ProtoType.CREATED },
+        { ...event, type: ProtoType.EVICTED, reason: "session limit reached" },
+        { ...event, type: 99 as ProtoType },
       ];
       yield { message: { case: "events", value: { events } }, resumeToken: "1" };
       yield checkpoint("2");
@@ -94,7 +69,7 @@ describe.each(["grpc", "connect"] as const)("a watch over %s", (protocol) => {
       await forever(signal);
     });
     const session = { sessionId: "s", userId: "u", time: new Date(TIME_MS), version: 3 };
-    expect(await take(3, { userId: "u", resumeToken: "0" })).toEqual([
+    expect(await take(client, 3, { userId: "u", resumeToken: "0" })).toEqual([
       {
         type: "events",
         events: [
@@ -107,7 +82,7 @@ describe.each(["grpc", "connect"] as const)("a watch over %s", (protocol) => {
       { type: "checkpoint", time: new Date(TIME_MS), resumeToken: "2" },
       { type: "reset", reason: "lost", resumeToken: "4" },
     ]);
-    expect(requests).toMatchObject([{ userId: "u", resumeToken: "0" }]);
+    expect(server.requests("watchSessions")).toMatchObject([{ userId: "u", resumeToken: "0" }]);
   });
 
   test.each([
@@ -115,81 +90,107 @@ describe.each(["grpc", "connect"] as const)("a watch over %s", (protocol) => {
     ["it is too slow", () => overloaded(1)],
     ["the store cannot be reached", storeUnavailable],
     ["a proxy gives up", () => new ConnectError("stream reset", Code.Internal)],
-    ["the connection breaks", () => server.breakConnections()],
-    ["the server just ends it", () => undefined],
-  ])("goes on after the last message when %s", async (_, end) => {
+    ["the connection breaks", (server: SessionServer) => server.breakConnections()],
+    ["the server ends it", () => undefined],
+  ])("continues after the last message when %s", async (_, end) => {
     let sent = 0;
-    await serve(async function* () {
+    const { server, client } = await start(async function* () {
       yield checkpoint(`${++sent}`);
       yield checkpoint(`${++sent}`);
-      // Or the connection would be gone before what was sent has arrived.
+      // Otherwise the connection would break before the messages have arrived.
       await sleep(50);
-      const error = end();
+      const error = end(server);
       if (error !== undefined) throw error;
     });
-    const messages = await take(6);
+    const messages = await take(client, 6);
     expect(messages.map(({ resumeToken }) => resumeToken)).toEqual(["1", "2", "3", "4", "5", "6"]);
-    expect(requests.map(({ resumeToken }) => resumeToken)).toEqual(["", "2", "4"]);
+    expect(resumeTokens(server)).toEqual(["", "2", "4"]);
   });
 
-  test("waits for a server that is down, but does not besiege it", async () => {
-    await serve(async function* () {
+  test("ends at the server too when its loop is left, its signal aborts, or the client closes", async () => {
+    let open = 0;
+    const { client } = await start(async function* (_, { signal }) {
+      open++;
+      signal.addEventListener("abort", () => open--, { once: true });
       yield checkpoint("1");
-      throw storeUnavailable();
+      await forever(signal);
     });
-    const { baseUrl } = server;
-    const watch = connect().watchSessions();
+    await take(client, 1);
+    await expect.poll(() => open).toBe(0);
+
+    const abort = new AbortController();
+    const aborted = rejection(take(client, 2, { signal: abort.signal }));
+    await expect.poll(() => open).toBe(1);
+    abort.abort(new Error("enough"));
+    expect(await aborted).toMatchObject({ reason: "CANCELED", cause: abort.signal.reason });
+    await expect.poll(() => open).toBe(0);
+
+    const closed = rejection(take(client, 2));
+    await expect.poll(() => open).toBe(1);
+    client.close();
+    expect((await closed).reason).toBe("CANCELED");
+    await expect.poll(() => open).toBe(0);
+    expect((await rejection(take(client, 1))).reason).toBe("CANCELED");
+  });
+});
+
+describe("a watch", () => {
+  test("waits for a server that is down, but does not flood it", async () => {
+    const { server, client } = await startClient({
+      async *watchSessions() {
+        yield checkpoint("1");
+        throw storeUnavailable();
+      },
+    });
+    const port = Number(new URL(server.baseUrl).port);
+    const watch = client.watchSessions();
     await watch.next();
     await server[Symbol.asyncDispose]();
     const next = watch.next();
     await sleep(1_500);
 
-    let attempts = 0;
-    await serve(
-      () => {
-        attempts++;
-        throw storeUnavailable();
-      },
-      Number(new URL(baseUrl).port),
-    );
+    const failing = { watchSessions: throwing(storeUnavailable) };
+    const down = await startSessionServer("grpc", failing, port);
     await sleep(3_000);
-    expect(attempts).toBeGreaterThan(0);
-    // Half a second apart on average, once it has failed some times.
-    expect(attempts).toBeLessThan(30);
-    await server[Symbol.asyncDispose]();
-    await serve(
-      async function* (_, { signal }) {
+    expect(down.calls.length).toBeGreaterThan(0);
+    // Half a second apart on average, after the first failures.
+    expect(down.calls.length).toBeLessThan(30);
+    await down[Symbol.asyncDispose]();
+    const up: Handlers = {
+      async *watchSessions(_, { signal }) {
         yield checkpoint("2");
         await forever(signal);
       },
-      Number(new URL(baseUrl).port),
-    );
+    };
+    const restarted = await startSessionServer("grpc", up, port);
     expect((await next).value).toMatchObject({ resumeToken: "2" });
-    expect(requests[0]).toMatchObject({ resumeToken: "1" });
+    expect(resumeTokens(restarted)).toEqual(["1"]);
     await watch.return(undefined as never);
   });
 
-  test("gives up a stream that is silent, but not one whose messages wait for their taker", async () => {
-    await serve(async function* ({ resumeToken }, { signal }) {
-      yield checkpoint("1");
-      if (resumeToken === "") await forever(signal);
-      for (let i = 2; ; i++) {
-        yield checkpoint(`${i}`);
-        await sleep(500, undefined, { signal });
-      }
+  test("gives up a silent stream, but not one whose messages wait for the consumer", async () => {
+    const { server, client } = await startClient({
+      async *watchSessions({ resumeToken }, { signal }) {
+        yield checkpoint("1");
+        if (resumeToken === "") await forever(signal);
+        for (let i = 2; ; i++) {
+          yield checkpoint(`${i}`);
+          await sleep(500, undefined, { signal });
+        }
+      },
     });
-    const watch = connect().watchSessions();
+    const watch = client.watchSessions();
     const startMs = performance.now();
     await watch.next();
     expect((await watch.next()).value).toMatchObject({ resumeToken: "1" });
     const waitedMs = performance.now() - startMs;
     expect(waitedMs).toBeGreaterThan(SILENCE_MS - 100);
     expect(waitedMs).toBeLessThan(SILENCE_MS + 2_000);
-    expect(requests).toHaveLength(2);
+    expect(server.calls).toHaveLength(2);
 
     await sleep(SILENCE_MS + 1_000);
     await watch.next();
-    expect(requests).toHaveLength(2);
+    expect(server.calls).toHaveLength(2);
     await watch.return(undefined as never);
   });
 
@@ -197,101 +198,75 @@ describe.each(["grpc", "connect"] as const)("a watch over %s", (protocol) => {
     ["INVALID_ARGUMENT", Code.InvalidArgument],
     ["UNAUTHENTICATED", Code.Unauthenticated],
     ["PERMISSION_DENIED", Code.PermissionDenied],
-  ])("fails with %s, which no other attempt would change", async (reason, code) => {
-    await serve(() => {
-      throw answer(code, reason);
-    });
-    const failed = take(1);
-    await expect(failed).rejects.toBeInstanceOf(SessiondError);
-    await expect(failed).rejects.toMatchObject({ reason });
-    expect(requests).toHaveLength(1);
+  ])("fails with %s, because another attempt would too", async (reason, code) => {
+    const watchSessions = throwing(() => answer(code, reason));
+    const { server, client } = await startClient({ watchSessions });
+    expect(await rejection(take(client, 1))).toMatchObject({ reason });
+    expect(server.calls).toHaveLength(1);
   });
 
   test("fails at a server that is too old to be watched", async () => {
-    const started = await startSessionServer(protocol, {});
-    cleanups.push(() => started[Symbol.asyncDispose]());
-    server = started;
-    await expect(take(1)).rejects.toMatchObject({ code: Code.Unimplemented });
-  });
-
-  test("ends at the server as well when its loop is left, its signal aborted, or the client closed", async () => {
-    let open = 0;
-    await serve(async function* (_, { signal }) {
-      open++;
-      signal.addEventListener("abort", () => open--, { once: true });
-      yield checkpoint("1");
-      await forever(signal);
-    });
-    await take(1);
-    await expect.poll(() => open).toBe(0);
-
-    const abort = new AbortController();
-    const aborted = take(2, { signal: abort.signal });
-    await expect.poll(() => open).toBe(1);
-    abort.abort(new Error("enough"));
-    await expect(aborted).rejects.toMatchObject({ reason: "CANCELED", cause: abort.signal.reason });
-    await expect.poll(() => open).toBe(0);
-
-    const client = connect();
-    const closed = take(2, {}, client);
-    await expect.poll(() => open).toBe(1);
-    client.close();
-    await expect(closed).rejects.toMatchObject({ reason: "CANCELED" });
-    await expect.poll(() => open).toBe(0);
-    await expect(take(1, {}, client)).rejects.toMatchObject({ reason: "CANCELED" });
+    const { client } = await startClient({});
+    expect((await rejection(take(client, 1))).code).toBe(Code.Unimplemented);
   });
 
   test("can be aborted while it waits for a server that is down", async () => {
-    await serve(() => {
-      throw overloaded(60_000);
-    });
+    const watchSessions = throwing(() => overloaded(60_000));
+    const { server, client } = await startClient({ watchSessions });
     const abort = new AbortController();
-    const watching = take(1, { signal: abort.signal });
-    await expect.poll(() => requests.length).toBe(1);
+    const watching = rejection(take(client, 1, { signal: abort.signal }));
+    await expect.poll(() => server.calls).toHaveLength(1);
     await sleep(50);
     abort.abort();
-    await expect(watching).rejects.toMatchObject({ reason: "CANCELED" });
+    expect((await watching).reason).toBe("CANCELED");
   });
 
-  test("asks for the access token anew for each stream, and bears a failure of that later on", async () => {
-    await serve(async function* () {
-      yield checkpoint("1");
-      throw storeUnavailable();
-    });
+  test("asks for the access token for each stream, and survives a later failure of it", async () => {
     let asked = 0;
     const token = () => {
       if (++asked === 2) throw new Error("the issuer is down");
       return `token-${asked}`;
     };
-    await take(2, {}, connect({ token }));
-    expect(server.calls.map(({ authorization }) => authorization)).toEqual([
-      "Bearer token-1",
-      "Bearer token-3",
-    ]);
+    const handlers: Handlers = {
+      async *watchSessions() {
+        yield checkpoint("1");
+        throw storeUnavailable();
+      },
+    };
+    const { server, client } = await startClient(handlers, { token });
+    await take(client, 2);
+    const tokens = server.calls.map(({ authorization }) => authorization);
+    expect(tokens).toEqual(["Bearer token-1", "Bearer token-3"]);
 
-    const failing = connect({ token: () => Promise.reject(new Error("misconfigured")) });
-    await expect(take(1, {}, failing)).rejects.toMatchObject({ reason: "UNAUTHENTICATED" });
+    const misconfigured = throwing(() => new Error("misconfigured"));
+    const failing = connectClient(server.baseUrl, { token: misconfigured });
+    expect((await rejection(take(failing, 1))).reason).toBe("UNAUTHENTICATED");
   });
 
-  test("refuses an empty user id, which would watch everyone", async () => {
-    await serve(async function* () {
-      yield checkpoint("1");
+  test("refuses an empty user id, which would watch all users", async () => {
+    const { server, client } = await startClient({
+      async *watchSessions() {
+        yield checkpoint("1");
+      },
     });
     for (const userId of ["", undefined as unknown as string]) {
-      await expect(take(1, { userId })).rejects.toMatchObject({
+      expect(await rejection(take(client, 1, { userId }))).toMatchObject({
         reason: "INVALID_ARGUMENT",
         fieldViolations: [{ field: "user_id" }],
       });
     }
-    expect(await take(1, { resumeToken: undefined })).toHaveLength(1);
+    expect(server.calls).toEqual([]);
+    expect(await take(client, 1, { resumeToken: undefined })).toHaveLength(1);
   });
 
-  test("fails at a message that breaks the contract, which would only come again", async () => {
-    await serve(async function* (_, { signal }) {
-      yield { message: { case: "checkpoint", value: {} }, resumeToken: "1" };
-      await forever(signal);
+  test("fails at a message that breaks the contract, which would come again", async () => {
+    const { server, client } = await startClient({
+      async *watchSessions(_, { signal }) {
+        yield { message: { case: "checkpoint", value: {} }, resumeToken: "1" };
+        await forever(signal);
+      },
     });
-    await expect(take(1)).rejects.toMatchObject({ reason: "INTERNAL" });
-    expect(requests).toHaveLength(1);
+    expect((await rejection(take(client, 1))).reason).toBe("INTERNAL");
+    expect(server.calls).toHaveLength(1);
   });
 });

@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import { setImmediate } from "node:timers/promises";
-import { Code, ConnectError, type ConnectRouter } from "@connectrpc/connect";
+import { Code, type ConnectRouter } from "@connectrpc/connect";
 import { expect, test } from "vitest";
 import { decode, encode, pathOf } from "../testing/echo-client.js";
 import { EchoService } from "../testing/echo-service.js";
@@ -22,15 +22,11 @@ test.each([
 
 test("a method that the service leaves out is unimplemented", async () => {
   await using loopback = await serveEcho({});
-  for (const [method, name] of [
-    ["unary", "Unary"],
-    ["serverStream", "ServerStream"],
-  ] as const) {
-    expect(await loopback.call(method, [""])).toMatchObject({
-      code: Code.Unimplemented,
-      message: `echo.v1.EchoService.${name} is not implemented`,
-    });
-  }
+  const code = Code.Unimplemented;
+  const unary = "echo.v1.EchoService.Unary is not implemented";
+  expect(await loopback.call("unary", [""])).toMatchObject({ code, message: unary });
+  const stream = "echo.v1.EchoService.ServerStream is not implemented";
+  expect(await loopback.call("serverStream", [""])).toMatchObject({ code, message: stream });
 });
 
 test("a single method can be served without its service", async () => {
@@ -120,14 +116,7 @@ test("the same method cannot be served twice", async () => {
 });
 
 test.each([
-  [
-    "requestGate",
-    {
-      requestGate: () => {
-        throw new ConnectError("no", Code.PermissionDenied);
-      },
-    },
-  ],
+  ["requestGate", { requestGate: async () => {} }],
   ["readMaxBytes", { readMaxBytes: 10 }],
   ["writeMaxBytes", { writeMaxBytes: 10 }],
 ])("the option %s, which would have no effect, is refused", async (name, option) => {

@@ -9,7 +9,7 @@ import { Code, ConnectError } from "@connectrpc/connect";
 import { status } from "@grpc/grpc-js";
 import { describe, expect, test } from "vitest";
 import { pathOf } from "../testing/echo-client.js";
-import { openStream, serveEcho } from "../testing/loopback.js";
+import { ECHO, openStream, serveEcho } from "../testing/loopback.js";
 
 /** A test's own handler resolves it, so the test does not guess how long to wait. */
 function event<Value = void>() {
@@ -43,40 +43,48 @@ function readingHandler() {
   return { handlers, started: started.promise, failure: failure.promise };
 }
 
+/** Handlers that wait until their signal aborts. */
+function waitingHandlers() {
+  const started = event();
+  const reason = event<unknown>();
+  const wait = async ({ signal }: { signal: AbortSignal }) => {
+    started.resolve();
+    reason.resolve(await aborted(signal));
+  };
+  const handlers = {
+    async unary(_request: unknown, context: { signal: AbortSignal }) {
+      await wait(context);
+      return { value: "done" };
+    },
+    async *serverStream(_request: unknown, context: { signal: AbortSignal }) {
+      yield { value: "first" };
+      await wait(context);
+    },
+  };
+  return { handlers, started: started.promise, reason: reason.promise };
+}
+
 describe("a deadline", () => {
   test.each(["unary", "serverStream"] as const)(
     "ends a %s call with DEADLINE_EXCEEDED",
     async (method) => {
-      await using loopback = await serveEcho({
-        async unary(_request, { signal }) {
-          await aborted(signal);
-          return {};
-        },
-        async *serverStream(_request, { signal }) {
-          await aborted(signal);
-          yield {};
-        },
-      });
+      const { handlers } = waitingHandlers();
+      await using loopback = await serveEcho(handlers);
       const outcome = await loopback.call(method, [""], { timeoutMs: 50 });
       expect(outcome.code).toBe(Code.DeadlineExceeded);
     },
   );
 
   test("aborts the handler's signal, even if the client does not enforce it", async () => {
-    const reason = event<unknown>();
-    await using loopback = await serveEcho({
-      async unary(_request, { signal }) {
-        reason.resolve(await aborted(signal));
-        return {};
-      },
-    });
+    const { handlers, reason } = waitingHandlers();
+    await using loopback = await serveEcho(handlers);
     const session = connect(loopback.baseUrl);
     const stream = openStream(session, "unary", { "grpc-timeout": "50m" });
     stream.end(Buffer.alloc(5)).resume();
     const [headers] = await once(stream, "response");
     session.destroy();
     expect(headers["grpc-status"]).toBe(String(status.DEADLINE_EXCEEDED));
-    expect(await reason.promise).toMatchObject({
+    expect(await reason).toMatchObject({
       code: Code.DeadlineExceeded,
       rawMessage: "the operation timed out",
     });
@@ -96,8 +104,7 @@ describe("a deadline", () => {
   test.each(["unary", "serverStream"] as const)(
     "of a %s call is refused if it is longer than the server allows",
     async (method) => {
-      const handlers = { unary: () => ({}), async *serverStream() {} };
-      await using loopback = await serveEcho(handlers, { maxTimeoutMs: 60_000 });
+      await using loopback = await serveEcho(ECHO, { maxTimeoutMs: 60_000 });
       expect(await loopback.call(method, [""], { timeoutMs: 120_000 })).toMatchObject({
         code: Code.InvalidArgument,
         message: "the timeout must not be longer than 60000 ms",
@@ -111,17 +118,13 @@ describe("a deadline", () => {
 describe("a client that cancels", () => {
   test("aborts the handler's signal", async () => {
     const cancel = new AbortController();
-    const reason = event<unknown>();
-    await using loopback = await serveEcho({
-      async unary(_request, { signal }) {
-        cancel.abort();
-        reason.resolve(await aborted(signal));
-        return {};
-      },
-    });
-    const outcome = await loopback.call("unary", [""], { signal: cancel.signal });
-    expect(outcome.code).toBe(Code.Canceled);
-    expect(await reason.promise).toMatchObject({ code: Code.Canceled });
+    const { handlers, started, reason } = waitingHandlers();
+    await using loopback = await serveEcho(handlers);
+    const outcome = loopback.call("unary", [""], { signal: cancel.signal });
+    await started;
+    cancel.abort();
+    expect((await outcome).code).toBe(Code.Canceled);
+    expect(await reason).toMatchObject({ code: Code.Canceled });
   });
 
   test("is seen in a signal that the handler reads only afterwards", async () => {
@@ -219,19 +222,13 @@ describe("a client that cancels", () => {
 
 describe("a client that disconnects", () => {
   test("aborts the handler's signal", async () => {
-    const reason = event<unknown>();
-    await using loopback = await serveEcho({
-      async *serverStream(_request, { signal }) {
-        signal.addEventListener("abort", () => reason.resolve(signal.reason));
-        yield {};
-        await aborted(signal);
-      },
-    });
+    const { handlers, started, reason } = waitingHandlers();
+    await using loopback = await serveEcho(handlers);
     const session = connect(loopback.baseUrl);
-    const stream = openStream(session, "serverStream").end(Buffer.alloc(5));
-    await once(stream, "data");
+    openStream(session, "serverStream").end(Buffer.alloc(5));
+    await started;
     session.destroy();
-    expect(await reason.promise).toMatchObject({ code: Code.Canceled });
+    expect(await reason).toMatchObject({ code: Code.Canceled });
   });
 
   test("has not sent its requests completely", async () => {
@@ -247,20 +244,25 @@ describe("a client that disconnects", () => {
   });
 });
 
+/** Handlers that only show their signal. */
+function showSignal(show: (signal: AbortSignal) => void) {
+  const unary = (_request: unknown, { signal }: { signal: AbortSignal }) => {
+    show(signal);
+    return { value: String(signal.aborted) };
+  };
+  return {
+    unary,
+    async *serverStream(request: unknown, context: { signal: AbortSignal }) {
+      yield unary(request, context);
+    },
+  };
+}
+
 test.each(["unary", "serverStream"] as const)(
   "a completed %s call aborts its signal, as in Connect",
   async (method) => {
     const signals: AbortSignal[] = [];
-    await using loopback = await serveEcho({
-      unary(_request, { signal }) {
-        signals.push(signal);
-        return { value: String(signal.aborted) };
-      },
-      async *serverStream(_request, { signal }) {
-        signals.push(signal);
-        yield { value: String(signal.aborted) };
-      },
-    });
+    await using loopback = await serveEcho(showSignal((signal) => signals.push(signal)));
     const outcome = await loopback.call(method, [""]);
     expect(outcome).toMatchObject({ code: 0, values: ["false"] });
     const [signal] = signals;
@@ -273,20 +275,9 @@ test.each(["unary", "serverStream"] as const)(
 
 test("a server that may shut down does not remember finished calls", async () => {
   const signals: WeakRef<AbortSignal>[] = [];
+  const handlers = showSignal((signal) => signals.push(new WeakRef(signal)));
   const shutdown = new AbortController();
-  await using loopback = await serveEcho(
-    {
-      unary(_request, { signal }) {
-        signals.push(new WeakRef(signal));
-        return {};
-      },
-      async *serverStream(_request, { signal }) {
-        signals.push(new WeakRef(signal));
-        yield {};
-      },
-    },
-    { shutdownSignal: shutdown.signal },
-  );
+  await using loopback = await serveEcho(handlers, { shutdownSignal: shutdown.signal });
   for (let n = 0; n < 10; n++) {
     await loopback.call("unary", [""]);
     await loopback.call("serverStream", [""]);
@@ -347,28 +338,22 @@ describe("a shutdown", () => {
   });
 
   test("lets unary calls respond", async () => {
+    const { handlers, started } = waitingHandlers();
     const shutdown = new AbortController();
-    const handlers = {
-      async unary(_request: unknown, { signal }: { signal: AbortSignal }) {
-        shutdown.abort();
-        await aborted(signal);
-        return { value: "done" };
-      },
-    };
     await using loopback = await serveEcho(handlers, { shutdownSignal: shutdown.signal });
-    expect(await loopback.call("unary", [""])).toMatchObject({ code: 0, values: ["done"] });
+    const outcome = loopback.call("unary", [""]);
+    await started;
+    shutdown.abort();
+    expect(await outcome).toMatchObject({ code: 0, values: ["done"] });
   });
 
   test("is the error of a handler that fails with an AbortError of its signal", async () => {
     const shutdown = new AbortController();
-    const handlers = {
-      async unary(_request: unknown, { signal }: { signal: AbortSignal }) {
-        setImmediate(() => shutdown.abort());
-        await sleep(60_000, undefined, { signal });
-        return {};
-      },
+    const unary = async (_request: unknown, { signal }: { signal: AbortSignal }) => {
+      setImmediate(() => shutdown.abort());
+      return sleep(60_000, {}, { signal });
     };
-    await using loopback = await serveEcho(handlers, { shutdownSignal: shutdown.signal });
+    await using loopback = await serveEcho({ unary }, { shutdownSignal: shutdown.signal });
     expect(await loopback.call("unary", [""])).toMatchObject({
       code: Code.Unavailable,
       message: "the server is shutting down",
@@ -376,19 +361,13 @@ describe("a shutdown", () => {
   });
 
   test("that has begun refuses new streams", async () => {
+    const shutdownSignal = AbortSignal.abort();
     await using loopback = await serveEcho(
-      {
-        unary: (_request, { signal }) => ({ value: String(signal.aborted) }),
-        async *serverStream() {
-          yield { value: "never" };
-        },
-      },
-      { shutdownSignal: AbortSignal.abort() },
+      showSignal(() => {}),
+      { shutdownSignal },
     );
-    expect(await loopback.call("serverStream", [""])).toMatchObject({
-      code: Code.Unavailable,
-      values: [],
-    });
+    const refused = await loopback.call("serverStream", [""]);
+    expect(refused).toMatchObject({ code: Code.Unavailable, values: [] });
     expect(await loopback.call("unary", [""])).toMatchObject({ values: ["true"] });
   });
 });

@@ -16,8 +16,6 @@ import { describe, expect, onTestFinished, test } from "vitest";
 import { EchoService } from "../testing/echo-service.js";
 import { ECHO, serveEcho } from "../testing/loopback.js";
 
-const BYTES = Uint8Array.of(0, 1, 254, 255);
-
 async function start(...args: Parameters<typeof serveEcho>) {
   const loopback = await serveEcho(...args);
   onTestFinished(() => loopback[Symbol.asyncDispose]());
@@ -51,49 +49,33 @@ describe("a client of @connectrpc/connect", () => {
     expect(await collect(client.bidi(requests()))).toEqual(["ONE", "TWO"]);
   });
 
-  test("exchanges headers and trailers", async () => {
-    const { client } = await start({
-      unary(_request, { requestHeader, responseHeader, responseTrailer }) {
-        responseHeader.set("x-trace-bin", requestHeader.get("x-trace-bin") ?? "");
-        responseTrailer.set("x-trailer", "t");
-        return { value: requestHeader.get("authorization") ?? "" };
-      },
-    });
-    let header = new Headers();
-    let trailer = new Headers();
-    const { value } = await client.unary(
-      {},
-      {
-        headers: { authorization: "Bearer abc", "x-trace-bin": encodeBinaryHeader(BYTES) },
-        onHeader: (headers) => {
-          header = headers;
-        },
-        onTrailer: (trailers) => {
-          trailer = trailers;
-        },
-      },
-    );
-    expect(value).toBe("Bearer abc");
-    expect(decodeBinaryHeader(header.get("x-trace-bin") ?? "")).toEqual(BYTES);
-    expect(trailer.get("x-trailer")).toBe("t");
-  });
-
-  test("gets an error with its details, after the messages before it", async () => {
+  test("gets messages, then an error with details and metadata, binary values too", async () => {
     const error = new ConnectError("grüezi 👋 100%", Code.Aborted, { "x-error": "e" }, [
       { desc: DurationSchema, value: { seconds: 3n } },
     ]);
     const { client } = await start({
-      async *serverStream() {
+      async *serverStream(_request, { requestHeader, responseHeader, responseTrailer }) {
+        responseHeader.set("x-trace-bin", requestHeader.get("x-trace-bin") ?? "");
+        responseTrailer.set("x-trailer", "t");
         yield { value: "first" };
         throw error;
       },
     });
-    const messages = client.serverStream({})[Symbol.asyncIterator]();
+    const bytes = Uint8Array.of(0, 1, 254, 255);
+    let header = new Headers();
+    const onHeader = (headers: Headers) => {
+      header = headers;
+    };
+    const headers = { "x-trace-bin": encodeBinaryHeader(bytes) };
+    const stream = client.serverStream({}, { headers, onHeader });
+    const messages = stream[Symbol.asyncIterator]();
     expect((await messages.next()).value).toMatchObject({ value: "first" });
+    expect(decodeBinaryHeader(header.get("x-trace-bin") ?? "")).toEqual(bytes);
     const failure = ConnectError.from(await messages.next().catch((reason: unknown) => reason));
     expect(failure).toMatchObject({ code: Code.Aborted, rawMessage: "grüezi 👋 100%" });
     expect(failure.findDetails(DurationSchema)).toMatchObject([{ seconds: 3n }]);
     expect(failure.metadata.get("x-error")).toBe("e");
+    expect(failure.metadata.get("x-trailer")).toBe("t");
   });
 
   test("is refused when a request is too large", async () => {

@@ -1,6 +1,6 @@
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { StringValueSchema } from "@bufbuild/protobuf/wkt";
-import { type CallOptions, type Client, Metadata, type StatusObject } from "@grpc/grpc-js";
+import { type Client, Metadata, type StatusObject } from "@grpc/grpc-js";
 import { type Status, StatusSchema } from "@sessiond/proto/google/rpc/status";
 import { EchoService } from "./echo-service.js";
 
@@ -36,7 +36,10 @@ export type EchoCall = (
   options?: EchoOptions,
 ) => Promise<Outcome>;
 
-/** Calls the echo service with a client of @grpc/grpc-js. */
+/**
+ * Calls the echo service with a client of @grpc/grpc-js. Calls all kinds of methods as
+ * bidirectional ones: the protocol does not distinguish them.
+ */
 export function grpcEcho(client: Client): EchoCall {
   return (method, values, { signal, timeoutMs, onValue, header: requestHeader = [] } = {}) =>
     new Promise((resolve) => {
@@ -46,14 +49,15 @@ export function grpcEcho(client: Client): EchoCall {
       for (const [key, value] of requestHeader) {
         metadata.add(key, typeof value === "string" ? value : Buffer.from(value));
       }
-      const deadline = timeoutMs === undefined ? {} : { deadline: Date.now() + timeoutMs };
-      const call = start(client, method, values, metadata, deadline, (value) => {
-        if (value === undefined) return;
-        received.push(value);
-        onValue?.(value);
-      });
+      const options = timeoutMs === undefined ? {} : { deadline: Date.now() + timeoutMs };
+      const path = pathOf(method);
+      const call = client.makeBidiStreamRequest(path, encode, decode, metadata, options);
       call.on("metadata", (metadata: Metadata) => {
         header = record(metadata);
+      });
+      call.on("data", (value: string) => {
+        received.push(value);
+        onValue?.(value);
       });
       // The status event has the same information.
       call.on("error", () => {});
@@ -69,38 +73,9 @@ export function grpcEcho(client: Client): EchoCall {
         });
       });
       signal?.addEventListener("abort", () => call.cancel());
+      for (const value of values) call.write(value);
+      call.end();
     });
-}
-
-function start(
-  client: Client,
-  method: EchoMethod,
-  values: readonly string[],
-  metadata: Metadata,
-  options: CallOptions,
-  onValue: (value: string | undefined) => void,
-) {
-  const rest = [pathOf(method), encode, decode] as const;
-  const [only = ""] = values;
-  const onResponse = (_error: unknown, value?: string) => onValue(value);
-  switch (method) {
-    case "unary":
-      return client.makeUnaryRequest(...rest, only, metadata, options, onResponse);
-    case "serverStream":
-      return client.makeServerStreamRequest(...rest, only, metadata, options).on("data", onValue);
-    case "clientStream": {
-      const call = client.makeClientStreamRequest(...rest, metadata, options, onResponse);
-      for (const value of values) call.write(value);
-      call.end();
-      return call;
-    }
-    case "bidi": {
-      const call = client.makeBidiStreamRequest(...rest, metadata, options);
-      for (const value of values) call.write(value);
-      call.end();
-      return call.on("data", onValue);
-    }
-  }
 }
 
 export function pathOf(method: keyof typeof EchoService.method): string {

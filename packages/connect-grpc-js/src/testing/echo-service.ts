@@ -24,6 +24,13 @@ export const EchoService: GenService<{
 }> = serviceDesc(describeFile(), 0);
 
 function describeFile() {
+  const method = (name: string, type: string, client = false, server = false) => ({
+    name,
+    inputType: `.google.protobuf.${type}`,
+    outputType: `.google.protobuf.${type}`,
+    clientStreaming: client,
+    serverStreaming: server,
+  });
   const proto = create(FileDescriptorProtoSchema, {
     name: "echo/v1/echo.proto",
     package: "echo.v1",
@@ -35,22 +42,13 @@ function describeFile() {
         method: [
           method("Unary", "StringValue"),
           method("UnaryBytes", "BytesValue"),
-          method("ServerStream", "StringValue", { serverStreaming: true }),
-          method("ClientStream", "StringValue", { clientStreaming: true }),
-          method("Bidi", "StringValue", { clientStreaming: true, serverStreaming: true }),
+          method("ServerStream", "StringValue", false, true),
+          method("ClientStream", "StringValue", true, false),
+          method("Bidi", "StringValue", true, true),
         ],
       },
     ],
   });
   const bytes = toBinary(FileDescriptorProtoSchema, proto);
   return fileDesc(base64Encode(bytes), [file_google_protobuf_wrappers]);
-}
-
-function method(
-  name: string,
-  type: "StringValue" | "BytesValue",
-  streaming: { clientStreaming?: boolean; serverStreaming?: boolean } = {},
-) {
-  const typeName = `.google.protobuf.${type}`;
-  return { name, inputType: typeName, outputType: typeName, ...streaming };
 }
