@@ -2,6 +2,7 @@ import { exportJWK, generateKeyPair } from "jose";
 import Provider from "oidc-provider";
 import { expect, onTestFinished, test } from "vitest";
 import { parseAuthConfig } from "../config/auth-config.js";
+import { KNOWN_PERMISSIONS } from "../services/permissions.js";
 import { TestIssuer } from "../testing/test-issuer.js";
 import { createAccessTokenVerifier } from "./access-token.js";
 
