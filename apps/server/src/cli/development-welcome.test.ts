@@ -5,12 +5,12 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { bearer, GRPC, sessionClient } from "../testing/protocols.js";
 import {
   type ListeningServerProcess,
   spawnServer,
   spawnSessiond,
 } from "../testing/server-process.js";
-import { bearer, GRPC, sessionClient } from "../testing/wires.js";
 
 const run = promisify(execFile);
 const BUF = fileURLToPath(new URL("../../../../node_modules/.bin/buf", import.meta.url));

@@ -7,17 +7,17 @@ import { Keyring } from "@sessiond/core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { KNOWN_PERMISSIONS } from "../services/permissions.js";
 import { holdKeys } from "../testing/held-issuer.js";
-import { spawnServer, spawnSessiond } from "../testing/server-process.js";
-import type { TestIssuer } from "../testing/test-issuer.js";
-import { startTestIssuer } from "../testing/test-server.js";
 import {
   bearer,
   GRPC,
   JSON_OVER_HTTP,
+  type Protocol,
   type SessionServiceClient,
   sessionClient,
-  type Wire,
-} from "../testing/wires.js";
+} from "../testing/protocols.js";
+import { spawnServer, spawnSessiond } from "../testing/server-process.js";
+import type { TestIssuer } from "../testing/test-issuer.js";
+import { startTestIssuer } from "../testing/test-server.js";
 
 let directory: string;
 beforeAll(async () => {
@@ -49,7 +49,7 @@ type Started = Awaited<ReturnType<typeof start>>;
 async function clientOf(
   server: Started,
   issuer: TestIssuer,
-  wire: Wire = GRPC,
+  wire: Protocol = GRPC,
 ): Promise<SessionServiceClient> {
   const token = await issuer.sign({ claims: { scope: KNOWN_PERMISSIONS.join(" ") } });
   return sessionClient(wire.open(server), bearer(token));

@@ -8,9 +8,9 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { KNOWN_PERMISSIONS, permissionOf } from "../services/permissions.js";
 import { SERVICES } from "../services/services.js";
 import { type Failure, failureOf } from "../testing/outcome.js";
+import { GRPC, JSON_OVER_HTTP, PROTOCOLS, type Protocol } from "../testing/protocols.js";
 import { TestIssuer } from "../testing/test-issuer.js";
 import { startTestIssuer, startTestServer, type TestServer } from "../testing/test-server.js";
-import { GRPC, JSON_OVER_HTTP, WIRES, type Wire } from "../testing/wires.js";
 
 type Method = DescMethodUnary | DescMethodServerStreaming;
 
@@ -31,13 +31,13 @@ afterAll(async () => {
 
 /** How a method answers an empty request under this `authorization`, if it fails at once. */
 function callAs(
-  wire: Wire,
+  protocol: Protocol,
   method: Method,
   authorization: string | undefined,
   on = server,
 ): Promise<Failure | undefined> {
   const headers = authorization === undefined ? {} : { authorization };
-  return firstAnswer(wire.open(on), method, headers).then(
+  return firstAnswer(protocol.open(on), method, headers).then(
     () => undefined,
     (error) => failureOf(Promise.reject(error)),
   );
@@ -175,11 +175,11 @@ const REFUSALS: readonly Refusal[] = [
   },
 ];
 
-describe.each([GRPC, JSON_OVER_HTTP])("over $name", (wire) => {
+describe.each([GRPC, JSON_OVER_HTTP])("over $name", (protocol) => {
   test.each(REFUSALS)("a caller $who is refused by every method", async (refusal) => {
     const authorization = await refusal.authorization();
     for (const method of METHODS) {
-      const failure = await callAs(wire, method, authorization);
+      const failure = await callAs(protocol, method, authorization);
       expect(failure, method.name).toMatchObject({
         code: "UNAUTHENTICATED",
         reason: "UNAUTHENTICATED",
@@ -195,7 +195,7 @@ describe.each([GRPC, JSON_OVER_HTTP])("over $name", (wire) => {
     const permission = permissionOf(method);
     const others = KNOWN_PERMISSIONS.filter((known) => known !== permission);
     const lacking = await sign({ scope: [...others, `${permission}:all`, "sessions:*"].join(" ") });
-    expect(await callAs(wire, method, `Bearer ${lacking}`)).toMatchObject({
+    expect(await callAs(protocol, method, `Bearer ${lacking}`)).toMatchObject({
       code: "PERMISSION_DENIED",
       reason: "PERMISSION_DENIED",
       domain: "sessiond",
@@ -204,7 +204,7 @@ describe.each([GRPC, JSON_OVER_HTTP])("over $name", (wire) => {
     });
 
     for (const claims of [{ scope: permission }, { scope: undefined, permissions: [permission] }]) {
-      const failure = await callAs(wire, method, `Bearer ${await sign(claims)}`);
+      const failure = await callAs(protocol, method, `Bearer ${await sign(claims)}`);
       // Most methods have more to say about an empty request, but not on who makes it.
       expect([undefined, "INVALID_ARGUMENT"]).toContain(failure?.reason);
     }
@@ -216,7 +216,11 @@ describe.each([GRPC, JSON_OVER_HTTP])("over $name", (wire) => {
     for (let i = 0; i < token.length - 1; i += 7) {
       const other = token[i] === "A" ? "B" : "A";
       const changed = token.slice(0, i) + other + token.slice(i + 1);
-      const failure = await callAs(wire, SessionService.method.countSessions, `Bearer ${changed}`);
+      const failure = await callAs(
+        protocol,
+        SessionService.method.countSessions,
+        `Bearer ${changed}`,
+      );
       expect(failure?.code, `character ${i}`).toBe("UNAUTHENTICATED");
     }
   });
@@ -248,9 +252,9 @@ test("while an issuer's keys cannot be had, its callers are told to try again", 
   const token = await issuer.sign({ claims: ALL_PERMISSIONS });
   await using cut = await startTestServer({ issuer });
   issuer.respond = (_, response) => response.writeHead(503).end();
-  for (const wire of WIRES) {
+  for (const protocol of PROTOCOLS) {
     const { countSessions } = SessionService.method;
-    expect(await callAs(wire, countSessions, `Bearer ${token}`, cut)).toMatchObject({
+    expect(await callAs(protocol, countSessions, `Bearer ${token}`, cut)).toMatchObject({
       code: "UNAVAILABLE",
       reason: "ISSUER_UNAVAILABLE",
       retryDelayMs: expect.any(Number),

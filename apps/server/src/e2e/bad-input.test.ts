@@ -4,13 +4,13 @@ import { timestampFromDate } from "@bufbuild/protobuf/wkt";
 import type { SessionSchema } from "@sessiond/proto/sessiond/v1/session";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { failureIn, failureOf } from "../testing/outcome.js";
-import { startTestServer, type TestServer } from "../testing/test-server.js";
 import {
   type SessionServiceClient as Client,
   clientOver,
   GRPC,
   PROTOBUF_OVER_HTTP,
-} from "../testing/wires.js";
+} from "../testing/protocols.js";
+import { startTestServer, type TestServer } from "../testing/test-server.js";
 
 type CreateRequest = Parameters<Client["createSession"]>[0];
 type ListRequest = Parameters<Client["listSessions"]>[0];

@@ -5,8 +5,8 @@ import { Code, ConnectError } from "@connectrpc/connect";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { mintDevelopmentToken } from "../auth/development-keys.js";
 import { KNOWN_PERMISSIONS } from "../services/permissions.js";
+import { bearer, GRPC, type SessionServiceClient, sessionClient } from "../testing/protocols.js";
 import { type ListeningServerProcess, spawnServer } from "../testing/server-process.js";
-import { bearer, GRPC, type SessionServiceClient, sessionClient } from "../testing/wires.js";
 
 const CALLERS = 8;
 /** How many sessions of each kind are known to be stored before the server is killed. */

@@ -4,16 +4,16 @@ import { SessionState } from "@sessiond/proto/sessiond/v1/session";
 import type { CreateSessionRequestSchema } from "@sessiond/proto/sessiond/v1/session_service";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { failureOf } from "../testing/outcome.js";
-import { startTestServer, type TestServer } from "../testing/test-server.js";
-import { STORES } from "../testing/test-stores.js";
 import {
   bearer,
   clientOver,
+  PROTOCOLS,
+  type Protocol,
   type SessionServiceClient,
   sessionClient,
-  WIRES,
-  type Wire,
-} from "../testing/wires.js";
+} from "../testing/protocols.js";
+import { startTestServer, type TestServer } from "../testing/test-server.js";
+import { STORES } from "../testing/test-stores.js";
 
 type CreateRequest = MessageInitShape<typeof CreateSessionRequestSchema>;
 
@@ -28,7 +28,7 @@ describe.each(STORES)("a request to create with a request_id, on $name", ({ open
     const store = opened.use(await open());
     const policy = { maxSessionsPerUser: 2 };
     server = opened.use(await startTestServer({ store: store.url, policy }));
-    clients = WIRES.map((wire) => clientOver(wire, server));
+    clients = PROTOCOLS.map((protocol) => clientOver(protocol, server));
   });
   afterAll(() => opened.disposeAsync());
 
@@ -45,12 +45,12 @@ describe.each(STORES)("a request to create with a request_id, on $name", ({ open
   }
 
   /** A client of the same server, but another caller. */
-  async function strangerOver(wire: Wire): Promise<SessionServiceClient> {
+  async function strangerOver(protocol: Protocol): Promise<SessionServiceClient> {
     const claims = { sub: "another service", scope: "sessions:create sessions:read" };
-    return sessionClient(wire.open(server), bearer(await server.issuer.sign({ claims })));
+    return sessionClient(protocol.open(server), bearer(await server.issuer.sign({ claims })));
   }
 
-  test("answers the same to every repetition, over whichever wire", async () => {
+  test("answers the same to every repetition, over whichever protocol", async () => {
     for (const client of clients) {
       const asked = request();
       const first = await client.createSession(asked);
@@ -115,9 +115,9 @@ describe.each(STORES)("a request to create with a request_id, on $name", ({ open
   });
 
   test("is another request when another caller makes it", async () => {
-    for (const wire of WIRES) {
-      const client = clientOver(wire, server);
-      const stranger = await strangerOver(wire);
+    for (const protocol of PROTOCOLS) {
+      const client = clientOver(protocol, server);
+      const stranger = await strangerOver(protocol);
       const asked = request();
       const first = await client.createSession(asked);
       const second = await stranger.createSession(asked);

@@ -3,9 +3,9 @@ import { crc32 } from "node:zlib";
 import { anyUnpack } from "@bufbuild/protobuf/wkt";
 import { ErrorInfoSchema } from "@sessiond/proto/google/rpc/error_details";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { clientOver, GRPC, type SessionServiceClient } from "../testing/protocols.js";
 import { startTestServer, type TestServer } from "../testing/test-server.js";
 import { STORES } from "../testing/test-stores.js";
-import { clientOver, GRPC, type SessionServiceClient } from "../testing/wires.js";
 
 const PREFIX = "sst_";
 const BASE64URL = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";

@@ -9,9 +9,15 @@ import { startRedisServer } from "@sessiond/core/testing";
 import { AcquireLockRequestSchema } from "@sessiond/proto/sessiond/v1/lock_service";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { failureOf } from "../testing/outcome.js";
+import {
+  bearer,
+  GRPC,
+  type LockServiceClient,
+  locksOver,
+  PROTOCOLS,
+} from "../testing/protocols.js";
 import { type LogLine, startTestServer, type TestServer } from "../testing/test-server.js";
 import { STORES } from "../testing/test-stores.js";
-import { bearer, GRPC, type LockServiceClient, locksOver, WIRES } from "../testing/wires.js";
 
 const ACQUIRE = "/sessiond.v1.LockService/AcquireLock";
 const SECOND_MS = 1_000;
@@ -39,10 +45,10 @@ describe.each(STORES)("on $name", ({ open }) => {
   });
   afterAll(() => opened.disposeAsync());
 
-  describe.each(WIRES)("over $name", (wire) => {
+  describe.each(PROTOCOLS)("over $name", (protocol) => {
     let locks: LockServiceClient;
     beforeAll(() => {
-      locks = locksOver(wire, server);
+      locks = locksOver(protocol, server);
     });
 
     test("a lock is lent for as long as asked for, renewed, looked at and given back", async () => {
@@ -199,8 +205,8 @@ describe.each(STORES)("on $name", ({ open }) => {
 
   test("the log never has a lock id", async () => {
     const lockId = `canary-${randomUUID()}`;
-    for (const wire of WIRES) {
-      const locks = locksOver(wire, server);
+    for (const protocol of PROTOCOLS) {
+      const locks = locksOver(protocol, server);
       const name = newName();
       await locks.acquireLock({ name, lockId });
       await failureOf(locks.acquireLock({ name, waitTimeout: inMs(0) }));
@@ -233,34 +239,39 @@ test("a duration of two signs, which only binary messages can carry, is refused 
   ]);
 });
 
-test.each(WIRES)("a server that stops tells those who wait at once, over $name", async (wire) => {
-  await using server = await startTestServer();
-  const locks = locksOver(wire, server);
-  const name = newName();
-  await locks.acquireLock({ name });
-  const waiting = failureOf(locks.acquireLock({ name }));
-  await sleep(200);
-  const stopMs = performance.now();
-  const stopped = server.stop();
-  expect(await waiting).toMatchObject({
-    code: "UNAVAILABLE",
-    message: expect.stringMatching(/stop/),
-  });
-  await stopped;
-  expect(performance.now() - stopMs).toBeLessThan(2 * AT_ONCE_MS);
-});
+test.each(PROTOCOLS)(
+  "a server that stops tells those who wait at once, over $name",
+  async (protocol) => {
+    await using server = await startTestServer();
+    const locks = locksOver(protocol, server);
+    const name = newName();
+    await locks.acquireLock({ name });
+    const waiting = failureOf(locks.acquireLock({ name }));
+    await sleep(200);
+    const stopMs = performance.now();
+    const stopped = server.stop();
+    expect(await waiting).toMatchObject({
+      code: "UNAVAILABLE",
+      message: expect.stringMatching(/stop/),
+    });
+    await stopped;
+    expect(performance.now() - stopMs).toBeLessThan(2 * AT_ONCE_MS);
+  },
+);
 
 test("while the store is down nobody has a lock, and those who wait are told so in time", async () => {
   await using redis = await startRedisServer();
   await using server = await startTestServer({ store: redis.url });
   const name = newName();
   const { lockId } = await locksOver(GRPC, server).acquireLock({ name });
-  const waiting = WIRES.map((wire) => failureOf(locksOver(wire, server).acquireLock({ name })));
+  const waiting = PROTOCOLS.map((protocol) =>
+    failureOf(locksOver(protocol, server).acquireLock({ name })),
+  );
   await sleep(200);
   redis.pause();
   const pausedMs = performance.now();
-  const calls = WIRES.flatMap((wire) => {
-    const locks = locksOver(wire, server);
+  const calls = PROTOCOLS.flatMap((protocol) => {
+    const locks = locksOver(protocol, server);
     const handle = { name, lockId };
     return [
       ...[locks.acquireLock({ name: newName() }), locks.getLock({ name })],

@@ -10,8 +10,8 @@ import { freePort } from "@sessiond/core/testing";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { mintDevelopmentToken } from "../auth/development-keys.js";
 import { KNOWN_PERMISSIONS } from "../services/permissions.js";
+import { bearer } from "../testing/protocols.js";
 import { type ServerProcess, spawnServer, spawnSessiond } from "../testing/server-process.js";
-import { bearer } from "../testing/wires.js";
 
 const START_TIMEOUT_MS = 15_000;
 /** More than stopping, writing the log and ending may take together. */

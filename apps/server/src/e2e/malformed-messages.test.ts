@@ -7,8 +7,8 @@ import { credentials, Client as GrpcClient } from "@grpc/grpc-js";
 import { CreateSessionRequestSchema } from "@sessiond/proto/sessiond/v1/session_service";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { failureOf } from "../testing/outcome.js";
+import { bearer, callWithBytes, clientOver, PROTOCOLS } from "../testing/protocols.js";
 import { startTestServer, type TestServer } from "../testing/test-server.js";
-import { bearer, callWithBytes, clientOver, WIRES } from "../testing/wires.js";
 
 const CREATE = "/sessiond.v1.SessionService/CreateSession";
 const MIB = 1024 * 1024;
@@ -45,7 +45,7 @@ afterAll(async () => {
 
 afterEach(async () => {
   // Whatever a test sent, the others' calls work, and nothing was a fault of the server's.
-  for (const wire of WIRES) {
+  for (const wire of PROTOCOLS) {
     const { session } = await clientOver(wire, server).createSession({ userId: "unrelated" });
     expect(session?.userId).toBe("unrelated");
   }

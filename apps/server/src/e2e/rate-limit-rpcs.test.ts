@@ -6,15 +6,15 @@ import { startRedisServer } from "@sessiond/core/testing";
 import type { CheckRateLimitResponse } from "@sessiond/proto/sessiond/v1/rate_limit_service";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { failureOf } from "../testing/outcome.js";
-import { startTestIssuer, startTestServer, type TestServer } from "../testing/test-server.js";
-import { STORES } from "../testing/test-stores.js";
 import {
   GRPC,
   PROTOBUF_OVER_HTTP,
+  PROTOCOLS,
   type RateLimitServiceClient,
   rateLimitsOver,
-  WIRES,
-} from "../testing/wires.js";
+} from "../testing/protocols.js";
+import { startTestIssuer, startTestServer, type TestServer } from "../testing/test-server.js";
+import { STORES } from "../testing/test-stores.js";
 
 const MINUTE_MS = 60_000;
 const POLICIES = parseRateLimitPolicies(
@@ -46,10 +46,10 @@ describe.each(STORES)("on $name", ({ open }) => {
   });
   afterAll(() => opened.disposeAsync());
 
-  describe.each(WIRES)("over $name", (wire) => {
+  describe.each(PROTOCOLS)("over $name", (protocol) => {
     let limits: RateLimitServiceClient;
     beforeAll(() => {
-      limits = rateLimitsOver(wire, server);
+      limits = rateLimitsOver(protocol, server);
     });
 
     test("attempts are allowed up to the limit, and the answers say what is left, and until when", async () => {
@@ -159,8 +159,8 @@ test("while the store is down, attempts pass only under a policy that says so, a
   const config = { rateLimits: POLICIES };
   await using server = await startTestServer({ store: redis.url, config });
   await redis.kill();
-  for (const wire of WIRES) {
-    const limits = rateLimitsOver(wire, server);
+  for (const protocol of PROTOCOLS) {
+    const limits = rateLimitsOver(protocol, server);
     expect(await failureOf(limits.checkRateLimit({ policy: "login", key: "x" }))).toMatchObject({
       code: "UNAVAILABLE",
       reason: "STORE_UNAVAILABLE",
@@ -175,6 +175,6 @@ test("while the store is down, attempts pass only under a policy that says so, a
     });
   }
   const told = server.logs.filter(({ msg }) => msg === "attempt not counted");
-  expect(told).toHaveLength(WIRES.length);
+  expect(told).toHaveLength(PROTOCOLS.length);
   expect(told[0]).toMatchObject({ policy: "lenient", error: expect.stringContaining("store") });
 });

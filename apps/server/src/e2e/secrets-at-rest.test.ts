@@ -7,8 +7,8 @@ import { join } from "node:path";
 import { connectRedis } from "@sessiond/core/redis";
 import { startRedisServer } from "@sessiond/core/testing";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { clientOver, PROTOCOLS } from "../testing/protocols.js";
 import { startTestServer, type TestServer } from "../testing/test-server.js";
-import { clientOver, WIRES } from "../testing/wires.js";
 
 /** What is sealed: no store, and nobody who listens to one, learns of it. */
 const CANARIES = {
@@ -34,11 +34,11 @@ beforeEach(async () => {
 });
 afterEach(() => rm(directory, { recursive: true }));
 
-/** Does over every wire what writes to a store. Answers every token there was. */
+/** Does over every protocol what writes to a store. Answers every token there was. */
 async function useEveryCall(server: TestServer): Promise<readonly string[]> {
   const tokens: string[] = [];
-  for (const [i, wire] of WIRES.entries()) {
-    const client = clientOver(wire, server);
+  for (const [i, protocol] of PROTOCOLS.entries()) {
+    const client = clientOver(protocol, server);
     const content = {
       displayName: CANARIES.displayName,
       roles: [CANARIES.role],

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { bearer } from "../testing/protocols.js";
 import { startTestServer, type TestServer } from "../testing/test-server.js";
-import { bearer } from "../testing/wires.js";
 
 const SERVICE = "sessiond.v1.SessionService";
 

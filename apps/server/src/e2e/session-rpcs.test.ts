@@ -6,9 +6,9 @@ import { type Session, SessionState } from "@sessiond/proto/sessiond/v1/session"
 import type { SessionResult } from "@sessiond/proto/sessiond/v1/session_service";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { failureOf } from "../testing/outcome.js";
+import { clientOver, GRPC, PROTOCOLS, type SessionServiceClient } from "../testing/protocols.js";
 import { startTestServer, type TestServer } from "../testing/test-server.js";
 import { STORES } from "../testing/test-stores.js";
-import { clientOver, GRPC, type SessionServiceClient, WIRES } from "../testing/wires.js";
 
 const MINUTE_MS = 60_000;
 const NOT_FOUND = {
@@ -29,10 +29,10 @@ describe.each(STORES)("on $name", ({ open }) => {
   });
   afterAll(() => opened.disposeAsync());
 
-  describe.each(WIRES)("over $name", (wire) => {
+  describe.each(PROTOCOLS)("over $name", (protocol) => {
     let client: SessionServiceClient;
     beforeAll(() => {
-      client = clientOver(wire, server);
+      client = clientOver(protocol, server);
     });
 
     test("a created session has what it was given, and the server's defaults", async () => {
@@ -388,8 +388,8 @@ describe.each(STORES)("on $name", ({ open }) => {
     }
   });
 
-  test("a session is the same over every wire", async () => {
-    const clients = WIRES.map((wire) => clientOver(wire, server));
+  test("a session is the same over every protocol", async () => {
+    const clients = PROTOCOLS.map((protocol) => clientOver(protocol, server));
     for (const creator of clients) {
       const { session, token } = await creator.createSession({
         userId: newUser(),
@@ -403,11 +403,11 @@ describe.each(STORES)("on $name", ({ open }) => {
   });
 });
 
-test("under the policy reject, a session beyond the limit is refused over every wire", async () => {
+test("under the policy reject, a session beyond the limit is refused over every protocol", async () => {
   const policy = { maxSessionsPerUser: 1, policy: "reject" } as const;
   await using server = await startTestServer({ policy });
-  for (const wire of WIRES) {
-    const client = clientOver(wire, server);
+  for (const protocol of PROTOCOLS) {
+    const client = clientOver(protocol, server);
     const userId = newUser();
     const { token } = await client.createSession({ userId });
     expect(await failureOf(client.createSession({ userId }))).toMatchObject({

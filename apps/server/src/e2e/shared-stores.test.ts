@@ -5,14 +5,14 @@ import { Keyring } from "@sessiond/core";
 import { startRedisServer } from "@sessiond/core/testing";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Failure, failureOf } from "../testing/outcome.js";
-import { startTestIssuer, startTestServer, type TestServer } from "../testing/test-server.js";
-import type { TestStore } from "../testing/test-stores.js";
 import {
   clientOver,
   GRPC,
   PROTOBUF_OVER_HTTP,
   type SessionServiceClient,
-} from "../testing/wires.js";
+} from "../testing/protocols.js";
+import { startTestIssuer, startTestServer, type TestServer } from "../testing/test-server.js";
+import type { TestStore } from "../testing/test-stores.js";
 
 const CONCURRENT_CREATES = 1000;
 const LIMIT = 10;

@@ -16,8 +16,8 @@ import { SERVICES } from "../services/services.js";
 import { HealthClient } from "../testing/health-client.js";
 import { holdKeys } from "../testing/held-issuer.js";
 import { failureOf } from "../testing/outcome.js";
+import { bearer, clientOver, GRPC, JSON_OVER_HTTP, PROTOCOLS } from "../testing/protocols.js";
 import { startTestServer } from "../testing/test-server.js";
-import { bearer, clientOver, GRPC, JSON_OVER_HTTP, WIRES } from "../testing/wires.js";
 import { startGrpcServer } from "../transport/grpc-server.js";
 import { startHttpServer } from "../transport/http-server.js";
 import { Readiness } from "../transport/readiness.js";
@@ -37,10 +37,10 @@ const COUNT_SESSIONS = [
 ] as const;
 
 describe("a server that is told to stop", () => {
-  test.each([GRPC, JSON_OVER_HTTP])("finishes a call under way over $name", async (wire) => {
+  test.each([GRPC, JSON_OVER_HTTP])("finishes a call under way over $name", async (protocol) => {
     await using server = await startTestServer();
     const keys = holdKeys(server.issuer);
-    const call = clientOver(wire, server).createSession({ userId: "ann" });
+    const call = clientOver(protocol, server).createSession({ userId: "ann" });
     await keys.asked();
     const stopped = server.stop();
     // On both ports, while the one still works on the call.
@@ -70,7 +70,7 @@ describe("a server that is told to stop", () => {
 
   test("does not wait for connections on which nothing is under way", async () => {
     await using server = await startTestServer();
-    for (const wire of WIRES) await clientOver(wire, server).countSessions({});
+    for (const protocol of PROTOCOLS) await clientOver(protocol, server).countSessions({});
     const agent = new Agent({ keepAlive: true });
     for (const path of ["/healthz", "/readyz"]) {
       const [response] = await once(get(server.httpUrl + path, { agent }), "response");

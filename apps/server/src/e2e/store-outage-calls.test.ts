@@ -8,22 +8,22 @@ import {
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { prepareCalls, type ReadyCall } from "../testing/every-call.js";
 import {
-  expectStoreUnavailable,
-  orStoreUnavailable,
-  timed,
-  untilAnswered,
-} from "../testing/store-unavailable.js";
-import { startTestServer, type TestServer } from "../testing/test-server.js";
-import {
   bearer,
   clientOver,
   GRPC,
   JSON_OVER_HTTP,
   PROTOBUF_OVER_HTTP,
   type SessionServiceClient,
-} from "../testing/wires.js";
+} from "../testing/protocols.js";
+import {
+  expectStoreUnavailable,
+  orStoreUnavailable,
+  timed,
+  untilAnswered,
+} from "../testing/store-unavailable.js";
+import { startTestServer, type TestServer } from "../testing/test-server.js";
 
-const WIRES = [GRPC, JSON_OVER_HTTP, PROTOBUF_OVER_HTTP];
+const PROTOCOLS = [GRPC, JSON_OVER_HTTP, PROTOBUF_OVER_HTTP];
 /** How long callers wait who do not wait for long. */
 const DEADLINE_MS = 300;
 /** What a machine with much else to do adds to that at most. */
@@ -32,14 +32,14 @@ const SLACK_MS = 500;
 let redis: RedisServer;
 let network: TcpFaultProxy;
 let server: TestServer;
-/** One for each wire, connected. */
+/** One for each protocol, connected. */
 let clients: readonly [SessionServiceClient, ...SessionServiceClient[]];
 
 beforeEach(async () => {
   redis = await startRedisServer();
   network = await startTcpFaultProxy({ host: "127.0.0.1", port: redis.port });
   server = await startTestServer({ store: `redis://127.0.0.1:${network.port}` });
-  const over = (wire: (typeof WIRES)[number]) => clientOver(wire, server);
+  const over = (protocol: (typeof PROTOCOLS)[number]) => clientOver(protocol, server);
   clients = [over(GRPC), over(JSON_OVER_HTTP), over(PROTOBUF_OVER_HTTP)];
   await Promise.all(clients.map((client) => client.countSessions({})));
 });
@@ -51,7 +51,7 @@ afterEach(async () => {
 });
 
 describe("while Redis is frozen", () => {
-  test("every call says so within two seconds on every wire, and still when the connection is lost", async () => {
+  test("every call says so within two seconds on every protocol, and still when the connection is lost", async () => {
     const calls = await prepareCalls(clients[0]);
     redis.pause();
     // First the connection hangs, then there is none, then a new one hangs.
@@ -83,19 +83,24 @@ describe("while Redis is frozen", () => {
     }
   });
 
-  test.each(WIRES)("a caller over $name who waits for 300 ms knows after 300 ms", async (wire) => {
-    const client = clientOver(wire, server);
-    const calls = await prepareCalls(client);
-    redis.pause();
-    await Promise.all(
-      calls.map(async ({ call }) => {
-        const { elapsedMs, failure } = await timed(() => call(client, { timeoutMs: DEADLINE_MS }));
-        expect(failure?.code).toBe("DEADLINE_EXCEEDED");
-        expect(elapsedMs).toBeGreaterThan(DEADLINE_MS - 50);
-        expect(elapsedMs).toBeLessThan(DEADLINE_MS + SLACK_MS);
-      }),
-    );
-  });
+  test.each(PROTOCOLS)(
+    "a caller over $name who waits for 300 ms knows after 300 ms",
+    async (protocol) => {
+      const client = clientOver(protocol, server);
+      const calls = await prepareCalls(client);
+      redis.pause();
+      await Promise.all(
+        calls.map(async ({ call }) => {
+          const { elapsedMs, failure } = await timed(() =>
+            call(client, { timeoutMs: DEADLINE_MS }),
+          );
+          expect(failure?.code).toBe("DEADLINE_EXCEEDED");
+          expect(elapsedMs).toBeGreaterThan(DEADLINE_MS - 50);
+          expect(elapsedMs).toBeLessThan(DEADLINE_MS + SLACK_MS);
+        }),
+      );
+    },
+  );
 
   test("so does a caller who leaves it to the server to end the call", async () => {
     const calls = await prepareCalls(clients[0]);

@@ -7,15 +7,15 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { mintDevelopmentToken } from "../auth/development-keys.js";
 import { KNOWN_PERMISSIONS } from "../services/permissions.js";
-import { type ListeningServerProcess, spawnServer } from "../testing/server-process.js";
-import { expectStoreUnavailable, MAX_ANSWER_MS, timed } from "../testing/store-unavailable.js";
 import {
   bearer,
   GRPC,
   JSON_OVER_HTTP,
   type SessionServiceClient,
   sessionClient,
-} from "../testing/wires.js";
+} from "../testing/protocols.js";
+import { type ListeningServerProcess, spawnServer } from "../testing/server-process.js";
+import { expectStoreUnavailable, MAX_ANSWER_MS, timed } from "../testing/store-unavailable.js";
 
 /** How long the file is locked: longer than the server waits for it, twice over. */
 const LOCKED_MS = 3_500;
@@ -38,7 +38,7 @@ beforeEach(async () => {
     subject: "locked",
     ttlMs: 600_000,
   });
-  const over = (wire: typeof GRPC) => sessionClient(wire.open(server), bearer(token));
+  const over = (protocol: typeof GRPC) => sessionClient(protocol.open(server), bearer(token));
   clients = [over(GRPC), over(JSON_OVER_HTTP)];
   other = new DatabaseSync(path);
 });

@@ -10,18 +10,18 @@ import type { SessionEvent } from "@sessiond/proto/sessiond/v1/session_service";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { failureOf } from "../testing/outcome.js";
 import {
-  expectReadiness,
-  orStoreUnavailable,
-  untilAnswered,
-} from "../testing/store-unavailable.js";
-import { startTestServer, type TestServer } from "../testing/test-server.js";
-import {
   clientOver,
   GRPC,
   JSON_OVER_HTTP,
   PROTOBUF_OVER_HTTP,
   type SessionServiceClient,
-} from "../testing/wires.js";
+} from "../testing/protocols.js";
+import {
+  expectReadiness,
+  orStoreUnavailable,
+  untilAnswered,
+} from "../testing/store-unavailable.js";
+import { startTestServer, type TestServer } from "../testing/test-server.js";
 
 /** How many writes of each of the eight kinds are under way when something happens. */
 const WRITES_OF_A_KIND = 15;

@@ -1,9 +1,9 @@
 import { startRedisServer } from "@sessiond/core/testing";
 import { describe, expect, test } from "vitest";
 import { HealthClient } from "../testing/health-client.js";
+import { clientOver, GRPC } from "../testing/protocols.js";
 import { expectReadiness, expectStoreUnavailable, getText } from "../testing/store-unavailable.js";
 import { startTestServer } from "../testing/test-server.js";
-import { clientOver, GRPC } from "../testing/wires.js";
 
 const SERVICE = "sessiond.v1.SessionService";
 

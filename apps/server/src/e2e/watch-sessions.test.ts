@@ -15,21 +15,21 @@ import {
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Failure, failureOf } from "../testing/outcome.js";
 import {
+  bearer,
+  clientOver,
+  GRPC,
+  JSON_OVER_HTTP,
+  PROTOCOLS,
+  type SessionServiceClient,
+  sessionClient,
+} from "../testing/protocols.js";
+import {
   type ListeningServerProcess,
   spawnServer,
   spawnSessiond,
 } from "../testing/server-process.js";
 import { startTestIssuer, startTestServer, type TestServer } from "../testing/test-server.js";
 import { STORES, type TestStore } from "../testing/test-stores.js";
-import {
-  bearer,
-  clientOver,
-  GRPC,
-  JSON_OVER_HTTP,
-  type SessionServiceClient,
-  sessionClient,
-  WIRES,
-} from "../testing/wires.js";
 
 /** What "at once" is on a machine that does much else. */
 const AT_ONCE_MS = 300;
@@ -122,37 +122,43 @@ describe.each(STORES)("on $name", ({ open }) => {
     await store[Symbol.asyncDispose]();
   });
 
-  test.each(WIRES)("a session's changes are told at once and in order over $name", async (wire) => {
-    const client = clientOver(wire, server);
-    const userId = `ann ${wire.name}`;
-    using watch = await new Watch(client, { userId }).begun();
-    const startMs = Date.now();
-    const { session, token } = await client.createSession({ userId });
-    const sessionId = session?.id ?? "";
-    await watch.until(({ events }) => events.length === 1);
-    expect(Date.now() - startMs).toBeLessThan(AT_ONCE_MS);
+  test.each(PROTOCOLS)(
+    "a session's changes are told at once and in order over $name",
+    async (protocol) => {
+      const client = clientOver(protocol, server);
+      const userId = `ann ${protocol.name}`;
+      using watch = await new Watch(client, { userId }).begun();
+      const startMs = Date.now();
+      const { session, token } = await client.createSession({ userId });
+      const sessionId = session?.id ?? "";
+      await watch.until(({ events }) => events.length === 1);
+      expect(Date.now() - startMs).toBeLessThan(AT_ONCE_MS);
 
-    const updateMask = { paths: ["display_name"] };
-    await client.updateSession({ sessionId, session: { displayName: "Ann" }, updateMask });
-    const rotated = await client.rotateSessionToken({ token });
-    await client.verifySession({ token: rotated.token });
-    await client.revokeSession({ target: { case: "sessionId", value: sessionId }, reason: "bye" });
-    await watch.until(({ events }) => events.length === 4);
-    expect(watch.events).toMatchObject([
-      { type: SessionEventType.CREATED, sessionId, userId, version: 1n, reason: "" },
-      { type: SessionEventType.UPDATED, sessionId, userId, version: 2n, reason: "" },
-      { type: SessionEventType.TOKEN_ROTATED, sessionId, userId, version: 3n, reason: "" },
-      { type: SessionEventType.REVOKED, sessionId, userId, version: 4n, reason: "bye" },
-    ]);
-    for (const { time } of watch.events) {
-      expect(Math.abs((time ? timestampMs(time) : 0) - Date.now())).toBeLessThan(60_000);
-    }
-    expect(watch.count("reset")).toBe(0);
-  });
+      const updateMask = { paths: ["display_name"] };
+      await client.updateSession({ sessionId, session: { displayName: "Ann" }, updateMask });
+      const rotated = await client.rotateSessionToken({ token });
+      await client.verifySession({ token: rotated.token });
+      await client.revokeSession({
+        target: { case: "sessionId", value: sessionId },
+        reason: "bye",
+      });
+      await watch.until(({ events }) => events.length === 4);
+      expect(watch.events).toMatchObject([
+        { type: SessionEventType.CREATED, sessionId, userId, version: 1n, reason: "" },
+        { type: SessionEventType.UPDATED, sessionId, userId, version: 2n, reason: "" },
+        { type: SessionEventType.TOKEN_ROTATED, sessionId, userId, version: 3n, reason: "" },
+        { type: SessionEventType.REVOKED, sessionId, userId, version: 4n, reason: "bye" },
+      ]);
+      for (const { time } of watch.events) {
+        expect(Math.abs((time ? timestampMs(time) : 0) - Date.now())).toBeLessThan(60_000);
+      }
+      expect(watch.count("reset")).toBe(0);
+    },
+  );
 
-  describe.each([GRPC, JSON_OVER_HTTP])("over $name", (wire) => {
+  describe.each([GRPC, JSON_OVER_HTTP])("over $name", (protocol) => {
     test("checkpoints come every second while nothing happens, and their times move on", async () => {
-      using watch = await new Watch(clientOver(wire, server)).begun();
+      using watch = await new Watch(clientOver(protocol, server)).begun();
       const arrivalsMs: number[] = [];
       const seen = watch.messages.length;
       for (let i = 1; i <= 5; i++) {
@@ -170,8 +176,8 @@ describe.each(STORES)("on $name", ({ open }) => {
     });
 
     test("a watch of one user tells of that one only, a watch of all of everyone", async () => {
-      const client = clientOver(wire, server);
-      const [mine, others] = [`mine ${wire.name}`, `other ${wire.name}`];
+      const client = clientOver(protocol, server);
+      const [mine, others] = [`mine ${protocol.name}`, `other ${protocol.name}`];
       using all = await new Watch(client).begun();
       using one = await new Watch(client, { userId: mine }).begun();
       for (const userId of [others, mine, others, mine]) await client.createSession({ userId });
@@ -185,8 +191,8 @@ describe.each(STORES)("on $name", ({ open }) => {
     });
 
     test("whoever resumes with the last token misses nothing and hears nothing twice", async () => {
-      const client = clientOver(wire, server);
-      const userId = `resuming ${wire.name}`;
+      const client = clientOver(protocol, server);
+      const userId = `resuming ${protocol.name}`;
       const { session } = await client.createSession({ userId });
       let resumeToken = "";
       const versions: bigint[] = [];
@@ -213,7 +219,7 @@ describe.each(STORES)("on $name", ({ open }) => {
     });
 
     test("a token of a watch of another user is refused, as is what is no token", async () => {
-      const client = clientOver(wire, server);
+      const client = clientOver(protocol, server);
       using watch = await new Watch(client, { userId: "ann" }).begun();
       for (const request of [
         { userId: "bob", resumeToken: watch.resumeToken },
@@ -234,9 +240,9 @@ describe.each(STORES)("on $name", ({ open }) => {
     });
 
     test("a watch is logged when it ends, in one line as every call", async () => {
-      const sub = `watcher over ${wire.name}`;
+      const sub = `watcher over ${protocol.name}`;
       const token = await server.issuer.sign({ claims: { sub, scope: "sessions:read" } });
-      const client = sessionClient(wire.open(server), bearer(token));
+      const client = sessionClient(protocol.open(server), bearer(token));
       const lines = () => watchesIn(server.logs).filter(({ caller }) => caller === sub);
       const watch = await new Watch(client).begun();
       await sleep(100);
@@ -253,7 +259,7 @@ describe.each(STORES)("on $name", ({ open }) => {
     });
 
     test("a watch with a deadline ends with it, and one without goes on", async () => {
-      const client = clientOver(wire, server);
+      const client = clientOver(protocol, server);
       using endless = await new Watch(client).begun();
       const messages = client.watchSessions({}, { timeoutMs: 700 });
       const failed = failureOf(
@@ -333,9 +339,9 @@ test("a change through one server is told by another at once", async () => {
 
 test.each([GRPC, JSON_OVER_HTTP])(
   "a server that is told to stop ends watches at once over $name",
-  async (wire) => {
+  async (protocol) => {
     await using server = await startTestServer();
-    const client = clientOver(wire, server);
+    const client = clientOver(protocol, server);
     const watches = await Promise.all(Array.from({ length: 10 }, () => new Watch(client).begun()));
     const startMs = performance.now();
     await server.stop();
@@ -351,11 +357,11 @@ test.each([GRPC, JSON_OVER_HTTP])(
   },
 );
 
-test.each(WIRES)(
+test.each(PROTOCOLS)(
   "a server that is told to stop does not wait for watchers that do not read over $name",
-  async (wire) => {
+  async (protocol) => {
     await using server = await startTestServer({ policy: { maxSessionsPerUser: 1_000 } });
-    const client = clientOver(wire, server);
+    const client = clientOver(protocol, server);
     const idle = client.watchSessions({})[Symbol.asyncIterator]();
     const behind = client.watchSessions({})[Symbol.asyncIterator]();
     await Promise.all([idle.next(), behind.next()]);
@@ -476,8 +482,8 @@ describe("a server in a process of its own", () => {
     const server = await start();
     const headers = bearer(await accessToken());
     const watches = await Promise.all(
-      [GRPC, JSON_OVER_HTTP, GRPC].map((wire) =>
-        new Watch(sessionClient(wire.open(server), headers)).begun(),
+      [GRPC, JSON_OVER_HTTP, GRPC].map((protocol) =>
+        new Watch(sessionClient(protocol.open(server), headers)).begun(),
       ),
     );
     const startMs = performance.now();

@@ -13,13 +13,19 @@ import { sessionRoutes } from "../services/session-routes.js";
 import { holdKeys } from "../testing/held-issuer.js";
 import { failureOf } from "../testing/outcome.js";
 import {
+  bearer,
+  clientOver,
+  PROTOCOLS,
+  type Protocol,
+  sessionClient,
+} from "../testing/protocols.js";
+import {
   type LogLine,
   startTestIssuer,
   startTestServer,
   type TestServer,
   testConfig,
 } from "../testing/test-server.js";
-import { bearer, clientOver, sessionClient, WIRES, type Wire } from "../testing/wires.js";
 import { startGrpcServer } from "../transport/grpc-server.js";
 import { startHttpServer } from "../transport/http-server.js";
 import { Readiness } from "../transport/readiness.js";
@@ -36,7 +42,7 @@ function callsIn(logs: readonly LogLine[]): readonly LogLine[] {
   return logs.filter(({ msg }) => msg === "call");
 }
 
-describe.each(WIRES)("over $name", (wire) => {
+describe.each(PROTOCOLS)("over $name", (protocol) => {
   let server: TestServer;
   beforeAll(async () => {
     server = await startTestServer();
@@ -44,7 +50,7 @@ describe.each(WIRES)("over $name", (wire) => {
   afterAll(() => server[Symbol.asyncDispose]());
 
   test("a call is logged in one line: which, how it ended, how long, whose, of what", async () => {
-    const client = clientOver(wire, server);
+    const client = clientOver(protocol, server);
     const { session, token } = await client.createSession({ userId: "ann" });
     const sessionId = session?.id ?? "";
     const target = { case: "sessionId", value: sessionId } as const;
@@ -84,7 +90,7 @@ describe.each(WIRES)("over $name", (wire) => {
   });
 
   test("a call by a token is logged with the session that the token proved, and with no other", async () => {
-    const client = clientOver(wire, server);
+    const client = clientOver(protocol, server);
     const { session, token: old } = await client.createSession({ userId: "ann" });
     const { token } = await client.rotateSessionToken({ token: old });
     // The old token still has the session's id in it, and no secret that matches.
@@ -112,9 +118,9 @@ describe.each(WIRES)("over $name", (wire) => {
   });
 
   test("a caller who is refused is logged as far as it is known", async () => {
-    await failureOf(sessionClient(wire.open(server), {}).getSession({ sessionId: "unread" }));
+    await failureOf(sessionClient(protocol.open(server), {}).getSession({ sessionId: "unread" }));
     const reader = await server.issuer.sign({ claims: { sub: "reader", scope: "sessions:read" } });
-    await failureOf(sessionClient(wire.open(server), bearer(reader)).createSession({}));
+    await failureOf(sessionClient(protocol.open(server), bearer(reader)).createSession({}));
     const [stranger, refused] = callsIn(server.logs).slice(-2);
     expect(stranger).toMatchObject({
       code: "unauthenticated",
@@ -126,7 +132,7 @@ describe.each(WIRES)("over $name", (wire) => {
   });
 
   test("no line ever holds a token, or anything of a session but its id", async () => {
-    const client = clientOver(wire, server);
+    const client = clientOver(protocol, server);
     const content = {
       displayName: "canary-name",
       roles: ["canary-role"],
@@ -158,8 +164,8 @@ describe.each(WIRES)("over $name", (wire) => {
       () => client.createSession({ userId: "ann", client: { ip: "canary-value" } }),
       () => client.listSessions({ orderBy: "canary-value" }),
       () => client.listSessions({ pageToken: token }),
-      () => sessionClient(wire.open(server), bearer(token)).countSessions({}),
-      () => sessionClient(wire.open(server), { authorization: token }).countSessions({}),
+      () => sessionClient(protocol.open(server), bearer(token)).countSessions({}),
+      () => sessionClient(protocol.open(server), { authorization: token }).countSessions({}),
     ];
     for (const mistake of mistakes) await failureOf(mistake());
     const { token: revoked } = await client.createSession({ userId: "ann" });
@@ -216,7 +222,7 @@ describe("a fault of the server's own", () => {
   const opened = new AsyncDisposableStack();
   const logs: LogLine[] = [];
   let store: SessionStore;
-  let addresses: Parameters<Wire["open"]>[0];
+  let addresses: Parameters<Protocol["open"]>[0];
   let headers: { readonly authorization: string };
 
   beforeAll(async () => {
@@ -245,10 +251,10 @@ describe("a fault of the server's own", () => {
   });
   afterAll(() => opened.disposeAsync());
 
-  test.each(WIRES)(
+  test.each(PROTOCOLS)(
     "is an internal error to its caller over $name, and explained in the log",
-    async (wire) => {
-      const client = sessionClient(wire.open(addresses), headers);
+    async (protocol) => {
+      const client = sessionClient(protocol.open(addresses), headers);
       const { count } = store;
       store.count = () => Promise.reject(new TypeError(CAUSE));
       expect(await failureOf(client.countSessions({}))).toEqual({
@@ -267,11 +273,11 @@ describe("a fault of the server's own", () => {
     },
   );
 
-  test.each(WIRES)(
+  test.each(PROTOCOLS)(
     "in a record that cannot be read fails that session alone, over $name",
-    async (wire) => {
-      const client = sessionClient(wire.open(addresses), headers);
-      const userId = `unreadable over ${wire.name}`;
+    async (protocol) => {
+      const client = sessionClient(protocol.open(addresses), headers);
+      const userId = `unreadable over ${protocol.name}`;
       const first = await client.createSession({ userId });
       const second = await client.createSession({ userId });
       const foreign = Keyring.parse(Keyring.generateKey("forgotten"));
@@ -298,9 +304,9 @@ describe("a fault of the server's own", () => {
   );
 
   test("and a store that is down are told apart by their levels", async () => {
-    const [wire] = WIRES;
-    if (wire === undefined) throw new Error("expected a wire");
-    const client = sessionClient(wire.open(addresses), headers);
+    const [protocol] = PROTOCOLS;
+    if (protocol === undefined) throw new Error("expected a protocol");
+    const client = sessionClient(protocol.open(addresses), headers);
     await store.close();
     expect(await failureOf(client.countSessions({}))).toMatchObject({ code: "UNAVAILABLE" });
     expect(logs.at(-1)).toMatchObject({ level: WARN, code: "unavailable" });

@@ -35,7 +35,7 @@ function documentedReasons(): readonly Documented[] {
 }
 
 function failureFrom(error: unknown) {
-  // As it looks after the wire, where details are bytes.
+  // As it looks after the protocol, where details are bytes.
   const connectError = toConnectError(error);
   return failureOf(Promise.reject(connectError));
 }

@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { create, type DescMethod, type MessageInitShape, toJsonString } from "@bufbuild/protobuf";
 import type { CallOptions } from "@connectrpc/connect";
 import { SessionService } from "@sessiond/proto/sessiond/v1/session_service";
-import type { SessionServiceClient } from "./wires.js";
+import type { SessionServiceClient } from "./protocols.js";
 
 type Methods = typeof SessionService.method;
 type UnaryMethod = {

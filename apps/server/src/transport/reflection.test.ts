@@ -6,8 +6,8 @@ import { SessionService } from "@sessiond/proto/sessiond/v1/session_service";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { SERVICES } from "../services/services.js";
 import { HealthClient } from "../testing/health-client.js";
+import { bearer, clientOver, GRPC } from "../testing/protocols.js";
 import { startTestServer, type TestServer } from "../testing/test-server.js";
-import { bearer, clientOver, GRPC } from "../testing/wires.js";
 
 const run = promisify(execFile);
 const BUF = fileURLToPath(new URL("../../../../node_modules/.bin/buf", import.meta.url));

@@ -41,7 +41,7 @@ export type RateLimitServiceClient = Client<typeof RateLimitService>;
 type ServerAddresses = Pick<TestServer, "grpcAddress" | "grpcUrl" | "httpUrl">;
 
 /** One of the ways in which the server can be called. */
-export interface Wire {
+export interface Protocol {
   readonly name: string;
   readonly open: (server: ServerAddresses) => Transport;
 }
@@ -49,13 +49,13 @@ export interface Wire {
 const HTTP = { httpVersion: "1.1" } as const;
 
 /** gRPC as most of its callers speak it: with the client of grpc-js. */
-export const GRPC: Wire = {
+export const GRPC: Protocol = {
   name: "gRPC with grpc-js",
   open: ({ grpcAddress }) => grpcJsTransport(grpcAddress),
 };
 
 /** JSON over HTTP, as curl would send it. */
-export const JSON_OVER_HTTP: Wire = {
+export const JSON_OVER_HTTP: Protocol = {
   name: "Connect with JSON",
   open: ({ httpUrl }) =>
     createConnectTransport({
@@ -68,26 +68,26 @@ export const JSON_OVER_HTTP: Wire = {
 };
 
 /** Connect as its generated clients speak it; unlike JSON, it can carry any message. */
-export const PROTOBUF_OVER_HTTP: Wire = {
+export const PROTOBUF_OVER_HTTP: Protocol = {
   name: "Connect with protobuf",
   open: ({ httpUrl }) =>
     createConnectTransport({ ...HTTP, baseUrl: httpUrl, useBinaryFormat: true }),
 };
 
 /** Connect over HTTP/2, on which many calls share a connection. */
-export const CONNECT_OVER_HTTP2: Wire = {
+export const CONNECT_OVER_HTTP2: Protocol = {
   name: "Connect over HTTP/2",
   open: ({ httpUrl }) => createConnectTransport({ httpVersion: "2", baseUrl: httpUrl }),
 };
 
 /** gRPC where only the HTTP port can be reached. */
-export const GRPC_OVER_HTTP_PORT: Wire = {
+export const GRPC_OVER_HTTP_PORT: Protocol = {
   name: "gRPC over the HTTP port",
   open: ({ httpUrl }) => createGrpcTransport({ baseUrl: httpUrl }),
 };
 
-/** Every wire that the server is reached over. */
-export const WIRES: readonly Wire[] = [
+/** Every protocol that the server is reached over. */
+export const PROTOCOLS: readonly Protocol[] = [
   GRPC,
   {
     name: "gRPC with connect-node",
@@ -130,19 +130,19 @@ export function serviceClient<S extends DescService>(
   return createClient(service, withHeaders);
 }
 
-/** A client over this wire whose calls carry an access token with every permission. */
-export function clientOver(wire: Wire, server: TestServer): SessionServiceClient {
-  return sessionClient(wire.open(server), bearer(server.accessToken));
+/** A client over this protocol whose calls carry an access token with every permission. */
+export function clientOver(protocol: Protocol, server: TestServer): SessionServiceClient {
+  return sessionClient(protocol.open(server), bearer(server.accessToken));
 }
 
 /** The same for locks. */
-export function locksOver(wire: Wire, server: TestServer): LockServiceClient {
-  return serviceClient(LockService, wire.open(server), bearer(server.accessToken));
+export function locksOver(protocol: Protocol, server: TestServer): LockServiceClient {
+  return serviceClient(LockService, protocol.open(server), bearer(server.accessToken));
 }
 
 /** The same for rate limits. */
-export function rateLimitsOver(wire: Wire, server: TestServer): RateLimitServiceClient {
-  return serviceClient(RateLimitService, wire.open(server), bearer(server.accessToken));
+export function rateLimitsOver(protocol: Protocol, server: TestServer): RateLimitServiceClient {
+  return serviceClient(RateLimitService, protocol.open(server), bearer(server.accessToken));
 }
 
 /** The header that carries an access token. */
