@@ -1,58 +1,46 @@
 import { randomUUID } from "node:crypto";
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { mintDevelopmentToken } from "../auth/development-keys.js";
-import { KNOWN_PERMISSIONS } from "../services/permissions.js";
 import {
-  bearer,
+  clientOver,
   GRPC,
   JSON_OVER_HTTP,
   type SessionServiceClient,
-  sessionClient,
 } from "../testing/protocols.js";
-import { type ListeningServerProcess, spawnServer } from "../testing/server-process.js";
+import { developmentToken, spawnServer } from "../testing/server-process.js";
+import { byId, byToken, newSession, newUser, renaming } from "../testing/session-requests.js";
 import { expectStoreUnavailable, MAX_ANSWER_MS, timed } from "../testing/store-unavailable.js";
+import { temporaryDirectory } from "../testing/temporary-directory.js";
 
 /** How long the file is locked: longer than the server waits for it, twice over. */
 const LOCKED_MS = 3_500;
-/** What a read takes at most while writes wait: the server tries for the lock in between. */
+/** The longest a read takes while writes wait: the server tries for the lock in between. */
 const READ_MS = 500;
 
-let directory: string;
-let server: ListeningServerProcess;
+let opened: AsyncDisposableStack;
+let httpUrl: string;
 let clients: readonly [SessionServiceClient, SessionServiceClient];
 /** Has the file open in this process, which is not the server's. */
 let other: DatabaseSync;
 
 beforeEach(async () => {
-  directory = await mkdtemp(join(tmpdir(), "sessiond-locked-"));
-  const path = join(directory, "sessions.db");
-  server = await spawnServer({ flags: ["--data-dir", directory, "--store", `sqlite:${path}`] });
-  const token = await mintDevelopmentToken({
-    dataDir: directory,
-    permissions: KNOWN_PERMISSIONS,
-    subject: "locked",
-    ttlMs: 600_000,
-  });
-  const over = (protocol: typeof GRPC) => sessionClient(protocol.open(server), bearer(token));
-  clients = [over(GRPC), over(JSON_OVER_HTTP)];
-  other = new DatabaseSync(path);
+  opened = new AsyncDisposableStack();
+  const { path } = opened.use(await temporaryDirectory());
+  const file = join(path, "sessions.db");
+  const flags = ["--data-dir", path, "--store", `sqlite:${file}`];
+  const server = opened.use(await spawnServer({ flags }));
+  const token = await developmentToken(path);
+  clients = [clientOver(GRPC, server, token), clientOver(JSON_OVER_HTTP, server, token)];
+  httpUrl = server.httpUrl;
+  other = opened.adopt(new DatabaseSync(file), (database) => database.close());
 });
-afterEach(async () => {
-  other.close();
-  await server[Symbol.asyncDispose]();
-  await rm(directory, { recursive: true });
-});
+afterEach(() => opened.disposeAsync());
 
 test("while another process has the file locked, writes fail in time, reads succeed, and all is well afterwards", async () => {
   const [client] = clients;
-  const { session, token } = await client.createSession({ userId: "ann" });
-  const sessionId = session?.id ?? "";
-  const target = { case: "sessionId", value: sessionId } as const;
+  const { session, sessionId, token } = await newSession(client, { userId: "ann" });
 
   other.exec("BEGIN IMMEDIATE");
   const endMs = performance.now() + LOCKED_MS;
@@ -62,15 +50,15 @@ test("while another process has the file locked, writes fail in time, reads succ
   // The last write begins early enough that the lock outlasts it.
   while (performance.now() < endMs - MAX_ANSWER_MS) {
     for (const each of clients) {
-      const userId = randomUUID();
+      const userId = newUser();
       userIds.push(userId);
       for (const write of [
         () => each.createSession({ userId }),
         () => each.createSession({ userId, requestId: randomUUID() }),
-        () => each.updateSession({ sessionId, updateMask: { paths: ["roles"] } }),
-        () => each.refreshSession({ target }),
+        () => each.updateSession(renaming(sessionId, "x")),
+        () => each.refreshSession(byId(sessionId)),
         () => each.rotateSessionToken({ token }),
-        () => each.revokeSession({ target }),
+        () => each.revokeSession(byId(sessionId)),
         () => each.revokeUserSessions({ userId: "ann" }),
       ]) {
         writes.push(expectStoreUnavailable(write));
@@ -80,7 +68,7 @@ test("while another process has the file locked, writes fail in time, reads succ
         () => each.getSession({ sessionId }),
         () => each.listSessions({}),
         () => each.countSessions({}),
-        () => fetch(`${server.httpUrl}/readyz`).then(({ ok }) => expect(ok).toBe(true)),
+        () => fetch(`${httpUrl}/readyz`).then(({ ok }) => expect(ok).toBe(true)),
       ]) {
         const { elapsedMs, failure } = await timed(read);
         expect(failure).toBeUndefined();
@@ -94,20 +82,20 @@ test("while another process has the file locked, writes fail in time, reads succ
   expect(reads).toBeGreaterThan(20);
   other.exec("ROLLBACK");
 
-  // What failed was not made, and is not made now.
+  // A write that failed was not made, and is not made now.
   await sleep(200);
   expect((await client.countSessions({})).count).toBe(1);
   const { session: still } = await client.verifySession({ token });
-  expect(still?.etag).toBe(session?.etag);
+  expect(still?.etag).toBe(session.etag);
   for (const userId of userIds.slice(0, 10)) await client.createSession({ userId });
-  expect(await client.revokeSession({ target })).toMatchObject({ revoked: true });
+  expect(await client.revokeSession(byId(sessionId))).toMatchObject({ revoked: true });
 });
 
 test("a write that waits for another process's is made as soon as that is done", async () => {
   const [client] = clients;
-  const { token } = await client.createSession({ userId: "ann" });
+  const { token } = await newSession(client);
   other.exec("BEGIN IMMEDIATE");
-  const write = timed(() => client.revokeSession({ target: { case: "token", value: token } }));
+  const write = timed(() => client.revokeSession(byToken(token)));
   await sleep(700);
   other.exec("COMMIT");
   const { elapsedMs, failure } = await write;

@@ -1,81 +1,49 @@
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
-import {
-  type RedisServer,
-  startRedisServer,
-  startTcpFaultProxy,
-  type TcpFaultProxy,
-} from "@sessiond/core/testing";
 import type { SessionEvent } from "@sessiond/proto/sessiond/v1/session_service";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { expect, test } from "vitest";
+import { useDisturbedRedis } from "../testing/disturbed-redis.js";
 import { failureOf } from "../testing/outcome.js";
-import {
-  clientOver,
-  GRPC,
-  JSON_OVER_HTTP,
-  PROTOBUF_OVER_HTTP,
-  type SessionServiceClient,
-} from "../testing/protocols.js";
+import type { SessionServiceClient } from "../testing/protocols.js";
+import { byId, byToken, newSession, newUser } from "../testing/session-requests.js";
 import {
   expectReadiness,
   orStoreUnavailable,
   untilAnswered,
 } from "../testing/store-unavailable.js";
-import { startTestServer, type TestServer } from "../testing/test-server.js";
+import { within } from "../testing/within.js";
 
 /** How many writes of each of the eight kinds are under way when something happens. */
 const WRITES_OF_A_KIND = 15;
 /**
- * How long the way to Redis takes, and back: what needs no reading first is made after
- * 200 ms and answered after 400 ms, most else sent after 400 ms and made after 600 ms.
+ * How long the way to Redis takes, and back: a write that needs no reading first is made
+ * after 200 ms and answered after 400 ms, most others are sent after 400 ms and made after 600 ms.
  */
 const DELAY_MS = 200;
 /** How soon after an outage health checks know: they come every second, and each may have to reconnect. */
 const READY_AGAIN_MS = 3_000;
-const MANY_PER_USER = 1_000;
 
 const NOT_FOUND = { code: "NOT_FOUND", reason: "SESSION_NOT_FOUND" };
 const MISMATCH = { code: "ABORTED", reason: "ETAG_MISMATCH" };
 
-let redis: RedisServer;
-let network: TcpFaultProxy;
-let server: TestServer;
-let clients: readonly [SessionServiceClient, ...SessionServiceClient[]];
+const disturbed = useDisturbedRedis({ policy: { maxSessionsPerUser: 1_000 } });
 
-beforeEach(async () => {
-  redis = await startRedisServer();
-  network = await startTcpFaultProxy({ host: "127.0.0.1", port: redis.port });
-  server = await startTestServer({
-    store: `redis://127.0.0.1:${network.port}`,
-    policy: { maxSessionsPerUser: MANY_PER_USER },
-  });
-  const [grpc, json, protobuf] = [GRPC, JSON_OVER_HTTP, PROTOBUF_OVER_HTTP];
-  clients = [clientOver(grpc, server), clientOver(json, server), clientOver(protobuf, server)];
-});
-afterEach(async () => {
-  redis.resume();
-  network.pass();
-  await server[Symbol.asyncDispose]();
-  await network.stop();
-  await redis.stop();
-});
-
-/** A write of which it is found out afterwards how often it was made. */
+/** A write that tells afterwards how often it was made. */
 interface Write {
-  /** Makes the call. It may fail for want of the store. */
+  /** Makes the call. It may fail because of the store. */
   begin(): Promise<unknown>;
   /**
-   * Holds once all is well again, whether the call was answered or not. Answers whether
-   * it was made, where that can be told.
+   * Holds once all is well again, whether the call was answered or not. Tells if it was
+   * made, where that can be known.
    */
   verify(isAnswered: boolean): Promise<boolean | undefined>;
 }
 
-/** Prepares a write of a user of its own. */
+/** Prepares a write for a user of its own. */
 type PrepareWrite = (client: SessionServiceClient) => Promise<Write>;
 
 const creation: PrepareWrite = async (client) => {
-  const request = { userId: `user-${randomUUID()}`, displayName: randomUUID() };
+  const request = { userId: newUser(), displayName: randomUUID() };
   return {
     begin: () => client.createSession(request),
     verify: async (isAnswered) => {
@@ -88,55 +56,51 @@ const creation: PrepareWrite = async (client) => {
   };
 };
 
-/** Three callers with the same request, of which each gets the one session. */
-function repeatedCreation(sessionId: string): PrepareWrite {
-  return async () => {
-    const request = {
-      userId: `user-${randomUUID()}`,
-      sessionId: sessionId && `${sessionId}-${randomUUID()}`,
-      requestId: randomUUID(),
-    };
-    const tokens: string[] = [];
-    const create = async (client: SessionServiceClient) => {
-      tokens.push((await client.createSession(request)).token);
-    };
+/** Three callers with the same request, each of which gets the one session. */
+function repeatedCreation(prefix: string): PrepareWrite {
+  return async (client) => {
+    const userId = newUser();
+    const requestId = randomUUID();
+    const sessionId = prefix && `${prefix}-${requestId}`;
+    const tokens = new Set<string>();
+    const createAll = () =>
+      Promise.all(
+        disturbed.clients.map(async (caller) => {
+          tokens.add((await caller.createSession({ userId, sessionId, requestId })).token);
+        }),
+      );
     return {
-      // One failure stands for all; whoever was answered must have got the same.
-      begin: () => Promise.all(clients.map(create)),
+      // One failure stands for all; the others must have got the same if they were answered.
+      begin: createAll,
       verify: async () => {
-        for (const client of clients)
-          await client.createSession(request).then(({ token }) => tokens.push(token));
-        expect(new Set(tokens).size).toBe(1);
-        const { count } = await clients[0].countSessions({ userId: request.userId });
-        expect(count).toBe(1);
-        const [token = ""] = tokens;
-        expect((await clients[0].verifySession({ token })).session?.userId).toBe(request.userId);
+        await createAll();
+        const [token = "", ...others] = tokens;
+        expect(others).toEqual([]);
+        expect((await client.countSessions({ userId })).count).toBe(1);
+        expect((await client.verifySession({ token })).session?.userId).toBe(userId);
         return undefined;
       },
     };
   };
 }
 
-/** An increment, which two tries of would make two, were it not for the etag. */
+/** An increment, which two tries would make two, were it not for the etag. */
 const increment: PrepareWrite = async (client) => {
-  const userId = `user-${randomUUID()}`;
-  const { session } = await client.createSession({ userId, data: { count: 0 } });
-  const request = {
-    sessionId: session?.id ?? "",
-    session: { data: { count: 1 } },
-    updateMask: { paths: ["data.count"] },
-    etag: session?.etag ?? "",
-  };
+  const { session, sessionId } = await newSession(client, { data: { count: 0 } });
+  const update = () =>
+    client.updateSession({
+      ...{ sessionId, session: { data: { count: 1 } }, etag: session.etag },
+      updateMask: { paths: ["data.count"] },
+    });
   return {
-    begin: () => client.updateSession(request),
+    begin: update,
     verify: async (isAnswered) => {
-      const countOf = async () =>
-        (await client.getSession({ sessionId: request.sessionId })).session?.data?.["count"];
+      const countOf = async () => (await client.getSession({ sessionId })).session?.data?.["count"];
       const count = await countOf();
       if (isAnswered) expect(count).toBe(1);
       // Tried again, it is made if it was not, and otherwise refused.
-      if (count === 0) await client.updateSession(request);
-      else expect(await failureOf(client.updateSession(request))).toMatchObject(MISMATCH);
+      if (count === 0) await update();
+      else expect(await failureOf(update())).toMatchObject(MISMATCH);
       expect(await countOf()).toBe(1);
       return count === 1;
     },
@@ -144,33 +108,31 @@ const increment: PrepareWrite = async (client) => {
 };
 
 const rotation: PrepareWrite = async (client) => {
-  const old = await client.createSession({ userId: `user-${randomUUID()}` });
+  const { sessionId, token } = await newSession(client);
   let newToken: string | undefined;
   return {
     begin: async () => {
-      newToken = (await client.rotateSessionToken({ token: old.token })).token;
+      newToken = (await client.rotateSessionToken({ token })).token;
     },
     verify: async () => {
-      const { results } = await client.batchVerifySessions({ tokens: [old.token] });
+      const { results } = await client.batchVerifySessions({ tokens: [token] });
       const isOldAlive = results[0]?.result.case === "session";
       if (newToken !== undefined) {
         expect(isOldAlive).toBe(false);
         expect(await client.verifySession({ token: newToken })).toBeTruthy();
       }
-      // Where neither is known to work, the session can still be ended by its id.
-      const target = { case: "sessionId", value: old.session?.id ?? "" } as const;
-      expect(await client.revokeSession({ target })).toMatchObject({ revoked: true });
-      expect(await failureOf(client.verifySession({ token: old.token }))).toMatchObject(NOT_FOUND);
+      // If neither token is known to work, the session can still be ended by its id.
+      expect(await client.revokeSession(byId(sessionId))).toMatchObject({ revoked: true });
+      expect(await failureOf(client.verifySession({ token }))).toMatchObject(NOT_FOUND);
       return !isOldAlive;
     },
   };
 };
 
-function revocation(by: "sessionId" | "token"): PrepareWrite {
+function revocation(by: "id" | "token"): PrepareWrite {
   return async (client) => {
-    const { session, token } = await client.createSession({ userId: `user-${randomUUID()}` });
-    const value = by === "token" ? token : (session?.id ?? "");
-    const revoke = () => client.revokeSession({ target: { case: by, value } });
+    const { sessionId, token } = await newSession(client);
+    const revoke = () => client.revokeSession(by === "id" ? byId(sessionId) : byToken(token));
     return {
       begin: revoke,
       verify: async (isAnswered) => {
@@ -184,12 +146,13 @@ function revocation(by: "sessionId" | "token"): PrepareWrite {
 }
 
 const revocationOfAll: PrepareWrite = async (client) => {
-  const userId = `user-${randomUUID()}`;
-  await Promise.all([1, 2, 3].map(() => client.createSession({ userId })));
+  const userId = newUser();
+  await Promise.all([1, 2, 3].map(() => newSession(client, { userId })));
+  const revoke = () => client.revokeUserSessions({ userId });
   return {
-    begin: () => client.revokeUserSessions({ userId }),
+    begin: revoke,
     verify: async (isAnswered) => {
-      const { revokedCount } = await client.revokeUserSessions({ userId });
+      const { revokedCount } = await revoke();
       if (isAnswered) expect(revokedCount).toBe(0);
       expect((await client.countSessions({ userId })).count).toBe(0);
       return revokedCount === 0;
@@ -203,105 +166,86 @@ const KINDS: readonly PrepareWrite[] = [
   repeatedCreation("jti"),
   increment,
   rotation,
-  revocation("sessionId"),
+  revocation("id"),
   revocation("token"),
   revocationOfAll,
 ];
 
-/** What happens to the writes, and when, in ms after they began. */
-interface Outage {
-  readonly name: string;
-  readonly beginMs: number;
-  readonly begin: () => void;
-  readonly lastsMs: number;
-  readonly end: () => void;
-}
+const freeze = () => disturbed.redis.pause();
+const loseAnswers = () => disturbed.network.halfOpen();
+/** More than there are, so that all are lost that come in this time. */
+const dropAnswers = () => disturbed.network.dropReplies(100_000);
+const cut = () => disturbed.network.cut();
 
-const frozen = (name: string, beginMs: number, lastsMs: number): Outage => ({
-  name: `Redis is frozen ${name}`,
-  beginMs,
-  begin: () => redis.pause(),
-  lastsMs,
-  end: () => redis.resume(),
-});
-/** What the network does, until it passes everything again. */
-const disturbed = (name: string, beginMs: number, lastsMs: number, begin: () => void): Outage => ({
-  name,
-  beginMs,
-  begin,
-  lastsMs,
-  end: () => {},
-});
-
-const OUTAGES: readonly Outage[] = [
-  frozen("before anything is sent", 0, 3_000),
-  frozen("once all is sent that needs no reading first", 100, 3_000),
-  frozen("once all else is sent, too", 500, 3_000),
-  frozen("for so short that the connection outlives it", 500, 1_200),
-  disturbed("nothing comes back for five seconds", 0, 5_000, () => network.halfOpen()),
-  disturbed("nothing more comes back for five seconds", 500, 5_000, () => network.halfOpen()),
-  // More than there are, so that all are lost that come in this time.
-  disturbed("answers are lost, then connections", 100, 500, () => network.dropReplies(100_000)),
-  disturbed("connections are cut", 300, 0, () => network.cut()),
-  disturbed("connections are cut later", 700, 0, () => network.cut()),
+/** What happens, how long after the writes began, and how long it lasts. */
+const OUTAGES: readonly [what: string, beginMs: number, lastsMs: number, begin: () => void][] = [
+  ["Redis is frozen before anything is sent", 0, 3_000, freeze],
+  ["Redis is frozen once all is sent that needs no reading first", 100, 3_000, freeze],
+  ["Redis is frozen once all else is sent, too", 500, 3_000, freeze],
+  ["Redis is frozen for so short that the connection outlives it", 500, 1_200, freeze],
+  ["nothing comes back for five seconds", 0, 5_000, loseAnswers],
+  ["nothing more comes back for five seconds", 500, 5_000, loseAnswers],
+  ["answers are lost, then connections", 100, 500, dropAnswers],
+  ["connections are cut", 300, 0, cut],
+  ["connections are cut later", 700, 0, cut],
 ];
 
-/** How many writes were made in all that nobody was told of. */
+/** How many writes were made in all without an answer to their callers. */
 let madeUnanswered = 0;
 
 test.each(OUTAGES)(
-  "each write is made at most once, and can be repeated, when $name",
-  async (outage) => {
+  "each write is made at most once, and can be repeated, when %s",
+  async (_, beginMs, lastsMs, begin) => {
+    const { clientAt, network, redis, server } = disturbed;
+    const client = clientAt(0);
     // Redis knows the scripts then, and the server Redis: no write takes more steps than it must.
-    await Promise.all(
-      KINDS.map(async (prepare) => {
-        const { begin, verify } = await prepare(clients[0]);
-        await begin();
-        await verify(true);
-      }),
+    for (const prepare of KINDS) {
+      const write = await prepare(client);
+      await write.begin();
+      await write.verify(true);
+    }
+    const resumeToken = await firstResumeToken(client);
+    const prepared = KINDS.flatMap((prepare) =>
+      Array.from({ length: WRITES_OF_A_KIND }, (_, i) => prepare(clientAt(i))),
     );
-    const resumeToken = await firstResumeToken(clients[0]);
-    const writes = await Promise.all(
-      KINDS.flatMap((prepare) =>
-        Array.from({ length: WRITES_OF_A_KIND }, (_, i) => prepare(clients[i % 3] ?? clients[0])),
-      ),
-    );
+    const writes = await Promise.all(prepared);
 
     network.delay(DELAY_MS);
-    const answers = Promise.all(writes.map(({ begin }) => orStoreUnavailable(begin)));
-    await sleep(outage.beginMs);
-    outage.begin();
-    const meanwhile = callMeanwhile(outage.lastsMs);
-    await sleep(outage.lastsMs);
-    outage.end();
+    const answers = Promise.all(writes.map((write) => orStoreUnavailable(write.begin)));
+    await sleep(beginMs);
+    begin();
+    const meanwhile = callMeanwhile(lastsMs);
+    await sleep(lastsMs);
+    redis.resume();
     network.pass();
-    const endedMs = performance.now();
-    const [isAnswered, laterWrites] = await Promise.all([answers, meanwhile]);
+    const recovery = async () => {
+      const ended = await Promise.all([answers, meanwhile]);
+      await untilAnswered(() => client.countSessions({}));
+      await expectReadiness(server, 200);
+      return ended;
+    };
+    const [isAnswered, laterWrites] = await within(READY_AGAIN_MS, recovery());
     expect(isAnswered).toContain(false);
-
-    await untilAnswered(() => clients[0].countSessions({}));
-    await expectReadiness(server, 200);
-    expect(performance.now() - endedMs).toBeLessThan(READY_AGAIN_MS);
 
     const isMade = await Promise.all(writes.map(({ verify }, i) => verify(isAnswered[i] ?? false)));
     madeUnanswered += isMade.filter((made, i) => made === true && !isAnswered[i]).length;
     await Promise.all(laterWrites.map(({ verify }) => verify(false)));
-    expectNoneTwice(await eventsSince(clients[0], resumeToken));
+    expectNoneTwice(await eventsSince(client, resumeToken));
   },
 );
 
-// In which case it was makes no difference, and depends on what else the machine does.
+// In which outage that was makes no difference, and depends on what else the machine does.
 test("of those writes many were made though their callers were told of an outage", () => {
   expect(madeUnanswered).toBeGreaterThan(OUTAGES.length);
 });
 
-/** Begins a write and a read ten times a second. Answers the writes, each of which has ended by then. */
+/** Begins a write and a read ten times a second. Answers the writes, which have all ended by then. */
 async function callMeanwhile(forMs: number): Promise<readonly Write[]> {
   const writes: Write[] = [];
   const calls: Promise<unknown>[] = [];
   const endMs = performance.now() + forMs;
   while (performance.now() < endMs) {
-    const client = clients[writes.length % clients.length] ?? clients[0];
+    const client = disturbed.clientAt(writes.length);
     const write = await creation(client);
     writes.push(write);
     calls.push(orStoreUnavailable(write.begin));

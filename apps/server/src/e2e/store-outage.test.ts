@@ -2,22 +2,23 @@ import { startRedisServer } from "@sessiond/core/testing";
 import { describe, expect, test } from "vitest";
 import { HealthClient } from "../testing/health-client.js";
 import { clientOver, GRPC } from "../testing/protocols.js";
+import { byToken, newSession } from "../testing/session-requests.js";
 import { expectReadiness, expectStoreUnavailable, getText } from "../testing/store-unavailable.js";
 import { startTestServer } from "../testing/test-server.js";
 
 const SERVICE = "sessiond.v1.SessionService";
+const READY = [200, "ready\n"];
+const UNAVAILABLE = [503, "store unavailable\n"];
 
-describe("health", () => {
-  test("a server on SQLite is ready from the start, and tells it to whoever asks", async () => {
-    await using server = await startTestServer();
-    using health = new HealthClient(server.grpcAddress);
-    expect(await health.check()).toBe("SERVING");
-    expect(await health.check(SERVICE)).toBe("SERVING");
-    await expect(health.check("nonsense")).rejects.toMatchObject({ code: 5 });
-    expect(await getText(server, "/readyz")).toEqual([200, "ready\n"]);
-    expect(await getText(server, "/healthz")).toEqual([200, "ok\n"]);
-    expect(await getText(server, "/healthz?verbose")).toEqual([200, "ok\n"]);
-  });
+test("a server on SQLite is ready from the start, and tells it to everyone who asks", async () => {
+  await using server = await startTestServer();
+  using health = new HealthClient(server.grpcAddress);
+  expect(await health.check()).toBe("SERVING");
+  expect(await health.check(SERVICE)).toBe("SERVING");
+  await expect(health.check("nonsense")).rejects.toMatchObject({ code: 5 });
+  expect(await getText(server, "/readyz")).toEqual(READY);
+  expect(await getText(server, "/healthz")).toEqual([200, "ok\n"]);
+  expect(await getText(server, "/healthz?verbose")).toEqual([200, "ok\n"]);
 });
 
 describe.concurrent("while Redis does not answer", () => {
@@ -30,7 +31,7 @@ describe.concurrent("while Redis does not answer", () => {
 
     redis.pause();
     await expectReadiness(server, 503);
-    await expectStoreUnavailable(() => client.createSession({ userId: "ann" }));
+    await expectStoreUnavailable(() => newSession(client));
     expect(await health.check()).toBe("NOT_SERVING");
     expect(await health.check(SERVICE)).toBe("NOT_SERVING");
     // The process is fine, and to restart it would help nobody.
@@ -39,7 +40,7 @@ describe.concurrent("while Redis does not answer", () => {
     redis.resume();
     await expectReadiness(server, 200);
     expect(await health.check()).toBe("SERVING");
-    expect((await client.createSession({ userId: "bob" })).token).toMatch(/^sst_/);
+    await newSession(client);
     for (const watch of watches) {
       await watch.heard(3);
       expect(watch.statuses).toEqual(["SERVING", "NOT_SERVING", "SERVING"]);
@@ -51,22 +52,21 @@ describe.concurrent("while Redis does not answer", () => {
     await using server = await startTestServer({ store: url });
     using health = new HealthClient(server.grpcAddress);
     const client = clientOver(GRPC, server);
-    expect(await getText(server, "/readyz")).toEqual([503, "store unavailable\n"]);
+    expect(await getText(server, "/readyz")).toEqual(UNAVAILABLE);
     expect(await health.check()).toBe("NOT_SERVING");
-    await expectStoreUnavailable(() => client.createSession({ userId: "ann" }));
-
+    await expectStoreUnavailable(() => newSession(client));
     await using _redis = await startRedisServer({ port });
     await expectReadiness(server, 200);
     expect(await health.check(SERVICE)).toBe("SERVING");
-    const { token } = await client.createSession({ userId: "ann" });
-    expect((await client.verifySession({ token })).session?.userId).toBe("ann");
+    const { session, token } = await newSession(client);
+    expect((await client.verifySession({ token })).session).toEqual(session);
   });
 
   test("a server can start though Redis is frozen", async () => {
     await using redis = await startRedisServer();
     redis.pause();
     await using server = await startTestServer({ store: redis.url });
-    expect(await getText(server, "/readyz")).toEqual([503, "store unavailable\n"]);
+    expect(await getText(server, "/readyz")).toEqual(UNAVAILABLE);
     redis.resume();
     await expectReadiness(server, 200);
     expect((await clientOver(GRPC, server).countSessions({})).count).toBe(0);
@@ -76,26 +76,22 @@ describe.concurrent("while Redis does not answer", () => {
     const redis = await startRedisServer();
     await using server = await startTestServer({ store: redis.url });
     const client = clientOver(GRPC, server);
-    await client.createSession({ userId: "ann" });
+    await newSession(client);
     await redis.kill();
-    await expectStoreUnavailable(() => client.createSession({ userId: "ann" }));
+    await expectStoreUnavailable(() => newSession(client));
     await expectReadiness(server, 503);
     await using _restarted = await startRedisServer({ port: redis.port });
     await expectReadiness(server, 200);
-    const { token } = await client.createSession({ userId: "ann" });
-    expect((await client.revokeSession({ target: { case: "token", value: token } })).revoked).toBe(
-      true,
-    );
+    const { token } = await newSession(client);
+    expect((await client.revokeSession(byToken(token))).revoked).toBe(true);
   });
 
   test("the log says that it is gone, and that it is back, without a secret", async () => {
     const { port, url } = await withoutRedis();
     const store = url.replace("//", "//default:canary-password@");
     await using server = await startTestServer({ store });
-    await using _redis = await startRedisServer({
-      port,
-      args: ["--requirepass", "canary-password"],
-    });
+    const args = ["--requirepass", "canary-password"];
+    await using _redis = await startRedisServer({ port, args });
     await expectReadiness(server, 200);
     const messages = server.logs.map(({ msg }) => msg);
     expect(messages).toContain("redis connection failed");

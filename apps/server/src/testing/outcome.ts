@@ -20,19 +20,25 @@ export interface Failure {
   readonly retryDelayMs?: number;
 }
 
-/** How a call failed. Throws where it did not. */
+/** How a call failed. Throws if it did not. */
 export async function failureOf(call: Promise<unknown>): Promise<Failure> {
-  let answer: unknown;
+  const failure = await failureIfAny(call);
+  if (failure === undefined) throw new Error("expected the call to fail");
+  return failure;
+}
+
+/** How a call failed, if it did. */
+export async function failureIfAny(call: Promise<unknown>): Promise<Failure | undefined> {
   try {
-    answer = await call;
+    await call;
+    return undefined;
   } catch (error) {
     if (error instanceof ConnectError) return describe(error);
     throw error;
   }
-  throw new Error(`expected a failure, got ${JSON.stringify(answer, writeBigInt)}`);
 }
 
-/** The same of one result of a batch. Throws where it is a session. */
+/** How one result of a batch failed. Throws if it is a session. */
 export function failureIn({ result }: SessionResult): Failure {
   if (result.case !== "error") throw new Error("expected an error in the result");
   const { code, message, details } = result.value;
@@ -47,16 +53,15 @@ function describe(error: ConnectError): Failure {
   const [info] = error.findDetails(ErrorInfoSchema);
   const [badRequest] = error.findDetails(BadRequestSchema);
   const [retryInfo] = error.findDetails(RetryInfoSchema);
+  const violations = badRequest?.fieldViolations.map(({ field, description }) => ({
+    field,
+    description,
+  }));
   return {
     code: codeName(error.code),
     message: error.rawMessage,
     ...(info && { reason: info.reason, domain: info.domain, metadata: info.metadata }),
-    ...(badRequest && {
-      violations: badRequest.fieldViolations.map(({ field, description }) => ({
-        field,
-        description,
-      })),
-    }),
+    ...(violations && { violations }),
     ...(retryInfo?.retryDelay && { retryDelayMs: durationMs(retryInfo.retryDelay) }),
   };
 }
@@ -64,8 +69,4 @@ function describe(error: ConnectError): Failure {
 /** As gRPC spells it: `NOT_FOUND`. */
 export function codeName(code: Code): string {
   return Code[code].replace(/(?<!^)[A-Z]/g, "_$&").toUpperCase();
-}
-
-function writeBigInt(_key: string, value: unknown): unknown {
-  return typeof value === "bigint" ? String(value) : value;
 }

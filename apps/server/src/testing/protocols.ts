@@ -2,6 +2,7 @@ import {
   create,
   createRegistry,
   type DescMessage,
+  type DescMethod,
   type DescService,
   fromBinary,
   type MessageShape,
@@ -19,13 +20,7 @@ import {
   createGrpcTransport,
   createGrpcWebTransport,
 } from "@connectrpc/connect-node";
-import {
-  type ClientReadableStream,
-  credentials,
-  Client as GrpcClient,
-  Metadata,
-  type ServiceError,
-} from "@grpc/grpc-js";
+import { credentials, Client as GrpcClient, Metadata, type ServiceError } from "@grpc/grpc-js";
 import { BadRequestSchema, ErrorInfoSchema } from "@sessiond/proto/google/rpc/error_details";
 import { StatusSchema } from "@sessiond/proto/google/rpc/status";
 import { LockService } from "@sessiond/proto/sessiond/v1/lock_service";
@@ -35,12 +30,11 @@ import type { TestServer } from "./test-server.js";
 
 /** A typed client of the real service. */
 export type SessionServiceClient = Client<typeof SessionService>;
-export type LockServiceClient = Client<typeof LockService>;
-export type RateLimitServiceClient = Client<typeof RateLimitService>;
 
 type ServerAddresses = Pick<TestServer, "grpcAddress" | "grpcUrl" | "httpUrl">;
+type AccessibleServer = ServerAddresses & Partial<Pick<TestServer, "accessToken">>;
 
-/** One of the ways in which the server can be called. */
+/** A protocol that the server speaks, as one kind of client speaks it. */
 export interface Protocol {
   readonly name: string;
   readonly open: (server: ServerAddresses) => Transport;
@@ -74,19 +68,7 @@ export const PROTOBUF_OVER_HTTP: Protocol = {
     createConnectTransport({ ...HTTP, baseUrl: httpUrl, useBinaryFormat: true }),
 };
 
-/** Connect over HTTP/2, on which many calls share a connection. */
-export const CONNECT_OVER_HTTP2: Protocol = {
-  name: "Connect over HTTP/2",
-  open: ({ httpUrl }) => createConnectTransport({ httpVersion: "2", baseUrl: httpUrl }),
-};
-
-/** gRPC where only the HTTP port can be reached. */
-export const GRPC_OVER_HTTP_PORT: Protocol = {
-  name: "gRPC over the HTTP port",
-  open: ({ httpUrl }) => createGrpcTransport({ baseUrl: httpUrl }),
-};
-
-/** Every protocol that the server is reached over. */
+/** Every protocol that the server speaks. */
 export const PROTOCOLS: readonly Protocol[] = [
   GRPC,
   {
@@ -99,8 +81,14 @@ export const PROTOCOLS: readonly Protocol[] = [
     name: "gRPC-Web",
     open: ({ httpUrl }) => createGrpcWebTransport({ ...HTTP, baseUrl: httpUrl }),
   },
-  CONNECT_OVER_HTTP2,
-  GRPC_OVER_HTTP_PORT,
+  {
+    name: "Connect over HTTP/2",
+    open: ({ httpUrl }) => createConnectTransport({ httpVersion: "2", baseUrl: httpUrl }),
+  },
+  {
+    name: "gRPC over the HTTP port",
+    open: ({ httpUrl }) => createGrpcTransport({ baseUrl: httpUrl }),
+  },
 ];
 
 /** A client whose calls carry these headers. */
@@ -108,46 +96,77 @@ export function sessionClient(
   transport: Transport,
   headers: Readonly<Record<string, string>>,
 ): SessionServiceClient {
-  return serviceClient(SessionService, transport, headers);
+  return clientOf(
+    SessionService,
+    () => transport,
+    () => headers,
+  );
 }
 
-/** The same for any service. */
-export function serviceClient<S extends DescService>(
-  service: S,
-  transport: Transport,
-  headers: Readonly<Record<string, string>>,
-): Client<S> {
-  const withHeaders: Transport = {
-    unary: (method, signal, timeoutMs, header, input, contextValues) => {
-      const merged = new Headers({ ...headers, ...Object.fromEntries(new Headers(header)) });
-      return transport.unary(method, signal, timeoutMs, merged, input, contextValues);
-    },
-    stream: (method, signal, timeoutMs, header, input, contextValues) => {
-      const merged = new Headers({ ...headers, ...Object.fromEntries(new Headers(header)) });
-      return transport.stream(method, signal, timeoutMs, merged, input, contextValues);
-    },
-  };
-  return createClient(service, withHeaders);
-}
-
-/** A client over this protocol whose calls carry an access token with every permission. */
-export function clientOver(protocol: Protocol, server: TestServer): SessionServiceClient {
-  return sessionClient(protocol.open(server), bearer(server.accessToken));
+/**
+ * A client whose calls carry an access token, by default the server's own with every
+ * permission. It may be made before the server has started: it connects with its
+ * first call.
+ */
+export function clientOver(
+  protocol: Protocol,
+  server: AccessibleServer,
+  token?: string,
+): SessionServiceClient {
+  return accessibleClient(SessionService, protocol, server, token);
 }
 
 /** The same for locks. */
-export function locksOver(protocol: Protocol, server: TestServer): LockServiceClient {
-  return serviceClient(LockService, protocol.open(server), bearer(server.accessToken));
+export function locksOver(protocol: Protocol, server: AccessibleServer) {
+  return accessibleClient(LockService, protocol, server);
 }
 
 /** The same for rate limits. */
-export function rateLimitsOver(protocol: Protocol, server: TestServer): RateLimitServiceClient {
-  return serviceClient(RateLimitService, protocol.open(server), bearer(server.accessToken));
+export function rateLimitsOver(protocol: Protocol, server: AccessibleServer) {
+  return accessibleClient(RateLimitService, protocol, server);
+}
+
+function accessibleClient<S extends DescService>(
+  service: S,
+  protocol: Protocol,
+  server: AccessibleServer,
+  token?: string,
+): Client<S> {
+  return clientOf(
+    service,
+    () => protocol.open(server),
+    () => bearer(token ?? server.accessToken ?? ""),
+  );
+}
+
+function clientOf<S extends DescService>(
+  service: S,
+  open: () => Transport,
+  headersOf: () => Readonly<Record<string, string>>,
+): Client<S> {
+  let transport: Transport | undefined;
+  const opened = () => {
+    transport ??= open();
+    return transport;
+  };
+  const merged = (header: HeadersInit | undefined) =>
+    new Headers({ ...headersOf(), ...Object.fromEntries(new Headers(header)) });
+  return createClient(service, {
+    unary: (method, signal, timeoutMs, header, ...rest) =>
+      opened().unary(method, signal, timeoutMs, merged(header), ...rest),
+    stream: (method, signal, timeoutMs, header, ...rest) =>
+      opened().stream(method, signal, timeoutMs, merged(header), ...rest),
+  });
 }
 
 /** The header that carries an access token. */
 export function bearer(token: string): { readonly authorization: string } {
   return { authorization: `Bearer ${token}` };
+}
+
+/** The path of a method's calls: `/sessiond.v1.SessionService/GetSession`. */
+export function pathOf({ parent, name }: DescMethod): string {
+  return `/${parent.typeName}/${name}`;
 }
 
 /**
@@ -156,31 +175,25 @@ export function bearer(token: string): { readonly authorization: string } {
  */
 function grpcJsTransport(address: string): Transport {
   const client = new GrpcClient(address, credentials.createInsecure());
+  const empty = { header: new Headers(), trailer: new Headers() };
   return {
     unary: async (method, signal, timeoutMs, header, input) => {
-      const path = `/${method.parent.typeName}/${method.name}`;
       const request = toBinary(method.input, create(method.input, input));
       const headers = Object.fromEntries(new Headers(header));
-      const response = await callWithBytes(client, path, request, {
-        headers,
-        timeoutMs,
-        signal,
-      });
+      const options = { headers, timeoutMs, signal };
+      const response = await callWithBytes(client, pathOf(method), request, options);
       const message = fromBinary(method.output, response);
-      return { ...EMPTY, service: method.parent, method, message };
+      return { ...empty, stream: false, service: method.parent, method, message };
     },
     stream: async (method, signal, timeoutMs, header, input) => {
-      const path = `/${method.parent.typeName}/${method.name}`;
-      const request = toBinary(method.input, create(method.input, await only(input)));
+      const { value: first } = await input[Symbol.asyncIterator]().next();
+      const request = toBinary(method.input, create(method.input, first));
       const headers = Object.fromEntries(new Headers(header));
-      const call = streamBytes(client, path, request, { headers, timeoutMs, signal });
-      const message = messagesOf(method.output, call);
-      return { ...EMPTY, stream: true, service: method.parent, method, message };
+      const message = answersOf(client, method, request, { headers, timeoutMs, signal });
+      return { ...empty, stream: true, service: method.parent, method, message };
     },
   };
 }
-
-const EMPTY = { stream: false, header: new Headers(), trailer: new Headers() } as const;
 
 /** What goes with a call of `callWithBytes`. */
 export interface RawCallOptions {
@@ -190,64 +203,33 @@ export interface RawCallOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Makes a unary gRPC call with whatever bytes as its message. Rejects with a ConnectError. */
+/** Makes a unary gRPC call with any bytes as its message. Rejects with a ConnectError. */
 export function callWithBytes(
   client: GrpcClient,
   path: string,
   request: Uint8Array,
-  { headers = {}, timeoutMs, signal }: RawCallOptions = {},
+  options: RawCallOptions = {},
 ): Promise<Uint8Array> {
   return new Promise((resolve, reject) => {
-    const call = client.makeUnaryRequest(
-      path,
-      (bytes: Uint8Array) => Buffer.from(bytes),
-      (bytes: Buffer) => new Uint8Array(bytes),
-      request,
-      metadataOf(headers),
-      timeoutMs === undefined ? {} : { deadline: Date.now() + timeoutMs },
-      (error, response) => {
-        if (error) reject(toConnectError(error));
-        else if (response) resolve(response);
-      },
-    );
-    signal?.addEventListener("abort", () => call.cancel(), { once: true });
+    const call = client.makeUnaryRequest(...callOf(path, request, options), (error, response) => {
+      if (error) reject(toConnectError(error));
+      else if (response) resolve(response);
+    });
+    options.signal?.addEventListener("abort", () => call.cancel(), { once: true });
   });
 }
 
-/** Starts a server-streaming gRPC call. */
-function streamBytes(
+/** The messages of a server-streaming gRPC call. A reader that stops cancels the call. */
+async function* answersOf<Output extends DescMessage>(
   client: GrpcClient,
-  path: string,
+  method: DescMethod & { readonly output: Output },
   request: Uint8Array,
-  { headers = {}, timeoutMs, signal }: RawCallOptions,
-): ClientReadableStream<Buffer> {
-  const call = client.makeServerStreamRequest(
-    path,
-    (bytes: Uint8Array) => Buffer.from(bytes),
-    (bytes: Buffer) => bytes,
-    request,
-    metadataOf(headers),
-    timeoutMs === undefined ? {} : { deadline: Date.now() + timeoutMs },
-  );
-  signal?.addEventListener("abort", () => call.cancel(), { once: true });
-  return call;
-}
-
-/** The one request that a server-streaming call has. */
-async function only<T>(requests: AsyncIterable<T>): Promise<T> {
-  for await (const request of requests) return request;
-  throw new Error("expected a request");
-}
-
-/** The messages of a stream, as they come. A reader that stops cancels the call. */
-async function* messagesOf<Desc extends DescMessage>(
-  desc: Desc,
-  call: ClientReadableStream<Buffer>,
-): AsyncGenerator<MessageShape<Desc>> {
+  options: RawCallOptions,
+): AsyncGenerator<MessageShape<Output>> {
+  const call = client.makeServerStreamRequest(...callOf(pathOf(method), request, options));
+  options.signal?.addEventListener("abort", () => call.cancel(), { once: true });
   try {
-    for await (const bytes of call as AsyncIterable<Buffer>) {
-      yield fromBinary(desc, new Uint8Array(bytes));
-    }
+    for await (const bytes of call) yield fromBinary(method.output, bytes as Uint8Array);
   } catch (error) {
     throw toConnectError(error as ServiceError);
   } finally {
@@ -255,10 +237,14 @@ async function* messagesOf<Desc extends DescMessage>(
   }
 }
 
-function metadataOf(headers: Readonly<Record<string, string>>): Metadata {
+/** The arguments that calls of grpc-js begin with. */
+function callOf(path: string, request: Uint8Array, { headers = {}, timeoutMs }: RawCallOptions) {
   const metadata = new Metadata();
   for (const [name, value] of Object.entries(headers)) metadata.set(name, value);
-  return metadata;
+  const serialize = (bytes: Uint8Array) => Buffer.from(bytes);
+  const deserialize = (bytes: Buffer) => new Uint8Array(bytes);
+  const deadline = timeoutMs === undefined ? {} : { deadline: Date.now() + timeoutMs };
+  return [path, serialize, deserialize, request, metadata, deadline] as const;
 }
 
 /** The same error as Connect's own clients make of it. */

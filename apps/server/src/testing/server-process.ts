@@ -1,12 +1,15 @@
-import { type ChildProcess, spawn } from "node:child_process";
+import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
-import type { LogLine } from "./test-server.js";
+import { vi } from "vitest";
+import { mintDevelopmentToken } from "../auth/development-keys.js";
+import { KNOWN_PERMISSIONS } from "../services/permissions.js";
+import type { LogLine, TestServer } from "./test-server.js";
 
 const MAIN = fileURLToPath(new URL("../../dist/main.js", import.meta.url));
 const OUTPUT_TIMEOUT_MS = 20_000;
 
-/** How `spawnServer` runs the server. */
+/** How a test runs `sessiond`. */
 export interface ServerProcessOptions {
   /** Flags of `sessiond serve`, besides the addresses. */
   readonly flags?: readonly string[];
@@ -17,29 +20,26 @@ export interface ServerProcessOptions {
   readonly stdout?: number;
 }
 
-/** A server in a process of its own, as it was built. Killed when disposed of. */
+/** A process of `sessiond`, as it was built. Killed when disposed of. */
 export interface ServerProcess extends AsyncDisposable {
   readonly pid: number;
-  /** What it has written so far, as far as it is read here. */
+  /** What it has written so far, unless it writes to a file descriptor of the test. */
   readonly stdout: string;
   readonly stderr: string;
-  /** Those lines of `stdout` that are the log's. */
+  /** The lines of its log so far. */
   readonly logs: readonly LogLine[];
   /** How it ended: its exit code, or the signal that killed it. */
   readonly ended: Promise<number | NodeJS.Signals>;
   kill(signal: NodeJS.Signals): void;
-  /** Resolves with the first line of the log that has this message. Rejects where none comes. */
+  /** Resolves with the first line of the log that has this message. Rejects if none comes. */
   logged(message: string): Promise<LogLine>;
-  /** Resolves once `stdout` matches. Rejects where it does not come to that. */
+  /** Resolves once `stdout` matches. Rejects if it never does. */
   printed(pattern: RegExp): Promise<void>;
 }
 
-/** A server process that listens, and where. */
-export interface ListeningServerProcess extends ServerProcess {
-  readonly grpcAddress: string;
-  readonly grpcUrl: string;
-  readonly httpUrl: string;
-}
+/** A server process that listens. */
+export type ListeningServerProcess = ServerProcess &
+  Pick<TestServer, "grpcAddress" | "grpcUrl" | "httpUrl">;
 
 /** Runs `sessiond` with these arguments. */
 export function spawnSessiond(
@@ -51,10 +51,14 @@ export function spawnSessiond(
     env: { PATH: process.env["PATH"], HOME: process.env["HOME"], ...env },
     stdio: ["ignore", stdout ?? "pipe", "pipe"],
   });
-  // Whatever becomes of the tests, they leave no server behind.
+  // Tests leave no server behind, even if they are broken off.
   const killOnExit = () => child.kill("SIGKILL");
   process.once("exit", killOnExit);
-  const ended = endOf(child).finally(() => process.off("exit", killOnExit));
+  // Not "exit", after which output may still come.
+  const ended = once(child, "close").then(([code, signal]) => {
+    process.off("exit", killOnExit);
+    return signal ?? code;
+  });
   const output = { stdout: "", stderr: "" };
   for (const name of ["stdout", "stderr"] as const) {
     child[name]?.setEncoding("utf8").on("data", (text: string) => {
@@ -75,11 +79,11 @@ export function spawnSessiond(
     ended,
     kill: (signal) => void child.kill(signal),
     logged: async (message) => {
-      const isIt = ({ msg }: LogLine) => msg === message;
-      await waitForOutput(child, server, () => server.logs.some(isIt));
-      return server.logs.find(isIt) ?? {};
+      const find = () => server.logs.find(({ msg }) => msg === message);
+      await waitForOutput(server, () => find() !== undefined);
+      return find() ?? {};
     },
-    printed: (pattern) => waitForOutput(child, server, () => pattern.test(output.stdout)),
+    printed: (pattern) => waitForOutput(server, () => pattern.test(output.stdout)),
     [Symbol.asyncDispose]: async () => {
       child.kill("SIGKILL");
       await ended;
@@ -88,7 +92,13 @@ export function spawnSessiond(
   return server;
 }
 
-/** Runs `sessiond serve` on ports of its own and waits until it listens. */
+/** An access token with every permission, for the servers that have this data directory. */
+export function developmentToken(dataDir: string): Promise<string> {
+  const permissions = KNOWN_PERMISSIONS;
+  return mintDevelopmentToken({ dataDir, permissions, subject: "test", ttlMs: 600_000 });
+}
+
+/** Runs `sessiond serve` on free ports and waits until it listens. */
 export async function spawnServer(
   options: ServerProcessOptions = {},
 ): Promise<ListeningServerProcess> {
@@ -107,29 +117,16 @@ export async function spawnServer(
   }
 }
 
-async function endOf(child: ChildProcess): Promise<number | NodeJS.Signals> {
-  // Not "exit", after which output may still come.
-  const [code, signal] = await once(child, "close");
-  return signal ?? code;
-}
-
-async function waitForOutput(
-  child: ChildProcess,
-  server: ServerProcess,
-  isThere: () => boolean,
-): Promise<void> {
-  const giveUp = new AbortController();
-  const timeout = setTimeout(() => giveUp.abort(), OUTPUT_TIMEOUT_MS);
-  server.ended.then(() => giveUp.abort());
-  try {
-    while (!isThere() && child.stdout !== null) {
-      await once(child.stdout, "data", { signal: giveUp.signal });
-    }
-  } catch {
-    if (!isThere()) throw new Error(`this is all there is:\n${server.stdout}${server.stderr}`);
-  } finally {
-    clearTimeout(timeout);
-  }
+/** Waits for something that the server writes, as long as it runs. */
+async function waitForOutput(server: ServerProcess, isThere: () => boolean): Promise<void> {
+  let hasEnded = false;
+  server.ended.then(() => {
+    hasEnded = true;
+  });
+  await vi
+    .waitUntil(() => isThere() || hasEnded, { timeout: OUTPUT_TIMEOUT_MS, interval: 20 })
+    .catch(() => {});
+  if (!isThere()) throw new Error(`this is all there is:\n${server.stdout}${server.stderr}`);
 }
 
 function logLines(stdout: string): LogLine[] {

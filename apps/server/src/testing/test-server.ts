@@ -4,25 +4,27 @@ import {
   parseRateLimitPolicies,
   type SessionPolicy,
 } from "@sessiond/core";
-import { pino } from "pino";
+import { type Logger, pino } from "pino";
+import { afterAll, beforeAll } from "vitest";
 import type { AuthConfig, IssuerConfig } from "../auth/issuer.js";
 import type { Config } from "../config/config.js";
 import { parseStoreLocation } from "../config/store-location.js";
 import { startServer } from "../daemon/start-server.js";
 import { KNOWN_PERMISSIONS } from "../services/permissions.js";
 import { TestIssuer } from "./test-issuer.js";
+import type { TestStore } from "./test-stores.js";
 
 /** One line of the log, as the server writes it. */
 export type LogLine = Readonly<Record<string, unknown>>;
 
-/** What tests change about the server that `startTestServer` starts. */
+/** What a test changes about its server. */
 export interface TestServerOptions {
-  /** As `SESSIOND_STORE` says it; in memory by default. */
+  /** As `SESSIOND_STORE` names it; in memory by default. */
   readonly store?: string;
   readonly policy?: Partial<SessionPolicy>;
   /** Shared by servers that share a store. */
   readonly keyring?: Keyring;
-  /** One of the test's own, which the test closes; otherwise the server comes with one. */
+  /** Closed by the test. By default the server comes with an issuer. */
   readonly issuer?: TestIssuer;
   readonly config?: Partial<Config>;
 }
@@ -36,7 +38,7 @@ export interface TestServer extends AsyncDisposable {
   readonly issuer: TestIssuer;
   /** An access token with every permission. */
   readonly accessToken: string;
-  /** All that the server has logged so far. */
+  /** Everything that the server has logged so far. */
   readonly logs: readonly LogLine[];
   stop(): Promise<void>;
 }
@@ -48,11 +50,7 @@ export async function startTestServer(options: TestServerOptions = {}): Promise<
   await using opened = new AsyncDisposableStack();
   const issuer =
     options.issuer ?? opened.adopt(await startTestIssuer(), (started) => started.close());
-  const logs: LogLine[] = [];
-  const logger = pino(
-    { level: "trace", base: null },
-    { write: (line) => logs.push(JSON.parse(line)) },
-  );
+  const { logger, logs } = recordLog();
   const server = await startServer(testConfig(options, issuer), logger);
   opened.defer(() => server.stop());
   const accessToken = await issuer.sign({ claims: { scope: KNOWN_PERMISSIONS.join(" ") } });
@@ -70,6 +68,31 @@ export async function startTestServer(options: TestServerOptions = {}): Promise<
   };
 }
 
+/**
+ * A server for all tests of a file or a describe block. Its properties are there
+ * from the first test on.
+ */
+export function useTestServer(
+  options: TestServerOptions & { readonly open?: () => Promise<TestStore> } = {},
+): TestServer {
+  const opened = new AsyncDisposableStack();
+  const server = {} as TestServer;
+  beforeAll(async () => {
+    const store = options.open && opened.use(await options.open()).url;
+    const started = await startTestServer({ ...options, ...(store && { store }) });
+    Object.assign(server, opened.use(started));
+  });
+  afterAll(() => opened.disposeAsync());
+  return server;
+}
+
+/** A log, and all its lines so far. */
+export function recordLog(level = "trace"): { logger: Logger; logs: readonly LogLine[] } {
+  const logs: LogLine[] = [];
+  const write = (line: string) => logs.push(JSON.parse(line));
+  return { logger: pino({ level, base: null }, { write }), logs };
+}
+
 /** An issuer with one key, `test`. */
 export async function startTestIssuer(): Promise<TestIssuer> {
   const issuer = await TestIssuer.start();
@@ -77,7 +100,7 @@ export async function startTestIssuer(): Promise<TestIssuer> {
   return issuer;
 }
 
-/** A configuration that accepts the issuer's tokens and listens where there is room. */
+/** A configuration that accepts the issuer's tokens and listens on free ports. */
 export function testConfig(options: TestServerOptions, issuer: TestIssuer): Config {
   return {
     grpcAddress: { host: "127.0.0.1", port: 0 },

@@ -6,7 +6,7 @@ export interface TestStore extends AsyncDisposable {
   readonly url: string;
 }
 
-/** The stores that whatever a caller can see must be alike on. */
+/** The stores on which everything that a caller can see must be alike. */
 export const STORES: readonly {
   readonly name: string;
   readonly open: () => Promise<TestStore>;

@@ -1,0 +1,118 @@
+import { describe, expect, test } from "vitest";
+import { bearer } from "../testing/protocols.js";
+import { useTestServer } from "../testing/test-server.js";
+
+const SERVICE = "sessiond.v1.SessionService";
+
+const server = useTestServer();
+
+/** Calls a method as curl would, with JSON. */
+async function post(method: string, message: object, headers: object = bearer(server.accessToken)) {
+  const response = await fetch(`${server.httpUrl}/${SERVICE}/${method}`, {
+    method: "POST",
+    headers: { "content-type": "application/json", ...headers },
+    body: JSON.stringify(message),
+  });
+  const json = JSON.parse(await response.text());
+  return { status: response.status, headers: response.headers, json };
+}
+
+/** Creates a session. Answers its id. */
+async function createSession(): Promise<string> {
+  return (await post("CreateSession", { userId: "ann" })).json.session.id;
+}
+
+describe("JSON over HTTP", () => {
+  test("a session is written as protobuf's JSON, its fields in lowerCamelCase", async () => {
+    const content = {
+      userId: "ann",
+      displayName: "Ann",
+      roles: ["admin"],
+      client: { ip: "203.0.113.7", userAgent: "curl" },
+      data: { theme: "dark", count: 3 },
+    };
+    const { status, json } = await post("CreateSession", { ...content, idleTimeout: "900.5s" });
+    expect(status).toBe(200);
+    expect(json.token).toMatch(/^sst_/);
+    expect(json.session).toMatchObject({
+      ...content,
+      idleTimeout: "900.500s",
+      state: "SESSION_STATE_ACTIVE",
+      createTime: expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?Z$/),
+    });
+  });
+
+  test("fields may also be named as the contract spells them", async () => {
+    const { status, json } = await post("CreateSession", { user_id: "ann", display_name: "Ann" });
+    expect(status).toBe(200);
+    expect(json.session).toMatchObject({ userId: "ann", displayName: "Ann" });
+  });
+
+  test("a failure has the HTTP status of its code, and its details readable", async () => {
+    const missing = await post("VerifySession", { token: "sst_nonsense" });
+    expect(missing.status).toBe(404);
+    expect(missing.json).toMatchObject({ code: "not_found", message: "session not found" });
+    const debug = { reason: "SESSION_NOT_FOUND", domain: "sessiond" };
+    expect(missing.json.details).toMatchObject([{ type: "google.rpc.ErrorInfo", debug }]);
+
+    const refused = await post("ListSessions", { pageSize: -1 });
+    expect(refused.status).toBe(400);
+    expect(refused.json.code).toBe("invalid_argument");
+    expect(refused.json.details[1]).toMatchObject({
+      type: "google.rpc.BadRequest",
+      debug: { fieldViolations: [{ field: "page_size" }] },
+    });
+  });
+
+  test("a failed result of a batch has its details readable, too", async () => {
+    const { status, json } = await post("BatchVerifySessions", { tokens: ["sst_nonsense"] });
+    expect(status).toBe(200);
+    const type = { "@type": "type.googleapis.com/google.rpc.ErrorInfo" };
+    const details = [{ ...type, reason: "SESSION_NOT_FOUND", domain: "sessiond" }];
+    const error = { code: 5, message: "session not found", details };
+    expect(json.results).toEqual([{ error }]);
+  });
+
+  test("a caller without a token is told how to present one", async () => {
+    const { status, headers, json } = await post("CountSessions", {}, {});
+    expect(status).toBe(401);
+    expect(headers.get("www-authenticate")).toMatch(/^Bearer/);
+    expect(json.message).toContain("authorization: Bearer <token>");
+  });
+
+  test("an update names its fields by a mask in lowerCamelCase", async () => {
+    const { status, json } = await post("UpdateSession", {
+      sessionId: await createSession(),
+      session: { displayName: "Ann", data: { theme: "light" } },
+      updateMask: "displayName,data.theme",
+    });
+    expect(status).toBe(200);
+    expect(json.session).toMatchObject({ displayName: "Ann", data: { theme: "light" } });
+  });
+
+  test("a data key that a JSON mask cannot name is refused rather than lost", async () => {
+    const { status, json } = await post("UpdateSession", {
+      sessionId: await createSession(),
+      session: { data: { lastPage: "/cart" } },
+      updateMask: "data.lastPage",
+    });
+    expect(status).toBe(400);
+    expect(json.message).toContain("replace data as a whole if a key has capitals");
+    expect(json.message).not.toContain("lastPage");
+  });
+});
+
+// Reads without a secret can be asked for in a URL. What carries a secret or changes something cannot.
+test.each([
+  [200, "CountSessions", { userId: "nobody" }],
+  [405, "VerifySession", { token: "sst_nonsense" }],
+  [405, "BatchVerifySessions", { tokens: ["sst_nonsense"] }],
+  [405, "CreateSession", { userId: "ann" }],
+  [405, "RevokeUserSessions", { userId: "ann" }],
+])("the status of Connect's GET is %i for %s", async (status, method, message) => {
+  const asked = { connect: "v1", encoding: "json", message: JSON.stringify(message) };
+  const url = `${server.httpUrl}/${SERVICE}/${method}?${new URLSearchParams(asked)}`;
+  const response = await fetch(url, { headers: bearer(server.accessToken) });
+  expect(response.status).toBe(status);
+  if (status === 200) expect(await response.json()).toEqual({});
+});
