@@ -1,51 +1,53 @@
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { EventEmitter, once } from "node:events";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { timestampMs } from "@bufbuild/protobuf/wkt";
 import { createSessionClient } from "@sessiond/client";
 import { Keyring } from "@sessiond/core";
+import { startRedisServer } from "@sessiond/core/testing";
 import {
   type SessionEvent,
   SessionEventType,
   type WatchSessionsRequestSchema,
   type WatchSessionsResponse,
 } from "@sessiond/proto/sessiond/v1/session_service";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { type Failure, failureOf } from "../testing/outcome.js";
+import { describe, expect, test } from "vitest";
+import { failureIfAny, failureOf } from "../testing/outcome.js";
 import {
-  bearer,
   clientOver,
   GRPC,
   JSON_OVER_HTTP,
   PROTOCOLS,
   type SessionServiceClient,
-  sessionClient,
 } from "../testing/protocols.js";
+import { developmentToken, spawnServer } from "../testing/server-process.js";
+import { byId, newSession, newUser, renaming } from "../testing/session-requests.js";
+import { temporaryDirectory } from "../testing/temporary-directory.js";
 import {
-  type ListeningServerProcess,
-  spawnServer,
-  spawnSessiond,
-} from "../testing/server-process.js";
-import { startTestIssuer, startTestServer, type TestServer } from "../testing/test-server.js";
-import { STORES, type TestStore } from "../testing/test-stores.js";
+  startTestIssuer,
+  startTestServer,
+  type TestServer,
+  useTestServer,
+} from "../testing/test-server.js";
+import { STORES } from "../testing/test-stores.js";
+import { within } from "../testing/within.js";
 
-/** What "at once" is on a machine that does much else. */
+/** What "at once" is on a busy machine. */
 const AT_ONCE_MS = 300;
-/** Checkpoints come at least this often, give or take what the machine does else. */
+/** The longest time between two checkpoints, on a busy machine, too. */
 const CHECKPOINT_INTERVAL_MS = 1_000;
 /** Well below the grace of 10 s that other calls are given when a server stops. */
 const SOON_MS = 2_000;
-const MANY_PER_USER = 1_000;
+const MANY_PER_USER = { maxSessionsPerUser: 1_000 };
 
-/** A watch under way, and what it has brought so far. */
+/** A watch under way, and its messages so far. */
 class Watch implements Disposable {
   readonly messages: WatchSessionsResponse[] = [];
+  /** How it failed; undefined if the test ended it. */
+  readonly ended: ReturnType<typeof failureIfAny>;
   readonly #abort = new AbortController();
-  /** How it failed; undefined where it was this side that ended it. */
-  readonly ended: Promise<Failure | undefined>;
-  #onMessage = () => {};
+  readonly #emitter = new EventEmitter();
 
   constructor(
     client: SessionServiceClient,
@@ -53,16 +55,14 @@ class Watch implements Disposable {
   ) {
     const { signal } = this.#abort;
     const messages = client.watchSessions(request, { signal });
-    this.ended = this.#collect(messages).then(
-      () => undefined,
-      (error) => (signal.aborted ? undefined : failureOf(Promise.reject(error))),
-    );
+    const failure = failureIfAny(this.#collect(messages));
+    this.ended = failure.then((failed) => (signal.aborted ? undefined : failed));
   }
 
   async #collect(messages: AsyncIterable<WatchSessionsResponse>): Promise<void> {
     for await (const message of messages) {
       this.messages.push(message);
-      this.#onMessage();
+      this.#emitter.emit("message");
     }
   }
 
@@ -76,22 +76,18 @@ class Watch implements Disposable {
     return this.messages.at(-1)?.resumeToken ?? "";
   }
 
-  count(kind: "events" | "checkpoint" | "reset"): number {
+  count(kind: "checkpoint" | "reset"): number {
     return this.messages.filter(({ message }) => message.case === kind).length;
   }
 
-  /** Waits until it is as asked for. */
   async until(isDone: (watch: Watch) => boolean): Promise<void> {
     while (!isDone(this)) {
-      const message = new Promise<void>((resolve) => {
-        this.#onMessage = resolve;
-      });
-      const failure = await Promise.race([message, this.ended]);
-      if (failure) throw new Error(`the watch has failed: ${failure.message}`);
+      const failure = await Promise.race([once(this.#emitter, "message"), this.ended]);
+      if (failure && "code" in failure) throw new Error(`the watch failed: ${failure.message}`);
     }
   }
 
-  /** Waits until it has caught up. From then on whatever happens is told. */
+  /** Waits until the watch has caught up. Everything that happens from then on is told. */
   async begun(): Promise<this> {
     await this.until((watch) => watch.count("checkpoint") > 0);
     return this;
@@ -102,46 +98,43 @@ class Watch implements Disposable {
   }
 }
 
-/** The lines of the log that tell of watches. */
+/** Many watches that have begun. */
+function beginMany(client: SessionServiceClient, count: number): Promise<readonly Watch[]> {
+  return Promise.all(Array.from({ length: count }, () => new Watch(client).begun()));
+}
+
+/** Creates and ends so many sessions of a new user. Their events are long. */
+async function changeMany(client: SessionServiceClient, count: number): Promise<void> {
+  const userId = newUser();
+  await Promise.all(Array.from({ length: count }, () => newSession(client, { userId })));
+  await client.revokeUserSessions({ userId, reason: "r".repeat(256) });
+}
+
+/** The lines of the log about watches. */
 function watchesIn(logs: TestServer["logs"]) {
   return logs.filter(({ method }) => String(method).endsWith("/WatchSessions"));
 }
 
 describe.each(STORES)("on $name", ({ open }) => {
-  let store: TestStore;
-  let server: TestServer;
-  beforeAll(async () => {
-    store = await open();
-    server = await startTestServer({
-      store: store.url,
-      policy: { maxSessionsPerUser: MANY_PER_USER },
-    });
-  });
-  afterAll(async () => {
-    await server[Symbol.asyncDispose]();
-    await store[Symbol.asyncDispose]();
-  });
+  const server = useTestServer({ open });
+  const client = clientOver(GRPC, server);
 
   test.each(PROTOCOLS)(
     "a session's changes are told at once and in order over $name",
     async (protocol) => {
       const client = clientOver(protocol, server);
-      const userId = `ann ${protocol.name}`;
+      const userId = newUser();
       using watch = await new Watch(client, { userId }).begun();
-      const startMs = Date.now();
-      const { session, token } = await client.createSession({ userId });
-      const sessionId = session?.id ?? "";
-      await watch.until(({ events }) => events.length === 1);
-      expect(Date.now() - startMs).toBeLessThan(AT_ONCE_MS);
-
-      const updateMask = { paths: ["display_name"] };
-      await client.updateSession({ sessionId, session: { displayName: "Ann" }, updateMask });
+      const created = newSession(client, { userId });
+      await within(
+        AT_ONCE_MS,
+        watch.until(({ events }) => events.length === 1),
+      );
+      const { sessionId, token } = await created;
+      await client.updateSession(renaming(sessionId, "Ann"));
       const rotated = await client.rotateSessionToken({ token });
       await client.verifySession({ token: rotated.token });
-      await client.revokeSession({
-        target: { case: "sessionId", value: sessionId },
-        reason: "bye",
-      });
+      await client.revokeSession({ ...byId(sessionId), reason: "bye" });
       await watch.until(({ events }) => events.length === 4);
       expect(watch.events).toMatchObject([
         { type: SessionEventType.CREATED, sessionId, userId, version: 1n, reason: "" },
@@ -156,173 +149,142 @@ describe.each(STORES)("on $name", ({ open }) => {
     },
   );
 
-  describe.each([GRPC, JSON_OVER_HTTP])("over $name", (protocol) => {
-    test("checkpoints come every second while nothing happens, and their times move on", async () => {
-      using watch = await new Watch(clientOver(protocol, server)).begun();
-      const arrivalsMs: number[] = [];
+  test("checkpoints come every second while nothing happens, and their times move on", async () => {
+    using watch = await new Watch(client).begun();
+    for (let i = 0; i < 4; i++) {
       const seen = watch.messages.length;
-      for (let i = 1; i <= 5; i++) {
-        await watch.until(({ messages }) => messages.length >= seen + i);
-        arrivalsMs.push(performance.now());
-      }
-      for (const [i, arrivalMs] of arrivalsMs.slice(1).entries()) {
-        expect(arrivalMs - (arrivalsMs[i] ?? 0)).toBeLessThan(CHECKPOINT_INTERVAL_MS);
-      }
-      const timesMs = watch.messages.map(({ message }) =>
-        message.case === "checkpoint" && message.value.time ? timestampMs(message.value.time) : 0,
+      await within(
+        CHECKPOINT_INTERVAL_MS,
+        watch.until(({ messages }) => messages.length > seen),
       );
-      expect(timesMs).toEqual(timesMs.toSorted((a, b) => a - b));
-      expect(timesMs.at(-1)).toBeGreaterThan(timesMs[0] ?? 0);
-    });
-
-    test("a watch of one user tells of that one only, a watch of all of everyone", async () => {
-      const client = clientOver(protocol, server);
-      const [mine, others] = [`mine ${protocol.name}`, `other ${protocol.name}`];
-      using all = await new Watch(client).begun();
-      using one = await new Watch(client, { userId: mine }).begun();
-      for (const userId of [others, mine, others, mine]) await client.createSession({ userId });
-      await client.revokeUserSessions({ userId: others, reason: "password changed" });
-      await client.revokeUserSessions({ userId: mine });
-      await all.until(({ events }) => events.length === 8);
-      await one.until(({ events }) => events.length === 4);
-      await sleep(50);
-      expect(one.events.map(({ userId }) => userId)).toEqual([mine, mine, mine, mine]);
-      expect(all.events.filter(({ reason }) => reason === "password changed")).toHaveLength(2);
-    });
-
-    test("whoever resumes with the last token misses nothing and hears nothing twice", async () => {
-      const client = clientOver(protocol, server);
-      const userId = `resuming ${protocol.name}`;
-      const { session } = await client.createSession({ userId });
-      let resumeToken = "";
-      const versions: bigint[] = [];
-      const changing = (async () => {
-        for (let i = 0; i < 60; i++) {
-          await client.updateSession({
-            sessionId: session?.id ?? "",
-            session: { displayName: `${i}` },
-            updateMask: { paths: ["display_name"] },
-          });
-        }
-      })();
-      while (versions.at(-1) !== 61n) {
-        using watch = new Watch(client, { userId, resumeToken });
-        await watch.until(({ messages }) => messages.length >= 3);
-        expect(watch.count("reset")).toBe(0);
-        // From now on: of what was before its first message a watch without a token says nothing.
-        versions.push(...watch.events.map(({ version }) => version));
-        resumeToken = watch.resumeToken;
-      }
-      await changing;
-      const first = Number(versions[0]);
-      expect(versions.map(Number)).toEqual(versions.map((_, i) => first + i));
-    });
-
-    test("a token of a watch of another user is refused, as is what is no token", async () => {
-      const client = clientOver(protocol, server);
-      using watch = await new Watch(client, { userId: "ann" }).begun();
-      for (const request of [
-        { userId: "bob", resumeToken: watch.resumeToken },
-        { resumeToken: watch.resumeToken },
-        { userId: "ann", resumeToken: "nonsense" },
-      ]) {
-        expect(await new Watch(client, request).ended).toMatchObject({
-          code: "INVALID_ARGUMENT",
-          reason: "INVALID_ARGUMENT",
-          domain: "sessiond",
-          violations: [{ field: "resume_token" }],
-        });
-      }
-      expect(await new Watch(client, { userId: "a".repeat(257) }).ended).toMatchObject({
-        reason: "INVALID_ARGUMENT",
-        violations: [{ field: "user_id" }],
-      });
-    });
-
-    test("a watch is logged when it ends, in one line as every call", async () => {
-      const sub = `watcher over ${protocol.name}`;
-      const token = await server.issuer.sign({ claims: { sub, scope: "sessions:read" } });
-      const client = sessionClient(protocol.open(server), bearer(token));
-      const lines = () => watchesIn(server.logs).filter(({ caller }) => caller === sub);
-      const watch = await new Watch(client).begun();
-      await sleep(100);
-      expect(lines()).toEqual([]);
-      watch[Symbol.dispose]();
-      await expect.poll(() => lines().length).toBe(1);
-      expect(lines()[0]).toMatchObject({ msg: "call", level: 30, code: "canceled" });
-      expect(lines()[0]?.["duration_ms"]).toBeGreaterThan(100);
-      expect(lines()[0]).not.toHaveProperty("err");
-
-      await new Watch(client, { resumeToken: "nonsense" }).ended;
-      await expect.poll(() => lines().length).toBe(2);
-      expect(lines()[1]).toMatchObject({ msg: "call", level: 30, code: "invalid_argument" });
-    });
-
-    test("a watch with a deadline ends with it, and one without goes on", async () => {
-      const client = clientOver(protocol, server);
-      using endless = await new Watch(client).begun();
-      const messages = client.watchSessions({}, { timeoutMs: 700 });
-      const failed = failureOf(
-        (async () => {
-          for await (const _ of messages);
-        })(),
-      );
-      expect(await failed).toMatchObject({ code: "DEADLINE_EXCEEDED" });
-      const seen = endless.messages.length;
-      await endless.until((watch) => watch.messages.length > seen);
-    });
+    }
+    const timesMs = watch.messages.map(({ message }) =>
+      message.case === "checkpoint" && message.value.time ? timestampMs(message.value.time) : 0,
+    );
+    expect(timesMs).toEqual(timesMs.toSorted((a, b) => a - b));
+    expect(timesMs.at(-1)).toBeGreaterThan(timesMs[0] ?? 0);
   });
 
-  test("a reader that does not keep up is cut, and goes on from its last token", async () => {
-    const client = clientOver(GRPC, server);
-    const abort = new AbortController();
-    const slow = client.watchSessions({}, { signal: abort.signal })[Symbol.asyncIterator]();
-    let resumeToken = (await slow.next()).value?.resumeToken ?? "";
-    // More than may wait for it, and than the connection holds besides.
-    const users = Array.from({ length: 60 }, (_, i) => `slow-${i}`);
-    const reason = "r".repeat(256);
-    for (const userId of users) {
-      await Promise.all(Array.from({ length: 200 }, () => client.createSession({ userId })));
-      await client.revokeUserSessions({ userId, reason });
-    }
+  test("a watch of one user tells of that user only, a watch of all of everyone", async () => {
+    const [mine, others] = [newUser(), newUser()];
+    using all = await new Watch(client).begun();
+    using one = await new Watch(client, { userId: mine }).begun();
+    for (const userId of [others, mine, others, mine]) await newSession(client, { userId });
+    await client.revokeUserSessions({ userId: others, reason: "password changed" });
+    await client.revokeUserSessions({ userId: mine });
+    await all.until(({ events }) => events.length === 8);
+    await one.until(({ events }) => events.length === 4);
+    await sleep(50);
+    expect(one.events.map(({ userId }) => userId)).toEqual([mine, mine, mine, mine]);
+    expect(all.events.filter(({ reason }) => reason === "password changed")).toHaveLength(2);
+  });
 
-    const seen: string[] = [];
-    const note = ({ message, resumeToken: token }: WatchSessionsResponse) => {
-      resumeToken = token;
-      if (message.case !== "events") return;
-      seen.push(...message.value.events.map(({ sessionId, version }) => `${sessionId} ${version}`));
-    };
-    const failure = await failureOf(
-      (async () => {
-        for (;;) {
-          const { value, done } = await slow.next();
-          if (done) return;
-          note(value);
-        }
-      })(),
-    );
-    expect(failure).toMatchObject({
-      code: "RESOURCE_EXHAUSTED",
-      reason: "OVERLOADED",
-      message: "the watcher reads too slowly; resume from the last resume_token",
-      retryDelayMs: expect.any(Number),
-    });
-    expect(seen.length).toBeLessThan(users.length * 400);
-
-    using rest = new Watch(client, { resumeToken });
-    await rest.until((watch) => watch.count("checkpoint") > 0);
-    if (rest.count("reset") === 0) {
-      for (const message of rest.messages) note(message);
-      expect(seen.length).toBe(users.length * 400);
+  test("a watch that resumes with its last token misses nothing and hears nothing twice", async () => {
+    const userId = newUser();
+    const { sessionId } = await newSession(client, { userId });
+    const changing = (async () => {
+      for (let i = 0; i < 60; i++) await client.updateSession(renaming(sessionId, `${i}`));
+    })();
+    const versions: number[] = [];
+    let resumeToken = "";
+    while (versions.at(-1) !== 61) {
+      using watch = new Watch(client, { userId, resumeToken });
+      await watch.until(({ messages }) => messages.length >= 3);
+      expect(watch.count("reset")).toBe(0);
+      versions.push(...watch.events.map(({ version }) => Number(version)));
+      resumeToken = watch.resumeToken;
     }
-    expect(new Set(seen).size).toBe(seen.length);
+    await changing;
+    // A watch without a token tells nothing of what was before its first message.
+    const [first = 0] = versions;
+    expect(versions).toEqual(versions.map((_, i) => first + i));
   });
 });
 
+describe.each([GRPC, JSON_OVER_HTTP])("over $name", (protocol) => {
+  const server = useTestServer();
+  const client = clientOver(protocol, server);
+
+  test("a token of a watch of another user is refused, and so is nonsense", async () => {
+    using watch = await new Watch(client, { userId: "ann" }).begun();
+    const { resumeToken } = watch;
+    for (const [field, request] of [
+      ["resume_token", { userId: "bob", resumeToken }],
+      ["resume_token", { resumeToken }],
+      ["resume_token", { userId: "ann", resumeToken: "nonsense" }],
+      ["user_id", { userId: "a".repeat(257) }],
+    ] as const) {
+      expect(await new Watch(client, request).ended).toMatchObject({
+        code: "INVALID_ARGUMENT",
+        reason: "INVALID_ARGUMENT",
+        domain: "sessiond",
+        violations: [{ field }],
+      });
+    }
+  });
+
+  test("a watch is logged when it ends, in one line as every call", async () => {
+    const claims = { sub: "watcher", scope: "sessions:read" };
+    const watcher = clientOver(protocol, server, await server.issuer.sign({ claims }));
+    const lines = () => watchesIn(server.logs).filter(({ caller }) => caller === "watcher");
+    const watch = await new Watch(watcher).begun();
+    await sleep(100);
+    expect(lines()).toEqual([]);
+    watch[Symbol.dispose]();
+    await expect.poll(() => lines().length).toBe(1);
+    expect(lines()[0]).toMatchObject({ msg: "call", level: 30, code: "canceled" });
+    expect(lines()[0]?.["duration_ms"]).toBeGreaterThan(100);
+    expect(lines()[0]).not.toHaveProperty("err");
+
+    await new Watch(watcher, { resumeToken: "nonsense" }).ended;
+    await expect.poll(() => lines().length).toBe(2);
+    expect(lines()[1]).toMatchObject({ msg: "call", level: 30, code: "invalid_argument" });
+  });
+
+  test("a watch with a deadline ends with it, and one without goes on", async () => {
+    using endless = await new Watch(client).begun();
+    const readAll = async () => {
+      for await (const _ of client.watchSessions({}, { timeoutMs: 700 }));
+    };
+    expect(await failureOf(readAll())).toMatchObject({ code: "DEADLINE_EXCEEDED" });
+    const seen = endless.messages.length;
+    await endless.until((watch) => watch.messages.length > seen);
+  });
+});
+
+test("a reader that does not keep up is cut, and goes on from its last token", async () => {
+  await using server = await startTestServer({ policy: MANY_PER_USER });
+  const client = clientOver(GRPC, server);
+  const slow = client.watchSessions({})[Symbol.asyncIterator]();
+  let resumeToken = (await slow.next()).value?.resumeToken ?? "";
+  const seen: string[] = [];
+  const note = ({ message, resumeToken: token }: WatchSessionsResponse) => {
+    resumeToken = token;
+    if (message.case !== "events") return;
+    seen.push(...message.value.events.map(({ sessionId, version }) => `${sessionId} ${version}`));
+  };
+  // More than may wait for the reader, together with what the connection holds.
+  for (let i = 0; i < 60; i++) await changeMany(client, 200);
+  const readAll = async () => {
+    for (let next = await slow.next(); !next.done; next = await slow.next()) note(next.value);
+  };
+  expect(await failureOf(readAll())).toMatchObject({
+    code: "RESOURCE_EXHAUSTED",
+    reason: "OVERLOADED",
+    message: "the watcher reads too slowly; resume from the last resume_token",
+    retryDelayMs: expect.any(Number),
+  });
+  expect(seen.length).toBeLessThan(60 * 400);
+
+  using rest = await new Watch(client, { resumeToken }).begun();
+  expect(rest.count("reset")).toBe(0);
+  for (const message of rest.messages) note(message);
+  expect(seen.length).toBe(60 * 400);
+  expect(new Set(seen).size).toBe(seen.length);
+});
+
 test("a change through one server is told by another at once", async () => {
-  const redis = STORES.find(({ name }) => name === "Redis");
-  if (redis === undefined) throw new Error("there is no Redis");
-  await using store = await redis.open();
+  await using store = await startRedisServer();
   const keyring = Keyring.parse(Keyring.generateKey("shared"));
   await using first = await startTestServer({ store: store.url, keyring });
   await using second = await startTestServer({ store: store.url, keyring });
@@ -330,66 +292,38 @@ test("a change through one server is told by another at once", async () => {
   // The hints of the store come over a connection of their own, which takes its time.
   await sleep(200);
   for (let i = 1; i <= 5; i++) {
-    const startMs = performance.now();
-    await clientOver(GRPC, second).createSession({ userId: `user-${i}` });
-    await watch.until(({ events }) => events.length === i);
-    expect(performance.now() - startMs).toBeLessThan(AT_ONCE_MS);
+    const told = watch.until(({ events }) => events.length === i);
+    const change = newSession(clientOver(GRPC, second));
+    await within(AT_ONCE_MS, Promise.all([change, told]));
   }
 });
 
-test.each([GRPC, JSON_OVER_HTTP])(
-  "a server that is told to stop ends watches at once over $name",
-  async (protocol) => {
-    await using server = await startTestServer();
-    const client = clientOver(protocol, server);
-    const watches = await Promise.all(Array.from({ length: 10 }, () => new Watch(client).begun()));
-    const startMs = performance.now();
-    await server.stop();
-    expect(performance.now() - startMs).toBeLessThan(SOON_MS);
-    for (const watch of watches) {
-      expect(await watch.ended).toMatchObject({
-        code: "UNAVAILABLE",
-        message: "the server is stopping",
-      });
-    }
-    expect(watchesIn(server.logs)).toHaveLength(10);
-    expect(watchesIn(server.logs)[0]).toMatchObject({ code: "unavailable" });
-  },
-);
-
 test.each(PROTOCOLS)(
-  "a server that is told to stop does not wait for watchers that do not read over $name",
+  "a server that is told to stop ends watches at once over $name, also those that nobody reads",
   async (protocol) => {
-    await using server = await startTestServer({ policy: { maxSessionsPerUser: 1_000 } });
+    await using server = await startTestServer({ policy: MANY_PER_USER });
     const client = clientOver(protocol, server);
-    const idle = client.watchSessions({})[Symbol.asyncIterator]();
-    const behind = client.watchSessions({})[Symbol.asyncIterator]();
-    await Promise.all([idle.next(), behind.next()]);
-    for (let batch = 0; batch < 10; batch++) {
-      const userId = `user-${batch}`;
-      await Promise.all(Array.from({ length: 100 }, () => client.createSession({ userId })));
-      await client.revokeUserSessions({ userId, reason: "r".repeat(256) });
-    }
-    const startMs = performance.now();
-    await server.stop();
-    expect(performance.now() - startMs).toBeLessThan(SOON_MS);
+    const unread = client.watchSessions({})[Symbol.asyncIterator]();
+    await unread.next();
+    for (let i = 0; i < 10; i++) await changeMany(client, 100);
+    const watches = await beginMany(client, 10);
+    await within(SOON_MS, server.stop());
+    const told = { code: "UNAVAILABLE", message: "the server is stopping" };
+    for (const watch of watches) expect(await watch.ended).toMatchObject(told);
+    expect(watchesIn(server.logs).map(({ code }) => code)).toEqual(Array(11).fill("unavailable"));
   },
 );
 
-test.each([
-  ["grpc", ({ grpcUrl }: TestServer) => grpcUrl],
-  ["connect", ({ httpUrl }: TestServer) => httpUrl],
-] as const)(
+test.each(["grpc", "connect"] as const)(
   "the SDK over %s goes on by itself when its server is replaced",
-  async (protocol, urlOf) => {
+  async (protocol) => {
+    await using directory = await temporaryDirectory();
     await using opened = new AsyncDisposableStack();
-    const directory = await mkdtemp(join(tmpdir(), "sessiond-watch-"));
-    opened.defer(() => rm(directory, { recursive: true }));
     const issuer = opened.adopt(await startTestIssuer(), (started) => started.close());
     const keyring = Keyring.parse(Keyring.generateKey("shared"));
-    const store = `sqlite:${join(directory, "sessions.db")}`;
-    const first = await startTestServer({ store, keyring, issuer });
-    const baseUrl = urlOf(first);
+    const shared = { store: `sqlite:${join(directory.path, "sessions.db")}`, keyring, issuer };
+    const first = await startTestServer(shared);
+    const baseUrl = protocol === "grpc" ? first.grpcUrl : first.httpUrl;
     using client = createSessionClient({ baseUrl, protocol, token: first.accessToken });
     const watch = client.watchSessions();
     const told: string[] = [];
@@ -403,16 +337,14 @@ test.each([
     while (told.length < 1) await next();
     await first.stop();
 
-    const addresses = (({ grpcUrl, httpUrl }) => ({
-      grpcAddress: { host: "127.0.0.1", port: Number(new URL(grpcUrl).port) },
-      httpAddress: { host: "127.0.0.1", port: Number(new URL(httpUrl).port) },
-    }))(first);
-    await using other = await startTestServer({ store, keyring, issuer });
-    const missed = await clientOver(GRPC, other).createSession({ userId: "ann" });
-    created.push(missed.session?.id ?? "");
-    await using second = await startTestServer({ store, keyring, issuer, config: addresses });
-    const later = await clientOver(GRPC, second).createSession({ userId: "ann" });
-    created.push(later.session?.id ?? "");
+    const addressOf = (url: string) => ({ host: "127.0.0.1", port: Number(new URL(url).port) });
+    await using other = await startTestServer(shared);
+    created.push((await newSession(clientOver(GRPC, other))).sessionId);
+    await using second = await startTestServer({
+      ...shared,
+      config: { grpcAddress: addressOf(first.grpcUrl), httpAddress: addressOf(first.httpUrl) },
+    });
+    created.push((await newSession(clientOver(GRPC, second))).sessionId);
     while (told.length < 3) expect(await next()).not.toBe("reset");
     expect(told).toEqual(created);
   },
@@ -421,84 +353,44 @@ test.each([
 test("clients that go away without a word make room for others", async () => {
   await using server = await startTestServer();
   const client = clientOver(GRPC, server);
-  for (let round = 0; round < 3; round++) {
-    const watches = await Promise.all(Array.from({ length: 400 }, () => new Watch(client).begun()));
-    for (const watch of watches) watch[Symbol.dispose]();
-    await expect.poll(() => watchesIn(server.logs).length).toBe((round + 1) * 400);
+  for (let round = 1; round <= 3; round++) {
+    for (const watch of await beginMany(client, 400)) watch[Symbol.dispose]();
+    await expect.poll(() => watchesIn(server.logs).length).toBe(round * 400);
   }
 });
 
-describe("a server in a process of its own", () => {
-  let directory: string;
-  let env: Record<string, string>;
-  beforeAll(async () => {
-    directory = await mkdtemp(join(tmpdir(), "sessiond-watch-"));
-    env = { SESSIOND_DATA_DIR: directory };
-  });
-  afterAll(() => rm(directory, { recursive: true }));
-
-  async function start(): Promise<ListeningServerProcess> {
-    return spawnServer({ env, flags: ["--store", `sqlite:${join(directory, "sessions.db")}`] });
+test("a server that is killed and started again goes on with its watches, and ends on SIGTERM", async () => {
+  await using directory = await temporaryDirectory();
+  const store = `sqlite:${join(directory.path, "sessions.db")}`;
+  const start = () => spawnServer({ flags: ["--data-dir", directory.path, "--store", store] });
+  const created: string[] = [];
+  const told: string[] = [];
+  // Evictions of the oldest sessions are events as well.
+  const note = (watch: Watch) => {
+    expect(watch.count("reset")).toBe(0);
+    const creations = watch.events.filter(({ type }) => type === SessionEventType.CREATED);
+    told.push(...creations.map(({ sessionId }) => sessionId));
+    return watch.resumeToken;
+  };
+  let resumeToken = "";
+  for (let round = 0; round < 2; round++) {
+    await using server = await start();
+    const client = clientOver(GRPC, server, await developmentToken(directory.path));
+    const watch = await new Watch(client, { resumeToken }).begun();
+    const userId = newUser();
+    for (let i = 0; i < 20; i++) created.push((await newSession(client, { userId })).sessionId);
+    // In the midst of it: some of these it has told of, and some not.
+    server.kill("SIGKILL");
+    expect(await watch.ended).toBeInstanceOf(Object);
+    resumeToken = note(watch);
   }
+  await using server = await start();
+  const client = clientOver(JSON_OVER_HTTP, server, await developmentToken(directory.path));
+  const last = await new Watch(client, { resumeToken }).begun();
+  note(last);
+  expect(told).toEqual(created);
 
-  async function accessToken(): Promise<string> {
-    const permissions = ["sessions:create", "sessions:read", "sessions:delete"].join(",");
-    await using minting = spawnSessiond(["token", "--permissions", permissions], { env });
-    await minting.ended;
-    return minting.stdout.trim();
-  }
-
-  test("that is killed and started again goes on with its watches where they were", async () => {
-    let server = await start();
-    const headers = bearer(await accessToken());
-    const created: string[] = [];
-    const told: string[] = [];
-    let resumeToken = "";
-    for (let round = 0; round < 3; round++) {
-      const client = sessionClient(GRPC.open(server), headers);
-      const watch = new Watch(client, { resumeToken });
-      await watch.begun();
-      for (let i = 0; i < 20; i++) {
-        const { session } = await client.createSession({ userId: `user-${round}` });
-        created.push(session?.id ?? "");
-      }
-      // In the midst of it: some of these it has told of, and some not.
-      await server[Symbol.asyncDispose]();
-      expect(await watch.ended).toBeInstanceOf(Object);
-      expect(watch.count("reset")).toBe(0);
-      told.push(...idsOf(watch));
-      resumeToken = watch.resumeToken;
-      server = await start();
-    }
-    using last = new Watch(sessionClient(JSON_OVER_HTTP.open(server), headers), { resumeToken });
-    await last.begun();
-    expect(last.count("reset")).toBe(0);
-    told.push(...idsOf(last));
-    expect(told).toEqual(created);
-    await server[Symbol.asyncDispose]();
-  });
-
-  test("that gets a SIGTERM ends soon, whatever is being watched", async () => {
-    const server = await start();
-    const headers = bearer(await accessToken());
-    const watches = await Promise.all(
-      [GRPC, JSON_OVER_HTTP, GRPC].map((protocol) =>
-        new Watch(sessionClient(protocol.open(server), headers)).begun(),
-      ),
-    );
-    const startMs = performance.now();
-    server.kill("SIGTERM");
-    expect(await server.ended).toBe(0);
-    expect(performance.now() - startMs).toBeLessThan(SOON_MS + 1_000);
-    for (const watch of watches) {
-      expect(await watch.ended).toMatchObject({ code: "UNAVAILABLE" });
-    }
-  });
-
-  /** Of what was created. Evictions of the oldest are events as well. */
-  function idsOf(watch: Watch): readonly string[] {
-    return watch.events
-      .filter(({ type }) => type === SessionEventType.CREATED)
-      .map(({ sessionId }) => sessionId);
-  }
+  server.kill("SIGTERM");
+  expect(await within(SOON_MS + 1_000, server.ended)).toBe(0);
+  expect(await last.ended).toMatchObject({ code: "UNAVAILABLE" });
 });
