@@ -1,35 +1,31 @@
 import { createHmac, createPublicKey } from "node:crypto";
 import type { DescMethodServerStreaming, DescMethodUnary } from "@bufbuild/protobuf";
-import type { Transport } from "@connectrpc/connect";
 import { createAsyncIterable } from "@connectrpc/connect/protocol";
 import { SessionService } from "@sessiond/proto/sessiond/v1/session_service";
 import type { JWK } from "jose";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { KNOWN_PERMISSIONS, permissionOf } from "../services/permissions.js";
 import { SERVICES } from "../services/services.js";
-import { type Failure, failureOf } from "../testing/outcome.js";
+import { type Failure, failureIfAny } from "../testing/outcome.js";
 import { GRPC, JSON_OVER_HTTP, PROTOCOLS, type Protocol } from "../testing/protocols.js";
-import { TestIssuer } from "../testing/test-issuer.js";
-import { startTestIssuer, startTestServer, type TestServer } from "../testing/test-server.js";
+import type { TestIssuer } from "../testing/test-issuer.js";
+import { startTestIssuer, startTestServer, useTestServer } from "../testing/test-server.js";
 
 type Method = DescMethodUnary | DescMethodServerStreaming;
 
 const METHODS = SERVICES.flatMap(({ methods }) => methods) as readonly Method[];
 const TIMEOUT_MS = 5_000;
 const ALL_PERMISSIONS = { scope: KNOWN_PERMISSIONS.join(" ") };
+const { countSessions, createSession } = SessionService.method;
 
-let server: TestServer;
+const server = useTestServer();
 let stranger: TestIssuer;
 beforeAll(async () => {
-  server = await startTestServer();
   stranger = await startTestIssuer();
 });
-afterAll(async () => {
-  await stranger.close();
-  await server[Symbol.asyncDispose]();
-});
+afterAll(() => stranger.close());
 
-/** How a method answers an empty request under this `authorization`, if it fails at once. */
+/** How a method answers an empty request with this `authorization` header, if it fails at once. */
 function callAs(
   protocol: Protocol,
   method: Method,
@@ -37,156 +33,132 @@ function callAs(
   on = server,
 ): Promise<Failure | undefined> {
   const headers = authorization === undefined ? {} : { authorization };
-  return firstAnswer(protocol.open(on), method, headers).then(
-    () => undefined,
-    (error) => failureOf(Promise.reject(error)),
-  );
+  const transport = protocol.open(on);
+  const call = async () => {
+    if (method.methodKind === "unary") {
+      await transport.unary(method, undefined, TIMEOUT_MS, headers, {}, undefined);
+      return;
+    }
+    // One message is enough: a watch goes on for ever.
+    const input = createAsyncIterable([{}]);
+    const cut = new AbortController();
+    const args = [method, cut.signal, TIMEOUT_MS, headers, input, undefined] as const;
+    for await (const _ of (await transport.stream(...args)).message) break;
+    cut.abort();
+  };
+  return failureIfAny(call());
 }
 
-/** Waits for one message; a stream is let go of then, as it may go on for ever. */
-async function firstAnswer(
-  transport: Transport,
-  method: Method,
-  headers: HeadersInit,
-): Promise<void> {
-  if (method.methodKind === "unary") {
-    await transport.unary(method, undefined, TIMEOUT_MS, headers, {}, undefined);
-    return;
-  }
-  const input = createAsyncIterable([{}]);
-  const cut = new AbortController();
-  const answer = await transport.stream(method, cut.signal, TIMEOUT_MS, headers, input, undefined);
-  for await (const _ of answer.message) break;
-  cut.abort();
-}
-
+const nowS = () => Math.floor(Date.now() / 1000);
 const sign = (claims: object, header: object = {}) =>
   server.issuer.sign({ claims: { ...ALL_PERMISSIONS, ...claims }, header: { ...header } });
-const nowS = () => Math.floor(Date.now() / 1000);
+const signByStranger = (claims: object) =>
+  stranger.sign({ claims: { ...ALL_PERMISSIONS, ...claims } });
 
-interface Refusal {
-  readonly who: string;
-  /** The whole `authorization` header; undefined where there is none. */
-  readonly authorization: () => Promise<string> | string | undefined;
-  readonly message: RegExp;
+/** The first two parts of a token with every permission; the test decides what signs it. */
+function unsigned(header: object): string {
+  const claims = {
+    ...{ iss: server.issuer.url, aud: "sessiond", sub: "billing" },
+    ...{ iat: nowS(), exp: nowS() + 600, ...ALL_PERMISSIONS },
+  };
+  return [header, claims]
+    .map((part) => Buffer.from(JSON.stringify(part)).toString("base64url"))
+    .join(".");
 }
 
-const REFUSALS: readonly Refusal[] = [
-  { who: "without a token", authorization: () => undefined, message: /missing/ },
-  { who: "with an empty header", authorization: () => "", message: /missing|malformed/ },
-  {
-    who: "with a password instead",
-    authorization: () => "Basic YW5uOnNlY3JldA==",
-    message: /the authorization header is malformed/,
-  },
-  {
-    who: "with a token, but no word of what it is",
-    authorization: () => server.accessToken,
-    message: /the authorization header is malformed/,
-  },
-  {
-    who: "with two tokens",
-    authorization: () => `Bearer ${server.accessToken} ${server.accessToken}`,
-    message: /the authorization header is malformed/,
-  },
-  {
-    who: "with something that is no JWT",
-    authorization: () => "Bearer sst_nonsense",
-    message: /the access token is malformed/,
-  },
-  {
-    who: "with a token that expired a second ago",
-    authorization: bearer(() => sign({ iat: nowS() - 600, exp: nowS() - 1 })),
-    message: /the access token has expired/,
-  },
-  {
-    who: "with a token that never expires",
-    authorization: bearer(() => sign({ exp: undefined })),
-    message: /no claim "exp"/,
-  },
-  {
-    who: "with a token that is not valid yet",
-    authorization: bearer(() => sign({ nbf: nowS() + 60 })),
-    message: /not valid yet/,
-  },
-  {
-    who: "with a token for another audience",
-    authorization: bearer(() => sign({ aud: "billing" })),
-    message: /for another audience/,
-  },
-  {
-    who: "with a token for no audience",
-    authorization: bearer(() => sign({ aud: undefined })),
-    message: /no claim "aud"/,
-  },
-  {
-    who: "with a token of nobody",
-    authorization: bearer(() => sign({ sub: undefined })),
-    message: /no claim "sub"/,
-  },
-  {
-    who: "with a token of an unknown issuer",
-    authorization: bearer(() => stranger.sign({ claims: ALL_PERMISSIONS })),
-    message: /unknown issuer/,
-  },
-  {
-    who: "with a stranger's token that claims to be of the issuer",
-    authorization: bearer(() =>
-      stranger.sign({ claims: { ...ALL_PERMISSIONS, iss: server.issuer.url } }),
-    ),
-    message: /signature is wrong/,
-  },
-  {
-    who: "with an unsigned token",
-    authorization: bearer(async () => `${unsigned({ alg: "none" })}.`),
-    message: /algorithm that is not accepted|malformed/,
-  },
-  {
-    who: "with an unsigned token that keeps a signature",
-    authorization: bearer(async () => {
-      const [, , signature] = server.accessToken.split(".");
-      return `${unsigned({ alg: "none" })}.${signature}`;
-    }),
-    message: /algorithm that is not accepted|malformed/,
-  },
-  ...publicKeySpellings().map(({ name, spell }) => ({
-    who: `with a token signed by HS256 with the public key as ${name}`,
-    authorization: bearer(async () => {
-      const text = unsigned({ alg: "HS256", typ: "JWT", kid: "test" });
-      const [key = {}] = server.issuer.published;
-      const signature = createHmac("sha256", spell(key)).update(text).digest("base64url");
-      return `${text}.${signature}`;
-    }),
-    message: /algorithm that is not accepted/,
-  })),
-  {
-    who: "with a token whose permissions were widened after it was signed",
-    authorization: bearer(async () => {
+/** A token signed by HS256 with a spelling of the public key as the secret. */
+function signedWithPublicKey(spell: (jwk: JWK) => string | Buffer): string {
+  const text = unsigned({ alg: "HS256", typ: "JWT", kid: "test" });
+  const [key = {}] = server.issuer.published;
+  return `${text}.${createHmac("sha256", spell(key)).update(text).digest("base64url")}`;
+}
+
+const exported = (jwk: JWK, format: "pem" | "der") =>
+  createPublicKey({ key: jwk, format: "jwk" }).export({ type: "spki", format } as never);
+
+/** Whole `authorization` headers; undefined is none. */
+const HEADERS: readonly [who: string, authorization: () => string | undefined, RegExp][] = [
+  ["without a token", () => undefined, /missing/],
+  ["with an empty header", () => "", /missing|malformed/],
+  ["with a password", () => "Basic YW5uOnNlY3JldA==", /the authorization header is malformed/],
+  ["with a bare token", () => server.accessToken, /the authorization header is malformed/],
+  [
+    "with two tokens",
+    () => `Bearer ${server.accessToken} ${server.accessToken}`,
+    /the authorization header is malformed/,
+  ],
+];
+
+const TOKENS: readonly [what: string, token: () => string | Promise<string>, RegExp][] = [
+  ["is no JWT", () => "sst_nonsense", /the access token is malformed/],
+  [
+    "expired a second ago",
+    () => sign({ iat: nowS() - 600, exp: nowS() - 1 }),
+    /the access token has expired/,
+  ],
+  ["never expires", () => sign({ exp: undefined }), /no claim "exp"/],
+  ["is not valid yet", () => sign({ nbf: nowS() + 60 }), /not valid yet/],
+  ["is for another audience", () => sign({ aud: "billing" }), /for another audience/],
+  ["is for no audience", () => sign({ aud: undefined }), /no claim "aud"/],
+  ["names no subject", () => sign({ sub: undefined }), /no claim "sub"/],
+  ["is of an unknown issuer", () => signByStranger({}), /unknown issuer/],
+  [
+    "a stranger signed in the issuer's name",
+    () => signByStranger({ iss: server.issuer.url }),
+    /signature is wrong/,
+  ],
+  [
+    "is unsigned",
+    () => `${unsigned({ alg: "none" })}.`,
+    /algorithm that is not accepted|malformed/,
+  ],
+  [
+    "is unsigned and keeps a signature",
+    () => `${unsigned({ alg: "none" })}.${server.accessToken.split(".")[2]}`,
+    /algorithm that is not accepted|malformed/,
+  ],
+  [
+    "is signed with the public key as PEM",
+    () => signedWithPublicKey((jwk) => exported(jwk, "pem")),
+    /algorithm that is not accepted/,
+  ],
+  [
+    "is signed with the public key as DER",
+    () => signedWithPublicKey((jwk) => exported(jwk, "der")),
+    /algorithm that is not accepted/,
+  ],
+  [
+    "is signed with the public key as JSON",
+    () => signedWithPublicKey((jwk) => JSON.stringify(jwk)),
+    /algorithm that is not accepted/,
+  ],
+  [
+    "was given more permissions after it was signed",
+    async () => {
       const [header, , signature] = (await sign({ scope: "sessions:read" })).split(".");
-      const claims = unsigned({}).split(".")[1];
-      return `${header}.${claims}.${signature}`;
-    }),
-    message: /signature is wrong/,
-  },
-  {
-    who: "with a token of another kind than an access token",
-    authorization: bearer(() => sign({}, { typ: "logout+jwt" })),
-    message: /another type/,
-  },
+      return `${header}.${unsigned({}).split(".")[1]}.${signature}`;
+    },
+    /signature is wrong/,
+  ],
+  ["is of another kind", () => sign({}, { typ: "logout+jwt" }), /another type/],
 ];
 
 describe.each([GRPC, JSON_OVER_HTTP])("over $name", (protocol) => {
-  test.each(REFUSALS)("a caller $who is refused by every method", async (refusal) => {
-    const authorization = await refusal.authorization();
+  test.each([
+    ...HEADERS,
+    ...TOKENS.map(
+      ([what, token, message]) =>
+        [`with a token that ${what}`, async () => `Bearer ${await token()}`, message] as const,
+    ),
+  ])("a caller %s is refused by every method", async (_, authorizationOf, message) => {
+    const authorization = await authorizationOf();
+    const token = authorization?.split(" ").at(-1);
     for (const method of METHODS) {
       const failure = await callAs(protocol, method, authorization);
       expect(failure, method.name).toMatchObject({
-        code: "UNAUTHENTICATED",
-        reason: "UNAUTHENTICATED",
-        domain: "sessiond",
-        message: expect.stringMatching(refusal.message),
+        ...{ code: "UNAUTHENTICATED", reason: "UNAUTHENTICATED", domain: "sessiond" },
+        message: expect.stringMatching(message),
       });
-      const token = authorization?.split(" ").at(-1);
       if (token) expect(failure?.message).not.toContain(token);
     }
   });
@@ -196,16 +168,13 @@ describe.each([GRPC, JSON_OVER_HTTP])("over $name", (protocol) => {
     const others = KNOWN_PERMISSIONS.filter((known) => known !== permission);
     const lacking = await sign({ scope: [...others, `${permission}:all`, "sessions:*"].join(" ") });
     expect(await callAs(protocol, method, `Bearer ${lacking}`)).toMatchObject({
-      code: "PERMISSION_DENIED",
-      reason: "PERMISSION_DENIED",
-      domain: "sessiond",
+      ...{ code: "PERMISSION_DENIED", reason: "PERMISSION_DENIED", domain: "sessiond" },
       message: `the access token does not grant the permission "${permission}"`,
       metadata: { permission },
     });
-
     for (const claims of [{ scope: permission }, { scope: undefined, permissions: [permission] }]) {
       const failure = await callAs(protocol, method, `Bearer ${await sign(claims)}`);
-      // Most methods have more to say about an empty request, but not on who makes it.
+      // Most methods have more to say about an empty request, but not about its caller.
       expect([undefined, "INVALID_ARGUMENT"]).toContain(failure?.reason);
     }
   });
@@ -216,81 +185,32 @@ describe.each([GRPC, JSON_OVER_HTTP])("over $name", (protocol) => {
     for (let i = 0; i < token.length - 1; i += 7) {
       const other = token[i] === "A" ? "B" : "A";
       const changed = token.slice(0, i) + other + token.slice(i + 1);
-      const failure = await callAs(
-        protocol,
-        SessionService.method.countSessions,
-        `Bearer ${changed}`,
-      );
+      const failure = await callAs(protocol, countSessions, `Bearer ${changed}`);
       expect(failure?.code, `character ${i}`).toBe("UNAUTHENTICATED");
     }
   });
 });
 
 test("the permissions of a role are those that the configuration gives it", async () => {
-  const issuer = await startTestIssuer();
-  const base = {
-    issuer: issuer.url,
-    audiences: ["sessiond"],
-    algorithms: ["ES256"],
-    keys: { kind: "inline", jwks: issuer.jwks },
-    clockToleranceMs: 0,
-  } as const;
-  const auth = { issuers: [base], roles: new Map([["support", ["sessions:read"]]]) };
+  const { issuer } = server;
+  const accepted = {
+    ...{ issuer: issuer.url, audiences: ["sessiond"], algorithms: ["ES256"] },
+    ...{ keys: { kind: "inline", jwks: issuer.jwks } as const, clockToleranceMs: 0 },
+  };
+  const auth = { issuers: [accepted], roles: new Map([["support", ["sessions:read"]]]) };
   await using supported = await startTestServer({ issuer, config: { auth } });
   const token = await issuer.sign({ claims: { roles: ["support", "unheard-of"] } });
-  const { countSessions, createSession } = SessionService.method;
   expect(await callAs(GRPC, countSessions, `bearer ${token}`, supported)).toBeUndefined();
-  expect(await callAs(GRPC, createSession, `bearer ${token}`, supported)).toMatchObject({
-    reason: "PERMISSION_DENIED",
-  });
-  await issuer.close();
+  const refused = await callAs(GRPC, createSession, `bearer ${token}`, supported);
+  expect(refused).toMatchObject({ reason: "PERMISSION_DENIED" });
 });
 
 test("while an issuer's keys cannot be had, its callers are told to try again", async () => {
-  const issuer = await TestIssuer.start();
-  await issuer.addKey("test");
-  const token = await issuer.sign({ claims: ALL_PERMISSIONS });
-  await using cut = await startTestServer({ issuer });
-  issuer.respond = (_, response) => response.writeHead(503).end();
+  await using cut = await startTestServer();
+  cut.issuer.respond = (_, response) => response.writeHead(503).end();
   for (const protocol of PROTOCOLS) {
-    const { countSessions } = SessionService.method;
-    expect(await callAs(protocol, countSessions, `Bearer ${token}`, cut)).toMatchObject({
-      code: "UNAVAILABLE",
-      reason: "ISSUER_UNAVAILABLE",
-      retryDelayMs: expect.any(Number),
-    });
+    const failure = await callAs(protocol, countSessions, `Bearer ${cut.accessToken}`, cut);
+    expect(failure).toMatchObject({ code: "UNAVAILABLE", reason: "ISSUER_UNAVAILABLE" });
+    expect(failure?.retryDelayMs).toBeGreaterThan(0);
   }
-  await issuer.close();
 });
-
-function bearer(make: () => Promise<string>): () => Promise<string> {
-  return async () => `Bearer ${await make()}`;
-}
-
-/** The first two parts of a token with every permission; what signs it is up to the test. */
-function unsigned(header: object): string {
-  const claims = {
-    iss: server.issuer.url,
-    aud: "sessiond",
-    sub: "billing",
-    iat: nowS(),
-    exp: nowS() + 600,
-    ...ALL_PERMISSIONS,
-  };
-  return [header, claims]
-    .map((part) => Buffer.from(JSON.stringify(part)).toString("base64url"))
-    .join(".");
-}
-
-/** The ways in which a public key can be taken for a secret. */
-function publicKeySpellings(): readonly {
-  readonly name: string;
-  readonly spell: (jwk: JWK) => string | Buffer;
-}[] {
-  const keyOf = (jwk: JWK) => createPublicKey({ key: jwk, format: "jwk" });
-  return [
-    { name: "PEM", spell: (jwk) => keyOf(jwk).export({ type: "spki", format: "pem" }) },
-    { name: "DER", spell: (jwk) => keyOf(jwk).export({ type: "spki", format: "der" }) },
-    { name: "JSON", spell: (jwk) => JSON.stringify(jwk) },
-  ];
-}

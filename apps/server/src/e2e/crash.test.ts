@@ -1,43 +1,20 @@
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Code, ConnectError } from "@connectrpc/connect";
-import { afterAll, beforeAll, expect, test } from "vitest";
-import { mintDevelopmentToken } from "../auth/development-keys.js";
-import { KNOWN_PERMISSIONS } from "../services/permissions.js";
-import { bearer, GRPC, type SessionServiceClient, sessionClient } from "../testing/protocols.js";
-import { type ListeningServerProcess, spawnServer } from "../testing/server-process.js";
+import { expect, test } from "vitest";
+import { clientOver, GRPC, type SessionServiceClient } from "../testing/protocols.js";
+import { developmentToken, spawnServer } from "../testing/server-process.js";
+import { byToken } from "../testing/session-requests.js";
+import { temporaryDirectory } from "../testing/temporary-directory.js";
 
 const CALLERS = 8;
 /** How many sessions of each kind are known to be stored before the server is killed. */
 const ENOUGH = 150;
 const CRASHES = 2;
 
-let directory: string;
-beforeAll(async () => {
-  directory = await mkdtemp(join(tmpdir(), "sessiond-crash-"));
-});
-afterAll(() => rm(directory, { recursive: true }));
-
-/** What the server had answered to before it was killed. */
+/** The sessions that the server had answered for before it was killed. */
 interface Acknowledged {
   readonly kept: string[];
   readonly revoked: string[];
-}
-
-async function start(): Promise<ListeningServerProcess> {
-  const store = `sqlite:${join(directory, "sessions.db")}`;
-  return spawnServer({ flags: ["--data-dir", directory, "--store", store] });
-}
-
-async function clientOf(server: ListeningServerProcess): Promise<SessionServiceClient> {
-  const token = await mintDevelopmentToken({
-    dataDir: directory,
-    permissions: KNOWN_PERMISSIONS,
-    subject: "crash",
-    ttlMs: 600_000,
-  });
-  return sessionClient(GRPC.open(server), bearer(token));
 }
 
 /** Creates sessions, and revokes every other one, until the server is gone. */
@@ -50,12 +27,8 @@ async function load(
   try {
     for (let i = 0; ; i++) {
       const { token } = await client.createSession({ userId: `user-${caller}-${i >> 2}` });
-      if (i % 2 === 0) {
-        kept.push(token);
-      } else {
-        await client.revokeSession({ target: { case: "token", value: token } });
-        revoked.push(token);
-      }
+      if (i % 2) await client.revokeSession(byToken(token));
+      (i % 2 ? revoked : kept).push(token);
       onProgress();
     }
   } catch (error) {
@@ -63,30 +36,34 @@ async function load(
   }
 }
 
-test("what a server on SQLite has answered survives its being killed under load", async () => {
+test("a server on SQLite that is killed under load keeps everything that it has answered", async () => {
+  await using directory = await temporaryDirectory();
+  const store = `sqlite:${join(directory.path, "sessions.db")}`;
+  const start = () => spawnServer({ flags: ["--data-dir", directory.path, "--store", store] });
+  const accessToken = await developmentToken(directory.path);
   const acknowledged: Acknowledged = { kept: [], revoked: [] };
+  const { kept, revoked } = acknowledged;
   for (let crash = 1; crash <= CRASHES; crash++) {
     await using server = await start();
-    const client = await clientOf(server);
+    const client = clientOver(GRPC, server, accessToken);
     const killWhenEnough = () => {
-      const { kept, revoked } = acknowledged;
       if (Math.min(kept.length, revoked.length) >= crash * ENOUGH) server.kill("SIGKILL");
     };
-    await Promise.all(
-      Array.from({ length: CALLERS }, (_, caller) =>
-        load(client, crash * CALLERS + caller, acknowledged, killWhenEnough),
-      ),
+    const loads = Array.from({ length: CALLERS }, (_, caller) =>
+      load(client, crash * CALLERS + caller, acknowledged, killWhenEnough),
     );
+    await Promise.all(loads);
     expect(await server.ended).toBe("SIGKILL");
   }
 
   await using server = await start();
-  const client = await clientOf(server);
-  const caseOf = async (token: string) => {
-    const { results } = await client.batchVerifySessions({ tokens: [token] });
-    return results[0]?.result.case;
-  };
-  for (const token of acknowledged.kept) expect(await caseOf(token)).toBe("session");
-  for (const token of acknowledged.revoked) expect(await caseOf(token)).toBe("error");
+  const client = clientOver(GRPC, server, accessToken);
+  for (const [tokens, expected] of [
+    [kept, "session"],
+    [revoked, "error"],
+  ] as const) {
+    const { results } = await client.batchVerifySessions({ tokens });
+    expect(new Set(results.map(({ result }) => result.case))).toEqual(new Set([expected]));
+  }
   expect(server.logs.filter(({ level }) => Number(level) >= 40)).toEqual([]);
 });

@@ -1,7 +1,6 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { createSessionClient } from "@sessiond/client";
 import { Keyring } from "@sessiond/core";
-import { startRedisServer } from "@sessiond/core/testing";
 import { expect, test } from "vitest";
 import { startTestIssuer, startTestServer, type TestServer } from "../testing/test-server.js";
 import { STORES } from "../testing/test-stores.js";
@@ -63,26 +62,21 @@ function expectFairTurns(turns: readonly Turn[]): void {
   }
 }
 
-test.each(STORES)(
-  "two hundred clients of one server on $name have a lock by turns, and nobody starves",
-  { timeout: WAIT_MS },
-  async ({ open }) => {
-    await using store = await open();
-    await using server = await startTestServer({ store: store.url });
-    expectFairTurns(await fight([server]));
+test.each([
+  ...STORES.map((store) => ({ ...store, servers: 1 })),
+  ...STORES.filter(({ name }) => name === "Redis").map((store) => ({ ...store, servers: 2 })),
+])(
+  "two hundred clients of $servers on one $name have a lock by turns, and nobody starves",
+  {
+    timeout: WAIT_MS,
+  },
+  async ({ open, servers: count }) => {
+    await using opened = new AsyncDisposableStack();
+    const { url: store } = opened.use(await open());
+    const issuer = opened.adopt(await startTestIssuer(), (started) => started.close());
+    const shared = { store, issuer, keyring: Keyring.parse(Keyring.generateKey()) };
+    const servers: TestServer[] = [];
+    while (servers.length < count) servers.push(opened.use(await startTestServer(shared)));
+    expectFairTurns(await fight(servers));
   },
 );
-
-test("two hundred clients of two servers on one Redis have a lock by turns, and nobody starves", {
-  timeout: WAIT_MS,
-}, async () => {
-  await using opened = new AsyncDisposableStack();
-  const { url: store } = opened.use(await startRedisServer());
-  const issuer = opened.adopt(await startTestIssuer(), (started) => started.close());
-  const shared = { store, issuer, keyring: Keyring.parse(Keyring.generateKey()) };
-  const servers = [
-    opened.use(await startTestServer(shared)),
-    opened.use(await startTestServer(shared)),
-  ];
-  expectFairTurns(await fight(servers));
-});

@@ -1,24 +1,28 @@
 import { execFileSync } from "node:child_process";
 import { once } from "node:events";
 import { closeSync, constants, openSync, writeSync } from "node:fs";
-import { mkdtemp, rm } from "node:fs/promises";
 import { connect } from "node:net";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { freePort } from "@sessiond/core/testing";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
-import { mintDevelopmentToken } from "../auth/development-keys.js";
-import { KNOWN_PERMISSIONS } from "../services/permissions.js";
 import { bearer } from "../testing/protocols.js";
-import { type ServerProcess, spawnServer, spawnSessiond } from "../testing/server-process.js";
+import {
+  developmentToken,
+  type ServerProcess,
+  spawnServer,
+  spawnSessiond,
+} from "../testing/server-process.js";
+import { temporaryDirectory } from "../testing/temporary-directory.js";
+import { within } from "../testing/within.js";
 
+const COUNT_SESSIONS = "/sessiond.v1.SessionService/CountSessions";
 const START_TIMEOUT_MS = 15_000;
 /** More than stopping, writing the log and ending may take together. */
 const END_TIMEOUT_MS = 10_000;
 /** Less than the 10 s that a server which stops gives to the calls under way. */
 const SECOND_SIGNAL_MS = 200;
-/** What makes a server fail where it does not expect it: SIGUSR2. */
+/** Makes a server fail where it does not expect it: on SIGUSR2. */
 const CRASH_ON_SIGUSR2 = {
   NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(
     'process.on("SIGUSR2", () => { throw new Error("deliberate") })',
@@ -26,20 +30,22 @@ const CRASH_ON_SIGUSR2 = {
 };
 
 let directory: string;
+let headers: Readonly<Record<string, string>>;
+const opened = new AsyncDisposableStack();
 beforeAll(async () => {
-  directory = await mkdtemp(join(tmpdir(), "sessiond-log-"));
+  directory = opened.use(await temporaryDirectory()).path;
+  headers = { "content-type": "application/json", ...bearer(await developmentToken(directory)) };
 });
-afterAll(() => rm(directory, { recursive: true }));
+afterAll(() => opened.disposeAsync());
 
-/** A pipe to write a log to, and who reads it: nobody, unless a test does. */
-class LogPipe {
+/** A pipe to write a log to. Nobody reads it. */
+class LogPipe implements Disposable {
   static #count = 0;
-  readonly #path: string;
+  readonly #path = join(directory, `pipe-${LogPipe.#count++}`);
   readonly #reader: number;
-  #isRead = true;
+  #isOpen = true;
 
   constructor() {
-    this.#path = join(directory, `pipe-${LogPipe.#count++}`);
     execFileSync("mkfifo", [this.#path]);
     this.#reader = openSync(this.#path, constants.O_RDONLY | constants.O_NONBLOCK);
   }
@@ -51,29 +57,20 @@ class LogPipe {
   /** Leaves no room for another byte. */
   fill(): void {
     const writer = this.open();
-    try {
-      for (const bytes of [4096, 1]) writeUntilFull(writer, Buffer.alloc(bytes));
-    } finally {
-      closeSync(writer);
+    for (const bytes of [4096, 1]) {
+      try {
+        for (;;) writeSync(writer, Buffer.alloc(bytes));
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== "EAGAIN") throw error;
+      }
     }
+    closeSync(writer);
   }
 
-  /** From now on whoever writes gets EPIPE. */
-  loseReader(): void {
-    if (this.#isRead) closeSync(this.#reader);
-    this.#isRead = false;
-  }
-
+  /** From now on every writer gets EPIPE. */
   [Symbol.dispose](): void {
-    this.loseReader();
-  }
-}
-
-function writeUntilFull(writer: number, bytes: Buffer): void {
-  try {
-    for (;;) writeSync(writer, bytes);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "EAGAIN") throw error;
+    if (this.#isOpen) closeSync(this.#reader);
+    this.#isOpen = false;
   }
 }
 
@@ -85,88 +82,56 @@ async function startWith(pipe: LogPipe, onSpawn = () => {}): Promise<HttpServerP
   const addresses = ["--grpc-address", "127.0.0.1:0", "--http-address", httpAddress];
   const flags = [...addresses, "--store", "sqlite::memory:", "--data-dir", directory];
   const stdout = pipe.open();
-  const server = spawnSessiond(["serve", ...flags], { stdout, env: CRASH_ON_SIGUSR2 });
+  const process = spawnSessiond(["serve", ...flags], { stdout, env: CRASH_ON_SIGUSR2 });
   closeSync(stdout);
   onSpawn();
-  const serving = Object.assign(server, { httpUrl: `http://${httpAddress}` });
+  const server = Object.assign(process, { httpUrl: `http://${httpAddress}` });
   try {
-    await vi.waitFor(() => expectServing(serving), { timeout: START_TIMEOUT_MS, interval: 20 });
-    return serving;
+    await vi.waitFor(() => expectServing(server), { timeout: START_TIMEOUT_MS, interval: 20 });
+    return server;
   } catch (error) {
     await server[Symbol.asyncDispose]();
     throw error;
   }
 }
 
-async function credentials(): Promise<{ readonly authorization: string }> {
-  const permissions = KNOWN_PERMISSIONS;
-  const token = { dataDir: directory, permissions, subject: "log-reader", ttlMs: 60_000 };
-  return bearer(await mintDevelopmentToken(token));
-}
-
 async function expectServing({ httpUrl }: HttpServerProcess): Promise<void> {
-  const response = await fetch(`${httpUrl}/sessiond.v1.SessionService/CountSessions`, {
-    method: "POST",
-    headers: { "content-type": "application/json", ...(await credentials()) },
-    body: "{}",
-    signal: AbortSignal.timeout(5_000),
-  });
-  expect(response.status).toBe(200);
+  const signal = AbortSignal.timeout(5_000);
+  const call = { method: "POST", headers, body: "{}", signal };
+  expect((await fetch(httpUrl + COUNT_SESSIONS, call)).status).toBe(200);
 }
 
-/** A call of which the server waits for the rest. */
+/** Begins a call whose rest the server waits for. */
 async function beginCall({ httpUrl }: HttpServerProcess): Promise<Disposable> {
   const { hostname, port } = new URL(httpUrl);
   const socket = connect(Number(port), hostname).on("error", () => {});
   await once(socket, "connect");
-  const { authorization } = await credentials();
-  const head = [
-    "POST /sessiond.v1.SessionService/CountSessions HTTP/1.1",
-    `host: ${hostname}`,
-    `authorization: ${authorization}`,
-    "content-type: application/json",
-    "content-length: 2",
-  ];
-  socket.write(`${head.join("\r\n")}\r\n\r\n{`);
+  const fields = Object.entries({ host: hostname, ...headers, "content-length": "2" });
+  const head = fields.map(([name, value]) => `${name}: ${value}\r\n`).join("");
+  socket.write(`POST ${COUNT_SESSIONS} HTTP/1.1\r\n${head}\r\n{`);
   await sleep(SECOND_SIGNAL_MS);
   return { [Symbol.dispose]: () => void socket.destroy() };
 }
 
-async function endOf(
-  server: ServerProcess,
-  timeoutMs = END_TIMEOUT_MS,
-): Promise<number | NodeJS.Signals> {
-  const giveUp = new AbortController();
-  const tooLate = sleep(timeoutMs, undefined, { signal: giveUp.signal }).then(() => {
-    throw new Error(`the server still runs after ${timeoutMs} ms`);
-  });
-  try {
-    return await Promise.race([server.ended, tooLate]);
-  } finally {
-    tooLate.catch(() => {});
-    giveUp.abort();
-  }
-}
-
 /** What becomes of a log that nobody takes. Each leaves the pipe so that no byte can be written. */
-const READERS = [
-  ["went away before it started", (pipe: LogPipe) => startWith(pipe, () => pipe.loseReader())],
+const READERS: readonly [name: string, start: (pipe: LogPipe) => Promise<HttpServerProcess>][] = [
+  ["went away before it started", (pipe) => startWith(pipe, () => pipe[Symbol.dispose]())],
   [
     "went away while it served",
-    async (pipe: LogPipe) => {
+    async (pipe) => {
       const server = await startWith(pipe);
-      pipe.loseReader();
+      pipe[Symbol.dispose]();
       return server;
     },
   ],
   [
     "reads no more",
-    (pipe: LogPipe) => {
+    (pipe) => {
       pipe.fill();
       return startWith(pipe);
     },
   ],
-] as const;
+];
 
 describe.each(READERS)("a server whose log's reader %s", (_, start) => {
   test("goes on serving, and exits with 0 on SIGTERM", async () => {
@@ -178,19 +143,18 @@ describe.each(READERS)("a server whose log's reader %s", (_, start) => {
       await sleep(150);
     }
     server.kill("SIGTERM");
-    expect(await endOf(server)).toBe(0);
+    expect(await within(END_TIMEOUT_MS, server.ended)).toBe(0);
     expect(server.stderr).toBe("");
   });
 
   test("ends on a second SIGTERM, whatever is under way", async () => {
     using pipe = new LogPipe();
     await using server = await start(pipe);
-    await expectServing(server);
     using _ = await beginCall(server);
     server.kill("SIGTERM");
     await sleep(SECOND_SIGNAL_MS);
     server.kill("SIGTERM");
-    expect(await endOf(server)).toBe(1);
+    expect(await within(END_TIMEOUT_MS, server.ended)).toBe(1);
   });
 
   test("exits with 1 when it crashes", async () => {
@@ -198,32 +162,28 @@ describe.each(READERS)("a server whose log's reader %s", (_, start) => {
     await using server = await start(pipe);
     await expectServing(server);
     server.kill("SIGUSR2");
-    expect(await endOf(server)).toBe(1);
+    expect(await within(END_TIMEOUT_MS, server.ended)).toBe(1);
   });
 });
 
-describe("a server whose log is read", () => {
-  test("says why it crashed before it exits with 1", async () => {
-    const flags = ["--store", "sqlite::memory:", "--data-dir", directory];
-    await using server = await spawnServer({ flags, env: CRASH_ON_SIGUSR2 });
-    server.kill("SIGUSR2");
-    expect(await endOf(server)).toBe(1);
-    expect(server.logs.at(-1)).toMatchObject({
-      level: 60,
-      msg: "uncaughtException",
-      err: { message: "deliberate" },
-    });
-  });
+test("a server whose log is read says why it crashed before it exits with 1", async () => {
+  const flags = ["--store", "sqlite::memory:", "--data-dir", directory];
+  await using server = await spawnServer({ flags, env: CRASH_ON_SIGUSR2 });
+  server.kill("SIGUSR2");
+  expect(await within(END_TIMEOUT_MS, server.ended)).toBe(1);
+  const err = { message: "deliberate" };
+  expect(server.logs.at(-1)).toMatchObject({ level: 60, msg: "uncaughtException", err });
+});
 
-  test("has all of it when it could not start", async () => {
-    const redis = `redis://127.0.0.1:${await freePort()}`;
-    const flags = ["--store", redis, "--data-dir", directory, "--http-address", "127.0.0.1:0"];
-    await using blocker = await spawnServer({
-      flags: ["--store", "sqlite::memory:"],
-      cwd: directory,
-    });
-    await using server = spawnSessiond(["serve", "--grpc-address", blocker.grpcAddress, ...flags]);
-    expect(await endOf(server, START_TIMEOUT_MS + END_TIMEOUT_MS)).toBe(1);
-    expect(server.logs.map(({ msg }) => msg)).toContain("redis connection failed");
+test("a server whose log is read has all of it when it could not start", async () => {
+  await using blocker = await spawnServer({
+    flags: ["--store", "sqlite::memory:"],
+    cwd: directory,
   });
+  const store = `redis://127.0.0.1:${await freePort()}`;
+  const addresses = ["--grpc-address", blocker.grpcAddress, "--http-address", "127.0.0.1:0"];
+  const flags = [...addresses, "--store", store, "--data-dir", directory];
+  await using server = spawnSessiond(["serve", ...flags]);
+  expect(await within(START_TIMEOUT_MS + END_TIMEOUT_MS, server.ended)).toBe(1);
+  expect(server.logs.map(({ msg }) => msg)).toContain("redis connection failed");
 });
