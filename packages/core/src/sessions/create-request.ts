@@ -16,23 +16,23 @@ export interface CreateSession {
   readonly data?: JsonObject;
   readonly idleTimeoutMs?: number;
   readonly lifetimeMs?: number;
-  /** Makes a repetition within 10 minutes answer the same session and token. */
+  /** A repetition within 10 minutes answers the same session and token. */
   readonly requestId?: string;
-  /** Who asks. Two callers never share a request id. */
+  /** The caller's name. Two callers never share a request id. */
   readonly caller?: string;
 }
 
-/** How long a repeated request is recognised, as the contract says. */
+/** How long a repetition is recognised, as the contract says. */
 export const REQUEST_KEPT_FOR_MS = 10 * 60_000;
 
-/** What is remembered of a request to create a session. Stored sealed only. */
+/** What the store remembers of a request to create a session. Stored sealed only. */
 export interface CreateRequestRecord {
   /**
-   * Of all that was asked for: tells a repetition from another request under the same id. Must
-   * not stand in a store unsealed: a reader who knows all fields but one could guess that one.
+   * Tells a repetition from another request under the same id. Stored sealed: a reader who knows
+   * all fields but one could guess the last one from it.
    */
   readonly fingerprint: string;
-  /** The secret of the session's token, which a repetition is answered with. */
+  /** The secret of the session's token. A repetition gets the same token. */
   readonly secret: Uint8Array;
 }
 
@@ -40,9 +40,8 @@ export interface CreateRequestRecord {
 type RecordJson = [fingerprint: string, secret: string];
 
 /**
- * Names a request in the store: at most 172 characters. The caller is hashed,
- * because its name may be long and hold anything, and comes first at a fixed
- * length, so that no two callers share a key.
+ * The name of a request in the store, at most 172 characters. The caller's name may be long and
+ * hold any character, so it is hashed. The hash has a fixed length, so two callers share no key.
  */
 export function createRequestKey(caller: string, requestId: string): string {
   return `${hash("sha256", caller, "base64url")}:${requestId}`;
@@ -59,9 +58,8 @@ export function sealCreateRequest(
 }
 
 /**
- * The token's secret of the request that a record is of. Throws REQUEST_ID_REUSED
- * where that asked for something else, and SESSION_UNREADABLE where the record
- * does not open.
+ * The token's secret in a request's record. Throws REQUEST_ID_REUSED if that request asked for
+ * something else, and SESSION_UNREADABLE if the record does not open.
  */
 export function secretOfRepetition(
   keyring: Keyring,
@@ -76,7 +74,7 @@ export function secretOfRepetition(
 
 function parseRecord(plaintext: Uint8Array): RecordJson {
   try {
-    // Authenticated: only what sealCreateRequest wrote comes this far.
+    // The seal is authentic, so sealCreateRequest wrote this.
     return JSON.parse(Buffer.from(plaintext).toString());
   } catch (cause) {
     throw new SessiondError(
@@ -87,12 +85,12 @@ function parseRecord(plaintext: Uint8Array): RecordJson {
   }
 }
 
-/** Keys have no NUL, and a session's context begins otherwise. */
+/** Differs from every session's context: that begins with another word. */
 function sealingContext(key: string): Uint8Array {
   return Buffer.from(`request\0${key}`);
 }
 
-/** The content of the session that is asked for. Throws INVALID_ARGUMENT for what no session can hold. */
+/** The content of the requested session. Throws INVALID_ARGUMENT if no session can hold it. */
 export function contentOf(input: CreateSession): SessionContent {
   const { displayName = "", roles = [], client = {}, data = {} } = input;
   checkText("display_name", displayName, LIMITS.displayNameBytes);
@@ -103,8 +101,8 @@ export function contentOf(input: CreateSession): SessionContent {
 }
 
 /**
- * The fingerprint of all that was asked for, not of what it comes to: the defaults may change between
- * two tries. The content is complete, so that an absent field counts as an empty one.
+ * The fingerprint of the request as it was sent, without the server's defaults: these may change
+ * between two tries. An absent content field counts as an empty one.
  */
 export function fingerprintOfRequest(input: CreateSession, content: SessionContent): string {
   const { userId, sessionId = null, idleTimeoutMs = null, lifetimeMs = null } = input;

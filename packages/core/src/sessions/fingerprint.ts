@@ -1,14 +1,11 @@
 import { hash } from "node:crypto";
 
-/**
- * SHA-256 of a value's JSON, in base64url: the same for the same contents, in whatever order
- * their keys come. The depth must be bounded.
- */
+/** SHA-256 of a value's JSON in base64url, in any order of keys. The depth must be bounded. */
 export function fingerprintOf(value: unknown): string {
   return hash("sha256", canonicalJson(value), "base64url");
 }
 
-/** JSON whose objects have their keys in order. */
+/** JSON with the keys of each object sorted. */
 function canonicalJson(value: unknown): string {
   if (typeof value !== "object" || value === null) return JSON.stringify(value);
   if (Array.isArray(value)) return `[${value.map(canonicalJson).join()}]`;

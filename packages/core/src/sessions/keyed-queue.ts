@@ -1,4 +1,4 @@
-/** Runs tasks of the same key one after another, and those of different keys side by side. */
+/** Runs the tasks of one key one after another. Tasks of different keys run side by side. */
 export class KeyedQueue {
   readonly #tails = new Map<string, Promise<unknown>>();
 

@@ -8,12 +8,10 @@ const FORMAT_VERSION = 1;
 const KEY_ID = /^[A-Za-z0-9._-]{1,32}$/;
 
 /**
- * The keys that seal session records with AES-256-GCM. The first key seals, all
- * keys unseal, so a key is rotated by putting a new one in front and dropping
- * the old one once nothing is sealed under it any more.
+ * The keys that seal session records with AES-256-GCM. The first key seals, all keys unseal. To
+ * rotate, put a new key in front, and drop the old one once no record is sealed under it.
  *
- * With random 96-bit nonces one key is good for 2^32 records before a nonce is
- * likely enough to repeat (NIST SP 800-38D, 8.3).
+ * With random 96-bit nonces one key may seal 2^32 records (NIST SP 800-38D, 8.3).
  */
 export class Keyring {
   readonly #keys: ReadonlyMap<string, Uint8Array>;
@@ -31,8 +29,8 @@ export class Keyring {
   }
 
   /**
-   * Reads `kid:base64,kid:base64,…`, the active key first, each key 32 bytes.
-   * Throws an Error that says what is wrong without showing a key.
+   * Reads `kid:base64,kid:base64,…`, the active key first, each key 32 bytes. Throws an Error that
+   * never shows a key.
    */
   static parse(text: string): Keyring {
     const keys = new Map<string, Uint8Array>();
@@ -53,7 +51,7 @@ export class Keyring {
           `${position} ("${kid}"): expected ${KEY_BYTES} bytes in base64, got ${key.length}`,
         );
       }
-      // Buffer skips what is not base64; a key that was mistyped must not pass for another.
+      // Buffer skips other characters, so a mistyped key would pass for another key.
       if (key.toString("base64") !== encoded) {
         throw new Error(`${position} ("${kid}"): expected base64 and nothing else`);
       }
@@ -75,8 +73,8 @@ export class Keyring {
    *
    *     format version (1 byte) | length of kid (1) | kid | nonce (12) | ciphertext | tag (16)
    *
-   * `context` is authenticated but not stored: unsealing succeeds only with the
-   * same context, so a record moved to another place is refused.
+   * `context` is authenticated but not stored. Unsealing needs the same context, so a record that
+   * was moved to another session is refused.
    */
   seal(plaintext: Uint8Array, context: Uint8Array): Uint8Array {
     const nonce = randomBytes(NONCE_BYTES);
@@ -89,7 +87,7 @@ export class Keyring {
     return Buffer.concat([this.#activeHeader, nonce, ciphertext, cipher.getAuthTag()]);
   }
 
-  /** Opens what `seal` made. Throws SESSION_UNREADABLE where it cannot. */
+  /** Opens a sealed record. Throws SESSION_UNREADABLE if it cannot. */
   unseal(sealed: Uint8Array, context: Uint8Array): Uint8Array {
     const kid = sealedKeyId(sealed);
     if (kid === undefined) throw unreadable("it is damaged", {});
@@ -120,7 +118,7 @@ export class Keyring {
   }
 }
 
-/** The id of the key a record is sealed under, or undefined where the record is no such thing. */
+/** The id of the key that a record is sealed under. Undefined for other bytes. */
 export function sealedKeyId(sealed: Uint8Array): string | undefined {
   const [version, length] = sealed;
   if (version !== FORMAT_VERSION || length === undefined) return undefined;

@@ -18,14 +18,14 @@ export interface ListSessions {
   readonly createTimeToMs?: number;
   readonly lastAccessTimeFromMs?: number;
   readonly lastAccessTimeToMs?: number;
-  /** By creation time; newest first (`desc`) by default. */
+  /** By creation time. `desc`, newest first, by default. */
   readonly order?: "asc" | "desc";
   /** 50 by default. */
   readonly pageSize?: number;
   readonly pageToken?: string;
 }
 
-/** A page of sessions; `nextPageToken` is absent on the last one. */
+/** A page of sessions. The last page has no `nextPageToken`. */
 export interface SessionPage {
   readonly sessions: readonly Session[];
   readonly unreadableSessionIds: readonly string[];
@@ -33,13 +33,14 @@ export interface SessionPage {
 }
 
 const DEFAULT_PAGE_SIZE = 50;
-/** How often the store is asked for more before a page ends early. */
+/** After this many reads from the store a page ends early. */
 const MAX_READS_PER_PAGE = 10;
-/** How many sessions a filtered list asks the store for at a time. */
+/** How many sessions a filtered list reads from the store at a time. */
 const SCAN_BATCH_SIZE = 500;
+
 /**
- * A page of sessions in the order of creation. With a filter on sealed fields
- * or on activity a page may end early; it is the last when it has no token.
+ * A page of sessions in the order of creation. With a filter on sealed fields or on activity a page
+ * may end early and still have a token for the next page.
  */
 export async function listSessions(
   store: SessionStore,
@@ -110,7 +111,7 @@ function toStoreQuery(
   };
 }
 
-/** Whether the filter says something that only the unsealed session can answer. */
+/** Whether only the unsealed session can answer the filter. */
 function hasContentFilter(query: ListSessions): boolean {
   return (
     query.role !== undefined ||

@@ -5,16 +5,15 @@ import { isChosenId, isGeneratedId } from "./session-id.js";
 import type { ListCursor } from "./session-store.js";
 
 /**
- * Writes the position after a session as an opaque token that is good for the
- * same query only. It holds nothing that its reader was not just shown, so it
- * is neither sealed nor signed.
+ * Writes the position after a session as an opaque token for the same query. Its reader has just
+ * seen all that it holds, so it is neither sealed nor signed.
  */
 export function formatPageToken(query: object, cursor: ListCursor): string {
   const json = JSON.stringify([queryFingerprintOf(query), cursor.createTimeMs, cursor.id]);
   return Buffer.from(json).toString("base64url");
 }
 
-/** Reads a token made for this very query. Throws INVALID_ARGUMENT naming `page_token` otherwise. */
+/** Reads a token of this query. Throws INVALID_ARGUMENT naming `page_token` for any other token. */
 export function parsePageToken(query: object, token: string): ListCursor {
   const [queryFingerprint, createTimeMs, id] = parseParts(token);
   if (
@@ -44,7 +43,7 @@ function parseParts(token: string): readonly unknown[] {
   }
 }
 
-/** Short, because it guards against mistakes, not against forgery. */
+/** 16 characters: it guards against mistakes, not against forgery. */
 function queryFingerprintOf(query: object): string {
   return fingerprintOf(query).slice(0, 16);
 }

@@ -4,32 +4,29 @@ import { partitionOfUser } from "./session-id.js";
 import { resealRecord } from "./session-record.js";
 import type { ListPage, ListQuery, SessionStore, StoredSession } from "./session-store.js";
 
-/** How many sessions are sealed anew at a time. */
 const RESEAL_PAGE_SIZE = 500;
 /**
- * How often a page is read again because sessions on it have changed in between.
- * A change made under the active key settles its session, so this is reached only
- * where a server still seals under an old one.
+ * How often one page is read, because its sessions change meanwhile. A change under the active key
+ * settles its session, so only a server that still seals under an old key exhausts these attempts.
  */
 const MAX_RESEAL_ATTEMPTS = 10;
 
-/** What became of the sessions of one page of `resealSessions`. */
+/** The result for one page of `resealSessions`. */
 export interface ResealedPage {
   readonly resealed: number;
-  /** How many were under the active key already. */
+  /** How many were already under the active key. */
   readonly current: number;
   readonly unreadableSessionIds: readonly string[];
-  /** Sessions that another server kept changing, under an old key. */
+  /** Sessions that another server kept changing under an old key. */
   readonly busySessionIds: readonly string[];
 }
 
 type ResealOutcome = "resealed" | "current" | "unreadable";
 
 /**
- * Seals all sessions anew that are not under the active key, ended ones, too,
- * in the order of creation, so that what is created meanwhile comes last.
- * Answers after each page of some hundred, and may be abandoned there: what is
- * done is passed over quickly the next time. Throws STORE_UNAVAILABLE.
+ * Seals every session under the active key, ended sessions too. Goes by creation time, so sessions
+ * that are created meanwhile come last. Yields after each page and may be abandoned there: the next
+ * run passes over finished sessions quickly. Throws STORE_UNAVAILABLE.
  */
 export async function* resealSessions(
   store: SessionStore,
@@ -71,7 +68,7 @@ async function resealPage(
   }
 }
 
-/** Undefined where the session has changed since it was read. */
+/** Undefined if the session has changed since it was read. */
 async function resealOne(
   store: SessionStore,
   keyring: Keyring,

@@ -20,7 +20,7 @@ export function checkRequestId(field: string, value: string): void {
   }
 }
 
-/** Throws INVALID_ARGUMENT unless `fence` can come from the holder of a lock. */
+/** Throws INVALID_ARGUMENT unless `fence` names a lock and a possible fencing token. */
 export function checkFence(field: string, fence: Fence): void {
   checkName(`${field}.lock`, fence.lock, LIMITS.lockNameBytes);
   if (!Number.isSafeInteger(fence.token) || fence.token < 1) {
@@ -28,7 +28,7 @@ export function checkFence(field: string, fence: Fence): void {
   }
 }
 
-/** Throws INVALID_ARGUMENT unless `value` can be the id of a session, made or chosen. */
+/** Throws INVALID_ARGUMENT unless `value` can be a session id, generated or chosen. */
 export function checkSessionId(field: string, value: string): void {
   checkRequired(field, value);
   checkNoToken(field, value);
@@ -51,10 +51,7 @@ export function checkChosenId(field: string, value: string): void {
   }
 }
 
-/**
- * A token has the characters of an id. Ids are logged and tokens never are, so
- * that a token passed as an id by mistake must not become one.
- */
+/** Ids are logged, tokens never are: a token that is passed as an id must fail here. */
 function checkNoToken(field: string, value: string): void {
   if (value.startsWith(SESSION_TOKEN_PREFIX)) {
     throw invalidArgument(field, "expected a session id, got what looks like a session token");
@@ -72,7 +69,7 @@ export function checkRoles(field: string, values: readonly string[]): void {
   }
 }
 
-/** Throws INVALID_ARGUMENT unless `client` can be a session's client. Absent and empty parts are fine. */
+/** Throws INVALID_ARGUMENT unless a session can have the client. Parts may be absent or empty. */
 export function checkClient(field: string, client: Partial<SessionClient>): void {
   if (client.ip) checkIp(`${field}.ip`, client.ip);
   if (client.userAgent) checkText(`${field}.user_agent`, client.userAgent, LIMITS.userAgentBytes);
@@ -81,7 +78,7 @@ export function checkClient(field: string, client: Partial<SessionClient>): void
 
 /** Throws INVALID_ARGUMENT unless `value` is an IP address. */
 export function checkIp(field: string, value: string): void {
-  // The length, because nothing limits that of an IPv6 zone.
+  // An IPv6 zone may have any length.
   if (value.length > LIMITS.ipBytes || isIP(value) === 0) {
     throw invalidArgument(field, "expected an IPv4 or IPv6 address without a port");
   }
@@ -110,7 +107,6 @@ function checkJson(field: string, value: JsonValue, depth: number): void {
       if (!Number.isFinite(value)) throw invalidArgument(field, "expected finite numbers");
       return;
     case "object":
-      // Null is a value like any other, and no level.
       if (value === null) return;
       if (depth === 0) {
         throw invalidArgument(field, `expected at most ${LIMITS.dataDepth} levels of nesting`);

@@ -1,12 +1,11 @@
 import { hash, randomBytes } from "node:crypto";
 
 /**
- * Two lowercase hex digits: the first byte of SHA-256(user id). All that
- * belongs to one user lives in one partition, on Redis in one cluster slot.
+ * Two lowercase hex digits: the first byte of SHA-256(user id). Everything of one user is in one
+ * partition, on Redis in one cluster slot.
  */
 export type Partition = string;
 
-/** How many partitions there are. */
 export const PARTITION_COUNT = 256;
 
 /** All partitions, in order. */
@@ -28,15 +27,12 @@ export function generateSessionId(partition: Partition): string {
   return partition + randomBytes(31).toString("hex");
 }
 
-/** Whether an id has the shape of those that `generateSessionId` makes. */
+/** Whether an id has the shape of a generated one. */
 export function isGeneratedId(id: string): boolean {
   return GENERATED_ID.test(id);
 }
 
-/**
- * Whether an id is one that a caller may choose. 64 hex digits in any case are
- * refused: they would pass for, or be mistaken for, a generated id.
- */
+/** Whether a caller may choose the id. Not 64 hex digits in any case: it would look generated. */
 export function isChosenId(id: string): boolean {
   return CHOSEN_ID.test(id) && !HEX_64.test(id);
 }

@@ -3,7 +3,7 @@ import type { Keyring } from "./keyring.js";
 import { type Session, type SessionContent, sessionEtag, sessionState } from "./session.js";
 import type { StoredFacts, StoredSession } from "./session-store.js";
 
-/** The JSON inside a sealed record. An array, because names would outweigh most values. */
+/** The JSON in a sealed record. An array, because names would be longer than most values. */
 type RecordJson = [
   displayName: string,
   roles: string[],
@@ -30,16 +30,13 @@ export function sealContent(
   return keyring.seal(Buffer.from(JSON.stringify(json)), sealingContext(session));
 }
 
-/**
- * Seals a session's record anew, under the active key. Throws SESSION_UNREADABLE
- * where it does not open.
- */
+/** Seals a record under the active key. Throws SESSION_UNREADABLE if it does not open. */
 export function resealRecord(keyring: Keyring, stored: StoredSession): Uint8Array {
   const context = sealingContext(stored);
   return keyring.seal(keyring.unseal(stored.record, context), context);
 }
 
-/** Makes a session of what the store has. Throws SESSION_UNREADABLE where the record does not open. */
+/** Makes a session from its stored form. Throws SESSION_UNREADABLE if the record does not open. */
 export function unsealSession(
   keyring: Keyring,
   stored: StoredFacts & { readonly record: Uint8Array },
@@ -47,7 +44,7 @@ export function unsealSession(
   return toSession(stored, unsealContent(keyring, stored));
 }
 
-/** The content of a session. Throws SESSION_UNREADABLE where the record does not open. */
+/** The content of a session. Throws SESSION_UNREADABLE if the record does not open. */
 export function unsealContent(
   keyring: Keyring,
   stored: StoredFacts & { readonly record: Uint8Array },
@@ -57,7 +54,7 @@ export function unsealContent(
   return { displayName, roles, client: { ip, userAgent, device }, data };
 }
 
-/** Makes a session of its facts and its content. */
+/** Makes a session from its facts and its content. */
 export function toSession(facts: StoredFacts, content: SessionContent): Session {
   return {
     id: facts.id,
@@ -82,7 +79,7 @@ export function toSession(facts: StoredFacts, content: SessionContent): Session 
 
 function parseRecord(plaintext: Uint8Array): RecordJson {
   try {
-    // Authenticated: only what sealContent wrote comes this far.
+    // The seal is authentic, so sealContent wrote this.
     return JSON.parse(
       Buffer.from(plaintext.buffer, plaintext.byteOffset, plaintext.length).toString(),
     );
@@ -95,7 +92,7 @@ function parseRecord(plaintext: Uint8Array): RecordJson {
   }
 }
 
-/** Neither ids nor user ids contain a NUL, so no two sessions share a context. */
+/** No id or user id contains a NUL, so no two sessions share a context. */
 function sealingContext(session: { readonly id: string; readonly userId: string }): Uint8Array {
   return Buffer.from(`session\0${session.id}\0${session.userId}`);
 }

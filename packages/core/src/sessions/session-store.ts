@@ -2,15 +2,15 @@ import type { EventLog } from "../watch/session-event.js";
 import type { SessionFacts } from "./session.js";
 import type { Partition } from "./session-id.js";
 
-/** Where a session is kept. */
+/** A session's partition and id. */
 export interface SessionKey {
   readonly partition: Partition;
   readonly id: string;
 }
 
-/** The facts of a session, as a store had them. */
+/** The facts of a session at one moment. */
 export interface StoredFacts extends SessionFacts {
-  /** When all this was so, by the store's clock. */
+  /** That moment, by the store's clock. */
   readonly readTimeMs: number;
 }
 
@@ -22,13 +22,13 @@ export interface StoredSession extends StoredFacts {
   readonly tokenHash: Uint8Array;
 }
 
-/** A session that was touched. */
+/** A session after a touch. */
 export interface TouchedSession extends StoredFacts {
-  /** The sealed content; absent only where the caller knows it by the version. */
+  /** The sealed content. Absent only if the caller named this version as known. */
   readonly record?: Uint8Array;
 }
 
-/** What `create` needs; the store adds the times. */
+/** A session to create. The store adds the times. */
 export interface NewSession {
   readonly key: SessionKey;
   readonly userId: string;
@@ -38,18 +38,18 @@ export interface NewSession {
   readonly lifetimeMs: number;
 }
 
-/** Whose write it is: that of a holder of a lock, who may have been overtaken by a later one. */
+/** The lock that protects a write. The store refuses the write after a later holder's write. */
 export interface Fence {
   /** The name of the lock. */
   readonly lock: string;
-  /** The fencing token that it was acquired with. */
+  /** The fencing token of the acquisition. */
   readonly token: number;
 }
 
-/** How many locks the changes of one session may be fenced by: it remembers a token of each. */
+/** How many locks may fence one session, which stores one token for each. */
 export const MAX_FENCES_PER_SESSION = 8;
 
-/** What happens to a user's sessions beyond the limit: the oldest go, or the new one is refused. */
+/** At the limit, either the oldest sessions are revoked, or the new one is refused. */
 export type LimitPolicy = "evict_oldest" | "reject";
 
 /** How many active sessions a user may have. */
@@ -58,13 +58,13 @@ export interface SessionLimit {
   readonly policy: LimitPolicy;
 }
 
-/** A position in the order of creation: after this session. */
+/** The position after a session, in the order of creation. */
 export interface ListCursor {
   readonly createTimeMs: number;
   readonly id: string;
 }
 
-/** Which sessions to list, and how many. */
+/** A query for a page of sessions. */
 export interface ListQuery {
   /** All users when undefined. */
   readonly userId?: string;
@@ -84,88 +84,83 @@ export interface ListQuery {
 /** A page of sessions. */
 export interface ListPage {
   readonly sessions: readonly StoredSession[];
-  /** Where the next page starts; undefined when there is nothing more. */
+  /** Where the next page starts. Absent on the last page. */
   readonly next?: ListCursor;
 }
 
-/** A request that must take effect at most once, however often it is sent. */
+/** A request that takes effect at most once, however often it is sent. */
 export interface OnceOnly {
-  /** Names the request, across all users: at most 200 characters, no spaces. */
+  /** Unique across all users: at most 200 characters, no spaces. */
   readonly key: string;
-  /** What to answer a repetition with, sealed. */
+  /** The sealed answer to a repetition. */
   readonly record: Uint8Array;
   /** How long repetitions are recognised. */
   readonly keptForMs: number;
 }
 
-/** What `create` did. */
+/** The result of `create`. */
 export interface Creation {
-  /** The new session, without the content and token hash that the call brought. */
+  /** The new session, without its content and token hash: the caller has these. */
   readonly session: StoredFacts;
   /** Oldest first. */
   readonly evictedIds: readonly string[];
 }
 
-/** What an earlier call with the same request did. */
+/** The result of an earlier call with the same request. */
 export interface RepeatedCreation {
-  /** The record that the earlier call brought. */
+  /** The record of the earlier call. */
   readonly repeated: Uint8Array;
-  /** As it is now, in whatever state; undefined once it is removed for good. */
+  /** The session as it is now, in any state. Undefined once it is removed for good. */
   readonly session: StoredSession | undefined;
   readonly evictedIds: readonly string[];
 }
 
-/** What a sweep did. */
+/** The result of a sweep. */
 export interface SweepResult {
   /** How many ended sessions were removed for good. */
   readonly reclaimed: number;
-  /** How many index entries that disagreed with the sessions were put right. */
+  /** How many index entries were corrected because they disagreed with the sessions. */
   readonly healed: number;
-  /** Whether the sweep stopped at its limit with more left to do. */
+  /** Whether the sweep stopped at its limit with work left. */
   readonly more: boolean;
 }
 
 /**
- * Keeps sessions. These comments are the contract; the suite in
- * `testing/describe-session-store.ts` holds every store to it.
+ * Keeps sessions. These comments are the contract; the suite in `testing/describe-session-store.ts`
+ * holds every store to it.
  *
- * - Time is the store's: one clock for all servers that share it. A session is
- *   active while `now < expireTimeMs` and it has not been revoked; the store
- *   decides, by comparing deadlines with its clock. Reclaiming memory is a
- *   separate matter and never what ends a session.
- * - Every method that changes something is one atomic step, indexes included.
- *   A change on a session that is not active changes nothing.
- * - A revocation is final: no call, however late, brings the session back. Ended
- *   sessions stay for the store's retention time, listed when asked for, and
- *   keep their id taken; `sweep` then removes them.
- * - A store that cannot answer throws STORE_UNAVAILABLE, within its time limit;
- *   whether a change was made is then not known. No other failure is thrown
- *   than those named here, and "not found" is never a failure.
+ * - The store has one clock for all servers that share it. By this clock it decides what is active:
+ *   a session while `now < expireTimeMs` that is not revoked. Reclaiming memory ends no session.
+ * - Every method that changes something is one atomic step, indexes included. It changes nothing on
+ *   a session that is not active.
+ * - A revocation is final: no late call brings the session back. An ended session stays for the
+ *   store's retention time: lists can show it, and its id stays taken. Then `sweep` removes it.
+ * - A store that cannot answer throws STORE_UNAVAILABLE within its time limit. The caller then does
+ *   not know whether the change was made. Methods throw only the errors named here, and "not found"
+ *   is never an error.
  */
 export interface SessionStore {
   /**
-   * The changes of sessions. Each change but a touch and `reseal` appends its
-   * events in the same atomic step, one for every session it changed.
+   * The changes of sessions. Every change except a touch and `reseal` appends one event for each
+   * changed session, in the same atomic step.
    */
   readonly events: EventLog;
 
   /**
-   * Adds a session, unless the key's id is taken, in any partition:
-   * SESSION_ALREADY_EXISTS, whatever the limit says. At the limit it first revokes the user's oldest
-   * sessions (by creation time, then id), or throws SESSION_LIMIT_REACHED,
-   * as the policy says. Throws OVERLOADED where the store is full.
+   * Adds a session. Throws SESSION_ALREADY_EXISTS if the id is taken in any partition, also at the
+   * limit. At the limit the policy decides: it revokes the user's oldest sessions (by creation
+   * time, then id) or throws SESSION_LIMIT_REACHED. Throws OVERLOADED if the store is full.
    *
-   * `createTimeMs`, `authenticateTimeMs` and `lastAccessTimeMs` are now, the
-   * version is 1, and the deadlines follow from the timeouts.
+   * `createTimeMs`, `authenticateTimeMs` and `lastAccessTimeMs` are now, the version is 1, and the
+   * deadlines follow from the timeouts.
    */
   create(session: NewSession, limit: SessionLimit): Promise<Creation>;
 
   /**
-   * As `create`, at most once for a request: a repetition changes nothing and
-   * answers what is known of the first. Which of two calls with different
-   * contents is a repetition the store does not judge, but one for a user of
-   * another partition throws REQUEST_ID_REUSED. A call that failed, other than with
-   * STORE_UNAVAILABLE, is as if it had not been made.
+   * As `create`, at most once for a request: a repetition changes nothing and answers the result of
+   * the first call. The store does not compare the contents of the two calls, but a repetition for
+   * a user of another partition throws REQUEST_ID_REUSED. A call that throws anything but
+   * STORE_UNAVAILABLE leaves no trace.
    */
   createOnce(
     request: OnceOnly,
@@ -173,7 +168,7 @@ export interface SessionStore {
     limit: SessionLimit,
   ): Promise<Creation | RepeatedCreation>;
 
-  /** The partition that an id chosen by a caller lives in, if any session with it exists. */
+  /** The partition of a chosen id, if a session with this id exists. */
   partitionOf(chosenId: string): Promise<Partition | undefined>;
 
   /** The active session at `key`. */
@@ -183,11 +178,10 @@ export interface SessionStore {
   getMany(keys: readonly SessionKey[]): Promise<readonly (StoredSession | undefined)[]>;
 
   /**
-   * Records activity: the last access is now and the idle deadline a full idle
-   * timeout away, though never past the absolute one and never earlier than it
-   * was. Undefined where the session is not active or, when `tokenHash` is
-   * given, has another one. The answer may leave out the sealed content where the session
-   * is at `knownVersion`, which the caller has read already.
+   * Records activity: the last access is now, and the idle deadline is a full idle timeout away.
+   * The deadline never passes the absolute one and never moves back. Undefined if the session is
+   * not active or does not have a given `tokenHash`. At `knownVersion` the answer may leave out the
+   * sealed content, because the caller has it.
    */
   touch(
     key: SessionKey,
@@ -196,14 +190,12 @@ export interface SessionStore {
   ): Promise<TouchedSession | undefined>;
 
   /**
-   * Replaces the sealed content of an active session at exactly this version.
-   * Answers the session's facts with its new version, `version_mismatch`, or undefined
-   * where it is not active.
+   * Replaces the sealed content of an active session at exactly this version. Answers the facts
+   * with the new version, `version_mismatch`, or undefined if the session is not active.
    *
-   * With a fence, the token is remembered with the session in the same step, for as
-   * long as the session is; `fenced` where a higher one of that lock is already,
-   * whatever the version. Throws INVALID_ARGUMENT where the session has tokens of
-   * `MAX_FENCES_PER_SESSION` other locks.
+   * With a fence, the same step stores the token with the session. Answers `fenced`, at any
+   * version, if the session has a higher token of this lock. Throws INVALID_ARGUMENT if it has
+   * tokens of `MAX_FENCES_PER_SESSION` other locks.
    */
   replaceRecord(
     key: SessionKey,
@@ -213,16 +205,14 @@ export interface SessionStore {
   ): Promise<StoredFacts | "version_mismatch" | "fenced" | undefined>;
 
   /**
-   * Replaces a sealed record, of a session in any state, if it is still exactly
-   * `record`. Not a change of the session: its version stays, and there is no
-   * event. Answers whether it did.
+   * Replaces the sealed record of a session in any state, if it is still exactly `record`. The
+   * version stays, and there is no event. Answers whether it replaced the record.
    */
   reseal(key: SessionKey, record: Uint8Array, resealed: Uint8Array): Promise<boolean>;
 
   /**
-   * Replaces the token hash of an active session that has exactly
-   * `tokenHash`; also a touch, and a new `authenticateTimeMs`. Undefined where
-   * the session is not active or has another token hash.
+   * Replaces the token hash of an active session, touches it and sets `authenticateTimeMs`.
+   * Undefined if the session is not active or has another hash than `tokenHash`.
    */
   rotateToken(
     key: SessionKey,
@@ -230,20 +220,16 @@ export interface SessionStore {
     newTokenHash: Uint8Array,
   ): Promise<StoredSession | undefined>;
 
-  /**
-   * Revokes an active session that has `tokenHash`, when given. Answers whether
-   * it did.
-   */
+  /** Revokes an active session, if it has a given `tokenHash`. Answers whether it did. */
   revoke(key: SessionKey, reason: string, tokenHash?: Uint8Array): Promise<boolean>;
 
-  /** Revokes all active sessions of a user but `exceptId`. Answers how many. */
+  /** Revokes all active sessions of a user except `exceptId`. Answers how many. */
   revokeUser(userId: string, reason: string, exceptId?: string): Promise<number>;
 
   /**
-   * A page of sessions in the order of creation. A session that exists
-   * throughout is on exactly one page, whatever else changes meanwhile. A page
-   * may be short, even empty, where much that has ended lies in between; only
-   * the one without `next` is the last.
+   * A page of sessions in the order of creation. A session that exists throughout is on exactly one
+   * page, whatever else changes meanwhile. A page may be short or empty if many ended sessions lie
+   * in between. Only the page without `next` is the last.
    */
   list(query: ListQuery): Promise<ListPage>;
 
@@ -251,22 +237,21 @@ export interface SessionStore {
   count(userId?: string): Promise<number>;
 
   /**
-   * Removes ended sessions whose retention is over, at most about `limit` of
-   * them, and events older than that; checks a part of the indexes, another one
-   * every time, and puts right what disagrees with the sessions. There may be
-   * more to do though nothing was removed.
+   * Removes about `limit` sessions whose retention is over, and equally old events. Checks the next
+   * part of the indexes and corrects entries that disagree with the sessions. Work may be left even
+   * if nothing was removed.
    */
   sweep(limit: number): Promise<SweepResult>;
 
-  /** Returns when the store can serve; throws STORE_UNAVAILABLE otherwise. */
+  /** Throws STORE_UNAVAILABLE if the store cannot serve. */
   check(): Promise<void>;
 
   /**
-   * Lets go of what the store opened; twice is fine. Calls still under way, and
-   * later ones, fail with STORE_UNAVAILABLE.
+   * Closes what the store opened. May be called twice. Pending and later calls fail with
+   * STORE_UNAVAILABLE.
    */
   close(): Promise<void>;
 }
 
-/** The reason recorded with a session that had to go for a newer one. */
+/** The recorded reason of an eviction. */
 export const EVICTION_REASON = "session limit reached";

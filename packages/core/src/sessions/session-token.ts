@@ -2,10 +2,10 @@ import { hash, randomBytes, timingSafeEqual } from "node:crypto";
 import { crc32 } from "node:zlib";
 import { isChosenId, isGeneratedId, type Partition } from "./session-id.js";
 
-/** What every session token starts with, so that secret scanners can find leaked ones. */
+/** Every session token starts with this, so secret scanners can find leaked tokens. */
 export const SESSION_TOKEN_PREFIX = "sst_";
 
-/** What a well-formed session token says. It proves nothing until the store has confirmed its secret. */
+/** A well-formed session token. It proves nothing until the store has confirmed its secret. */
 export interface SessionToken {
   readonly partition: Partition;
   readonly sessionId: string;
@@ -18,7 +18,7 @@ const HEADER_BYTES = 1 + SECRET_BYTES + 4;
 const VERSION_GENERATED_ID = 1;
 const VERSION_CHOSEN_ID = 2;
 
-/** The longest token: one for a chosen id of 128 characters. */
+/** The length of a token for a chosen id of 128 characters. */
 const MAX_TOKEN_CHARS = SESSION_TOKEN_PREFIX.length + Math.ceil(((HEADER_BYTES + 1 + 128) * 4) / 3);
 
 /** A new secret from the system's CSPRNG. */
@@ -26,7 +26,7 @@ export function generateSecret(): Uint8Array {
   return randomBytes(SECRET_BYTES);
 }
 
-/** What the store keeps of a secret. The secret is random, so a plain hash is enough. */
+/** The stored form of a secret. The secret is random, so a plain hash is enough. */
 export function hashSecret(secret: Uint8Array): Uint8Array {
   return hash("sha256", secret, "buffer");
 }
@@ -41,9 +41,8 @@ export function hashesEqual(a: Uint8Array, b: Uint8Array): boolean {
  *
  *     version (1 byte) | secret (32) | CRC-32 of the rest (4) | id
  *
- * where the id is its 32 bytes for a generated id (version 1; the first is the
- * partition), and the partition byte and the ASCII id for a chosen one
- * (version 2). The checksum lets typos be refused without a store read.
+ * A generated id (version 1) is its 32 bytes, the partition first. A chosen id (version 2) is the
+ * partition byte and the id in ASCII. The checksum refuses typos without a store read.
  */
 export function formatSessionToken(token: SessionToken): string {
   const generated = isGeneratedId(token.sessionId);
@@ -58,13 +57,12 @@ export function formatSessionToken(token: SessionToken): string {
   return SESSION_TOKEN_PREFIX + bytes.toString("base64url");
 }
 
-/** Reads a token. Returns undefined unless it is exactly what `formatSessionToken` writes. */
+/** Reads a token. Undefined unless `formatSessionToken` writes exactly this text. */
 export function parseSessionToken(text: string): SessionToken | undefined {
   if (!text.startsWith(SESSION_TOKEN_PREFIX) || text.length > MAX_TOKEN_CHARS) return undefined;
   const encoded = text.slice(SESSION_TOKEN_PREFIX.length);
   const bytes = Buffer.from(encoded, "base64url");
-  // Buffer skips what is not base64url and ignores loose trailing bits; one
-  // token must have one spelling.
+  // Buffer skips other characters and loose trailing bits, but a token must have one spelling.
   if (bytes.length <= HEADER_BYTES || bytes.toString("base64url") !== encoded) return undefined;
   if (bytes.readUInt32BE(1 + SECRET_BYTES) !== checksum(bytes)) return undefined;
 

@@ -2,19 +2,19 @@ import { checkText, LIMITS } from "../validation.js";
 import type { JsonObject, JsonValue, SessionClient, SessionContent } from "./session.js";
 import { checkClient, checkData, checkRoles } from "./session-checks.js";
 
-/** Changes to a session: what is absent stays as it is. */
+/** Changes to a session. Absent fields stay as they are. */
 export interface SessionUpdate {
   readonly displayName?: string;
   readonly roles?: readonly string[];
-  /** Changes the parts that are given. */
+  /** Changes the given parts only. */
   readonly client?: Partial<SessionClient>;
-  /** Replaces the data as a whole. */
+  /** Replaces the whole data. */
   readonly data?: JsonObject;
   /** Sets top-level keys of the data, after `data`; undefined removes the key. */
   readonly dataKeys?: ReadonlyMap<string, JsonValue | undefined>;
 }
 
-/** Throws INVALID_ARGUMENT, naming the field of UpdateSessionRequest, for what no session can hold. */
+/** Throws INVALID_ARGUMENT if a value does not fit. Names the field of UpdateSessionRequest. */
 export function checkUpdate(update: SessionUpdate): void {
   if (update.displayName !== undefined) {
     checkText("session.display_name", update.displayName, LIMITS.displayNameBytes);
@@ -24,10 +24,7 @@ export function checkUpdate(update: SessionUpdate): void {
   if (update.data !== undefined) checkData("session.data", update.data);
 }
 
-/**
- * The content after an update. Throws INVALID_ARGUMENT where keys that are fine
- * by themselves make the data too large.
- */
+/** The content after an update. Throws INVALID_ARGUMENT if the new keys make the data too large. */
 export function applyUpdate(content: SessionContent, update: SessionUpdate): SessionContent {
   return {
     displayName: update.displayName ?? content.displayName,
@@ -39,7 +36,7 @@ export function applyUpdate(content: SessionContent, update: SessionUpdate): Ses
 
 function applyToData(data: JsonObject, keys: SessionUpdate["dataKeys"]): JsonObject {
   if (keys === undefined || keys.size === 0) return data;
-  // A map, because assigning to a key named __proto__ would not set it.
+  // A map: assigning to a key named __proto__ on an object would not set it.
   const entries = new Map(Object.entries(data));
   for (const [key, value] of keys) {
     if (value === undefined) entries.delete(key);

@@ -6,17 +6,17 @@ export interface JsonObject {
   [key: string]: JsonValue;
 }
 
-/** Where a user logged in from. Empty strings stand for what is not known. */
+/** Where a user logged in from. An empty string means unknown. */
 export interface SessionClient {
   readonly ip: string;
   readonly userAgent: string;
   readonly device: string;
 }
 
-/** `expired` and `revoked` sessions are seen in lists only, for a while. */
+/** `expired` and `revoked` sessions appear only in lists, for the retention time. */
 export type SessionState = "active" | "expired" | "revoked";
 
-/** The part of a session that is stored sealed. */
+/** The sealed part of a stored session. */
 export interface SessionContent {
   readonly displayName: string;
   readonly roles: readonly string[];
@@ -24,7 +24,7 @@ export interface SessionContent {
   readonly data: JsonObject;
 }
 
-/** The part of a session that stores read: plain, and no secret. */
+/** The part of a session that stores can read: plain, without secrets. */
 export interface SessionFacts {
   readonly id: string;
   readonly userId: string;
@@ -36,7 +36,7 @@ export interface SessionFacts {
   /** The earlier of the idle deadline and `absoluteExpireTimeMs`. Alive before it, gone at it. */
   readonly expireTimeMs: number;
   readonly absoluteExpireTimeMs: number;
-  /** Grows by one with every update, rotation and revocation; not with touches. */
+  /** Grows by one with every update, rotation and revocation, but not with a touch. */
   readonly version: number;
   readonly revokeTimeMs?: number;
   readonly revokeReason?: string;
@@ -45,7 +45,7 @@ export interface SessionFacts {
 /** One login of one user. */
 export interface Session extends SessionFacts, SessionContent {
   readonly state: SessionState;
-  /** Opaque; equal as long as fields, token and revocation are unchanged. */
+  /** Opaque. Stays equal while fields, token and revocation are unchanged. */
   readonly etag: string;
 }
 
@@ -55,10 +55,7 @@ export function sessionState(session: SessionFacts, nowMs: number): SessionState
   return nowMs < session.expireTimeMs ? "active" : "expired";
 }
 
-/**
- * The etag of a session. It carries the creation time beside the version, so
- * that a session created later under the same chosen id never shares one.
- */
+/** An etag has the creation time too: a later session with the same chosen id must not share it. */
 export function sessionEtag(session: SessionFacts): string {
   return `${session.createTimeMs.toString(36)}-${session.version.toString(36)}`;
 }

@@ -39,15 +39,15 @@ import {
 import { checkUpdate, type SessionUpdate } from "./session-update.js";
 import { findActive, SessionUpdates, type UpdateConditions } from "./update-session.js";
 
-/** How sessions behave, unless a call says otherwise within the maxima. */
+/** The defaults of a session, and the limits of what a call may ask for. */
 export interface SessionPolicy extends SessionLimit {
   readonly idleTimeoutMs: number;
   readonly lifetimeMs: number;
-  /** The most that a call may ask for, of either timeout. */
+  /** The maximum of both timeouts. */
   readonly maxLifetimeMs: number;
 }
 
-/** 30 minutes idle, 24 hours in all, a year at most; 10 sessions per user, the oldest make room. */
+/** 30 minutes idle, 24 hours in all, at most a year. 10 sessions per user, evicting the oldest. */
 export const DEFAULT_SESSION_POLICY: SessionPolicy = {
   idleTimeoutMs: 30 * 60_000,
   lifetimeMs: 24 * 3_600_000,
@@ -56,7 +56,7 @@ export const DEFAULT_SESSION_POLICY: SessionPolicy = {
   policy: "evict_oldest",
 };
 
-/** What `Sessions.create` answers. */
+/** The result of `Sessions.create`. */
 export interface CreatedSession {
   readonly session: Session;
   readonly token: string;
@@ -64,15 +64,16 @@ export interface CreatedSession {
   readonly evictedSessionIds: readonly string[];
 }
 
-/** A session named by its id, or proven by its token. */
+/** A session, named by its id or proven by its token. */
 export type SessionTarget = { readonly sessionId: string } | { readonly token: string };
 
-/** Verifying counts as activity once this part of the idle timeout has passed since the last. */
+/** Verifying touches a session once this part of its idle timeout has passed since the last touch. */
 const TOUCH_FRACTION = 0.1;
+
 /**
- * The sessions of all users: validates, makes ids and tokens, seals and unseals,
- * and leaves to the store what must be atomic. Every method may throw
- * STORE_UNAVAILABLE; methods that take input, INVALID_ARGUMENT naming the field.
+ * The sessions of all users: validates, makes ids and tokens, seals and unseals. The store does
+ * what must be atomic. Every method may throw STORE_UNAVAILABLE, and INVALID_ARGUMENT naming the
+ * field.
  */
 export class Sessions {
   readonly #store: SessionStore;
@@ -84,7 +85,7 @@ export class Sessions {
   constructor(options: {
     readonly store: SessionStore;
     readonly keyring: Keyring;
-    /** What is absent is as in `DEFAULT_SESSION_POLICY`. */
+    /** Absent fields are as in `DEFAULT_SESSION_POLICY`. */
     readonly policy?: Partial<SessionPolicy>;
   }) {
     this.#store = options.store;
@@ -95,13 +96,12 @@ export class Sessions {
   }
 
   /**
-   * Starts a session. Throws SESSION_ALREADY_EXISTS for a chosen id that is
-   * taken and, under the policy `reject`, SESSION_LIMIT_REACHED.
+   * Starts a session. Throws SESSION_ALREADY_EXISTS if a chosen id is taken and, under the policy
+   * `reject`, SESSION_LIMIT_REACHED.
    *
-   * With a request id, a repetition answers the session as it is now, ended or
-   * not. Throws REQUEST_ID_REUSED where the first asked for something else,
-   * SESSION_NOT_FOUND where the session is gone for good, and SESSION_UNREADABLE
-   * where what is remembered of the first cannot be unsealed.
+   * With a request id, a repetition answers the session as it is now, ended or not. Throws
+   * REQUEST_ID_REUSED if the first request asked for something else, SESSION_NOT_FOUND if the
+   * session is gone for good, and SESSION_UNREADABLE if the first request's record does not open.
    */
   async create(input: CreateSession): Promise<CreatedSession> {
     const idleTimeoutMs = input.idleTimeoutMs ?? this.#policy.idleTimeoutMs;
@@ -126,13 +126,8 @@ export class Sessions {
     };
     if (input.requestId !== undefined) {
       const key = createRequestKey(input.caller ?? "", input.requestId);
-      return this.#createOnce(
-        key,
-        fingerprintOfRequest(input, content),
-        newSession,
-        content,
-        secret,
-      );
+      const fingerprint = fingerprintOfRequest(input, content);
+      return this.#createOnce(key, fingerprint, newSession, content, secret);
     }
     const { session, evictedIds } = await this.#store.create(newSession, this.#policy);
     return createdSession(newSession.key, toSession(session, content), secret, evictedIds);
@@ -155,19 +150,19 @@ export class Sessions {
     }
     const firstSecret = secretOfRepetition(this.#keyring, key, creation.repeated, fingerprint);
     if (creation.session === undefined) throw sessionNotFound();
-    // Of the same user, or the fingerprint would be another.
+    // The fingerprint is equal, so the session is the same user's and in the same partition.
     const firstKey = { partition: newSession.key.partition, id: creation.session.id };
     const session = unsealSession(this.#keyring, creation.session);
     return createdSession(firstKey, session, firstSecret, evictedIds);
   }
 
-  /** The session a token proves. Counts as activity unless `touch` is false. Throws SESSION_NOT_FOUND. */
+  /** The session of a token. Counts as activity if `touch` is true. Throws SESSION_NOT_FOUND. */
   async verify(token: string, { touch = true } = {}): Promise<Session> {
     const { key, tokenHash } = provenBy(token);
     return this.#verified(key, tokenHash, await this.#store.get(key), touch);
   }
 
-  /** Verifies 1 to 1000 tokens. Each fails for itself; the errors stand in their places. */
+  /** Verifies 1 to 1000 tokens. Answers a session or an error for each, in their order. */
   async verifyMany(
     tokens: readonly string[],
     { touch = true } = {},
@@ -185,7 +180,7 @@ export class Sessions {
     );
   }
 
-  /** An active session. Throws SESSION_NOT_FOUND, also where it is not `userId`'s. */
+  /** An active session. Throws SESSION_NOT_FOUND, also if it is not `userId`'s. */
   async get(
     sessionId: string,
     { userId }: { readonly userId?: string | undefined } = {},
@@ -194,7 +189,7 @@ export class Sessions {
     return unsealSession(this.#keyring, await findActive(this.#store, key, userId));
   }
 
-  /** Reads 1 to 1000 active sessions. Each fails for itself; the errors stand in their places. */
+  /** Reads 1 to 1000 active sessions. Answers a session or an error for each, in their order. */
   async getMany(sessionIds: readonly string[]): Promise<readonly (Session | SessiondError)[]> {
     checkBatchSize("session_ids", sessionIds.length);
     const keys = await Promise.all(sessionIds.map((id) => settle(() => this.#locate(id))));
@@ -223,13 +218,12 @@ export class Sessions {
   }
 
   /**
-   * Changes some fields of an active session. Throws SESSION_NOT_FOUND;
-   * ETAG_MISMATCH where `etag` is given and is not the session's; OVERLOADED
-   * where too many servers update the session at once; STORE_UNAVAILABLE also
-   * where the store is so slow that the change would come long after it was asked for.
+   * Changes some fields of an active session. Throws SESSION_NOT_FOUND, ETAG_MISMATCH if a given
+   * `etag` is not the session's, OVERLOADED if too many servers update the session at once, and
+   * STORE_UNAVAILABLE also if the store is so slow that the change would come too late.
    *
-   * With a `fence`, throws LOCK_NOT_HELD and changes nothing where a later holder of
-   * that lock has updated the session; a session can be fenced by 8 locks.
+   * With a `fence`, throws LOCK_NOT_HELD and changes nothing if a later holder of the lock has
+   * updated the session. At most 8 locks can fence a session.
    */
   async update(
     sessionId: string,
@@ -253,7 +247,7 @@ export class Sessions {
     return unsealSession(this.#keyring, { ...touched, record });
   }
 
-  /** Replaces a session's token; the old one is dead at once. Throws SESSION_NOT_FOUND. */
+  /** Replaces a session's token. The old token stops working at once. Throws SESSION_NOT_FOUND. */
   async rotateToken(token: string): Promise<{ readonly session: Session; readonly token: string }> {
     const { key, tokenHash } = provenBy(token);
     const secret = generateSecret();
@@ -262,7 +256,7 @@ export class Sessions {
     return { session: unsealSession(this.#keyring, rotated), token: tokenOf(key, secret) };
   }
 
-  /** Ends a session for good. Answers whether this call did; what is not active is no error. */
+  /** Ends a session for good. Answers whether this call did. An inactive session is no error. */
   async revoke(target: SessionTarget, reason = ""): Promise<boolean> {
     checkText("reason", reason, LIMITS.reasonBytes);
     const resolved = await settle(() => this.#resolve(target));
@@ -273,7 +267,7 @@ export class Sessions {
     return this.#store.revoke(resolved.key, reason, resolved.tokenHash);
   }
 
-  /** Ends all sessions of a user, but `exceptSessionId`. Answers how many this call ended. */
+  /** Ends all sessions of a user except `exceptSessionId`. Answers how many this call ended. */
   async revokeUser(
     userId: string,
     options: { readonly exceptSessionId?: string | undefined; readonly reason?: string } = {},
@@ -286,15 +280,15 @@ export class Sessions {
   }
 
   /**
-   * Tells of changes as they happen; see `SessionWatches.watch`. What is wrong with
-   * the request is thrown with the first message asked for.
+   * Reports changes as they happen, as `SessionWatches.watch` says. Asking for the first message
+   * throws the errors of the request.
    */
   async *watch(request: WatchSessions): AsyncGenerator<WatchMessage, never, undefined> {
     if (request.userId !== undefined) checkUserId("user_id", request.userId);
     return yield* this.#watches.watch(request);
   }
 
-  /** The session that a token proves, as the store has it: undefined where none is active at its key. */
+  /** The session of a token. `stored` is the active session at the token's key, if there is one. */
   async #verified(
     key: SessionKey,
     tokenHash: Uint8Array,
@@ -306,9 +300,9 @@ export class Sessions {
   }
 
   /**
-   * Where a target's session is and, if a token names it, the hash that it must still have. The
-   * store judges the token: only it can say that a session is revoked for good, and may have to
-   * wait for a replica first.
+   * The key of a target's session and, for a token, the hash that the session must still have. The
+   * store compares the hash: it may have to wait for a replica before it can call a session
+   * revoked.
    */
   async #resolve(
     target: SessionTarget,
@@ -328,7 +322,7 @@ export class Sessions {
     return { id, partition };
   }
 
-  /** Reads the sessions at the keys that were found; the positions of the others stay empty. */
+  /** Reads the sessions of the keys that were found. An error's position stays undefined. */
   async #getInOrder<T>(
     found: readonly (T | SessiondError)[],
     keyOf: (found: T) => SessionKey,
@@ -339,7 +333,7 @@ export class Sessions {
     return found.map((one) => (one instanceof SessiondError ? undefined : stored[next++]));
   }
 
-  /** Touches a session whose last touch is a while ago, so that a hot one costs few writes. */
+  /** Touches a session whose last touch is some time ago: a hot session must cost few writes. */
   async #recordActivity(key: SessionKey, stored: StoredSession): Promise<StoredSession> {
     const quietMs = stored.readTimeMs - stored.lastAccessTimeMs;
     if (quietMs < stored.idleTimeoutMs * TOUCH_FRACTION) return stored;
@@ -350,9 +344,9 @@ export class Sessions {
 }
 
 /**
- * Where the session is that a token would prove, and the hash that it must have. Hashed before
- * it is known whether there is such a session, so that the time taken does not tell. Throws
- * SESSION_NOT_FOUND for what is no token.
+ * The key of a token's session, and the hash that it must have. It hashes before anybody knows
+ * whether the session exists, so the time taken reveals nothing. Throws SESSION_NOT_FOUND for a
+ * malformed token.
  */
 function provenBy(token: string): { readonly key: SessionKey; readonly tokenHash: Uint8Array } {
   checkRequired("token", token);

@@ -7,36 +7,34 @@ import type { Fence, SessionKey, SessionStore, StoredSession } from "./session-s
 import { applyUpdate, type SessionUpdate } from "./session-update.js";
 
 /**
- * How often an update is tried when other servers keep changing the session in
- * between. Each failed try is another server's success, so this is reached only
- * where dozens of servers update one session at the same moment.
+ * How often an update is tried while other servers change the session. Each failed try is another
+ * server's success, so only dozens of servers at the same moment exhaust these attempts.
  */
 const MAX_UPDATE_ATTEMPTS = 50;
 /**
- * How long after it was asked for an update may still be tried. While the store is
- * slow or gone, those that wait for their turn outlive their callers; made later, they would
- * overwrite what has come since, and keep the next ones waiting.
+ * How long after the request an update may still be tried. While the store is slow, queued updates
+ * outlive their callers: made later, they would overwrite newer changes and delay the next updates.
  */
 const UPDATE_BUDGET_MS = 1_500;
-/** What an update must find for it to be made. */
+
+/** The conditions of an update. */
 export interface UpdateConditions {
-  /** Whose session it must be. */
+  /** The user whose session it must be. */
   readonly userId?: string | undefined;
   readonly etag?: string | undefined;
-  /** Refuses the update where a later holder of the lock has made one. */
+  /** Refuses the update if a later holder of the lock has made one. */
   readonly fence?: Fence | undefined;
 }
 
 /**
- * Changes the sealed content of sessions, which no store can do by itself: reads it, changes it
- * and replaces it if the session is still at the same version, or else starts over.
+ * Changes the sealed content of sessions, which stores cannot read: reads it, changes it, and
+ * replaces it if the session is still at the same version. Otherwise starts over.
  */
 export class SessionUpdates {
   readonly #store: SessionStore;
   readonly #keyring: Keyring;
   /**
-   * One server's updates of one session wait for each other here; only the updates
-   * of other servers are left to meet at the store.
+   * This server's updates of one session wait for each other. Only other servers' updates compete.
    */
   readonly #queue = new KeyedQueue();
 
@@ -67,8 +65,7 @@ export class SessionUpdates {
     latestMs: number,
   ): Promise<Session> {
     for (let attempt = 0; attempt < MAX_UPDATE_ATTEMPTS; attempt++) {
-      // At once where there is no time left, so that it does not keep the next one
-      // waiting, and once more before the change is sent.
+      // Before the read, so that a late update does not delay the next one, and before the write.
       checkTime(latestMs);
       const stored = await findActive(this.#store, key, userId);
       checkTime(latestMs);
@@ -86,7 +83,7 @@ export class SessionUpdates {
   }
 }
 
-/** The active session at a key. Throws SESSION_NOT_FOUND, also where it is not `userId`'s. */
+/** The active session at a key. Throws SESSION_NOT_FOUND, also if it is not `userId`'s. */
 export async function findActive(
   store: SessionStore,
   key: SessionKey,
@@ -98,7 +95,7 @@ export async function findActive(
   return stored;
 }
 
-/** Throws once it is later than `latestMs` on the monotonic clock. */
+/** `latestMs` is on the monotonic clock. */
 function checkTime(latestMs: number): void {
   if (performance.now() > latestMs) throw storeUnavailable("the update took too long");
 }
