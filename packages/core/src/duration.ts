@@ -12,9 +12,8 @@ const UNITS = [
 const MAX_DURATION_MS = 36_500 * 86_400_000;
 
 /**
- * Reads a duration such as `500ms`, `30m`, `7d` or `1h30m` (units in falling
- * order, each at most once) as milliseconds. Throws an Error that says what was
- * expected; zero, negative values and fractions are refused.
+ * Reads a duration such as `500ms`, `30m`, `7d` or `1h30m` (units in falling order, each at most
+ * once) as milliseconds. Throws an Error for zero, negative values and fractions.
  */
 export function parseDuration(text: string): number {
   const counts = PATTERN.exec(text)?.slice(1);

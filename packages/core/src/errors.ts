@@ -1,7 +1,6 @@
 /**
- * Why a call failed: a closed set, sent to callers as the reason of a
- * `google.rpc.ErrorInfo`. What each means stands at `SessionService` in
- * `proto/sessiond/v1/session_service.proto`.
+ * Why a call failed: a closed set, sent as the reason of a `google.rpc.ErrorInfo`.
+ * `proto/sessiond/v1/session_service.proto` explains each reason at `SessionService`.
  */
 export type ErrorReason =
   | "SESSION_NOT_FOUND"
@@ -19,7 +18,7 @@ export type ErrorReason =
   | "STORE_UNAVAILABLE"
   | "OVERLOADED";
 
-/** What goes with an error, besides its reason and message. */
+/** Details of an error. */
 export interface SessiondErrorOptions extends ErrorOptions {
   /** Facts for machines, sent to the caller. Never a secret, never session data. */
   readonly metadata?: Readonly<Record<string, string>>;
@@ -39,14 +38,14 @@ export class SessiondError extends Error {
 }
 
 /**
- * The one answer to a session that is missing, expired or revoked and to a
- * token that is wrong or malformed, so that none can be told from another.
+ * The same answer for a missing, expired or revoked session and for a wrong or malformed token, so
+ * that a caller cannot tell them apart.
  */
 export function sessionNotFound(): SessiondError {
   return new SessiondError("SESSION_NOT_FOUND", "session not found");
 }
 
-/** The id that a caller chose is taken, or was until a short while ago. */
+/** The chosen id belongs to a session that is active or still within its retention. */
 export function sessionAlreadyExists(): SessiondError {
   return new SessiondError("SESSION_ALREADY_EXISTS", "session_id: a session with this id exists");
 }
@@ -59,7 +58,7 @@ export function requestIdReused(): SessiondError {
   );
 }
 
-/** The user has as many active sessions as the policy `reject` lets them have. */
+/** The user has as many active sessions as the policy `reject` allows. */
 export function sessionLimitReached(maxSessionsPerUser: number): SessiondError {
   return new SessiondError(
     "SESSION_LIMIT_REACHED",
@@ -67,19 +66,19 @@ export function sessionLimitReached(maxSessionsPerUser: number): SessiondError {
   );
 }
 
-/** The lock could not be had for as long as the caller would wait. */
+/** The lock did not become free while the caller waited. */
 export function lockTimeout(): SessiondError {
   return new SessiondError("LOCK_TIMEOUT", "the lock is held by another");
 }
 
-/** The caller does not have the lock, or not any more. Whoever has it still does. */
+/** The caller does not hold the lock, or not any more. */
 export function lockNotHeld(
   description = "its lease has ended, or it was released",
 ): SessiondError {
   return new SessiondError("LOCK_NOT_HELD", `the lock is not held: ${description}`);
 }
 
-/** The session remembers the tokens of as many locks as it may. Nothing was changed. */
+/** The session has the tokens of as many locks as it may. Nothing was changed. */
 export function tooManyFences(maxFences: number): SessiondError {
   return invalidArgument(
     "fence.lock",
@@ -99,20 +98,15 @@ export function invalidArgument(field: string, description: string): SessiondErr
   });
 }
 
-/** The store did not answer, or not usably. Whether a change was made is not known. */
+/** The store gave no usable answer. Nobody knows whether the change was made. */
 export function storeUnavailable(description: string, cause?: unknown): SessiondError {
-  return new SessiondError(
-    "STORE_UNAVAILABLE",
-    `the session store is unavailable: ${description}`,
-    {
-      cause,
-    },
-  );
+  const message = `the session store is unavailable: ${description}`;
+  return new SessiondError("STORE_UNAVAILABLE", message, { cause });
 }
 
 /**
- * The result of `task`, or the error it failed with: for one result of several, which fails for
- * itself. A store that is unavailable fails all of them.
+ * The result of `task`, or its error. For batches: one failed entry must not fail the others, but
+ * an unavailable store fails all of them.
  */
 export async function settle<T>(task: () => T | Promise<T>): Promise<T | SessiondError> {
   try {
@@ -126,8 +120,8 @@ export async function settle<T>(task: () => T | Promise<T>): Promise<T | Session
 const MAX_QUOTED_LENGTH = 64;
 
 /**
- * A caller's text within a message, in quotes. Cut, because gRPC carries messages in a header:
- * one that is too long for the client ends its whole connection.
+ * A caller's text for a message, quoted and cut. gRPC sends messages in a header, and a header that
+ * is too long for the client ends its whole connection.
  */
 export function quote(text: string): string {
   const cut = text.length > MAX_QUOTED_LENGTH ? `${text.slice(0, MAX_QUOTED_LENGTH)}…` : text;

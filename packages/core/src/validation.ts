@@ -1,6 +1,6 @@
 import { invalidArgument } from "./errors.js";
 
-/** The limits of the contract, as the comments in the .proto files state them. */
+/** The limits of the contract. The comments in the .proto files state them too. */
 export const LIMITS = {
   userIdBytes: 256,
   displayNameBytes: 256,
@@ -21,7 +21,7 @@ export const LIMITS = {
   batchSize: 1000,
 } as const;
 
-/** Throws INVALID_ARGUMENT where a required text is empty. */
+/** Throws INVALID_ARGUMENT if a required text is empty. */
 export function checkRequired(field: string, value: string): void {
   if (value === "") throw invalidArgument(field, "required");
 }
@@ -29,14 +29,14 @@ export function checkRequired(field: string, value: string): void {
 /** Throws INVALID_ARGUMENT unless `value` is well-formed Unicode of at most `maxBytes` in UTF-8. */
 export function checkText(field: string, value: string, maxBytes: number): void {
   if (!value.isWellFormed()) throw invalidArgument(field, "expected well-formed Unicode");
-  // No UTF-8 is shorter than its UTF-16, so this spares measuring a huge text.
+  // UTF-8 is never shorter than UTF-16, so a huge text need not be measured.
   const bytes = value.length > maxBytes ? value.length : Buffer.byteLength(value);
   if (bytes > maxBytes) {
     throw invalidArgument(field, `expected at most ${maxBytes} bytes`);
   }
 }
 
-/** Throws INVALID_ARGUMENT unless `value` can name a user, a lock or a rate-limit key: not empty, no control characters. */
+/** Throws INVALID_ARGUMENT if `value` is empty, too long or has control characters. */
 export function checkName(field: string, value: string, maxBytes: number): void {
   checkRequired(field, value);
   checkText(field, value, maxBytes);
@@ -53,7 +53,7 @@ export function checkDuration(field: string, valueMs: number, maxMs: number): vo
   }
 }
 
-/** Throws INVALID_ARGUMENT unless a batch has from 1 to the maximum of entries. */
+/** Throws INVALID_ARGUMENT unless a batch has 1 to `LIMITS.batchSize` entries. */
 export function checkBatchSize(field: string, size: number): void {
   if (size < 1 || size > LIMITS.batchSize) {
     throw invalidArgument(field, `expected 1 to ${LIMITS.batchSize} entries, got ${size}`);

@@ -1,12 +1,12 @@
 import { invalidArgument } from "../errors.js";
 import { checkName, LIMITS } from "../validation.js";
 
-/** The bounds of what `Locks` takes, and its defaults. */
+/** The bounds and defaults of `Locks`. */
 export const LOCK_BOUNDS = {
-  /** Shorter leases end before their holder has heard of them. */
+  /** A shorter lease would end before its holder hears of it. */
   minTtlMs: 100,
   maxTtlMs: 3_600_000,
-  /** How long others wait for a holder that died. */
+  /** After a holder's death others wait this long. */
   defaultTtlMs: 30_000,
   maxWaitTimeoutMs: 3_600_000,
   defaultWaitTimeoutMs: 20_000,
@@ -19,14 +19,14 @@ export function checkLockName(field: string, value: string): void {
   checkName(field, value, LIMITS.lockNameBytes);
 }
 
-/** Throws INVALID_ARGUMENT unless `value` can be the nonce that a lock's holder is known by. */
+/** Throws INVALID_ARGUMENT unless `value` can be a lock id. */
 export function checkLockId(field: string, value: string): void {
   if (!LOCK_ID.test(value)) {
     throw invalidArgument(field, "expected 16 to 128 characters out of A-Z a-z 0-9 . _ ~ : @ -");
   }
 }
 
-/** Throws INVALID_ARGUMENT unless a lease can last for so long. */
+/** Throws INVALID_ARGUMENT unless a lease can last this long. */
 export function checkTtl(ttlMs: number): void {
   const { minTtlMs, maxTtlMs } = LOCK_BOUNDS;
   if (!Number.isInteger(ttlMs) || ttlMs < minTtlMs || ttlMs > maxTtlMs) {
@@ -34,7 +34,7 @@ export function checkTtl(ttlMs: number): void {
   }
 }
 
-/** Throws INVALID_ARGUMENT unless a call can wait for so long. */
+/** Throws INVALID_ARGUMENT unless a call can wait this long. */
 export function checkWaitTimeout(waitTimeoutMs: number): void {
   const { maxWaitTimeoutMs } = LOCK_BOUNDS;
   if (!Number.isInteger(waitTimeoutMs) || waitTimeoutMs < 0 || waitTimeoutMs > maxWaitTimeoutMs) {

@@ -5,26 +5,26 @@ export interface Waiter {
   readonly lockId: string;
   readonly ttlMs: number;
   readonly triesOnce: boolean;
-  /** Whether only this server knows the lock id: nobody comes back with it. */
+  /** Whether this server made the lock id, so that no caller can retry with it. */
   readonly isIdOurs: boolean;
-  /** Whether the store was asked, and so may have a place or even the lock for it. */
+  /** Whether the store was asked, and so may hold a queue position or the lock for it. */
   hasAsked: boolean;
-  /** Whether an answer was lost, so that the store may yet give it the lock. */
+  /** Whether an answer was lost: the store may still give it the lock. */
   isInDoubt: boolean;
-  /** Whether its caller may come back with the lock id, and want what it has. */
+  /** Whether its caller may retry with the lock id and expect the lock. */
   mayReturn: boolean;
   /** Settles the call. */
   readonly resolve: (lock: AcquiredLock) => void;
   readonly reject: (error: unknown) => void;
 }
 
-/** The calls of this server that wait for one lock, in the order in which they came. */
+/** This server's queue of calls that wait for one lock. */
 export class LockQueue {
   readonly name: string;
   readonly waiters = new Set<Waiter>();
   /** The waiter that the store is being asked for. */
   asking: Waiter | undefined;
-  /** Resolves once nobody waits any more. */
+  /** Resolves once the queue is empty. */
   served: Promise<void> = Promise.resolve();
   #isWoken = false;
   #wake: (() => void) | undefined;
@@ -33,13 +33,13 @@ export class LockQueue {
     this.name = name;
   }
 
-  /** Something happened: the first waiter tries again. */
+  /** Lets the first waiter try again. */
   wake(): void {
     this.#isWoken = true;
     this.#wake?.();
   }
 
-  /** What happens from now on wakes the next `sleep`, also before it begins. */
+  /** A `wake` from now on ends the next `sleep`, also if the wake comes before the sleep. */
   expectWake(): void {
     this.#isWoken = false;
   }

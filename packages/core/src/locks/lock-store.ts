@@ -2,52 +2,49 @@
 export interface HeldLock {
   readonly name: string;
   /**
-   * Grows with every acquisition of this name and never repeats, whatever became of
-   * the earlier ones: at least the store's time in ms at the acquisition. Below 2^53.
+   * Grows with every acquisition of this name and never repeats: at least the store's time in ms at
+   * the acquisition. Below 2^53.
    */
   readonly fencingToken: number;
-  /** When the lease ends, by the store's clock, in ms since the Unix epoch. Held before it, free at it. */
+  /**
+   * When the lease ends: ms since the Unix epoch, by the store's clock. Held before, free at it.
+   */
   readonly expireTimeMs: number;
-  /** When all this was so, by the store's clock. */
+  /** The moment of this answer, by the store's clock. */
   readonly readTimeMs: number;
 }
 
 /** A lock, for its holder. */
 export interface AcquiredLock extends HeldLock {
-  /** A secret: with it anybody can renew and release the lock. */
+  /** A secret: anybody who has it can renew and release the lock. */
   readonly lockId: string;
 }
 
-/** That somebody else has the lock, or that it is kept for somebody else who waits for it. */
+/** Another caller has the lock, or the store keeps the lock for a caller that waits. */
 export interface OccupiedLock {
   readonly occupied: true;
-  /** When it will be free unless something happens before. */
+  /** When it becomes free at the latest, unless the lease is renewed. */
   readonly expireTimeMs: number;
   readonly readTimeMs: number;
 }
 
 /**
- * Keeps named locks: leases, each of one owner, who is known by a nonce. These
- * comments are the contract; one suite holds every store to it.
+ * Keeps named locks: leases with one owner each, known by a nonce. These comments are the contract;
+ * one suite holds every store to it. `Locks` explains what a lease promises.
  *
- * A lease promises no more than that the store gives the lock to nobody else
- * before it ends. A holder that was stopped or cut off may not know that its lease is
- * over; what it then writes is refused only where the fencing token is checked.
- *
- * Time is the store's. Every method is one atomic step. All may throw
- * STORE_UNAVAILABLE; whether a change was made is then not known.
+ * The store's clock decides. Every method is one atomic step. All may throw STORE_UNAVAILABLE: the
+ * caller then does not know whether the change was made.
  */
 export interface LockStore {
   /**
-   * Takes the lock for `lockId`, if it is free, for `ttlMs`. One that `lockId`
-   * has already is answered as it is: a call whose answer was lost can be made again.
-   * Throws OVERLOADED where the store is full.
+   * Takes the lock for `lockId` for `ttlMs`, if it is free. A lock that `lockId` already has is
+   * answered as it is, so a call with a lost answer can be repeated. Throws OVERLOADED if the store
+   * is full.
    *
-   * With `queueForMs`, a `lockId` that is refused gets a place among those who wait,
-   * and keeps it for so long, or longer if it asks again. A store that tells other
-   * servers of releases keeps a lock that has become free for the first of them, for
-   * a moment: so none is passed over for ever by servers that are nearer. One that
-   * does not tell them has no such places.
+   * With `queueForMs`, a refused `lockId` gets a position in the store's queue for this time, and
+   * for longer if it asks again. A store that announces releases to other servers keeps a free lock
+   * for the first in the queue for a moment, so that servers closer to the store cannot pass a
+   * distant one for ever. A store without such announcements has no queue.
    */
   acquire(
     name: string,
@@ -56,29 +53,26 @@ export interface LockStore {
     queueForMs?: number,
   ): Promise<HeldLock | OccupiedLock>;
 
-  /** Lets the lease of `lockId` end in `ttlMs` from now. Undefined where it does not have the lock. */
+  /** Lets the lease of `lockId` end `ttlMs` from now. Undefined if it does not have the lock. */
   renew(name: string, lockId: string, ttlMs: number): Promise<HeldLock | undefined>;
 
-  /**
-   * Gives the lock back, if `lockId` has it, and its place among those who wait.
-   * Answers whether it had the lock.
-   */
+  /** Gives up `lockId`'s lock and queue position. Answers whether it had the lock. */
   release(name: string, lockId: string): Promise<boolean>;
 
-  /** The lock, if anybody has it or, when `lockId` is given, if that one has. Never says who. */
+  /** The lock, if anybody has it, or if `lockId` has it. Never says who. */
   get(name: string, lockId?: string): Promise<HeldLock | undefined>;
 
   /**
-   * Calls `listener` with the name of a lock soon after it was released, through
-   * whichever server where the store can tell. A hint: it may come too often or not at
-   * all, and a lease that ends by itself gives none. Answers how to stop.
+   * Calls `listener` with the name of a lock soon after its release, from any server if the store
+   * can. Only a hint: it may come too often or not at all, and never for a lease that ends by
+   * itself. Answers a function that unsubscribes.
    */
   onRelease(listener: (name: string) => void): () => void;
 }
 
 /**
- * How long a store remembers the last fencing token of a lock after its last lease
- * has ended. Names are the callers', and must not pile up for ever; the tokens grow
- * even when the last one is forgotten, since they are never below the time.
+ * How long a store remembers the last fencing token of a lock after the end of its last lease.
+ * Callers choose the names, so these must not pile up. Tokens are never below the time, so they
+ * grow even if the last token is forgotten.
  */
 export const FENCE_RETENTION_MS = 30 * 24 * 3_600_000;

@@ -20,56 +20,53 @@ export interface AcquireLock {
   /** How long to wait: up to 1 h, 20 s by default. 0 tries once. */
   readonly waitTimeoutMs?: number | undefined;
   /**
-   * A lock id of the caller's making, never used before: 16 to 128 characters that
-   * nobody can guess. The call can then be made again when its answer was lost.
+   * A new lock id that the caller makes: 16 to 128 characters that nobody can guess. With it the
+   * caller can repeat a call whose answer was lost.
    */
   readonly lockId?: string | undefined;
-  /** Ends the wait at once; it then throws the signal's reason. */
+  /** Ends the wait at once. The call then throws the signal's reason. */
   readonly signal?: AbortSignal | undefined;
 }
 
-/** How often a lock is tried without a reason to: hints get lost. */
+/** How often the first waiter tries without a hint, because hints get lost. */
 const POLL_INTERVAL_MS = 1_000;
-/** How much a poll is earlier or later, at most, so that servers do not poll in step. */
+/** The jitter of a poll in either direction, so that servers do not poll in step. */
 const POLL_JITTER = 0.25;
-/** How long a place at the store outlives a try: some polls, and the store's own time limit. */
+/** How long a queue position at the store outlives a try: some polls and the store's time limit. */
 const QUEUE_FOR_MS = 4_000;
 /** How many calls wait in one server, for all locks. */
 const MAX_WAITERS = 10_000;
-/** How often a lock that nobody may be holding is tried to be given back; it ends by itself, too. */
+/** How often the release of an abandoned lock is tried. Its lease also ends by itself. */
 const MAX_GIVE_BACK_ATTEMPTS = 4;
 const GIVE_BACK_PAUSE_MS = 1_000;
-/** How many are given back at a time. Beyond that, while a store is down, they end by themselves. */
+/**
+ * How many abandoned locks are released at a time. If there are more, their leases end by
+ * themselves.
+ */
 const MAX_GIVEN_BACK = 1_000;
 
 /**
- * Named locks for whoever calls: leases that end by themselves, so that nothing stays
- * locked when its holder dies.
+ * Named locks: leases that end by themselves, so that nothing stays locked when its holder dies.
  *
- * What a lease promises: before it ends, the store gives the lock to nobody else.
- * What it cannot promise: that its holder knows when it ends. A process that
- * was stopped, paused by its garbage collector or cut off may go on beside the next
- * holder, and no renewal helps, since it may stop right after it. So every
- * acquisition has a fencing token, higher than all before, to be given along with what
- * is written; whatever takes the writes refuses a token lower than the highest it
- * has seen, as `Sessions.update` does with its `fence`. (Kleppmann, "How to do distributed
- * locking", 2016.)
+ * Before a lease ends, the store gives the lock to nobody else. But its holder may not know that
+ * the lease has ended: a process that was paused or cut off may go on beside the next holder, and
+ * renewing does not help. So every acquisition has a fencing token, higher than all before. The
+ * holder sends it with its writes, and the target refuses a token lower than the highest it has
+ * seen, as `Sessions.update` does with its `fence`. (Kleppmann, "How to do distributed locking",
+ * 2016.)
  *
- * There is no Redlock, for the same reason. It asks several independent Redis servers so
- * that one may fail; but it rests on clocks and pauses being bounded, has no
- * token that grows, and is no safer than one store when a holder outlives its lease.
- * Here, a failover may lose the last acquisitions: for a moment two may hold one
- * lock, and the tokens, which are never below the time, tell the later one.
+ * There is no Redlock: it relies on bounded clocks and pauses, has no growing token, and is no
+ * safer than one store when a holder outlives its lease. A failover may lose the last acquisitions,
+ * and then two callers hold one lock for a moment. The tokens show which is the later holder.
  *
- * Who waits: first come, first served among the callers of one server, of whom only the
- * first asks the store. Servers that share a Redis take turns: while a server's
- * first waits, each other one gets the lock at most once (a waiter that is nth in its
- * queue is overtaken by at most n turns of each other server), as long as the server
- * comes for a lock within a quarter of a second after it became free. Processes that share an
- * SQLite file compete, with no such promise.
+ * Callers of one server are served in order, and only the first of them asks the store. Servers
+ * that share a Redis take turns: while a server's first caller waits, each other server gets the
+ * lock at most once, so the nth caller is overtaken at most n times by each. The waiting server
+ * must ask within a quarter of a second after the lock became free. Processes that share an SQLite
+ * file compete without this promise.
  *
- * A waiter tries when a release is heard of, when the lease ends, and about every second.
- * Every method may throw STORE_UNAVAILABLE, and INVALID_ARGUMENT naming the field.
+ * A waiter tries after a hint of a release, at the lease's end, and about every second. Every
+ * method may throw STORE_UNAVAILABLE, and INVALID_ARGUMENT naming the field.
  */
 export class Locks {
   readonly #store: LockStore;
@@ -79,18 +76,18 @@ export class Locks {
   readonly #closing = new AbortController();
   #stopListening: (() => void) | undefined;
 
-  /** The store is closed by whoever opened it, after `close`. */
+  /** The store's opener closes it after `close`. */
   constructor(options: { readonly store: LockStore }) {
     this.#store = options.store;
   }
 
   /**
-   * Takes a lock, and waits for it where another has it. Throws LOCK_TIMEOUT where it
-   * could not be had in time, and OVERLOADED where too many wait or the store is full.
+   * Takes a lock, and waits while another caller has it. Throws LOCK_TIMEOUT when the wait is over,
+   * and OVERLOADED if too many wait or the store is full.
    *
-   * A call that fails leaves no lock behind: it is given back where it was had too late, or
-   * where that is not known. With a lock id of the caller's, only after LOCK_TIMEOUT: after
-   * any other failure the caller may be trying again, and have the lock by then.
+   * A failed call leaves no lock behind: this server releases a lock that the call may have got too
+   * late. With the caller's own lock id it does so only after LOCK_TIMEOUT. After any other failure
+   * the caller may retry with that id and have the lock by then.
    */
   async acquire(request: AcquireLock): Promise<AcquiredLock> {
     const { name, lockId, signal } = request;
@@ -102,7 +99,7 @@ export class Locks {
     if (lockId !== undefined) checkLockId("lock_id", lockId);
     signal?.throwIfAborted();
     if (lockId !== undefined && this.#queues.has(name)) {
-      // A call made again does not wait behind those who wait for the lock that it has.
+      // A repeated call must not queue behind callers that wait for the lock it already has.
       const held = await this.#store.get(name, lockId);
       if (held !== undefined) return { ...held, lockId };
       signal?.throwIfAborted();
@@ -110,7 +107,7 @@ export class Locks {
     return this.#wait(name, { lockId, ttlMs, waitTimeoutMs, signal });
   }
 
-  /** Lets the lease end `ttlMs` from now, 30 s by default. Throws LOCK_NOT_HELD once it has ended. */
+  /** Lets the lease end `ttlMs` from now, 30 s by default. Throws LOCK_NOT_HELD if it has ended. */
   async renew(
     name: string,
     lockId: string,
@@ -124,12 +121,12 @@ export class Locks {
     return held;
   }
 
-  /** Gives a lock back. Throws LOCK_NOT_HELD where `lockId` does not have it. */
+  /** Releases a lock. Throws LOCK_NOT_HELD if `lockId` does not have it. */
   async release(name: string, lockId: string): Promise<void> {
     checkLockName("name", name);
     checkLockId("lock_id", lockId);
     if (!(await this.#store.release(name, lockId))) throw lockNotHeld();
-    // The store's own hint may come later, or be lost.
+    // The store's own hint may come later or get lost.
     this.#queues.get(name)?.wake();
   }
 
@@ -140,8 +137,8 @@ export class Locks {
   }
 
   /**
-   * Ends all waiting with STORE_UNAVAILABLE, and returns once nothing is under
-   * way any more. Locks that are held stay so.
+   * Ends all waits with STORE_UNAVAILABLE and returns once no call is pending. Held locks stay
+   * held.
    */
   async close(): Promise<void> {
     this.#closing.abort();
@@ -166,7 +163,7 @@ export class Locks {
     const { lockId = randomBytes(32).toString("base64url"), ttlMs, waitTimeoutMs, signal } = call;
     const triesOnce = waitTimeoutMs === 0;
     if (this.#closing.signal.aborted) throw serverStops();
-    // Those who wait already are first in any case.
+    // The waiting callers come first, so one try cannot succeed.
     if (triesOnce && this.#queues.has(name)) throw lockTimeout();
     if (this.#waiterCount >= MAX_WAITERS) {
       throw new SessiondError("OVERLOADED", `${MAX_WAITERS} calls wait for locks here already`);
@@ -208,26 +205,26 @@ export class Locks {
     return queue;
   }
 
-  /** Removes a waiter from its queue. Answers whether it was still in it. */
+  /** Removes a waiter from its queue. Answers whether it was still there. */
   #remove(queue: LockQueue, waiter: Waiter): boolean {
     if (!queue.waiters.delete(waiter)) return false;
     this.#waiterCount--;
     return true;
   }
 
-  /** A waiter gives up: its call fails now, and nothing is left of it. */
+  /** Fails a waiter's call now, and releases what the store may have for it. */
   #leave(queue: LockQueue, waiter: Waiter, error: unknown): void {
     if (!this.#remove(queue, waiter)) return;
     waiter.mayReturn = !waiter.isIdOurs && !isTimeout(error);
     waiter.reject(error);
-    // What becomes of a question under way is seen to when it is answered.
+    // `#ask` handles the answer of a pending question.
     if (queue.asking === waiter || !waiter.hasAsked) return;
     this.#giveBack(queue.name, waiter);
-    // Whoever is first now needs a place at the store.
+    // The next waiter needs a queue position at the store.
     queue.wake();
   }
 
-  /** Asks for the first of a queue until nobody is left. */
+  /** Asks the store for the first waiter until the queue is empty. */
   async #serve(queue: LockQueue): Promise<void> {
     for (;;) {
       const [first] = queue.waiters;
@@ -245,7 +242,7 @@ export class Locks {
     this.#queues.delete(queue.name);
   }
 
-  /** Asks the store for a waiter. Answers what stands in its way if it has to wait. */
+  /** Asks the store for a waiter. Answers the occupied lock if the waiter has to wait. */
   async #ask(queue: LockQueue, waiter: Waiter): Promise<OccupiedLock | undefined> {
     const { lockId, ttlMs, triesOnce } = waiter;
     waiter.hasAsked = true;
@@ -256,7 +253,7 @@ export class Locks {
       const isOccupied = "occupied" in answer;
       if (isOccupied && queue.waiters.has(waiter)) return answer;
       if (isOccupied || !this.#remove(queue, waiter)) {
-        // It left meanwhile.
+        // The waiter left meanwhile.
         this.#giveBack(queue.name, waiter);
       } else {
         waiter.resolve({ ...answer, lockId });
@@ -272,7 +269,7 @@ export class Locks {
     return undefined;
   }
 
-  /** Gives back, in the background, what the store may have for a waiter that is gone. */
+  /** Releases, in the background, what the store may have for a waiter that is gone. */
   #giveBack(name: string, waiter: Waiter): void {
     if (waiter.mayReturn || this.#givenBack.size >= MAX_GIVEN_BACK) return;
     const givenBack = this.#tryToGiveBack(name, waiter).finally(() => {
@@ -287,24 +284,24 @@ export class Locks {
       try {
         const isReleased = await this.#store.release(name, lockId);
         if (isReleased) this.#queues.get(name)?.wake();
-        // What is still on its way to the store may arrive after this.
+        // A lost acquisition may still reach the store after this release.
         if (isReleased || !isInDoubt) return;
       } catch {
-        // There is nobody to answer to. The lease ends by itself.
+        // No caller waits for this. The lease ends by itself.
       }
       if (attempt === MAX_GIVE_BACK_ATTEMPTS || signal.aborted) return;
       await sleep(GIVE_BACK_PAUSE_MS * attempt, undefined, { signal, ref: false }).catch(() => {});
     }
   }
 
-  /** Hears of releases from the first time that anybody has to wait. */
+  /** Starts to listen for releases when a caller first has to wait. */
   #listen(): void {
     if (this.#closing.signal.aborted) return;
     this.#stopListening ??= this.#store.onRelease((name) => this.#queues.get(name)?.wake());
   }
 }
 
-/** How long to wait for a lock to become free, with nothing heard of it. */
+/** How long to wait without a hint, in ms. */
 function untilNextTry({ expireTimeMs, readTimeMs }: OccupiedLock): number {
   const jitter = 1 + POLL_JITTER * (2 * Math.random() - 1);
   return Math.max(1, Math.min(expireTimeMs - readTimeMs, POLL_INTERVAL_MS * jitter));

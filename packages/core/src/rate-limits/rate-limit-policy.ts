@@ -2,40 +2,39 @@ import { formatDuration, parseDuration } from "../duration.js";
 import { quote } from "../errors.js";
 import type { RateLimitWindow } from "./rate-limit-store.js";
 
-/** A rule with a name for how many attempts are allowed. */
+/** A named rule for how many attempts are allowed. */
 export interface RateLimitPolicy {
   readonly name: string;
-  /** At least one; every one of them must have room for an attempt. */
+  /** At least one. Every window must have room for an attempt. */
   readonly windows: readonly RateLimitWindow[];
-  /** Whether refused attempts count as well, so that whoever goes on trying stays out. */
+  /** Whether refused attempts count too, so that a caller who keeps trying stays out. */
   readonly countRefused: boolean;
-  /** What happens to attempts while the store cannot count them. */
+  /** What happens to an attempt while the store cannot count it. */
   readonly whenUnavailable: "refuse" | "allow";
 }
 
-/** What policies may ask for. */
+/** The maxima of policies. */
 export const RATE_LIMIT_BOUNDS = {
   policies: 100,
   windows: 8,
-  /** Each attempt that counts is kept by itself, so this bounds what a key takes. */
+  /** Stores keep each attempt that counts, so this bounds the memory of a key. */
   limit: 10_000,
   windowMs: 365 * 86_400_000,
 } as const;
 
-/** The policies of a server that was told nothing else. */
+/** The policies of a server without configured policies. */
 export const DEFAULT_RATE_LIMITS = "login: 10 per 15m";
 
 const NAME = /^[a-z][a-z0-9_-]{0,63}$/;
-/** `name: windows (options)`; what the parts may be is judged one by one. */
+/** `name: windows (options)`. Other functions check the parts. */
 const POLICY = /^([^:]*):([^()]*)(?:\(([^()]*)\))?$/;
 const WINDOW = /^(\d{1,9})\s+per\s+(\S+)$/;
 const OPTIONS = ["count refused", "allow when unavailable"] as const;
 
 /**
- * Reads policies: `login: 10 per 15m, 50 per 24h; signup: 3 per 1h (count refused)`.
- * The options in parentheses are `count refused`, so that refused attempts take room
- * too, and `allow when unavailable`, so that attempts pass while the store is down;
- * without them they do not. Throws an Error that names the policy and says what was expected.
+ * Reads policies: `login: 10 per 15m, 50 per 24h; signup: 3 per 1h (count refused)`. The options in
+ * parentheses are `count refused` (refused attempts count too) and `allow when unavailable`
+ * (attempts pass while the store is down). Throws an Error that names the policy.
  */
 export function parseRateLimitPolicies(text: string): readonly RateLimitPolicy[] {
   const policies = text.split(";").map(parsePolicy);

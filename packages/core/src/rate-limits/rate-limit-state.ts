@@ -1,16 +1,16 @@
 import type { RateLimitState, RateLimitWindow } from "./rate-limit-store.js";
 
-/** How a key stands in one of its windows. */
+/** The state of a key in one of its windows. */
 export interface WindowStanding {
   readonly window: RateLimitWindow;
-  /** The cost of what counts; more than the limit where refused attempts count as well. */
+  /** The cost that counts. Exceeds the limit if refused attempts count too. */
   readonly used: number;
-  /** How long until the attempt that was asked about has room in it. */
+  /** How long until the requested attempt has room in the window. */
   readonly retryAfterMs: number;
   readonly resetTimeMs: number;
 }
 
-/** Sums up how a key stands in its windows, of which there is at least one. */
+/** Sums up the state of a key in its windows, at least one. */
 export function summarize(
   isAllowed: boolean,
   standings: readonly WindowStanding[],

@@ -1,4 +1,4 @@
-/** At most `limit` in any stretch of time that is `windowMs` long. */
+/** At most `limit` in any period of `windowMs`. */
 export interface RateLimitWindow {
   /** A whole number from 1 to `RATE_LIMIT_BOUNDS.limit`. */
   readonly limit: number;
@@ -6,31 +6,28 @@ export interface RateLimitWindow {
   readonly windowMs: number;
 }
 
-/** Where a key stands. */
+/** The state of a key. */
 export interface RateLimitState {
-  /** Whether an attempt of the cost asked for is, or would be, allowed. */
+  /** Whether the attempt is allowed, or would be. */
   readonly isAllowed: boolean;
-  /** The window that leaves least, of several the longest: the one to tell the caller of. */
+  /** The window with the least cost left, the longest of several: report this to the caller. */
   readonly window: RateLimitWindow;
-  /** How much cost is left in that window, after this attempt if it was counted. */
+  /** The cost left in that window, after this attempt if it was counted. */
   readonly remaining: number;
   /**
-   * How long until an attempt of this cost would be allowed, by all windows, if
-   * nothing else happens: rounded up to whole ms, 0 where it is allowed.
+   * How long until all windows would allow an attempt of this cost, if nothing else happens.
+   * Rounded up to whole ms, 0 if it is allowed.
    */
   readonly retryAfterMs: number;
-  /**
-   * When that window will be as if nothing had been counted, by the store's clock;
-   * now where nothing counts.
-   */
+  /** When nothing counts in that window any more, by the store's clock. Now if nothing counts. */
   readonly resetTimeMs: number;
 }
 
-/** What is asked of a store when an attempt is made. */
+/** An attempt to count. */
 export interface RateLimitAttempt {
-  /** A whole number from 1 to the least limit of the windows. */
+  /** A whole number from 1 to the smallest limit of the windows. */
   readonly cost: number;
-  /** Whether the attempt counts also where it is refused. */
+  /** Whether the attempt counts even if it is refused. */
   readonly countRefused: boolean;
 }
 
@@ -38,21 +35,20 @@ export interface RateLimitAttempt {
  * Counts attempts. These comments are the contract; the suite in
  * `testing/describe-rate-limit-store.ts` holds every store to it.
  *
- * - Exact: over any stretch of time that is as long as a window, the attempts
- *   that were allowed cost no more than its limit. An attempt at time t counts in
- *   the stretch from t on, and no more at t + windowMs. None is refused that has room.
- * - Time is the store's. For a key it never goes back: where the clock was set
- *   back it stands still, until it is later again than the key's newest attempt.
- * - Every method is one atomic step. All may throw STORE_UNAVAILABLE; whether an
- *   attempt was counted is then not known.
- * - What a key takes is bounded by the greatest limit of its windows, and gone by
- *   itself once nothing of it counts.
+ * - Exact: in any period as long as a window, the allowed attempts cost at most its limit. An
+ *   attempt at time t counts from t on, and no more at t + windowMs. An attempt with room is never
+ *   refused.
+ * - The store's clock decides. For a key it never goes back: if the clock was set back, the key's
+ *   time stands still at its newest attempt.
+ * - Every method is one atomic step. All may throw STORE_UNAVAILABLE: the caller then does not know
+ *   whether the attempt was counted.
+ * - The largest limit of its windows bounds the memory of a key. The memory is freed once nothing
+ *   counts any more.
  */
 export interface RateLimitStore {
   /**
-   * Counts an attempt of `cost` if every window has room for it, and says whether
-   * it had. With `countRefused` one that is refused counts as well: whoever goes on
-   * trying stays out. Throws OVERLOADED where the store is full.
+   * Counts an attempt of `cost` if every window has room for it, and answers whether it had. With
+   * `countRefused` a refused attempt counts too. Throws OVERLOADED if the store is full.
    */
   check(
     key: string,
@@ -60,7 +56,7 @@ export interface RateLimitStore {
     attempt: RateLimitAttempt,
   ): Promise<RateLimitState>;
 
-  /** What `check` would say, counting nothing. */
+  /** The answer of `check`, without counting. */
   get(key: string, windows: readonly RateLimitWindow[], cost: number): Promise<RateLimitState>;
 
   /** Forgets a key. */

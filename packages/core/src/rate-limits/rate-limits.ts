@@ -4,44 +4,43 @@ import type { RateLimitPolicy } from "./rate-limit-policy.js";
 import { summarize } from "./rate-limit-state.js";
 import type { RateLimitState, RateLimitStore } from "./rate-limit-store.js";
 
-/** Whose attempts, under which policy. */
+/** A key under a policy. */
 export interface RateLimitTarget {
   /** The name of a policy. */
   readonly policy: string;
-  /** Whose attempts are counted together: 1 to 256 bytes without control characters. */
+  /** Attempts with one key count together: 1 to 256 bytes without control characters. */
   readonly key: string;
 }
 
-/** An attempt that was made, or would be. */
+/** An attempt. */
 export interface RateLimitRequest extends RateLimitTarget {
-  /** How much it counts: from 1, the default, to the least limit of the policy. */
+  /** How much it counts: from 1, the default, to the smallest limit of the policy. */
   readonly cost?: number;
 }
 
-/** Where a key stands, and whether that was known. */
+/** The state of a key, and whether the store knew it. */
 export interface RateLimitDecision extends RateLimitState {
   /**
-   * Why the store did not answer, for the log: set where the policy lets attempts pass
-   * that cannot be counted, and this is such a one.
+   * For the log, why the store did not answer. Set if the policy lets this attempt pass uncounted.
    */
   readonly storeFailure?: SessiondError;
 }
 
-/** What `RateLimits` is made of. */
+/** Options of `RateLimits`. */
 export interface RateLimitsOptions {
   readonly store: RateLimitStore;
-  /** Each with a name of its own. */
+  /** With unique names. */
   readonly policies: readonly RateLimitPolicy[];
-  /** Stands in for the store's clock where the store is down; `Date.now` by default. */
+  /** Replaces the store's clock while the store is down. `Date.now` by default. */
   readonly now?: () => number;
 }
 
 /**
- * Rate limits by policies with names. All methods throw INVALID_ARGUMENT.
+ * Rate limits by named policies. All methods throw INVALID_ARGUMENT.
  *
- * Where the store is down, an attempt passes under a policy that says so, and any
- * other throws STORE_UNAVAILABLE, which callers treat as a refusal. A store that is full
- * throws OVERLOADED under either.
+ * While the store is down, an attempt passes if its policy says so. Otherwise it throws
+ * STORE_UNAVAILABLE, which callers treat as a refusal. A full store throws OVERLOADED under any
+ * policy.
  */
 export class RateLimits {
   readonly #store: RateLimitStore;
@@ -54,14 +53,14 @@ export class RateLimits {
     this.#now = now;
   }
 
-  /** Counts an attempt, and says whether it is allowed. */
+  /** Counts an attempt and answers whether it is allowed. */
   async check(request: RateLimitRequest): Promise<RateLimitDecision> {
     const { policy, key, cost } = this.#resolve(request);
     const { windows, countRefused } = policy;
     return this.#orLetPass(policy, this.#store.check(key, windows, { cost, countRefused }));
   }
 
-  /** What `check` would say, counting nothing. */
+  /** The answer of `check`, without counting. */
   async get(request: RateLimitRequest): Promise<RateLimitDecision> {
     const { policy, key, cost } = this.#resolve(request);
     return this.#orLetPass(policy, this.#store.get(key, policy.windows, cost));
@@ -80,7 +79,7 @@ export class RateLimits {
     if (!Number.isInteger(cost) || cost < 1 || cost > leastLimit) {
       throw invalidArgument("cost", `expected a whole number from 1 to ${leastLimit}`);
     }
-    // No policy has a colon in its name, so no two of them share a key.
+    // No policy's name has a colon, so no two policies share a key.
     return { policy, key: `${name}:${key}`, cost };
   }
 
@@ -93,13 +92,8 @@ export class RateLimits {
     } catch (error) {
       const isDown = error instanceof SessiondError && error.reason === "STORE_UNAVAILABLE";
       if (!isDown || whenUnavailable === "refuse") throw error;
-      const resetTimeMs = this.#now();
-      const untouched = windows.map((window) => ({
-        window,
-        used: 0,
-        retryAfterMs: 0,
-        resetTimeMs,
-      }));
+      const unused = { used: 0, retryAfterMs: 0, resetTimeMs: this.#now() };
+      const untouched = windows.map((window) => ({ window, ...unused }));
       return { ...summarize(true, untouched), storeFailure: error };
     }
   }

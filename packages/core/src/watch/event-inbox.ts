@@ -1,29 +1,29 @@
 import { SessiondError } from "../errors.js";
 import type { EventCursor, SessionEvent } from "./session-event.js";
 
-/** What the tail of the event log tells a watcher. */
+/** The result of one read of the tail, for one watcher. */
 export interface TailNews {
-  /** Whether events are missing before this, of which none will come any more. */
+  /** Whether events before this one are missing for good. */
   readonly isLost: boolean;
-  /** What is new, for this watcher. */
+  /** The new events for this watcher. */
   readonly events: readonly SessionEvent[];
-  /** Where the tail is after it, in all lanes that anyone watches. */
+  /** The tail's position after them, in all watched lanes. */
   readonly cursor: EventCursor;
   /**
-   * Where this read came to the end of all lanes: when, by the store's clock, at
-   * the earliest. All that was done before is in this and earlier news.
+   * Set if this read reached the end of all lanes: every change before this time, by the store's
+   * clock, is in this and earlier news.
    */
   readonly confirmedTimeMs?: number;
 }
 
 /**
- * What the tail has read and one watcher has not taken yet. Bounded: a watcher
- * that does not keep up fails with OVERLOADED, and what waited for it is freed.
+ * The queue of news that one watcher has not taken yet. Bounded: a watcher that is too slow fails
+ * with OVERLOADED, and its queue is freed.
  */
 export class EventInbox {
-  /** Whose events it wants; all when undefined. */
+  /** The user whose events it collects. All users if undefined. */
   readonly userId: string | undefined;
-  /** The lanes that have them. */
+  /** The lanes of these events. */
   readonly lanes: ReadonlySet<number>;
   readonly #maxEvents: number;
   #news: TailNews[] = [];
@@ -41,17 +41,17 @@ export class EventInbox {
     return this.#failure !== undefined;
   }
 
-  /** Adds news, unless they have failed the inbox or say nothing. */
+  /** Adds news, unless they are empty or overflow the queue. */
   offer(news: TailNews): void {
     const last = this.#news.at(-1);
     if (news.isLost) {
-      // Whoever is told that events are missing drops what it knows anyway.
+      // After a loss the watcher drops what it knows, so it needs no earlier events.
       this.#news = [];
       this.#eventCount = 0;
     } else if (news.events.length === 0 && news.confirmedTimeMs === undefined) {
       return;
     } else if (last !== undefined && last.events.length === 0 && !last.isLost) {
-      // The newer place stands for the older one as well.
+      // The newer position replaces the older one.
       this.#news.pop();
     }
     this.#eventCount += news.events.length;
@@ -68,7 +68,7 @@ export class EventInbox {
     this.#wake();
   }
 
-  /** Ends the inbox: `next` throws this error, and nothing waits any more. */
+  /** Ends the inbox and frees the queue: `next` throws this error. */
   fail(error: unknown): void {
     this.#failure ??= { error };
     this.#news = [];
@@ -76,7 +76,7 @@ export class EventInbox {
     this.#wake();
   }
 
-  /** Waits for news, and takes the oldest. Throws what the inbox failed with. */
+  /** Waits for news and takes the oldest. Throws the error of `fail`. */
   async next(): Promise<TailNews> {
     for (;;) {
       if (this.#failure !== undefined) throw this.#failure.error;

@@ -3,44 +3,42 @@ import type { EventInbox } from "./event-inbox.js";
 import type { EventCursor, EventLog, EventPage, SessionEvent } from "./session-event.js";
 
 /**
- * How often all lanes are read, hints or not. Twice within the second in which
- * watchers are promised to hear something, so that one slow read does not break it.
+ * How often all lanes are read, with or without hints. Watchers are promised a checkpoint every
+ * second: two reads a second keep the promise even if one of them is slow.
  */
 const READ_INTERVAL_MS = 500;
-/** How soon after a read the next one may follow. What happens meanwhile is read in one go. */
+/** The pause after a read. Everything that happens meanwhile is read together. */
 const MIN_PAUSE_MS = 5;
-/** How soon a read that failed is tried again. */
+/** The pause after a failed read. */
 const RETRY_DELAY_MS = 100;
-/** About how many events are read at a time. */
+/** About how many events one read takes. */
 export const READ_LIMIT = 500;
 
 /**
- * Reads the end of the event log once for all watchers of this server, and only
- * while there are any: all watched lanes from time to time, and at once those
- * that have grown as the store hints. There is one read at a time.
+ * Reads the end of the event log for all watchers of this server, and only while there are any. It
+ * reads all watched lanes regularly, and a lane at once after a hint that it has grown. One read at
+ * a time.
  */
 export class EventTail {
   readonly #events: EventLog;
   readonly #inboxes = new Set<EventInbox>();
   readonly #hinted = new Set<number>();
-  /** The place in each lane that is watched, and at times in some that was. */
+  /** Our position in every watched lane. May briefly include lanes that nobody watches any more. */
   #cursor: EventCursor = new Map();
   #isRunning = false;
-  /** When all lanes are to be read next, and before which time nothing is, on the monotonic clock. */
+  /** When all lanes are read next, on the monotonic clock. */
   #fullReadDueMs = 0;
+  /** No read before this time, on the monotonic clock. */
   #notBeforeMs = 0;
   #wake: () => void = () => {};
-  /** Who was there when the read under way began: only to them can it confirm anything. */
+  /** The inboxes at the start of the current read. It can confirm a time only to these. */
   #present: ReadonlySet<EventInbox> = new Set();
 
   constructor(events: EventLog) {
     this.#events = events;
   }
 
-  /**
-   * From now on puts into the inbox what happens after `cursor`, or after an
-   * earlier place.
-   */
+  /** From now on fills the inbox with events after `cursor`, or after an earlier position. */
   follow(inbox: EventInbox, cursor: EventCursor): void {
     const added = [...cursor].filter(([lane]) => !this.#cursor.has(lane));
     if (added.length > 0) this.#cursor = new Map([...this.#cursor, ...added]);
@@ -48,10 +46,10 @@ export class EventTail {
     if (!this.#isRunning) void this.#run();
   }
 
-  /** Puts nothing more into the inbox. */
+  /** Stops filling the inbox. */
   leave(inbox: EventInbox): void {
     this.#inboxes.delete(inbox);
-    // Or the last one's tail would stay until its next read.
+    // Stop now, not at the next read.
     if (this.#inboxes.size === 0) this.#wake();
   }
 
@@ -68,7 +66,7 @@ export class EventTail {
         else await this.#readSome();
       }
     } catch (error) {
-      // Not the store's failure, which is waited for, but a fault of this program.
+      // The tail retries when the store is unavailable. This is a fault of the program.
       for (const inbox of this.#inboxes) inbox.fail(error);
       this.#inboxes.clear();
     } finally {
@@ -84,7 +82,7 @@ export class EventTail {
     return Math.max(this.#notBeforeMs, this.#hinted.size > 0 ? 0 : this.#fullReadDueMs);
   }
 
-  /** Waits, until a hint or until nobody is left at most. */
+  /** Waits. A hint, or the last watcher's leaving, ends the wait. */
   #pause(ms: number): Promise<void> {
     return new Promise((resolve) => {
       const timer = setTimeout(resolve, ms);
@@ -100,7 +98,7 @@ export class EventTail {
     const isFull = startMs >= this.#fullReadDueMs;
     const lanes = isFull ? this.#watchedLanes() : this.#hinted;
     const from = new Map([...this.#cursor].filter(([lane]) => lanes.has(lane)));
-    // Before the read: what is hinted at from now on, it may miss.
+    // Clear before the read: it may miss what later hints announce.
     this.#hinted.clear();
     if (from.size === 0) return;
     this.#present = new Set(this.#inboxes);
@@ -129,7 +127,7 @@ export class EventTail {
     this.#fullReadDueMs = 0;
   }
 
-  /** Those that anyone watches. Lets go of the others. */
+  /** The watched lanes. Drops our position in all others. */
   #watchedLanes(): ReadonlySet<number> {
     const watched = new Set<number>();
     for (const { lanes } of this.#inboxes) {
@@ -155,8 +153,8 @@ export class EventTail {
   }
 
   /**
-   * Goes on from the log's present end in the lanes that were read. Which of them
-   * has lost events the store does not say, so whoever watches any is told.
+   * Continues at the log's present end in the lanes that were read. The store does not say which of
+   * them lost events, so every watcher of one of them is told.
    */
   #tellOfLoss(from: EventCursor, end: EventCursor): void {
     const moved = [...end].filter(([lane]) => from.has(lane));
@@ -169,8 +167,8 @@ export class EventTail {
 }
 
 /**
- * When a cursor's reader knew that these are its places: a time before which it
- * has seen everything, where a read brought it to the log's end.
+ * The earliest time of a cursor's positions. If a read reached the log's end there, its reader has
+ * seen every change before this time.
  */
 export function earliestTimeMs(cursor: EventCursor): number {
   return Math.min(...[...cursor.values()].map(({ timeMs }) => timeMs));

@@ -7,28 +7,26 @@ import type { EventCursor, EventPosition } from "./session-event.js";
 const PLAIN = 1;
 const DEFLATED = 2;
 const CHECKSUM_BYTES = 4;
-/** Longer ones are deflated, which takes longer than all else about a short one. */
+/** Longer tokens are deflated. For a short token deflating would cost more than all other steps. */
 const MAX_PLAIN_BYTES = 256;
-/** More than any store has; bounds what a made-up token can make its reader build. */
+/** More than any store has. Bounds the cursor that a forged token can make us build. */
 const MAX_LANES = 4096;
 const MAX_INFLATED_BYTES = 256 * 1024;
 
 /**
- * What a token says, as JSON: whose watch it is, the earliest time of all positions, which is a
- * safe one for each, the sources, and for each lane four numbers: how much greater than the lane
- * before, the index of its source, its epoch less the earliest time, or null where the lane never
- * began, and its sequence.
+ * The JSON in a token: the watch's filter, the earliest time of all positions (safe for each of
+ * them), the sources, and four numbers for each lane: its distance from the previous lane, the
+ * index of its source, its epoch minus the earliest time (null for epoch 0), and its sequence.
  */
 type TokenJson = [filter: string, timeMs: number, sources: number[], lanes: (number | null)[]];
 
 /**
- * Writes a position in the event log as an opaque token that is good for the same
- * user, or for all users, only. It is no secret and gives access to nothing, so
- * it is neither sealed nor signed; the checksum is for a token that was cut or mistyped.
+ * Writes a cursor of the event log as an opaque token for watches with the same filter. It gives
+ * access to nothing, so it is neither sealed nor signed. The checksum finds cut or mistyped tokens.
  *
  *     format (1 byte) | JSON, plain or deflated | CRC-32
  *
- * So 256 busy lanes take about 2 KB, and 256 empty lanes some 100 bytes.
+ * 256 busy lanes take about 2 KB, 256 empty lanes about 100 bytes.
  */
 export function formatResumeToken(userId: string | undefined, cursor: EventCursor): string {
   const entries = [...cursor].sort(([a], [b]) => a - b);
@@ -52,7 +50,9 @@ export function formatResumeToken(userId: string | undefined, cursor: EventCurso
   return Buffer.concat([body, checksum]).toString("base64url");
 }
 
-/** Reads a token made for this very user, or for all. Throws INVALID_ARGUMENT naming `resume_token` otherwise. */
+/**
+ * Reads a token of the same filter. Throws INVALID_ARGUMENT naming `resume_token` for any other.
+ */
 export function parseResumeToken(userId: string | undefined, token: string): EventCursor {
   const json = token.length > LIMITS.resumeTokenBytes ? undefined : jsonOf(token);
   const cursor = json && cursorOf(json);
@@ -70,7 +70,7 @@ function filterOf(userId: string | undefined): string {
   return hash("sha256", filter, "base64url").slice(0, 8);
 }
 
-/** The JSON in a token that is spelt as it was written. */
+/** The JSON in a token. Undefined if the token is spelt in another way than we spell it. */
 function jsonOf(token: string): readonly unknown[] | undefined {
   const bytes = Buffer.from(token, "base64url");
   // Buffer skips what is not base64url and ignores loose trailing bits.
@@ -88,7 +88,7 @@ function jsonOf(token: string): readonly unknown[] | undefined {
   }
 }
 
-/** As `formatResumeToken` wrote it; undefined for anything else, which somebody made up. */
+/** Undefined for JSON that `formatResumeToken` does not write. */
 function cursorOf([, timeMs, sources, lanes]: readonly unknown[]): EventCursor | undefined {
   if (!Array.isArray(sources) || !Array.isArray(lanes) || !isWhole(timeMs)) return undefined;
   if (lanes.length === 0 || lanes.length % 4 !== 0 || lanes.length > 4 * MAX_LANES)

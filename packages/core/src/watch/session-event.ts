@@ -1,79 +1,76 @@
-/** What happened to a session. Touches and natural expiry are not events. */
+/** The kinds of changes. Touches and natural expiry are not events. */
 export type SessionEventType = "created" | "updated" | "token_rotated" | "revoked" | "evicted";
 
-/** A change of a session, recorded in the same step as the change itself. */
+/** A change of a session, recorded in the same atomic step. */
 export interface SessionEvent {
   readonly type: SessionEventType;
   readonly sessionId: string;
   readonly userId: string;
-  /** The version of the session that the change made. */
+  /** The session's version after the change. */
   readonly version: number;
-  /** When, by the store's clock, in ms since the Unix epoch. */
+  /** In ms since the Unix epoch, by the store's clock. */
   readonly timeMs: number;
   /** With `revoked` and `evicted`: the recorded reason. */
   readonly reason?: string;
-  /** Which of the log's lanes it is in. A session's events are all in one. */
+  /** The event's lane in the log. All events of a session are in one lane. */
   readonly lane: number;
-  /** Its place in that lane. */
+  /** Its position in that lane. */
   readonly position: EventPosition;
 }
 
 /**
- * A place in a lane of the event log. Numbers within a lane are consecutive, so
- * that a reader sees a gap.
+ * A position in a lane of the event log. Sequences in a lane are consecutive, so gaps are visible.
  */
 export interface EventPosition {
   /**
-   * The process that kept the lane when this was read: on Redis a hash of its run
-   * id, 0 where it does not matter. A process that restarted, or took over in a
-   * failover, may lack events that the last one had shown.
+   * The process that kept the lane during the read: on Redis a hash of its run id, 0 if the store
+   * needs none. After a restart or a failover, a process may lack events that readers saw before.
    */
   readonly source: number;
-  /** When the lane began, in ms; a lane that was empty for long begins anew. 0 where it never does. */
+  /**
+   * When the lane began, in ms. A lane that was empty for long begins again. 0 if it never does.
+   */
   readonly epoch: number;
-  /** The number of the last event before this place; 0 at the beginning of an epoch. */
+  /** The number of the last event before this position. 0 at the beginning of an epoch. */
   readonly sequence: number;
   /**
-   * When a reader knew that this is its place, in ms by the store's clock. What was
-   * trimmed was older than the store's retention, so a reader that was here more
-   * recently than that has missed nothing though the events around it are gone. An
-   * earlier time is safe: a resume token may keep just the earliest of a cursor's.
-   * Of an event: the event's own time.
+   * When the reader was at this position, in ms by the store's clock. Trimmed events are older than
+   * the retention, so a reader that was here within the retention has missed none. An earlier time
+   * is safe, so a resume token keeps only the earliest. For an event, its own time.
    */
   readonly timeMs: number;
 }
 
-/** Where a reader is: its place in each lane that it reads. */
+/** A reader's position in each lane that it reads. */
 export type EventCursor = ReadonlyMap<number, EventPosition>;
 
-/** What a reader gets in one go. */
+/** The result of one read. */
 export interface EventPage {
   /** In order within each lane. */
   readonly events: readonly SessionEvent[];
-  /** The places after them. */
+  /** The positions after them. */
   readonly cursor: EventCursor;
-  /** Whether this reaches the log's end, as it was at some moment during the call. */
+  /** Whether the page reaches the log's end as it was at some moment of the call. */
   readonly isComplete: boolean;
 }
 
 /**
- * The changes of all sessions, in order per session, for a while: at least the
- * newest 1000 events of a lane that are younger than the store's retention.
+ * The changes of all sessions, in order per session. Each lane keeps at least its newest 1000
+ * events that are younger than the store's retention.
  */
 export interface EventLog {
-  /** Where the log ends now; with a user, only the lane that has the user's events. */
+  /** The log's present end. With a user, only in the lane of the user's events. */
   end(userId?: string): Promise<EventCursor>;
 
   /**
-   * The events after a cursor, at most about `limit` of them, in the lanes
-   * that it names. `lost` where events after it are gone, or may be: they were
-   * trimmed, or what keeps the log is not what it was. Throws STORE_UNAVAILABLE.
+   * About `limit` events after a cursor, in the cursor's lanes. `lost` if later events are or may
+   * be gone: they were trimmed, or another process keeps the log. Throws STORE_UNAVAILABLE.
    */
   read(cursor: EventCursor, limit: number): Promise<EventPage | "lost">;
 
   /**
-   * Calls `listener` soon after a lane has grown. A hint: it may come too often or
-   * not at all, so a reader also reads from time to time. Answers how to stop.
+   * Calls `listener` soon after a lane has grown. Only a hint: it may come too often or not at all,
+   * so a reader also reads regularly. Answers a function that unsubscribes.
    */
   subscribe(listener: (lane: number) => void): () => void;
 }

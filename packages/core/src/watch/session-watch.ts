@@ -4,24 +4,23 @@ import { EventTail, earliestTimeMs, READ_LIMIT } from "./event-tail.js";
 import { formatResumeToken, parseResumeToken } from "./resume-token.js";
 import type { EventCursor, EventLog, EventPosition, SessionEvent } from "./session-event.js";
 
-/** What a watcher is told. */
+/** A message to a watcher. */
 export type WatchMessage = {
-  /** Where a later watch goes on after this message. */
+  /** A later watch with this token continues after this message. */
   readonly resumeToken: string;
 } & (
   | {
       readonly kind: "events";
-      /** In order per session; at least one, at most 500. */
+      /** 1 to 500, in order per session. */
       readonly events: readonly SessionEvent[];
     }
   | {
       readonly kind: "checkpoint";
       /**
-       * Every change whose call had returned before this time, by the store's clock,
-       * has been sent. Not every one that is stamped with an earlier time: a change
-       * is stamped a moment before it can be seen. Where several processes keep the
-       * log, the earliest of their clocks counts. Never earlier than that of the
-       * checkpoint before, but after a reset.
+       * Every change whose call returned before this time, by the store's clock, has been sent. A
+       * change with an earlier timestamp may still come, because a change is stamped before it is
+       * visible. If several processes keep the log, the earliest of their clocks counts. The time
+       * goes back only after a reset.
        */
       readonly timeMs: number;
     }
@@ -32,21 +31,21 @@ export type WatchMessage = {
     }
 );
 
-/** Which changes to watch, and from where. */
+/** A request for a watch. */
 export interface WatchSessions {
-  /** All users when undefined. */
+  /** All users if undefined. */
   readonly userId?: string | undefined;
-  /** From now on when undefined. */
+  /** From now on if undefined. */
   readonly resumeToken?: string | undefined;
-  /** Ends the watch at once; it then throws the signal's reason. */
+  /** Ends the watch at once. The watch then throws the signal's reason. */
   readonly signal?: AbortSignal | undefined;
 }
 
-/** How much watches may take of a server. */
+/** The limits of a server's watches. */
 export interface WatchLimits {
-  /** A thousand: what one connection may have of calls under way, too. */
+  /** 1,000 by default, as many as calls on one connection. */
   readonly maxWatches: number;
-  /** What may wait for one watcher: 10,000, some seconds of what a busy server does, in 3 MB. */
+  /** The queue of one watcher, 10,000 by default: 3 MB, some seconds of a busy server's events. */
   readonly maxQueuedEvents: number;
 }
 
@@ -58,16 +57,13 @@ const RESET_REASONS = {
   otherStore: "the resume_token is of another store",
 } as const;
 
-/**
- * The watches of a server. They share one reader of the log's end; each catches
- * up with it by itself, from wherever it starts.
- */
+/** The watches of a server. Each catches up with the log by itself, and then all share one tail. */
 export class SessionWatches {
   readonly #events: EventLog;
   readonly #tail: EventTail;
   readonly #limits: WatchLimits;
   readonly #open = new Set<Watch>();
-  /** Watchers of all users are mostly in the same place, of which the token is large. */
+  /** Watchers of all users mostly share one position, and its token is large. */
   readonly #tokens = new WeakMap<EventCursor, string>();
 
   constructor(events: EventLog, limits: Partial<WatchLimits> = {}) {
@@ -76,21 +72,20 @@ export class SessionWatches {
     this.#limits = { ...DEFAULT_LIMITS, ...limits };
   }
 
-  /** How many watches there are. */
+  /** The number of open watches. */
   get size(): number {
     return this.#open.size;
   }
 
   /**
-   * Tells of every change after the start, once and in order per session, also
-   * across watches that resume where another ended; or, where that cannot be, of
-   * a reset, after which it goes on from the log's end as it was before the reset
-   * was told. Never ends by itself. A checkpoint comes at least every second for
-   * as long as the store can be read.
+   * Reports every change after the start, once and in order per session, also across resumed
+   * watches. If events are lost it sends a reset, and continues from the log's end as it was before
+   * the reset. Never ends by itself. Sends a checkpoint at least every second while the store can
+   * be read.
    *
-   * Throws INVALID_ARGUMENT for a token that is none or of a watch of another
-   * user; OVERLOADED where there are too many watches, or this one is taken from
-   * too slowly; STORE_UNAVAILABLE, but only until it has caught up.
+   * Throws INVALID_ARGUMENT for a malformed token or a token of another user's watch, OVERLOADED if
+   * there are too many watches or the consumer is too slow, and STORE_UNAVAILABLE until it has
+   * caught up.
    */
   async *watch(request: WatchSessions): AsyncGenerator<WatchMessage, never, undefined> {
     const { userId, resumeToken, signal } = request;
@@ -110,7 +105,7 @@ export class SessionWatches {
       watch.close(error);
       this.#open.delete(watch);
     };
-    // At once, though whoever takes the messages may be busy with one, and for long.
+    // Close now: the consumer may be busy and not ask for the next message for a long time.
     const onAbort = () => close(signal?.reason);
     signal?.addEventListener("abort", onAbort, { once: true });
     try {
@@ -130,10 +125,9 @@ export class SessionWatches {
 }
 
 /**
- * One watch. It first reads the log from where it starts to the end, as fast as
- * its messages are taken. Then it has the tail collect what happens from there
- * on, reads to the end once more, and goes on with what was collected; of that it
- * leaves out what it has read itself.
+ * One watch. It first reads the log from its start to the end, as fast as the consumer takes the
+ * messages. Then the tail starts to fill its inbox, and the watch reads to the end once more. From
+ * then on it reads its inbox, and skips events that it has read itself.
  */
 class Watch {
   readonly #events: EventLog;
@@ -144,11 +138,11 @@ class Watch {
   readonly #tokenOf: (cursor: EventCursor) => string;
   readonly #closed = Promise.withResolvers<never>();
   #inbox: EventInbox | undefined;
-  /** After the last message. */
+  /** Our position after the last message. */
   #position: EventCursor = new Map();
-  /** The time of the last checkpoint; the next one does not take it back. */
+  /** The time of the last checkpoint. The next checkpoint is not earlier. */
   #vouchedMs = 0;
-  /** Whether the tail has come to what this has read itself: from then on they go together. */
+  /** Whether the tail has reached our own position. From then on our position is the tail's. */
   #isLevel = false;
 
   constructor(
@@ -171,7 +165,7 @@ class Watch {
     this.#closed.promise.catch(() => {});
   }
 
-  /** Frees all that it holds; `messages` throws the error. */
+  /** Frees the inbox. `messages` throws the error. */
   close(error: unknown): void {
     this.#closed.reject(error);
     if (this.#inbox === undefined) return;
@@ -189,8 +183,8 @@ class Watch {
     const lanes = new Set(this.#position.keys());
     const inbox = new EventInbox(this.#userId, lanes, this.#maxQueuedEvents);
     this.#inbox = inbox;
-    // From the present end: this one may have come slowly to where it is, and what has been
-    // trimmed behind the end would look to all other watches like a loss.
+    // Follow from the present end: we may be far behind it. Events that were trimmed in between
+    // would look like a loss to all other watches.
     this.#tail.follow(inbox, await this.#unlessClosed(this.#events.end(this.#userId)));
     yield this.#checkpoint(yield* this.#catchUp());
     for (;;) {
@@ -201,7 +195,7 @@ class Watch {
     }
   }
 
-  /** Reads to the log's end. Answers a time before which everything has then been sent. */
+  /** Reads to the log's end. Every change before the answered time has then been sent. */
   async *#catchUp(): AsyncGenerator<WatchMessage, number, undefined> {
     for (;;) {
       const page = await this.#unlessClosed(this.#events.read(this.#position, READ_LIMIT));
@@ -217,7 +211,7 @@ class Watch {
     }
   }
 
-  /** What the tail has read, but for what is known already. */
+  /** Messages of the tail's events, without those that we have read ourselves. */
   #eventMessages(
     events: readonly SessionEvent[],
     tailCursor: EventCursor,
@@ -228,7 +222,7 @@ class Watch {
     const merged = new Map(
       [...position].map(([lane, own]) => [lane, later(own, tailCursor.get(lane))]),
     );
-    this.#isLevel = [...merged].every(([lane, place]) => place === tailCursor.get(lane));
+    this.#isLevel = [...merged].every(([lane, position]) => position === tailCursor.get(lane));
     return this.#messagesOf(fresh, this.#isLevel ? this.#ownPart(tailCursor) : merged);
   }
 
@@ -256,7 +250,7 @@ class Watch {
     return { kind: "checkpoint", timeMs: this.#vouchedMs, resumeToken };
   }
 
-  /** Goes on where the tail does. */
+  /** Continues at the tail's position. */
   #resetTo({ cursor }: TailNews): WatchMessage {
     this.#position = this.#ownPart(cursor);
     this.#isLevel = true;
@@ -264,13 +258,13 @@ class Watch {
   }
 
   #reset(reason: keyof typeof RESET_REASONS): WatchMessage {
-    // Another process may keep the log now, by another clock.
+    // Another process with another clock may keep the log now.
     this.#vouchedMs = 0;
     const resumeToken = this.#tokenOf(this.#position);
     return { kind: "reset", reason: RESET_REASONS[reason], resumeToken };
   }
 
-  /** The tail's place in the lanes of this watch, which are one lane or all there are. */
+  /** The tail's position in the lanes of this watch: one lane, or all. */
   #ownPart(cursor: EventCursor): EventCursor {
     if (this.#userId === undefined) return cursor;
     return new Map([...cursor].filter(([lane]) => this.#inbox?.lanes.has(lane)));
@@ -286,21 +280,19 @@ function hasSameLanes(a: EventCursor, b: EventCursor): boolean {
 }
 
 /**
- * Whether an event of the tail is news to who is at a place. The source does not
- * matter: reading from a place of another one says for itself that it is lost. A
- * lane of epoch 0 was found empty; what it had before then was too old for any
- * read that is still under way to bring, so an event in it is new.
+ * Whether an event of the tail is new to a reader at position `own`. The source does not matter: a
+ * read from another source's position answers `lost`. At epoch 0 the reader found the lane empty.
+ * Its earlier events were too old for any pending read, so every event in it is new.
  */
-function isEventAfter({ position }: SessionEvent, place: EventPosition | undefined): boolean {
-  if (place === undefined) return true;
-  if (position.epoch !== place.epoch) return place.epoch === 0 || position.epoch > place.epoch;
-  return position.sequence > place.sequence;
+function isEventAfter({ position }: SessionEvent, own: EventPosition | undefined): boolean {
+  if (own === undefined) return true;
+  if (position.epoch !== own.epoch) return own.epoch === 0 || position.epoch > own.epoch;
+  return position.sequence > own.sequence;
 }
 
 /**
- * The later of a watch's own place in a lane and the tail's; the tail's where they
- * are the same. As with events, what is in a lane is later than its having been
- * empty, unless the other has looked since then.
+ * The later of a watch's own position in a lane and the tail's, or the tail's if they are equal. A
+ * position in a lane is later than one that found the lane empty, unless that one is more recent.
  */
 function later(own: EventPosition, tails: EventPosition | undefined): EventPosition {
   if (tails === undefined) return own;
