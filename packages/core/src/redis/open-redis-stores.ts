@@ -6,16 +6,16 @@ import {
   type RedisSessionStoreOptions,
 } from "./sessions/redis-session-store.js";
 
-/** All that is in one Redis, over one connection. */
+/** All stores in one Redis, on one connection. */
 export interface RedisStores {
   readonly sessions: RedisSessionStore;
   readonly locks: RedisLockStore;
   readonly rateLimits: RedisRateLimitStore;
-  /** Closes the connection. Calls still under way, and later ones, fail with STORE_UNAVAILABLE. */
+  /** Closes the connection. Pending and later calls fail with STORE_UNAVAILABLE. */
   close(): Promise<void>;
 }
 
-/** Makes the stores that share a connection, which they close. */
+/** Makes stores that share a connection and close it. */
 export function openRedisStores(options: RedisSessionStoreOptions): RedisStores {
   const commands = new RedisCommands(options.redis, options.now);
   const sessions = new RedisSessionStore(options, commands);

@@ -6,14 +6,14 @@ export interface RedisNode {
   readonly port: number;
 }
 
-/** How to get into Redis. */
+/** The credentials, and whether to use TLS. */
 export interface RedisAccess {
   readonly tls: boolean;
   readonly username?: string;
   readonly password?: string;
 }
 
-/** Where Redis is, and how to get in. */
+/** The address of Redis and its credentials. */
 export type RedisLocation =
   | ({ readonly kind: "redis"; readonly address: RedisNode; readonly db: number } & RedisAccess)
   | ({ readonly kind: "redis-cluster"; readonly nodes: readonly RedisNode[] } & RedisAccess)
@@ -25,22 +25,21 @@ export type RedisLocation =
       readonly db: number;
     } & RedisAccess);
 
-/** How long any command waits for its answer. */
+/** The time limit of every command. */
 export const COMMAND_TIMEOUT_MS = 1_000;
 const SOCKET_TIMEOUT_MS = 1_500;
 const CONNECT_TIMEOUT_MS = 1_000;
 const MAX_RECONNECT_DELAY_MS = 1_000;
-/** How often a cluster is asked which node has which slots; after a failover nobody else would say. */
+/** How often we ask a cluster which node has which slots. After a failover nobody announces it. */
 const SLOTS_REFRESH_INTERVAL_MS = 1_000;
-/** A cluster follows at most this many MOVED and ASK replies for one command. */
+/** How many MOVED and ASK replies one command follows. */
 const MAX_REDIRECTIONS = 5;
 
 /**
- * Opens a connection that suits a store. It answers or fails within a second or
- * so, and sends no command twice: ioredis by itself would replay those whose
- * replies were lost, and an increment would count double. It keeps
- * reconnecting in the background until it is closed; `onError` hears of every
- * attempt that fails.
+ * Opens a connection for a store. A command answers or fails within about a second and is never
+ * sent twice: by default ioredis repeats a command whose reply was lost, and an increment would
+ * count double. It reconnects in the background until it is closed, and calls `onError` for every
+ * failed attempt.
  */
 export function connectRedis(
   location: RedisLocation,
@@ -67,8 +66,7 @@ function open(location: RedisLocation): Redis | Cluster {
         db,
         sentinelRetryStrategy: reconnectDelay,
         sentinelCommandTimeout: COMMAND_TIMEOUT_MS,
-        // Sentinels say when they have made another node the primary; a connection to
-        // the old one may still stand.
+        // Sentinels announce a new primary while the connection to the old one may still stand.
         failoverDetector: true,
         enableTLSForSentinelMode: location.tls,
       });
@@ -81,9 +79,8 @@ function open(location: RedisLocation): Redis | Cluster {
       } = CONNECTION_OPTIONS;
       return new Cluster([...location.nodes], {
         redisOptions: { ...redisOptions, ...accessOptions(location) },
-        // A command for a node that is just being connected to waits for that, as long as any
-        // command may take; without a queue it would fail. `RedisCommands` sees to
-        // it that none waits for a cluster that is not there.
+        // A command waits while its node is being connected; without a queue it would fail. The
+        // command's time limit bounds the wait, and `connected` refuses a missing cluster.
         enableOfflineQueue: true,
         clusterRetryStrategy: reconnectDelay,
         maxRedirections: MAX_REDIRECTIONS,
@@ -111,10 +108,10 @@ const CONNECTION_OPTIONS = {
   enableOfflineQueue: false,
   autoResendUnfulfilledCommands: false,
   retryStrategy: reconnectDelay,
-  // A primary that has become a replica: connect anew, to whichever it is now. The
-  // command fails; it is not sent again.
+  // The primary has become a replica: reconnect to the new primary. The command fails and is not
+  // sent again.
   reconnectOnError: (error: Error) => error.message.startsWith("READONLY"),
-  // Nothing here needs RESP3, and it saves a handshake.
+  // We need no RESP3, and this saves a handshake.
   protocol: 2,
 } as const satisfies RedisOptions;
 

@@ -1,13 +1,10 @@
 import type { Cluster, Redis } from "ioredis";
 import { storeUnavailable } from "../../errors.js";
 
-/** How long a connection that is being made is waited for. */
+/** How long a call waits for a connection. */
 const CONNECT_TIMEOUT_MS = 900;
 
-/**
- * A connection, if commands may be sent to it. ioredis would keep them for a cluster
- * that it cannot reach, for as long as that takes.
- */
+/** Throws if a cluster is not connected: ioredis would queue the commands without a limit. */
 export function connected(redis: Redis | Cluster): Redis | Cluster {
   if (redis.isCluster && redis.status !== "ready") {
     throw storeUnavailable("no node of the Redis Cluster answers");
@@ -15,7 +12,7 @@ export function connected(redis: Redis | Cluster): Redis | Cluster {
   return redis;
 }
 
-/** Waits for a connection that is being made; one that fails is left to the command to report. */
+/** Waits for a connection. If it fails, the next command reports the error. */
 export async function untilReady(redis: Redis | Cluster): Promise<void> {
   if (redis.status === "ready") return;
   const { promise, resolve } = Promise.withResolvers<void>();

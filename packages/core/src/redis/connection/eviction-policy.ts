@@ -5,8 +5,8 @@ import { primariesOf, readInfo } from "./info.js";
 export const SAFE_EVICTION_POLICY = "noeviction";
 
 /**
- * The `maxmemory-policy` of each Redis process that takes writes, so that the server can warn of
- * one that drops sessions in silence. Rejects where Redis does not say.
+ * The `maxmemory-policy` of each primary, so that the server can warn of a policy that silently
+ * drops sessions. Rejects if Redis does not answer.
  */
 export function readEvictionPolicies(redis: Redis | Cluster): Promise<readonly string[]> {
   return Promise.all(

@@ -2,7 +2,6 @@ import type { Cluster, Redis } from "ioredis";
 import { untilReady } from "./connection-state.js";
 import type { RedisCommands } from "./redis-commands.js";
 
-/** How soon subscribing is tried again. */
 const RESUBSCRIBE_DELAY_MS = 1_000;
 
 interface Listener {
@@ -11,9 +10,9 @@ interface Listener {
 }
 
 /**
- * A Pub/Sub channel on which servers give each other hints, on a connection that
- * exists only while anybody listens. What is sent while it is being made is missed, and
- * all of it where the user of Redis may not subscribe.
+ * A Pub/Sub channel for hints between servers. Its connection exists only while there are
+ * listeners. They miss hints while it is not open, and all hints if the Redis user may not
+ * subscribe.
  */
 export class HintChannel {
   readonly #commands: RedisCommands;
@@ -27,8 +26,8 @@ export class HintChannel {
   }
 
   /**
-   * Calls `onHint` with what is sent, and `onConnected` whenever listening has begun
-   * after nothing was heard for a while. Answers how to stop.
+   * Calls `onHint` with each hint, and `onConnected` after each time that hints may have been
+   * missed. Answers a function that unsubscribes.
    */
   subscribe(onHint: (hint: string) => void, onConnected: () => void = () => {}): () => void {
     if (this.#commands.isClosed) return () => {};
@@ -41,7 +40,6 @@ export class HintChannel {
     };
   }
 
-  /** Lets go of the connection. */
   close(): void {
     this.#subscriber?.disconnect();
     this.#subscriber = undefined;

@@ -5,16 +5,16 @@ import { fromRedisError } from "./redis-errors.js";
 
 const SAMPLE_INTERVAL_MS = 1_000;
 
-/** What one primary says of itself. */
+/** The answer of one primary. */
 interface Primary {
-  /** New with every process, and with every promotion. */
+  /** Changes with every process and every promotion. */
   readonly id: string;
   readonly replicas: number;
 }
 
 /**
- * Watches which processes are the primaries, and whether they have replicas. One
- * that took over, or came back, may lack the last changes of the one before.
+ * Watches which processes are primaries, and whether they have replicas. A new primary may lack the
+ * last changes of the previous primary.
  */
 export class Primaries {
   readonly #redis: Redis | Cluster;
@@ -25,7 +25,7 @@ export class Primaries {
   #sampling: Promise<void> | undefined;
   #timer: NodeJS.Timeout | undefined;
 
-  /** `onNew` is called for primaries not seen before, again and again until it resolves. */
+  /** Calls `onNew` after it sees a new primary, repeatedly until `onNew` resolves. */
   constructor(redis: Redis | Cluster, onNew: () => Promise<void>) {
     this.#redis = redis;
     this.#onNew = onNew;
@@ -34,7 +34,7 @@ export class Primaries {
   /** Keeps watching until `stop`. */
   start(): void {
     this.#timer ??= setInterval(() => {
-      // A failure here is a failure of Redis, which every call reports itself.
+      // Every call reports a failure of Redis itself.
       this.sample().catch(() => {});
     }, SAMPLE_INTERVAL_MS).unref();
   }
@@ -44,15 +44,15 @@ export class Primaries {
   }
 
   /**
-   * Whether any primary has had a replica since the start. It stays so when the
-   * last one is gone: a primary cut off from its replicas may be about to lose its place.
+   * Whether any primary has had a replica since the start. Stays true without replicas: a primary
+   * that is cut off from its replicas may soon be replaced.
    */
   async haveReplicas(): Promise<boolean> {
     if (this.#ids === undefined) await this.sample();
     return this.#hadReplicas;
   }
 
-  /** Asks the primaries. Concurrent calls share one question. */
+  /** Asks the primaries. Concurrent calls share one request. */
   sample(): Promise<void> {
     this.#sampling ??= this.#sample().finally(() => {
       this.#sampling = undefined;
@@ -69,7 +69,7 @@ export class Primaries {
     const ids = new Set(primaries.map(({ id }) => id));
     this.#hadReplicas ||= primaries.some(({ replicas }) => replicas > 0);
     const known = this.#ids;
-    // The very first may have taken over from one that nobody asked in time.
+    // The first primary that we see may already have replaced another.
     this.#mustTell ||= known === undefined || ids.difference(known).size > 0;
     this.#ids = ids;
     if (!this.#mustTell) return;

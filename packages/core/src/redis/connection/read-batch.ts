@@ -3,7 +3,7 @@ import { COMMAND_TIMEOUT_MS } from "./connect-redis.js";
 import { connected } from "./connection-state.js";
 import type { Argument } from "./script.js";
 
-/** At most this many reads go out together, so that none waits for a very long answer. */
+/** The bound of one batch, so that no read waits for a very long answer. */
 const MAX_BATCH_SIZE = 500;
 
 interface Read {
@@ -13,17 +13,15 @@ interface Read {
   readonly reject: (error: unknown) => void;
 }
 
-/** A command without a timer of its own: making one for each costs as much as a fifth of the read. */
+/** A command without its own timer. A timer for each would cost a fifth of the read. */
 class BatchedCommand extends Command {
   override setTimeout(): void {}
 }
 
 /**
- * Collects the reads of one turn of the event loop and sends them together: a
- * write to the socket costs as much as all else about a read, and under load
- * many reads come in one turn. ioredis can do this by itself
- * (`enableAutoPipelining`), but not in a cluster, where it loses commands
- * (ioredis #2075). Its pipelines cost half as much again as the commands in them.
+ * Sends the reads of one turn of the event loop together, because a write to the socket costs as
+ * much as the rest of a read. The `enableAutoPipelining` of ioredis loses commands in a cluster
+ * (ioredis #2075), and its pipelines cost half as much again as their commands.
  */
 export class ReadBatch {
   readonly #redis: Redis | Cluster;
@@ -33,7 +31,7 @@ export class ReadBatch {
     this.#redis = redis;
   }
 
-  /** Sends a command that reads with the next batch. Rejects with what ioredis says. */
+  /** Sends a reading command with the next batch. Rejects with the error of ioredis. */
   read(name: string, args: readonly Argument[]): Promise<unknown> {
     const { promise, resolve, reject } = Promise.withResolvers<unknown>();
     if (this.#reads.length === 0) setImmediate(() => this.#flush());
@@ -60,7 +58,7 @@ export class ReadBatch {
     };
     try {
       const redis = connected(this.#redis);
-      // Before there is a connection there is no stream, whatever the type says.
+      // Despite its type, the stream is undefined before there is a connection.
       const stream: Redis["stream"] | undefined = "nodes" in redis ? undefined : redis.stream;
       stream?.cork();
       try {

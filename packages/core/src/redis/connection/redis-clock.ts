@@ -1,19 +1,15 @@
 import { performance } from "node:perf_hooks";
 import { storeUnavailable } from "../../errors.js";
 
-/** How often the estimate is checked against the time of Redis. */
 const REFRESH_INTERVAL_MS = 2_000;
 
 /**
- * The time of Redis, known without asking: servers whose own clocks disagree
- * agree on it.
+ * An estimate of the time of Redis, so that servers with different clocks agree without asking.
  *
- * Each sample says that Redis's time lies between two bounds, as far apart as
- * the round trip was long. The estimate moves only when it is out of bounds, and
- * then to the middle of them: noise does not shake it, and a jump of Redis's
- * clock, forward or back, is followed at the next sample. In between, time is
- * taken from the monotonic clock, so that nobody setting this machine's clock
- * matters.
+ * Each sample bounds the time of Redis by the length of the round trip. The estimate moves only if
+ * it is out of these bounds, and then to their middle. So noise does not move it, and it follows a
+ * jump of the Redis clock at the next sample. Between samples it follows the monotonic clock, which
+ * nobody can set.
  */
 export class RedisClock {
   readonly #readTime: () => Promise<number>;
@@ -22,7 +18,7 @@ export class RedisClock {
   #sampling: Promise<void> | undefined;
   #timer: NodeJS.Timeout | undefined;
 
-  /** `readTime` asks Redis for its time, in ms. */
+  /** `readTime` reads the time of Redis in ms. */
   constructor(readTime: () => Promise<number>) {
     this.#readTime = readTime;
   }
@@ -30,7 +26,7 @@ export class RedisClock {
   /** Keeps the estimate fresh until `stop`. */
   start(): void {
     this.#timer ??= setInterval(() => {
-      // A failure here is a failure of Redis, which every call reports itself.
+      // Every call reports a failure of Redis itself.
       this.sample().catch(() => {});
     }, REFRESH_INTERVAL_MS).unref();
   }
@@ -45,7 +41,7 @@ export class RedisClock {
     return Math.floor(performance.now() + this.#offsetMs);
   }
 
-  /** The first estimate, for a call that comes before it. Rejects where Redis does not answer. */
+  /** Waits for the first estimate. Rejects if Redis does not answer. */
   async firstNow(): Promise<number> {
     await this.sample();
     const now = this.now();
@@ -53,7 +49,7 @@ export class RedisClock {
     return now;
   }
 
-  /** Asks Redis for its time. Concurrent calls share one question. */
+  /** Asks Redis for its time. Concurrent calls share one request. */
   sample(): Promise<void> {
     this.#sampling ??= this.#sample().finally(() => {
       this.#sampling = undefined;

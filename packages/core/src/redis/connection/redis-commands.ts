@@ -7,14 +7,14 @@ import { fromRedisError, isNoScript, isNotRunYet } from "./redis-errors.js";
 import { ReplicaWaits } from "./replica-waits.js";
 import { type Argument, argumentsOf, type Script, type ScriptCall } from "./script.js";
 
-/** How long a script is tried again while a resharding moves its keys. */
+/** How long a script is retried while a resharding moves its keys. */
 const RESHARDING_BUDGET_MS = 800;
 const RESHARDING_PAUSE_MS = 50;
 
 /**
- * Sends commands and scripts to Redis: reads of one turn together, scripts around what resharding
- * does to them and, where asked, not before a replica has what was changed. Nothing that may have
- * run is sent a second time. Every failure is one of ours.
+ * Sends commands and scripts to Redis. It batches reads, retries scripts during a resharding, and
+ * can wait for a replica. It never repeats a command that may have run, and converts every error to
+ * ours.
  */
 export class RedisCommands {
   readonly redis: Redis | Cluster;
@@ -23,7 +23,7 @@ export class RedisCommands {
   readonly #replicaWaits = new ReplicaWaits(() => this.openAnother());
   #isClosed = false;
 
-  /** `now` stands in for the time of Redis, in ms; tests bring a clock that they can move. */
+  /** `now` replaces the time of Redis, in ms, in tests. */
   constructor(redis: Redis | Cluster, now?: () => number) {
     this.redis = redis;
     this.#now = now;
@@ -38,7 +38,7 @@ export class RedisCommands {
     }
   }
 
-  /** Sends a command that reads, together with the others of this turn of the event loop. */
+  /** Sends a reading command, batched with other reads. */
   async read(name: string, args: readonly Argument[]): Promise<unknown> {
     try {
       return await this.#reads.read(name, args);
@@ -48,8 +48,8 @@ export class RedisCommands {
   }
 
   /**
-   * Runs a script. With `isReplicated` it answers once a replica has what the script changed,
-   * and rejects with STORE_UNAVAILABLE where none has in time.
+   * Runs a script. With `isReplicated` it answers once a replica has the script's changes, and
+   * rejects with STORE_UNAVAILABLE if no replica has them in time.
    */
   async run<Key extends string, Arg extends string, Reply>(
     script: Script<Key, Arg, Reply>,
@@ -63,7 +63,7 @@ export class RedisCommands {
     return script.parse(reply, call.args);
   }
 
-  /** Runs a script that only reads, together with the other reads of this turn. */
+  /** Runs a script that only reads, batched with other reads. */
   async runRead<Key extends string, Arg extends string, Reply>(
     script: Script<Key, Arg, Reply>,
     call: ScriptCall<Key, Arg>,
@@ -75,9 +75,9 @@ export class RedisCommands {
   }
 
   /**
-   * Sends a script by its hash, and by its source where Redis does not know it: it then did not
-   * run. Tries again for a while what was refused because its keys were between two nodes, some
-   * having moved already: such a script has changed nothing.
+   * Sends a script by its hash, or by its source if Redis does not know the hash and so did not run
+   * it. Retries a script that was refused because its keys move between two nodes: it has changed
+   * nothing.
    */
   async #retry<Key extends string, Arg extends string>(
     script: Script<Key, Arg, unknown>,
@@ -109,26 +109,23 @@ export class RedisCommands {
     return this.#isClosed;
   }
 
-  /** Opens a connection like the first, which the caller closes. */
+  /** Opens a second connection. The caller closes it. */
   openAnother(): Redis | Cluster {
     if (this.#isClosed) throw storeUnavailable("it was closed");
     const another = "nodes" in this.redis ? this.redis.duplicate() : this.redis.duplicate();
-    // Failed attempts to connect are reported by the first connection as well.
+    // The first connection reports failed attempts too.
     another.on("error", () => {});
     return another;
   }
 
-  /** Closes the connections; what is under way fails. */
+  /** Closes the connections. Pending commands fail. */
   close(): void {
     this.#isClosed = true;
     this.redis.disconnect();
     this.#replicaWaits.close();
   }
 
-  /**
-   * Which keys may go together into one script: all of them, or in a cluster those that share a
-   * hash tag, since others may be on another node.
-   */
+  /** Groups items for one script each: all, or in a cluster those whose keys share a hash tag. */
   together<T>(items: readonly T[], keyOf: (item: T) => string): readonly (readonly T[])[] {
     if (!this.redis.isCluster) return items.length > 0 ? [items] : [];
     return [...Map.groupBy(items, (item) => hashTag(keyOf(item))).values()];

@@ -1,9 +1,6 @@
 import { SessiondError, storeFull, storeUnavailable } from "../../errors.js";
 
-/**
- * Replies that say Redis cannot serve for the moment, or does not let us:
- * anything else it refuses is a fault of ours.
- */
+/** Redis cannot serve now, or does not let us. Any other refusal is a bug of this package. */
 const UNAVAILABLE_REPLIES = new Set([
   "BUSY",
   "CLUSTERDOWN",
@@ -19,7 +16,7 @@ const UNAVAILABLE_REPLIES = new Set([
   "WRONGPASS",
 ]);
 
-/** The error to throw for what ioredis threw, free of the command's arguments. */
+/** Converts an error of ioredis to ours, without the command's arguments. */
 export function fromRedisError(error: unknown): Error {
   if (error instanceof SessiondError) return error;
   if (!(error instanceof Error)) return storeUnavailable("Redis failed", error);
@@ -28,9 +25,7 @@ export function fromRedisError(error: unknown): Error {
     return storeUnavailable("no answer from Redis", withoutCommand(error));
   }
   const prefix = error.message.split(" ", 1)[0] ?? "";
-  if (prefix === "OOM") {
-    return storeFull(withoutCommand(error));
-  }
+  if (prefix === "OOM") return storeFull(withoutCommand(error));
   if (UNAVAILABLE_REPLIES.has(prefix)) {
     return storeUnavailable(`Redis answered ${prefix}`, withoutCommand(error));
   }
@@ -42,24 +37,24 @@ export function isNoScript(error: unknown): boolean {
   return error instanceof Error && error.message.startsWith("NOSCRIPT");
 }
 
-/** What a script or command is refused with while its keys move between nodes, also as ioredis's last word. */
+/** The refusal of a command while its keys move between nodes, also as ioredis wraps it. */
 const RESHARDING_REPLY =
   /^(?:Too many Cluster redirections\. Last error: ReplyError: )?(?:MOVED|ASK|TRYAGAIN) |access a non local key/;
 
 /**
- * Whether a script was refused because the node does not have all its keys, or not
- * any more. Nothing was changed: scripts read all their keys first.
+ * Whether the node refused a script because it lacks some of the keys. The script has changed
+ * nothing: scripts read all their keys first.
  */
 export function isNotRunYet(error: unknown): boolean {
   return error instanceof Error && RESHARDING_REPLY.test(error.message);
 }
 
-/** Whether a node says that another one has the slot now. */
+/** Whether another node has the slot now. */
 export function isMoved(error: unknown): boolean {
   return error instanceof Error && error.message.startsWith("MOVED ");
 }
 
-/** ioredis attaches the command with its arguments, which hold token hashes and records. */
+/** ioredis attaches the command, and its arguments contain token hashes and records. */
 function withoutCommand(error: Error): Error {
   const bare = new Error(error.message);
   bare.name = error.name;

@@ -1,12 +1,12 @@
 import type { Cluster, Redis } from "ioredis";
 import { primariesOf, readInfo } from "./info.js";
 
-/** The first major version of Redis that knows all that the scripts use, script flags above all. */
+/** The first major version of Redis with everything the scripts use, such as script flags. */
 export const MIN_REDIS_MAJOR_VERSION = 7;
 
 /**
- * The versions of the Redis processes that take writes and are too old, so that the server can
- * explain the failures to come. Rejects where Redis does not say.
+ * The versions of the primaries that are too old, so that the server can explain the failures that
+ * will follow. Rejects if Redis does not answer.
  */
 export async function readOutdatedVersions(redis: Redis | Cluster): Promise<readonly string[]> {
   const versions = await Promise.all(

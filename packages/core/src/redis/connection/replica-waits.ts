@@ -10,21 +10,20 @@ import type { Argument } from "./script.js";
 const REPLICATION_TIMEOUT_MS = 800;
 const REQUIRED_REPLICAS = 1;
 /**
- * A command that could not be sent for this long, because others waited, is not sent any more.
- * More than one wait, and with another still less than two seconds.
+ * A command that was queued for this long is refused. Longer than one wait, and together with
+ * another wait below two seconds.
  */
 const MAX_QUEUED_MS = 1_000;
-/** At most this many commands share one wait. */
+/** At most this many commands share one WAIT. */
 const MAX_BATCH_SIZE = 200;
 /**
- * A write that leaves nothing, for WAIT to wait for. On the key of a command, so that it goes to
- * the same node; possible when memory is used up.
+ * A write without effect, for WAIT to wait for. It uses a command's key, so it goes to the same
+ * node. It also works when memory is full.
  */
 const LAST_WRITE = `#!lua flags=allow-oom
 redis.call('ZADD', KEYS[1], 0, '')
 redis.call('ZREM', KEYS[1], '')`;
 
-/** A command to send, and the call that waits for its reply. */
 interface Queued {
   readonly key: string;
   readonly command: readonly [name: string, ...args: Argument[]];
@@ -36,25 +35,25 @@ interface Queued {
 /**
  * Sends commands that change something, and answers once a replica has the change.
  *
- * WAIT blocks its connection, so it has a connection of its own. Commands that come while it is
- * blocked go together with the next WAIT: all commands of a node share one.
+ * WAIT blocks its connection, so it has its own connection. Commands that arrive meanwhile share
+ * the next WAIT of their node.
  */
 export class ReplicaWaits {
   readonly #open: () => Redis | Cluster;
   #redis: Redis | Cluster | undefined;
   #connecting: Promise<void> | undefined;
-  /** What is to be sent to each node once the batch before is answered. */
+  /** The commands to send to each node after the current batch. */
   readonly #queues = new Map<string, Queued[]>();
 
-  /** `open` makes the connection, which `close` closes. */
+  /** `open` opens the connection. `close` closes it. */
   constructor(open: () => Redis | Cluster) {
     this.#open = open;
   }
 
   /**
-   * Sends a command on `key`. Rejects with what Redis answered, or with STORE_UNAVAILABLE where
-   * no replica acknowledges in time, although the command did run: a failover may still undo it.
-   * Sent again, it also waits for what the first run changed.
+   * Sends a command on `key`. Rejects with the error of Redis, or with STORE_UNAVAILABLE if no
+   * replica acknowledges in time: the command did run, but a failover may undo it. A repetition
+   * also waits for the changes of the first run.
    */
   async send(key: string, command: readonly [name: string, ...args: Argument[]]): Promise<unknown> {
     const queuedMs = performance.now();
@@ -64,7 +63,7 @@ export class ReplicaWaits {
     });
   }
 
-  /** Closes the connection; what is under way fails. */
+  /** Closes the connection. Pending commands fail. */
   close(): void {
     this.#redis?.disconnect();
     this.#redis = undefined;
@@ -84,10 +83,10 @@ export class ReplicaWaits {
     }
   }
 
-  /** Sends what is queued for a node, batch after batch, until nothing is. */
+  /** Sends a node's queue, batch after batch, until it is empty. */
   async #drain(node: string): Promise<void> {
     const queue = this.#queues.get(node) ?? [];
-    // What comes in one turn of the event loop shares the first wait as well.
+    // All commands of this turn of the event loop share the first WAIT.
     await nextTurn();
     while (queue.length > 0) await this.#sendBatch(node, queue.splice(0, MAX_BATCH_SIZE));
     this.#queues.delete(node);
@@ -104,7 +103,7 @@ export class ReplicaWaits {
       } else if (this.#nodeOf(queued.key) === node) {
         sent.push(queued);
       } else {
-        // Its slot has moved while it waited.
+        // The slot has moved meanwhile.
         this.#enqueue(queued);
       }
     }
@@ -121,7 +120,7 @@ export class ReplicaWaits {
     if (redis === undefined) throw storeUnavailable("it was closed");
     const pipeline = connected(redis).pipeline();
     for (const { command } of sent) pipeline.callBuffer(...command);
-    // One is enough, but a slot that is half moved does not take it.
+    // One such write is enough, but a slot that is half moved refuses it.
     for (const key of new Set(sent.map(({ key }) => key))) {
       pipeline.call("eval", LAST_WRITE, 1, key);
     }
@@ -132,7 +131,7 @@ export class ReplicaWaits {
     const isConfirmed = hasWritten && !waitError && Number(replicas) >= REQUIRED_REPLICAS;
     for (const [i, { resolve, reject }] of sent.entries()) {
       const [error, reply] = results[i] ?? NOT_SENT;
-      // A pipeline does not follow a slot to another node by itself.
+      // A pipeline does not follow a slot to another node.
       if (isMoved(error) && redis.isCluster) (redis as Cluster).refreshSlotsCache();
       if (error) reject(error);
       else if (isConfirmed) resolve(reply);
@@ -140,7 +139,7 @@ export class ReplicaWaits {
     }
   }
 
-  /** Resolves when there is a connection, or there has been none for too long. */
+  /** Waits for the connection, for a limited time. */
   async #connect(): Promise<void> {
     this.#redis ??= this.#open();
     if (this.#redis.status === "ready") return;
@@ -150,7 +149,7 @@ export class ReplicaWaits {
     await this.#connecting;
   }
 
-  /** The node that has a key, as far as is known: what shares a pipeline must go to one. */
+  /** The known node of a key. A pipeline goes to one node. */
   #nodeOf(key: string): string {
     const redis = this.#redis;
     if (redis === undefined || !("slots" in redis)) return "";

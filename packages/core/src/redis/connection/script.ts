@@ -4,24 +4,21 @@ import { createHash } from "node:crypto";
 export type Argument = string | number | Buffer;
 
 /**
- * How long Redis keeps what has ended, a session beyond its retention or a lock. The sweeper and
- * the next holder remove it before that; the TTL is for when neither comes.
+ * How much longer than needed Redis keeps sessions and locks. The sweeper and the next holder
+ * remove them earlier. The TTL is for when neither comes.
  */
 export const RECLAIM_SLACK_MS = 3_600_000;
 
-/** What a script may do when Redis is out of memory (`allow-oom`: it frees, or hardly grows), and whether it writes. */
+/** Whether a script writes, and whether it may run when memory is full: it then hardly grows. */
 type Flags = "allow-oom" | "deny-oom" | "no-writes";
 
-/**
- * A Lua script: one atomic step. Its keys and arguments have names, which are local variables in
- * the script, and its reply is parsed beside it.
- */
+/** A Lua script: one atomic step. The names of its keys and arguments are its local variables. */
 export interface Script<Key extends string, Arg extends string, Reply> {
   readonly source: string;
   readonly sha1: string;
   readonly keys: readonly Key[];
   readonly args: readonly Arg[];
-  /** `args` are those that the script ran with. */
+  /** `args` are the arguments of the run. */
   readonly parse: (reply: unknown, args: Readonly<Record<Arg, Argument>>) => Reply;
 }
 
@@ -29,13 +26,13 @@ export interface Script<Key extends string, Arg extends string, Reply> {
 export interface ScriptCall<Key extends string, Arg extends string> {
   readonly keys: Readonly<Record<Key, string>>;
   readonly args: Readonly<Record<Arg, Argument>>;
-  /** After the named keys, as many as there are. */
+  /** Any number of keys after the named ones. */
   readonly moreKeys?: readonly string[] | undefined;
-  /** After the named arguments, as many as there are: in Lua from ARGV[first_more] on. */
+  /** Any number of arguments after the named ones: in Lua from ARGV[first_more] on. */
   readonly moreArgs?: readonly Argument[] | undefined;
 }
 
-/** What every script begins with. ARGV[1] is the time in microseconds, or '' for the time of Redis. */
+/** Begins every script. ARGV[1] is the time in microseconds, or '' for the time of Redis. */
 const PRELUDE = `
 -- %d, because tostring would write a large number with an exponent.
 local function int(number) return string.format('%d', number) end
@@ -49,8 +46,8 @@ local function read_clock() return math.floor(read_clock_us() / 1000) end
 `;
 
 /**
- * Makes a script. In Lua, a key or argument `tokenHash` is `token_hash`, a text; `int` writes
- * a whole number, `read_clock()` is the time in ms and `read_clock_us()` in microseconds.
+ * Makes a script. In Lua, a key or argument `tokenHash` is the string `token_hash`, `int` formats a
+ * whole number, `read_clock()` is the time in ms, and `read_clock_us()` in microseconds.
  */
 export function defineScript<Key extends string, Arg extends string, Reply>(spec: {
   readonly flags: Flags;
@@ -72,7 +69,7 @@ export function defineScript<Key extends string, Arg extends string, Reply>(spec
   return { source, sha1, keys, args, parse };
 }
 
-/** The arguments of EVAL and EVALSHA after the script: how many keys, the keys, the arguments. */
+/** The arguments of EVAL and EVALSHA after the script. */
 export function argumentsOf<Key extends string, Arg extends string>(
   script: Script<Key, Arg, unknown>,
   { keys, args, moreKeys = [], moreArgs = [] }: ScriptCall<Key, Arg>,

@@ -1,12 +1,9 @@
 import { FENCE_RETENTION_MS } from "../../locks/lock-store.js";
 import { defineScript, RECLAIM_SLACK_MS } from "../connection/script.js";
 
-/**
- * How long a lock that has become free is kept for the first of those who wait. Enough
- * for it to hear of that and to ask; in vain only where its server is gone.
- */
+/** How long a free lock is kept for the first in the queue, which must hear of it and ask. */
 const KEPT_FOR_MS = 250;
-/** How many have a position. Of one server only the next one asks, so they are as many as servers. */
+/** The length of the queue. Only the first waiter of each server has a position in it. */
 const MAX_POSITIONS = 100;
 
 /**
@@ -16,11 +13,10 @@ const MAX_POSITIONS = 100;
  *     fence  lock_fence:{name}  STRING: the last fencing token
  *     queue  lock_queue:{name}  HASH: lock id → '<since when it waits> <when its position lapses>'
  *
- * A lock is held while it has a lock id and now < expire_time. TTLs only give memory back.
+ * A lock is held while it has a lock id and now < expire_time. TTLs only reclaim memory.
  */
 const KEYS = ["lock", "fence", "queue"] as const;
 
-/** A lease as scripts answer it. */
 export interface LeaseReply {
   readonly fencingToken: number;
   readonly expireTimeMs: number;
@@ -41,20 +37,16 @@ end
 `;
 
 /**
- * Takes a lock for `ttlMs`, or where it is refused keeps a position for this lock id for
- * `queueForMs`, which may be 0. Answers the lease, or when the lock will be free where another
- * has it, or it is kept for another.
+ * Takes a lock for `ttlMs`. If the lock is held, or kept for another, it gives the lock id a queue
+ * position for `queueForMs`, which may be 0, and answers when the lock will be free.
  *
- * The token is the last one plus one, but never below the time in ms. So it grows even
- * when the last one is lost: when it was forgotten after the retention, or in a
- * failover to a replica that lacked it. A token is ahead of the time only where a lock was
- * acquired more than once in a ms, again and again, and never by more than
- * what passes until its last token is forgotten.
+ * The token is the last token plus one, but never below the time in ms. So it grows even if the
+ * last token is lost: forgotten after the retention, or missing on a replica that took over. A
+ * token can be ahead of the time only after several acquisitions in one ms.
  *
- * A lock that has become free is kept for a moment for the one who has waited longest.
- * One that does not come in time has lost its position; so each server, whose waiters
- * ask one after another, is passed over by each other one at most once, however much
- * nearer that is.
+ * A free lock is kept for a moment for the lock id that has waited longest. If it does not ask in
+ * time, it loses its position. So each server is overtaken by each other server at most once, even
+ * by one that is closer to Redis.
  */
 export const ACQUIRE_LOCK = defineScript({
   flags: "deny-oom",
@@ -86,7 +78,7 @@ local is_kept = first and first ~= lock_id and lease[3] and now < kept_until
 if is_held or is_kept then
   if queue_for > 0 and (own_since or count < ${MAX_POSITIONS}) then
     local lapse = now + queue_for
-    -- Those who came in the same ms are in order, too.
+    -- Arrivals in the same ms keep their order.
     local since = own_since or math.max(now, last_since + 1)
     redis.call('HSET', queue, lock_id, int(since) .. ' ' .. int(lapse))
     redis.call('PEXPIREAT', queue, int(lapse + ${RECLAIM_SLACK_MS}))
@@ -106,7 +98,7 @@ return { 1, token, int(now + ttl), int(now) }`,
   },
 });
 
-/** Lets a lease end `ttlMs` from now. Answers the lease, or undefined where `lockId` does not have it. */
+/** Lets the lease of `lockId` end `ttlMs` from now. Answers the lease, or undefined. */
 export const RENEW_LOCK = defineScript({
   flags: "allow-oom",
   keys: KEYS,
@@ -120,8 +112,8 @@ return { lease[2], int(now + tonumber(ttl_ms)), int(now) }`,
 });
 
 /**
- * Gives a lock back, and a position among those who wait. `channel` is told of it, by the `name`
- * of the lock. Answers whether `lockId` had the lock.
+ * Gives up a lock and a queue position, and publishes the lock's `name` on `channel`. Answers
+ * whether `lockId` had the lock.
  */
 export const RELEASE_LOCK = defineScript({
   flags: "allow-oom",
@@ -131,19 +123,19 @@ export const RELEASE_LOCK = defineScript({
 redis.call('HDEL', queue, lock_id)
 if not is_own then return 0 end
 if redis.call('EXISTS', queue) == 1 then
-  -- What is left says since when the lock is free, and so until when it is kept for another.
+  -- The rest says since when the lock is free, and so until when it is kept for the queue.
   redis.call('HSET', lock, 'lock_id', '')
   lease_until(now)
 else
   redis.call('DEL', lock)
 end
--- Only a hint, and users of Redis may lack the permission: that must not undo the rest.
+-- A hint. The Redis user may lack the permission, and that must not undo the rest.
 redis.pcall('PUBLISH', channel, name)
 return 1`,
   parse: (reply) => reply === 1,
 });
 
-/** Answers the lease of a lock that is held, by `lockId` unless that is ''; or undefined. */
+/** Answers the lease of a held lock, or undefined. With a `lockId`, only if it has the lock. */
 export const GET_LOCK = defineScript({
   flags: "no-writes",
   keys: KEYS,

@@ -9,18 +9,17 @@ import {
   RENEW_LOCK,
 } from "./lock-scripts.js";
 
-/** What a `RedisLockStore` is made of. */
+/** Options of `RedisLockStore`. */
 export interface RedisLockStoreOptions {
-  /** The connection, which its opener closes, and the clock. */
+  /** The connection and the clock. The opener closes the connection. */
   readonly commands: RedisCommands;
-  /** What every key starts with; must contain no `{`. Nothing by default. */
+  /** The prefix of every key, without `{`. Empty by default. */
   readonly keyPrefix?: string | undefined;
 }
 
 /**
- * Locks in Redis 7 or newer: standalone, behind Sentinel, or a Cluster. Each call is
- * one script. A failover may lose the last acquisitions: what they protect is kept
- * safe by fencing tokens, which grow all the same.
+ * Locks in Redis 7 or newer: standalone, behind Sentinel, or a Cluster. Each call is one script. A
+ * failover may lose the last acquisitions, but fencing tokens keep growing.
  */
 export class RedisLockStore implements LockStore {
   readonly #commands: RedisCommands;
@@ -70,7 +69,7 @@ export class RedisLockStore implements LockStore {
     return this.#hints.subscribe(listener);
   }
 
-  /** Lets go of the connection that listens. */
+  /** Closes the listening connection. */
   close(): void {
     this.#hints.close();
   }
@@ -86,8 +85,8 @@ export class RedisLockStore implements LockStore {
 }
 
 /**
- * A name as a cluster's hash tag. Redis takes the tag to end at the first brace that
- * closes, and one that is empty for none: the keys of a lock would be in different slots.
+ * A name as a hash tag. A tag ends at its first closing brace, so an unescaped brace could put the
+ * keys of a lock in different slots.
  */
 function hashTag(name: string): string {
   return `{${name.replace(/[%}]/g, encodeURIComponent)}}`;

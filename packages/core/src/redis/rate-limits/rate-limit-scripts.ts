@@ -1,43 +1,36 @@
 import { defineScript } from "../connection/script.js";
 
-/**
- * How much longer than needed Redis keeps a key: it measures a TTL in whole ms, from a time a
- * little before the one that the script reads.
- */
+/** How much longer than needed a key lives: a TTL starts slightly before the script's time. */
 const TTL_SLACK_MS = 1_000;
 
-/** What is used of one window, and when an attempt has room in it. */
+/** The state of one window. */
 export interface WindowReply {
   readonly used: number;
-  /** How long until the attempt has room in it, rounded up: a little later is right, earlier is wrong. */
+  /** How long until the attempt has room in it. Rounded up: too early would be wrong. */
   readonly waitMs: number;
   /** When the window is empty. */
   readonly resetTimeMs: number;
 }
 
-/** Whether an attempt is allowed, and what each window says. */
 export interface RateLimitReply {
   readonly isAllowed: boolean;
   readonly windows: readonly WindowReply[];
 }
 
 export const US_PER_MS = 1_000;
-/** How many numbers the scripts answer for each window. */
 const NUMBERS_PER_WINDOW = 3;
 
 /**
- * Both scripts have the key rate_limit:<policy>:<key>, the `cost` of the attempt, and for each
- * window two further arguments: its limit and its length in microseconds.
+ * Both scripts have the key rate_limit:<policy>:<key>, the `cost` of the attempt, and two further
+ * arguments for each window: its limit and its length in microseconds. The answer,
+ * `{ allowed, used, wait, reset, … }`, is in microseconds.
  *
- * The key is a ZSET of the attempts that count, by time. A member is
- * `<total>:<cost>`, where the total is the cost of this attempt and all before it. So the
- * cost of those within a window is a difference of two totals, however many they
- * are; and attempts of the same microsecond are in order, since totals have leading zeros.
+ * The key is a ZSET of the attempts that count, by time. A member is `<total>:<cost>`: the total is
+ * the cost of this and all earlier attempts. So the cost within a window is a difference of two
+ * totals. Totals have leading zeros, so attempts of one microsecond stay in order.
  *
- * The time of a key never goes back: a clock that was set back stands still
- * at the newest attempt.
- *
- * They answer `{ allowed, used, wait, reset, … }`, in microseconds: as `parseReply` reads it.
+ * The time of a key never goes back: if the clock was set back, it stands still at the newest
+ * attempt.
  */
 const PRELUDE = `
 local own_cost = tonumber(cost)
@@ -76,7 +69,7 @@ for _, window in ipairs(windows) do
   if window.used + own_cost > window.limit then has_room = false end
 end
 
--- The rank of the oldest attempt whose total is at least this.
+-- The rank of the oldest attempt with at least this total.
 local function rank_from(least)
   local low, high = 0, redis.call('ZCARD', key) - 1
   while low < high do
@@ -90,7 +83,7 @@ local function rank_from(least)
   return low
 end
 
--- There is room once so much has left the window that the attempt fits in.
+-- There is room once enough attempts have left the window.
 local function wait_for(window)
   if window.used + own_cost <= window.limit then return 0 end
   local rank = rank_from(total - window.limit + own_cost)
@@ -109,7 +102,7 @@ local function answer()
 end
 `;
 
-/** Says what an attempt would be answered. */
+/** The answer to an attempt, without counting it. */
 export const GET_RATE_LIMIT = defineScript({
   flags: "no-writes",
   keys: ["key"],
@@ -120,11 +113,10 @@ return answer()`,
 });
 
 /**
- * Counts an attempt if there is room, or if refused ones count as well, and then forgets
- * what is needless: what has left all windows, and what is older than attempts
- * that fill the greatest limit by themselves, since it can change no answer any more.
- * An attempt that does not count forgets nothing: it does not hold the key's time, and what
- * has left all windows now is within them again once the clock was set back.
+ * Counts an attempt if there is room, or if refused attempts count too. Then it removes attempts
+ * that can change no answer any more: those that have left all windows, and those older than
+ * attempts that fill the greatest limit. An attempt that does not count removes nothing: it does
+ * not hold the key's time, so a clock that is set back can bring older attempts back into a window.
  */
 export const CHECK_RATE_LIMIT = defineScript({
   flags: "deny-oom",
@@ -141,7 +133,7 @@ if has_room or count_refused == '1' then
   end
 end
 
--- Refused attempts mostly change nothing, the TTL neither, so that they cost replicas nothing.
+-- A refused attempt mostly leaves the TTL alone too, so it costs replicas nothing.
 local ttl = math.ceil((newest + longest - clock) / 1000)
 if redis.call('PTTL', key) < ttl then redis.call('PEXPIRE', key, int(ttl + ${TTL_SLACK_MS})) end
 

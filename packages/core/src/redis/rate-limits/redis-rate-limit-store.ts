@@ -15,15 +15,15 @@ import {
 
 /** Options of `RedisRateLimitStore`. */
 export interface RedisRateLimitStoreOptions {
-  /** The connection, which its opener closes, and the clock. */
+  /** The connection and the clock. The opener closes the connection. */
   readonly commands: RedisCommands;
-  /** What every key starts with. Nothing by default. */
+  /** The prefix of every key. Empty by default. */
   readonly keyPrefix?: string;
 }
 
 /**
- * Rate limits in Redis 7 or newer: one key and one script per attempt. A failover may
- * forget the last attempts, since none of them waits for a replica.
+ * Rate limits in Redis 7 or newer: one key and one script per attempt. No attempt waits for a
+ * replica, so a failover may forget the last attempts.
  */
 export class RedisRateLimitStore implements RateLimitStore {
   readonly #commands: RedisCommands;

@@ -4,9 +4,8 @@ import { definePartitionScript } from "./partition-scripts.js";
 import { type Fields, toStoredFacts, toStoredSession } from "./stored-session.js";
 
 /**
- * Records activity. A further argument is the token hash that the session must have. Answers the
- * session without its record where its version is `knownVersion`, and undefined where it is not
- * active.
+ * Records activity. A further argument is the token hash that the session must have. Answers
+ * undefined if the session is not active, and no record at version `knownVersion`.
  */
 export const TOUCH = definePartitionScript({
   flags: "allow-oom",
@@ -29,9 +28,9 @@ return { int(now), session.user_id, record, facts_of(session) }`,
 /**
  * Replaces the record of a session at `version`.
  *
- * With a fence, `lock` is the name of the lock and `fencingToken` the token, which the hash keeps
- * as `fence:<lock>`; else both are ''. Answers 'fenced' where the session has a higher one, and
- * 'too_many_fences' where it has those of too many other locks.
+ * With a fence, `lock` is the lock's name, and the hash stores `fencingToken` as `fence:<lock>`.
+ * Otherwise both are ''. Answers 'fenced' if the session has a higher token of the lock, and
+ * 'too_many_fences' if it has tokens of too many other locks.
  */
 export const REPLACE_RECORD = definePartitionScript({
   flags: "deny-oom",
@@ -65,7 +64,9 @@ return { 'changed', int(now), session.user_id, facts_of(session) }`,
   },
 });
 
-/** Replaces the sealed record of a session, whatever its state, if it is `record`. Answers whether it did. */
+/**
+ * Replaces the sealed record of a session in any state, if it is `record`. Answers whether it did.
+ */
 export const RESEAL = definePartitionScript({
   flags: "deny-oom",
   keys: ["key"],
@@ -77,7 +78,7 @@ return 1`,
   parse: (reply) => reply === 1,
 });
 
-/** Replaces the token hash of a session. Answers the session, or undefined where no such session is active. */
+/** Replaces the token hash of an active session. Answers the session, or undefined. */
 export const ROTATE_TOKEN = definePartitionScript({
   flags: "allow-oom",
   keys: ["key"],
@@ -98,9 +99,9 @@ return { int(now), session.user_id, redis.call('HGET', key, 'record'), new_token
 });
 
 /**
- * Revokes a session that was created at `createTimeMs`, unless that is ''. A further argument is
- * the token hash that the session must have. Answers when the session was created, or undefined
- * where it revoked nothing.
+ * Revokes a session that was created at `createTimeMs`, or at any time if that is ''. A further
+ * argument is the token hash that the session must have. Answers the creation time, or undefined if
+ * it revoked nothing.
  */
 export const REVOKE = definePartitionScript({
   flags: "allow-oom",
@@ -117,7 +118,9 @@ return int(session.create_time)`,
   parse: (reply) => (reply === null ? undefined : Number(reply)),
 });
 
-/** Revokes the sessions of a user but `exceptId`, which may be ''. Answers those that it revoked. */
+/**
+ * Revokes the sessions of a user except `exceptId`, which may be ''. Answers the revoked sessions.
+ */
 export const REVOKE_USER = definePartitionScript({
   flags: "allow-oom",
   keys: ["userKey"],

@@ -8,12 +8,11 @@ import { CLAIM_ID, RELEASE_CLAIM } from "./claim-scripts.js";
 import type { SessionKeys } from "./session-keys.js";
 
 /**
- * How old another user's claim on an id must be, with no session to show for it,
- * to be taken for abandoned. Whoever made the claim must be done within half of
- * it, so that clocks of cluster nodes may differ by the other half.
+ * A claim of this age without a session counts as abandoned. Its maker must create the session
+ * within half of this time. The other half is for differences between the clocks of cluster nodes.
  */
 const CLAIM_GRACE_MS = 10_000;
-/** How often an id that is being claimed by others at the same time is tried for. */
+/** How often we try to claim an id that others claim at the same time. */
 const MAX_CLAIM_ATTEMPTS = 5;
 
 /** A claim on a chosen id, as `CLAIM_ID` writes it. */
@@ -21,13 +20,13 @@ export interface IdClaim {
   readonly text: string;
   readonly partition: Partition;
   readonly timeMs: number;
-  /** When creating the session must have happened, or not happen any more. */
+  /** The session must be created before this time. */
   readonly lapseTimeMs: number;
 }
 
 /**
- * Keeps the ids that callers choose unique across users, whose sessions are in
- * different slots: an id is claimed for a partition before the session is made.
+ * Keeps chosen ids unique across users. Users are in different slots, so an id is claimed for a
+ * partition before the session is created.
  */
 export class ChosenIds {
   readonly #commands: RedisCommands;
@@ -44,13 +43,13 @@ export class ChosenIds {
     this.#retentionMs = options.retentionMs;
   }
 
-  /** The partition that the id lives in, if any session with it exists. */
+  /** The partition of the id, if a session with this id exists. */
   async partitionOf(id: string): Promise<Partition | undefined> {
     const value = await this.#commands.call((redis) => redis.get(this.#keys.sessionRef(id)));
     return value?.slice(0, 2);
   }
 
-  /** Makes sure that nobody else has the id, or throws SESSION_ALREADY_EXISTS. */
+  /** Claims the id, or throws SESSION_ALREADY_EXISTS. */
   async claim({ key, lifetimeMs }: NewSession): Promise<IdClaim> {
     const ref = this.#keys.sessionRef(key.id);
     const ttlMs = lifetimeMs + this.#retentionMs + RECLAIM_SLACK_MS;
@@ -72,20 +71,20 @@ export class ChosenIds {
     throw sessionAlreadyExists();
   }
 
-  /** Gives back an id, unless somebody has claimed it anew. */
+  /** Releases an id, unless there is a newer claim. */
   async release(id: string, claim: IdClaim): Promise<void> {
     const keys = { ref: this.#keys.sessionRef(id) };
     await this.#commands.run(RELEASE_CLAIM, { keys, args: { claim: claim.text } });
   }
 
-  /** Gives back those of the ids of sessions removed from a partition that callers chose. */
+  /** Releases the chosen ids among the ids of sessions that were removed from a partition. */
   async releaseRemoved(partition: Partition, ids: readonly string[], nowMs: number): Promise<void> {
     await Promise.all(
       ids.map(async (id) => {
         if (isGeneratedId(id)) return;
         const text = await this.#commands.read("get", [this.#keys.sessionRef(id)]);
         const claim = text === null ? undefined : parseClaim(String(text));
-        // A younger claim may be that of a new session under way.
+        // A younger claim may belong to a new session that is being created.
         if (claim?.partition !== partition || nowMs - claim.timeMs < CLAIM_GRACE_MS) return;
         await this.release(id, claim);
       }),

@@ -1,12 +1,12 @@
 import { defineScript } from "../connection/script.js";
 
 /**
- * Claims an id that a caller chose for a partition, so that no two users get it. `ref` is
- * session_ref:<id>, `ttlMs` how long to keep the claim, `nonce` random, so that no two claims are
- * alike, and `abandoned` the claim to take over from, or ''.
+ * Claims a chosen id for a partition, so that no two users get it. `ref` is session_ref:<id>,
+ * `ttlMs` how long to keep the claim, `nonce` makes the claim unique, and `abandoned` is the claim
+ * to replace, or ''.
  *
- * A claim is `<partition> <time> <nonce>`. The id is claimed where it was free, was this
- * partition's already or was taken over; else the answer has the other partition's claim.
+ * A claim is `<partition> <time> <nonce>`. Claims an id that is free, already this partition's, or
+ * abandoned. Otherwise answers the other partition's claim.
  */
 export const CLAIM_ID = defineScript({
   flags: "deny-oom",
@@ -28,12 +28,11 @@ return { 1, claim, now }`,
 });
 
 /**
- * Claims a request for a partition, so that it takes effect in one only. `ref` is
- * request_ref:<request>, `keptForMs` how long to keep the claim from now on, unless `endTimeMs`,
- * which may be '', says when it ends.
+ * Claims a request for a partition, so that it takes effect in one partition only. `ref` is
+ * request_ref:<request>. The claim ends at `endTimeMs`, or `keptForMs` from now if that is ''.
  *
- * A claim is `<partition> <time when it ends> <nonce>`. Answers it, or undefined where the
- * request is another partition's.
+ * A claim is `<partition> <end time> <nonce>`. Answers the claim, or undefined if another partition
+ * has the request.
  */
 export const CLAIM_REQUEST = defineScript({
   flags: "deny-oom",
@@ -51,7 +50,7 @@ return claim`,
   parse: (reply) => (reply === null ? undefined : String(reply)),
 });
 
-/** Gives back a chosen id or a request, unless the claim on it has become another than `claim`. */
+/** Releases a chosen id or a request, if `claim` is still its claim. */
 export const RELEASE_CLAIM = defineScript({
   flags: "allow-oom",
   keys: ["ref"],

@@ -6,12 +6,12 @@ import type { RedisCommands } from "../connection/redis-commands.js";
 import { CLAIM_REQUEST, RELEASE_CLAIM } from "./claim-scripts.js";
 import type { SessionKeys } from "./session-keys.js";
 
-/** How much longer a claim is kept than the request's record, which is made after it. */
+/** How much longer a claim is kept than the request's record, which is written later. */
 const CLAIM_SLACK_MS = 10_000;
 
 /**
- * Keeps a request from taking effect for users in different slots: it is claimed
- * for a partition first. In that partition, its record does the rest.
+ * Claims each request for one partition, so that it cannot take effect in several slots. Within the
+ * partition, the request's record prevents a second effect.
  */
 export class ClaimedRequests {
   readonly #commands: RedisCommands;
@@ -22,18 +22,18 @@ export class ClaimedRequests {
     this.#keys = keys;
   }
 
-  /** Claims a request, or throws REQUEST_ID_REUSED. */
+  /** Throws REQUEST_ID_REUSED if another partition has the request. */
   claim(request: OnceOnly, partition: Partition): Promise<string> {
     return this.#claim(request, partition, "");
   }
 
-  /** Gives a request back that was refused, unless it has been made again meanwhile. */
+  /** Releases a refused request, unless it has been claimed again. */
   async release({ key }: OnceOnly, claim: string): Promise<void> {
     const keys = { ref: this.#keys.requestRef(key) };
     await this.#commands.run(RELEASE_CLAIM, { keys, args: { claim } });
   }
 
-  /** Lets a claim end as if a repetition of the request had not been made. */
+  /** Restores the end of a claim after a repetition has extended it. */
   async keepUntil(request: OnceOnly, partition: Partition, expireTimeMs: number): Promise<void> {
     await this.#claim(request, partition, expireTimeMs + CLAIM_SLACK_MS);
   }

@@ -3,7 +3,7 @@ import type { Argument } from "../connection/script.js";
 import { definePartitionScript } from "./partition-scripts.js";
 import { type Fields, toStoredFacts, toStoredSession } from "./stored-session.js";
 
-/** What the creation of a session did. Only `created` changes anything. */
+/** The result of a creation. Only `created` changes anything. */
 export type CreateReply =
   | {
       readonly outcome: "created";
@@ -13,13 +13,13 @@ export type CreateReply =
     }
   | { readonly outcome: "exists" | "limit" | "claim_lapsed" };
 
-/** What an earlier call with the same request did. */
+/** The result of an earlier call with the same request. */
 export interface RepeatedReply {
   readonly outcome: "repeated";
   readonly creation: RepeatedCreation;
   /** Until when repetitions are recognised. */
   readonly keptUntilMs: number;
-  /** Whether there is a session with the id that this call asked for. */
+  /** Whether a session has the id of this call. */
   readonly isIdInUse: boolean;
 }
 
@@ -29,7 +29,7 @@ export interface RevokedSession {
   readonly createTimeMs: number;
 }
 
-/** Reads ids and creation times, as scripts answer them. */
+/** Parses the ids and creation times of revoked sessions. */
 export function parseRevoked(ids: readonly Buffer[], times: readonly Buffer[]): RevokedSession[] {
   return ids.map((id, i) => ({ id: String(id), createTimeMs: Number(times[i]) }));
 }
@@ -45,13 +45,12 @@ const ARGS = [
   "lifetimeMs",
   "maxSessions",
   "limitPolicy",
-  /** Recorded with sessions that have to go. */
   "evictionReason",
-  /** When the claim on a chosen id lapses, in ms; or ''. */
+  /** When the claim on a chosen id lapses, in ms, or ''. */
   "claimLapseTimeMs",
 ] as const;
 
-/** Adds a session, unless that is refused. Answers as `parseCreateReply` reads. */
+/** Adds a session. `parseCreateReply` parses the answer. */
 const CREATE_FUNCTION = `
 local function create()
   if claim_lapse_time_ms ~= '' and now >= tonumber(claim_lapse_time_ms) then return { 'claim_lapsed' } end
@@ -94,14 +93,12 @@ local function create()
   redis.call('ZADD', by_create_time, int(now), id)
   append('created', id, user_id, 1, '')
 
-  -- What this user's earlier sessions left behind, so that the index of a user
-  -- who never stops logging in stays small also where no sweeper runs.
+  -- Remove this user's old entries, so that the index stays small even if no sweeper runs.
   redis.call('ZREMRANGEBYSCORE', user_key, '-' .. int(cutoff), int(cutoff))
   return { 'created', int(now), facts, evicted, evicted_times }
 end
 `;
 
-/** Adds a session. */
 export const CREATE = definePartitionScript({
   flags: "deny-oom",
   keys: KEYS,
@@ -112,8 +109,8 @@ return create()`,
 });
 
 /**
- * Adds a session, at most once for a request. `request` is the key of what is remembered of it,
- * `requestRecord` what to remember, `requestKeptForMs` for how long.
+ * Adds a session, at most once for a request. The key `request` stores `requestRecord` for
+ * `requestKeptForMs`.
  */
 export const CREATE_ONCE = definePartitionScript({
   flags: "deny-oom",
@@ -127,7 +124,7 @@ if known_id and now < tonumber(known_expire_time) then
   for other in string.gmatch(known_evicted, '%S+') do evicted[#evicted + 1] = other end
   local known_key = probed(session_prefix .. known_id)
   local session = read(known_key)
-  -- A chosen id may have been given to a later session since.
+  -- A later session may have the same chosen id.
   if session and int(session.create_time) == known_create_time then
     fields = { session.user_id, redis.call('HGET', known_key, 'record'), session.token_hash, facts_of(session) }
   end

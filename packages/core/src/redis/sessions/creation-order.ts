@@ -6,7 +6,7 @@ export interface CreationEntry extends ListCursor {
   readonly partition: Partition;
 }
 
-/** Entries to read, in the order of the query, of partitions that are read together. */
+/** A part of the order to read, from partitions that are read together. */
 export interface Stretch {
   readonly partitions: readonly Partition[];
   readonly after: ListCursor | undefined;
@@ -14,14 +14,14 @@ export interface Stretch {
 }
 
 /**
- * Reads stretches, all in one go. Answers their entries in any order, and perhaps others of the
- * same milliseconds as `after` and the last one.
+ * Reads all stretches together. Answers the entries of each in any order, and possibly more entries
+ * with the creation time of `after` or of the last entry.
  */
 export type ReadStretches = (
   stretches: readonly Stretch[],
 ) => Promise<readonly (readonly CreationEntry[])[]>;
 
-/** What is known of partitions that are read together: the entries read ahead, and where reading goes on. */
+/** Partitions that are read together, the entries read ahead, and the position of the next read. */
 interface Source {
   readonly partitions: readonly Partition[];
   readonly ahead: CreationEntry[];
@@ -30,18 +30,17 @@ interface Source {
   count: number;
 }
 
-/** How many more entries of a source are read than an even spread would need. */
+/** How many more entries we read from a source than an even spread would need. */
 const READ_AHEAD = 3;
-/** At most this many entries are read at once, so that Redis soon serves others again. */
+/** The bound of one read, so that Redis soon serves other commands. */
 const MAX_COUNT = 256;
 
 /**
- * Takes the first entries after `query.after` in the order of creation, and answers fewer
- * than `query.limit` only where there are no more; `next` is set unless all were taken.
+ * Takes the first entries after `query.after` in the order of creation: `query.limit` of them, or
+ * all. `next` is set unless all were taken.
  *
- * Redis merges partitions that it can read together, which are all of them unless it is a
- * cluster, and what it answers is merged here. Each page reads a few entries of
- * every partition, so its cost is that of the number of partitions, not of sessions.
+ * Redis merges the partitions that it can read together (all, unless it is a cluster), and we merge
+ * its answers. A page costs a few entries of each partition, however many sessions there are.
  */
 export async function takeInCreationOrder(
   query: ListQuery,
@@ -65,7 +64,7 @@ export async function takeInCreationOrder(
     if (entry === undefined) return { entries };
     entries.push(entry);
     if (first.ahead.length > 0 || first.exhausted) continue;
-    // One that has more than its share may well have much more.
+    // A source with more than its share may have many more.
     first.count = Math.min(2 * first.count, MAX_COUNT);
     await readAhead([first], compare, readStretches);
   }
@@ -74,7 +73,7 @@ export async function takeInCreationOrder(
   return last === undefined || isAll ? { entries } : { entries, next: cursorOf(last) };
 }
 
-/** Orders sessions by creation time, then by id, as Redis orders a sorted set. */
+/** By creation time, then by id, as Redis orders a sorted set. */
 export function byCreation(order: ListQuery["order"]): (a: ListCursor, b: ListCursor) => number {
   const sign = order === "asc" ? 1 : -1;
   return (a, b) => {
@@ -84,12 +83,12 @@ export function byCreation(order: ListQuery["order"]): (a: ListCursor, b: ListCu
   };
 }
 
-/** The position of a session in the order of creation. */
+/** The cursor after a session. */
 export function cursorOf({ createTimeMs, id }: ListCursor): ListCursor {
   return { createTimeMs, id };
 }
 
-/** Whether the next entry of `source` comes before that of `other`. */
+/** Whether the next entry of `source` comes before the next entry of `other`. */
 function headOf(source: Source, compare: ReturnType<typeof byCreation>, other: Source): boolean {
   const [head] = source.ahead;
   const [otherHead] = other.ahead;
@@ -97,7 +96,7 @@ function headOf(source: Source, compare: ReturnType<typeof byCreation>, other: S
   return otherHead === undefined || compare(head, otherHead) < 0;
 }
 
-/** Reads on in sources that have nothing ahead. */
+/** Reads more entries of sources that have none ahead. */
 async function readAhead(
   sources: readonly Source[],
   compare: ReturnType<typeof byCreation>,
@@ -123,13 +122,13 @@ export function stretchArguments(
 ) {
   let lowest = from === -Infinity ? "-inf" : `${from}`;
   let highest = to === Infinity ? "+inf" : `(${to}`;
-  // It starts at the cursor's very time, for others may share it.
+  // Start at the cursor's time, because other sessions may share it.
   if (after && order === "asc") lowest = `${Math.max(from, after.createTimeMs)}`;
   if (after && order === "desc" && after.createTimeMs < to) highest = `${after.createTimeMs}`;
   return { order, count, lowest, highest, afterTimeMs: after?.createTimeMs ?? "" };
 }
 
-/** The entries that `READ_IN_CREATION_ORDER` answers for the indexes of some partitions. */
+/** Parses the reply of `READ_IN_CREATION_ORDER`. */
 export function toEntries(
   reply: Buffer,
   partitions: readonly Partition[],

@@ -3,19 +3,19 @@ import { defineScript } from "../connection/script.js";
 /** An event in a stream: its id, and the names and values of its fields. */
 export type EventEntry = readonly [id: Buffer, fields: Buffer[]];
 
-/** What `READ_EVENTS` read of a partition. */
+/** The reply of `READ_EVENTS`. */
 export interface EventsReply {
   readonly timeMs: number;
-  /** Which process keeps the partition; undefined where that was not asked. */
+  /** The process that keeps the partition. Undefined if it was not asked. */
   readonly process: Buffer | undefined;
-  /** The id of the last event; empty where there is none. */
+  /** The id of the last event. Empty if there is none. */
   readonly lastId: Buffer;
   readonly entries: readonly EventEntry[];
 }
 
 /**
- * Reads a partition's events after a position, given by its epoch and its number; where the
- * stream is of another epoch, all of them, and at most `count`. `asksProcess` is '1' or ''.
+ * Reads at most `count` events of a partition after a position, or from the beginning if the stream
+ * has another epoch. `asksProcess` is '1' or ''.
  */
 export const READ_EVENTS = defineScript({
   flags: "no-writes",
@@ -24,7 +24,7 @@ export const READ_EVENTS = defineScript({
   body: `
 local now, process = int(read_clock()), ''
 if asks_process == '1' then
-  -- The replication id is new with every promotion, also of a process that was primary before.
+  -- The replication id changes with every promotion, also of an earlier primary.
   local info = redis.call('INFO', 'server', 'replication')
   process = string.match(info, 'run_id:(%x+)') .. string.match(info, 'master_replid:(%x+)')
 end

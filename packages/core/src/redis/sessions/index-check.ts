@@ -3,9 +3,9 @@ import type { Partition } from "../../sessions/session-id.js";
 import type { RedisCommands } from "../connection/redis-commands.js";
 import type { SessionKeys } from "./session-keys.js";
 
-/** How many keys one part of the check looks at, about. */
+/** About how many keys one part of the check reads. */
 const KEYS_PER_PART = 500;
-/** How many entries of one index key a part of the check looks at, about. */
+/** About how many entries of one index one part of the check reads. */
 const ENTRIES_PER_KEY = 250;
 
 /** A session to compare with the indexes, and the user whose index names it, if one does. */
@@ -14,22 +14,21 @@ export interface Suspect {
   readonly userId?: string;
 }
 
-/** Compares sessions of a partition with the indexes, and puts those right. Answers how many entries. */
+/** Compares sessions with the indexes and corrects these. Answers how many entries it corrected. */
 export type Heal = (partition: Partition, suspects: readonly Suspect[]) => Promise<number>;
 
 /**
- * Goes through all keys, again and again and a part at a time, for sessions that
- * are not in the indexes as they should be and for index entries without a
- * session. Scripts leave neither; a key that Redis evicted, or that somebody deleted, does.
+ * Scans all keys, a part at a time and without end, for sessions with wrong index entries and index
+ * entries without a session. Scripts leave neither, but an evicted or deleted key does.
  */
 export class IndexCheck {
   readonly #commands: RedisCommands;
   readonly #keys: SessionKeys;
   readonly #heal: Heal;
-  /** Which primary is being scanned, and how far. */
+  /** The primary that is being scanned, and the position in it. */
   #node = 0;
   #cursor = "0";
-  /** How far the entries of large indexes have been looked at, by key. */
+  /** The position in each large index, by key. */
   readonly #entryCursors = new Map<string, string>();
 
   constructor(commands: RedisCommands, keys: SessionKeys, heal: Heal) {
@@ -38,7 +37,7 @@ export class IndexCheck {
     this.#heal = heal;
   }
 
-  /** Checks the next part. Answers how many index entries it put right. */
+  /** Checks the next part. Answers how many index entries it corrected. */
   async checkSome(): Promise<number> {
     const suspects = new Map<Partition, Suspect[]>();
     for (const name of await this.#scan()) {

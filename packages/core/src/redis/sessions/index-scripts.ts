@@ -1,12 +1,10 @@
 import { defineScript } from "../connection/script.js";
 
 /**
- * Counts active sessions. The keys are any number of sessions:{p}, or one
- * user_sessions:{p}:<user id>.
+ * Counts active sessions. The keys are any number of sessions:{p}, or one user_sessions:{p}:<id>.
  *
- * It takes the ended sessions from all, rather than to count those above now: Redis finds
- * the length and the low end of a sorted set at once, and ended sessions are there and soon
- * swept. Any other score it has to walk down to.
+ * It subtracts the ended sessions from all. Redis finds the length and the low end of a sorted set
+ * at once, and the few ended sessions are at that end. It would have to walk to any other score.
  */
 export const COUNT_ACTIVE = defineScript({
   flags: "no-writes",
@@ -24,21 +22,19 @@ return active`,
 /**
  * Reads the first entries of several indexes by creation time, as if they were one.
  *
- * The keys are any number of sessions_by_create_time:{p}. `order` is 'asc' or 'desc'; `lowest`
- * and `highest` bound the creation time as ZRANGEBYSCORE takes them; entries count after
- * `afterTimeMs`, or all where it is ''.
+ * The keys are any number of sessions_by_create_time:{p}. `order` is 'asc' or 'desc'; `lowest` and
+ * `highest` bound the creation time as ZRANGEBYSCORE takes them; entries count after `afterTimeMs`,
+ * or all where it is ''.
  *
- * Answers the text '<number of the key> <id> <creation time> …', by key. It has as many
- * entries as were asked for or all there are, and besides them all others of the time after
- * which entries count, and others of the last one's time: which of those come first is for
- * the caller to say, since Lua compares ids as the locale says and not as Redis does.
+ * Answers the text '<number of the key> <id> <creation time> …', by key: `count` entries or all,
+ * and all other entries with the time `afterTimeMs` or the last entry's time. The caller puts
+ * entries of one time in order, because Lua compares ids by locale and Redis does not.
  *
- * Redis serves nobody else meanwhile, so what it reads is bounded. First it is an even share
- * of each index, then twice as much of those whose share is among the first entries as a
- * whole, and so on: these have never given more than was asked for, so no round reads more
- * than twice that, and there are no more rounds than it can be halved. For 256 entries of
- * 256 indexes it is about a thousand entries, and at most 4,400. Those of one millisecond
- * come on top.
+ * Redis serves nobody else meanwhile, so the reading is bounded. It reads an even share of each
+ * index first, and doubles the share of those indexes whose whole share is in the answer. So no
+ * round reads more than twice `count`, and the number of rounds is at most log2(`count`). For 256
+ * entries of 256 indexes it reads about a thousand entries and at most 4,400, besides entries of
+ * the same millisecond.
  */
 export const READ_IN_CREATION_ORDER = defineScript({
   flags: "no-writes",
@@ -47,7 +43,7 @@ export const READ_IN_CREATION_ORDER = defineScript({
   body: `
 local call = redis.call
 local is_descending, most = order == 'desc', tonumber(count)
--- By their sign, times grow from one entry to the next in either order.
+-- With this sign, times grow from one entry to the next in either order.
 local sign = is_descending and -1 or 1
 local after = after_time_ms ~= '' and sign * after_time_ms or -math.huge
 
@@ -57,23 +53,24 @@ local by_score = is_descending and 'ZREVRANGEBYSCORE' or 'ZRANGEBYSCORE'
 local first, last = lowest, highest
 if is_descending then first, last = highest, lowest end
 
--- Always from the start: walking down to where the last read ended costs more than a few entries again.
+-- Always from the start: walking to the end of the last read costs more than a few entries again.
 local function read(key, length)
-  -- Redis finds an end of a sorted set at once, a score only by walking down to it.
+  -- Redis finds an end of a sorted set at once, but has to walk to a score.
   if is_whole then return call(by_rank, key, '0', length, 'WITHSCORES') end
   return call(by_score, key, first, last, 'WITHSCORES', 'LIMIT', '0', length)
 end
 
--- What was read of each key, and how many entries of it count.
+-- The entries of each key that were read, and how many of them count.
 local chunks, counts = {}, {}
--- The times of all entries that count, and the one at which the answer ends, as far as is known.
+-- The times of all entries that count, and the known time at which the answer ends.
 local times, size, edge = {}, 0, math.huge
--- The keys that may have more for the answer, how many entries of them are known, and how many are to be.
+-- The keys that may have more for the answer, and how many of their entries are read and to be
+-- read.
 local open, from, to = {}, 0, math.ceil(most / #KEYS)
 for n = 1, #KEYS do open[n], counts[n] = n, 0 end
 while #open > 0 do
   local full, last_times = {}, {}
-  -- As a text once, since every number costs Redis a conversion.
+  -- Format it once: Redis converts every number argument.
   local length = int(is_whole and to - 1 or to)
   for _, n in ipairs(open) do
     local chunk, time, before = read(KEYS[n], length), nil, size

@@ -9,37 +9,36 @@ import {
 } from "../connection/script.js";
 import type { SessionKeys } from "./session-keys.js";
 
-// Scripts that work on a partition. Keys that only the data tells (the user of a session, the
-// sessions of a user) are made from the two prefixes; they are in the same slot as the keys that
-// a script is given. A script reads every such key before it writes anything: should one be on
-// another node, in the middle of a resharding, the script fails there with nothing changed.
+// Scripts that work on a partition. A script makes keys that depend on the data (the user of a
+// session, the sessions of a user) from the two prefixes. They are in the same slot as its given
+// keys. It reads every such key before it writes: during a resharding a key may be on another node,
+// and then the script fails there with nothing changed.
 //
-// A session's score in `sessions` and `user_sessions` is its deadline while it is not revoked,
-// and the negative of its revocation time once it is. So the active ones are those above now, and
-// the ones to reclaim are those between -(now - retention) and now - retention.
+// A session's score in `sessions` and `user_sessions` is its deadline, or the negative of its
+// revocation time once it is revoked. So active sessions have scores above now, and sessions to
+// reclaim have scores between -(now - retention) and now - retention.
 //
 // An event's id in `session_events` is `<epoch>-<number>`: the time when the stream began, and
 // consecutive numbers from 1 on, so that a reader sees a gap.
 
 /**
- * The fields of a session's hash, in the order in which scripts and HMGET answer them. The
- * numbers and the revocation are one field, `facts`: Redis keeps every field of such a hash in
- * allocations of its own, and every field of an answer takes time to read.
+ * The fields of a session's hash, in the order in which scripts and HMGET answer them. The numbers
+ * and the revocation share one field, `facts`, because each field costs Redis allocations, and each
+ * field of an answer costs reading time.
  *
  *     <version> <create time> <authenticate time> <last access time> <idle timeout>
  *     <expire time> <absolute expire time>[ <revoke time> <revoke reason>]
  */
 export const SESSION_FIELDS = ["user_id", "record", "token_hash", "facts"] as const;
 
-/** At least this many of a partition's newest events are kept, for as long as the retention. */
+/** At least this many of a partition's newest events are kept, for the retention time. */
 const MAX_EVENTS_PER_PARTITION = 1_000;
 
-/** The keys that every script of a partition is given. */
+/** The keys that every script of a partition gets. */
 const PARTITION_KEYS = ["sessions", "byCreateTime", "events"] as const;
 /**
- * What every script of a partition is told: how long ended sessions and events are kept, in ms;
- * what the keys of sessions and of users start with; the channel that is told which partitions
- * have new events; and the partition.
+ * The arguments that every script of a partition gets: the retention of ended sessions and events,
+ * the key prefixes of sessions and users, the channel for hints of new events, and the partition.
  */
 const PARTITION_ARGS = [
   "retentionMs",
@@ -52,7 +51,7 @@ const PARTITION_ARGS = [
 type PartitionKey = (typeof PARTITION_KEYS)[number];
 type PartitionArg = (typeof PARTITION_ARGS)[number];
 
-/** A script of a partition, with keys and arguments of its own. */
+/** A script of a partition, with additional keys and arguments. */
 export type PartitionScript<Key extends string, Arg extends string, Reply> = Script<
   PartitionKey | Key,
   PartitionArg | Arg,
@@ -61,12 +60,12 @@ export type PartitionScript<Key extends string, Arg extends string, Reply> = Scr
 
 const PRELUDE = `
 local now = read_clock()
--- What ended by then is no longer kept. A retention may be longer than there has been time.
+-- Sessions that ended by then are removed. A retention may be longer than all time so far.
 local cutoff = math.max(0, now - tonumber(retention_ms))
 local kept_for = tonumber(retention_ms) + ${RECLAIM_SLACK_MS}
 
--- Fails where a key is on another node, or not here yet; else answers the key. With a key that is
--- known to be here, because a node that a slot is moving to takes a single missing key for none.
+-- Answers the key, or fails if it is on another node. The second key is known to be here: a node
+-- that a slot moves to does not refuse a single missing key.
 local function probed(key)
   redis.call('EXISTS', sessions, key)
   return key
@@ -94,14 +93,14 @@ local function parse_facts(session, facts)
   return session
 end
 
--- The session at key, whatever its state, or nil. The record stays where it is.
+-- The session at key in any state, without its record, or nil.
 local function read(key)
   local user_id, token_hash, facts = unpack(redis.call('HMGET', key, 'user_id', 'token_hash', 'facts'))
   if not facts then return nil end
   return parse_facts({ user_id = user_id, token_hash = token_hash }, facts)
 end
 
--- The session at key, or nil where it is not active.
+-- The active session at key, or nil.
 local function read_active(key)
   local session = read(key)
   if session and not session.revoke_time and now < session.expire_time then return session end
@@ -116,7 +115,7 @@ local function keep_until(key, time)
   end
 end
 
--- Appends an event; the first one in a script also tells those who listen.
+-- Appends an event. The first event of a script also publishes a hint.
 local epoch
 local function append(type, id, user_id, version, reason)
   local event_id = epoch and epoch .. '-*'
@@ -125,10 +124,10 @@ local function append(type, id, user_id, version, reason)
     epoch = last and string.match(last[1], '^%d+') or int(now)
     -- By itself, Redis would begin with 0.
     event_id = epoch .. (last and '-*' or '-1')
-    -- Only a hint, and users of Redis may lack the permission: that must not undo the rest.
+    -- A hint. The Redis user may lack the permission, and that must not undo the rest.
     redis.pcall('PUBLISH', channel, partition)
   end
-  -- Always all fields: Redis then stores an event without their names.
+  -- Always all fields: then Redis stores events without the names.
   redis.call('XADD', events, 'MAXLEN', '~', ${MAX_EVENTS_PER_PARTITION}, event_id, 'type', type,
     'session_id', id, 'user_id', user_id, 'version', int(version), 'time', int(now), 'reason', reason)
   redis.call('PEXPIREAT', events, int(now + kept_for))
@@ -150,8 +149,8 @@ local function revoke(type, id, session, reason)
   append(type, id, session.user_id, session.version, reason)
 end
 
--- Moves the idle deadline of an active session, and writes its facts. A clock that was
--- set back shortens nothing.
+-- Moves the idle deadline of an active session and writes its facts. A clock that was set back
+-- moves no deadline back.
 local function touch(key, id, session)
   local last_access = math.max(now, session.last_access_time)
   local deadline = math.min(last_access + session.idle_timeout, session.absolute_expire_time)
@@ -165,7 +164,7 @@ local function touch(key, id, session)
 end
 `;
 
-/** Makes a script that works on a partition. Its own keys and arguments come after the shared. */
+/** Makes a script of a partition. Its own keys and arguments follow the shared ones. */
 export function definePartitionScript<Key extends string, Arg extends string, Reply>(spec: {
   readonly flags: "allow-oom" | "deny-oom";
   readonly keys: readonly Key[];
@@ -181,7 +180,7 @@ export function definePartitionScript<Key extends string, Arg extends string, Re
   });
 }
 
-/** Runs scripts on partitions, each with the keys and arguments that all of them share. */
+/** Runs scripts of partitions with their shared keys and arguments. */
 export class PartitionScripts {
   readonly #commands: RedisCommands;
   readonly #keys: SessionKeys;
@@ -193,7 +192,7 @@ export class PartitionScripts {
     this.#retentionMs = retentionMs;
   }
 
-  /** Runs a script as `RedisCommands.run` does; `moreArgs` come after its own arguments. */
+  /** As `RedisCommands.run`. */
   run<Key extends string, Arg extends string, Reply>(
     script: PartitionScript<Key, Arg, Reply>,
     partition: Partition,

@@ -1,22 +1,19 @@
 import type { SessionKey } from "../../sessions/session-store.js";
 
-/** How long a revocation is remembered: longer than replicas lag behind, and than a failover takes. */
+/** How long a revocation is remembered: longer than a replica's lag and a failover. */
 const MEMORY_MS = 5 * 60_000;
-/** How many revocations are remembered; beyond it the oldest are forgotten. */
+/** How many revocations are remembered. Beyond this the oldest are forgotten. */
 const MAX_REVOCATIONS = 10_000;
 
 /** A revocation that this server made. */
 export interface Revocation {
   readonly key: SessionKey;
   readonly reason: string;
-  /** When the session was created; a chosen id may have been given to a later one since. */
+  /** Tells the session from a later one with the same chosen id. */
   readonly createTimeMs: number;
 }
 
-/**
- * The revocations that this server made a short while ago, to be made again after
- * a failover that may have lost them.
- */
+/** This server's recent revocations, to repeat after a failover that may have lost them. */
 export class RecentRevocations {
   readonly #revocations: (Revocation & { readonly timeMs: number })[] = [];
 

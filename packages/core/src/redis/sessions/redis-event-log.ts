@@ -14,18 +14,17 @@ import type { RedisCommands } from "../connection/redis-commands.js";
 import { type EventEntry, type EventsReply, READ_EVENTS } from "./event-scripts.js";
 import type { SessionKeys } from "./session-keys.js";
 
-/** At least this many events of each lane are read at a time. */
+/** One read takes at least this many events of each lane. */
 const MIN_EVENTS_PER_LANE = 16;
 
 /**
- * The event log in Redis: a lane for each partition, which is a stream. Listeners
- * hear of new events through Pub/Sub, on a connection that exists only while there are any.
+ * The event log in Redis: each partition has a lane, which is a stream. Hints come through Pub/Sub.
  */
 export class RedisEventLog implements EventLog {
   readonly #commands: RedisCommands;
   readonly #keys: SessionKeys;
   readonly #retentionMs: number;
-  /** Stores that share a Redis are not each other's. */
+  /** Gives each of several stores in one Redis its own sources. */
   readonly #salt: number;
   readonly #hints: HintChannel;
 
@@ -57,7 +56,7 @@ export class RedisEventLog implements EventLog {
     const perLane = Math.max(Math.ceil(limit / lanes.length), MIN_EVENTS_PER_LANE);
     const replies = await this.#readLanes(lanes, perLane);
     const events: SessionEvent[] = [];
-    const places = new Map<number, EventPosition>();
+    const positions = new Map<number, EventPosition>();
     let isComplete = true;
     for (const [i, [lane, position]] of lanes.entries()) {
       const { source, reply } = replies[i] as (typeof replies)[number];
@@ -68,30 +67,30 @@ export class RedisEventLog implements EventLog {
       const end = endOf(reply, source);
       if (last !== undefined && last.position.sequence < end.sequence) {
         isComplete = false;
-        places.set(lane, last.position);
+        positions.set(lane, last.position);
       } else {
-        places.set(lane, end);
+        positions.set(lane, end);
       }
     }
-    return { events, cursor: places, isComplete };
+    return { events, cursor: positions, isComplete };
   }
 
   subscribe(listener: (lane: number) => void): () => void {
     return this.#hints.subscribe(
       (partition) => listener(Number.parseInt(partition, 16)),
-      // Any lane may have grown before.
+      // Any lane may have grown while we heard no hints.
       () => {
         for (const lane of PARTITIONS.keys()) listener(lane);
       },
     );
   }
 
-  /** Lets go of the connection that listens. */
+  /** Closes the listening connection. */
   close(): void {
     this.#hints.close();
   }
 
-  /** Whether what was read comes right after a position, with nothing missing in between. */
+  /** Whether the events follow the position without a gap. */
   #follows(
     position: EventPosition,
     source: number,
@@ -104,14 +103,14 @@ export class RedisEventLog implements EventLog {
       const next = found[0]?.position.sequence ?? lastSequence + 1;
       return next === position.sequence + 1;
     }
-    // The stream went with its last event, and began anew or not. What was in it
-    // at the end had been there for the retention.
+    // The stream was removed with its last event, and may have begun again. Its last events were
+    // kept for the retention.
     const sinceMs = epoch === 0 ? timeMs : epoch;
     if (position.timeMs < sinceMs - this.#retentionMs) return false;
     return (found[0]?.position.sequence ?? 1) === 1;
   }
 
-  /** Reads lanes from their positions, or just where they end, and which process each is in. */
+  /** Reads lanes from their positions, with their ends and the process of each. */
   async #readLanes(
     lanes: readonly (readonly [lane: number, from: EventPosition | undefined])[],
     count: number,
@@ -124,7 +123,7 @@ export class RedisEventLog implements EventLog {
             epoch: from?.epoch ?? 0,
             sequence: from?.sequence ?? 0,
             count,
-            // One connection is to one process; a cluster's lanes are each read for themselves.
+            // Without a cluster, one process has all lanes.
             asksProcess: i === 0 || this.#commands.redis.isCluster ? "1" : "",
           },
         }),
@@ -138,13 +137,13 @@ export class RedisEventLog implements EventLog {
   }
 }
 
-/** The position after all that a lane has. */
+/** The position after the last event of a lane. */
 function endOf({ timeMs, lastId }: EventsReply, source: number): EventPosition {
   const [epoch, sequence] = parseId(lastId);
   return { source, epoch, sequence, timeMs };
 }
 
-/** `<epoch>-<number>`, or nothing, which is the beginning of no epoch. */
+/** Parses `<epoch>-<number>`. An empty id is number 0 of epoch 0. */
 function parseId(id: Buffer): readonly [epoch: number, sequence: number] {
   const [epoch, sequence] = id.toString("latin1").split("-");
   return [Number(epoch), Number(sequence ?? 0)];

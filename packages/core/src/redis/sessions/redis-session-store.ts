@@ -43,45 +43,41 @@ import { SessionReads } from "./session-reads.js";
 import { HEAL, SWEEP } from "./upkeep-scripts.js";
 
 /**
- * What a change waits for. `local`: for the primary alone, whose failure may then lose
- * it. `replicated`: for at least one replica as well; a change that none
- * confirms in time fails with STORE_UNAVAILABLE and is safe to try again. `auto`: what
- * ends a session or a token waits for a replica where there are any, all else
- * does not. None of it is consensus: a replica that was told may still not be the one that takes over.
+ * What a change waits for. `local`: only the primary, so its failure may lose the change.
+ * `replicated`: at least one replica too. A change that no replica confirms in time fails with
+ * STORE_UNAVAILABLE and is safe to retry. `auto`: a change that ends a session or a token waits for
+ * a replica if there are any, other changes do not. This is no consensus: another replica may take
+ * over.
  */
 export type Durability = "auto" | "local" | "replicated";
 
 /** Options of `RedisSessionStore`. */
 export interface RedisSessionStoreOptions {
   /**
-   * The connection, made by `connectRedis` or with the same care: ioredis must
-   * not replay commands by itself. The store closes it.
+   * A connection of `connectRedis`, or one that also never repeats commands. The store closes it.
    */
   readonly redis: Redis | Cluster;
   /** How long ended sessions stay listed and their ids taken. 10 minutes by default. */
   readonly retentionMs?: number;
   /** `auto` by default. */
   readonly durability?: Durability;
-  /** What every key starts with. Nothing by default. */
+  /** The prefix of every key. Empty by default. */
   readonly keyPrefix?: string;
-  /**
-   * The clock, in ms since the Unix epoch. By default the time of Redis, so that
-   * servers whose clocks disagree decide alike; tests bring one they can move.
-   */
+  /** The clock, in ms since the Unix epoch. By default the time of Redis, so that servers agree. */
   readonly now?: () => number;
 }
 
 const DEFAULT_RETENTION_MS = 600_000;
 /** How many sessions of a partition one run of the sweep script removes. */
 const SWEEP_BATCH_SIZE = 100;
-/** How many revocations are made again at a time. */
+/** How many revocations are repeated at a time. */
 const REAPPLY_BATCH_SIZE = 100;
 
 /**
  * Sessions in Redis 7 or newer: standalone, behind Sentinel, or a Cluster.
  *
- * A read is one HMGET; a change is one script, in one slot. Only a session with
- * a chosen id costs a second step, on the key that keeps such ids unique.
+ * A read is one HMGET. A change is one script in one slot. Only creating a session with a chosen id
+ * or a request id needs another step, on the key that keeps the id unique.
  */
 export class RedisSessionStore implements SessionStore {
   readonly events: RedisEventLog;
@@ -98,7 +94,7 @@ export class RedisSessionStore implements SessionStore {
   /** The partition that the next sweep starts with. */
   #sweepFrom = 0;
 
-  /** `commands` have the connection and the clock, where other stores share them. */
+  /** `commands` are given if other stores share the connection and the clock. */
   constructor(
     options: RedisSessionStoreOptions,
     commands: RedisCommands = new RedisCommands(options.redis, options.now),
@@ -246,8 +242,7 @@ export class RedisSessionStore implements SessionStore {
   async sweep(limit: number): Promise<SweepResult> {
     let reclaimed = 0;
     let healed = await this.#indexCheck.checkSome();
-    // Each sweep goes on where the last one stopped, so that no partition waits
-    // behind a busy one.
+    // Continue where the last sweep stopped, so that a busy partition does not hold up the others.
     for (let visited = 0; visited < PARTITIONS.length; visited++) {
       const partition = PARTITIONS[this.#sweepFrom] ?? "00";
       let mayHaveMore = true;
@@ -276,7 +271,7 @@ export class RedisSessionStore implements SessionStore {
     this.#commands.close();
   }
 
-  /** Whether what ends a session or a token waits for a replica. */
+  /** Whether a change that ends a session or a token waits for a replica. */
   async #revocationsAreReplicated(): Promise<boolean> {
     if (this.#durability !== "auto") return this.#durability === "replicated";
     return this.#primaries.haveReplicas();
@@ -288,7 +283,7 @@ export class RedisSessionStore implements SessionStore {
     }
   }
 
-  /** Makes recent revocations again, which changes nothing where they are still there. */
+  /** Repeats recent revocations. This changes nothing for sessions that are still revoked. */
   async #revokeAgain(): Promise<void> {
     const revocations = this.#revocations.all();
     for (let i = 0; i < revocations.length; i += REAPPLY_BATCH_SIZE) {

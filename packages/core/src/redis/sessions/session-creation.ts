@@ -20,10 +20,10 @@ import { CREATE, CREATE_ONCE, type CreateReply, type RevokedSession } from "./cr
 import type { PartitionScripts } from "./partition-scripts.js";
 import type { SessionKeys } from "./session-keys.js";
 
-/** A creation, and which sessions it revoked to make room. */
+/** A creation, and the sessions that it evicted. */
 export type CreationWithEvicted = Creation & { readonly evicted: readonly RevokedSession[] };
 
-/** Creates sessions: claims what must be unique across partitions, runs the script, releases. */
+/** Creates sessions: claims ids that must be unique across partitions, then runs the script. */
 export class SessionCreation {
   readonly #scripts: PartitionScripts;
   readonly #keys: SessionKeys;
@@ -63,7 +63,7 @@ export class SessionCreation {
     const { partition, id } = session.key;
     const requestClaim = await this.#requests.claim(request, partition);
     try {
-      // An id that is taken may be taken by an earlier call with the same request.
+      // An earlier call with the same request may have taken the id.
       const claim = await this.#claimId(session).catch(orTaken);
       const { keys, args } = this.#call(session, limit, claim);
       const call = {
@@ -76,7 +76,7 @@ export class SessionCreation {
       };
       const reply = await this.#scripts.run(CREATE_ONCE, partition, call, this.#isReplicated);
       if (reply.outcome !== "repeated") return await this.#created(reply, session, limit, claim);
-      // The claims that this call made are not wanted.
+      // Undo this call's claims.
       await this.#requests.keepUntil(request, partition, reply.keptUntilMs);
       if (typeof claim === "object" && !reply.isIdInUse) await this.#chosenIds.release(id, claim);
       return reply.creation;
@@ -91,7 +91,7 @@ export class SessionCreation {
     return isGeneratedId(session.key.id) ? undefined : this.#chosenIds.claim(session);
   }
 
-  /** What both scripts are given. With an id that is taken, the call can only be a repetition. */
+  /** The call of both scripts. With a taken id it can only succeed as a repetition. */
   #call(session: NewSession, limit: SessionLimit, claim: IdClaim | "taken" | undefined) {
     const { key, userId, idleTimeoutMs, lifetimeMs } = session;
     return {

@@ -1,17 +1,14 @@
 import type { Partition } from "../../sessions/session-id.js";
 import type { SessionKey } from "../../sessions/session-store.js";
 
-/** A session's key, or that of an index: of all sessions, or of a user's. */
+/** The key of a session, or of an index of all sessions or of a user's sessions. */
 export type ParsedKey =
   | { readonly kind: "session"; readonly partition: Partition; readonly id: string }
   | { readonly kind: "index"; readonly partition: Partition; readonly userId?: string };
 
 const SESSION_OR_INDEX = /^([a-z_]+):\{([0-9a-f]{2})\}(?::(.+))?$/s;
 
-/**
- * The names of the keys in Redis. `{p}` is the partition and the cluster hash
- * tag, so that everything of one user is in one slot.
- */
+/** The keys in Redis. The partition is the hash tag, so everything of one user is in one slot. */
 export class SessionKeys {
   readonly #prefix: string;
 
@@ -59,12 +56,12 @@ export class SessionKeys {
     return `${this.#prefix}session_events`;
   }
 
-  /** HASH: what a request did that must take effect at most once. */
+  /** HASH: the result of a request that takes effect at most once. */
   request(partition: Partition, request: string): string {
     return `${this.#prefix}request:{${partition}}:${request}`;
   }
 
-  /** STRING: the partition in which such a request took effect. */
+  /** STRING: the partition of such a request. */
   requestRef(request: string): string {
     return `${this.#prefix}request_ref:${request}`;
   }
@@ -74,12 +71,12 @@ export class SessionKeys {
     return `${this.#prefix}session_ref:${chosenId}`;
   }
 
-  /** What the names of sessions and indexes match, for SCAN; some others may as well. */
+  /** A pattern of SCAN for sessions and indexes. Some other keys may match too. */
   pattern(): string {
     return `${this.#prefix.replace(/[\\*?[\]]/g, "\\$&")}*session*:{??}*`;
   }
 
-  /** What a key is, if it is a session or an index of sessions. */
+  /** Parses the key of a session or an index. Undefined for any other key. */
   parse(name: string): ParsedKey | undefined {
     if (!name.startsWith(this.#prefix)) return undefined;
     const match = SESSION_OR_INDEX.exec(name.slice(this.#prefix.length));

@@ -19,14 +19,14 @@ import { SESSION_FIELDS } from "./partition-scripts.js";
 import type { SessionKeys } from "./session-keys.js";
 import { activeSession, type Fields, listedSession } from "./stored-session.js";
 
-/** Reads sessions, each with one HMGET, and decides by an estimate of Redis's time what is active. */
+/** Reads each session with one HMGET, and decides by an estimate of Redis's time what is active. */
 export class SessionReads {
   readonly #commands: RedisCommands;
   readonly #keys: SessionKeys;
   readonly #fixedClock: (() => number) | undefined;
   readonly #clock: RedisClock;
 
-  /** `now` stands in for the time of Redis, in ms. */
+  /** `now` replaces the time of Redis, in ms. */
   constructor(commands: RedisCommands, keys: SessionKeys, now: (() => number) | undefined) {
     this.#commands = commands;
     this.#keys = keys;
@@ -71,7 +71,7 @@ export class SessionReads {
     this.#clock.stop();
   }
 
-  /** A user has few sessions, so they are read and sorted here. */
+  /** A user has few sessions, so we read and sort all of them. */
   async #listUser(userId: string, query: ListQuery, now: number): Promise<ListPage> {
     const partition = partitionOfUser(userId);
     const lowest = query.showRevoked ? "-inf" : query.showExpired ? 0 : `(${now}`;
@@ -106,7 +106,7 @@ export class SessionReads {
     return { sessions, ...(next && { next }) };
   }
 
-  /** The sessions at keys that a query asks for. */
+  /** The sessions at keys, without those that the query does not ask for. */
   async #listed(
     keys: readonly SessionKey[],
     query: ListQuery,
@@ -116,13 +116,13 @@ export class SessionReads {
     return keys.flatMap(({ id }, i) => listedSession(id, found[i] ?? [], query, now));
   }
 
-  /** The hash of a session, whatever its state. */
+  /** The hash of a session in any state. */
   #fieldsOf(key: SessionKey): Promise<Fields> {
     const args = [this.#keys.session(key), ...SESSION_FIELDS];
     return this.#commands.read("hmget", args) as Promise<Fields>;
   }
 
-  /** The time that decides what is active, or undefined before Redis was first asked. */
+  /** The time that decides what is active. Undefined before the first answer of Redis. */
   #now(): number | undefined {
     return this.#fixedClock ? this.#fixedClock() : this.#clock.now();
   }

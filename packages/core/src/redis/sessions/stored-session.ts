@@ -2,19 +2,19 @@ import { sessionState } from "../../sessions/session.js";
 import type { ListQuery, StoredFacts, StoredSession } from "../../sessions/session-store.js";
 import type { Argument } from "../connection/script.js";
 
-/** A session's hash as Redis answers it: a value for each of `SESSION_FIELDS`, null where it has none. */
+/** The values of `SESSION_FIELDS` in a session's hash, null if it has none. */
 export type Fields = readonly (Buffer | null)[];
 
 /** The fields of a hash that exists. */
 type PresentFields = readonly [userId: Buffer, record: Buffer, tokenHash: Buffer, facts: Buffer];
 
-/** Whether there is a session; a hash without facts is what somebody else left there. */
+/** Whether there is a session. We never write a hash without facts. */
 function exists(fields: Fields): boolean {
   const [, , , facts] = fields;
   return facts != null;
 }
 
-/** The session in a hash that exists, seen at `readTimeMs`. */
+/** The session in a hash that exists, read at `readTimeMs`. */
 export function toStoredSession(
   id: Argument,
   fields: Fields,
@@ -24,7 +24,7 @@ export function toStoredSession(
   return { ...toStoredFacts(id, userId, facts, readTimeMs), record, tokenHash };
 }
 
-/** The facts in a hash that exists, seen at `readTimeMs`. */
+/** The facts in a hash that exists, read at `readTimeMs`. */
 export function toStoredFacts(
   id: Argument,
   userId: Argument,
@@ -53,7 +53,7 @@ export function toStoredFacts(
     expireTimeMs: Number(expireTime),
     absoluteExpireTimeMs: Number(absoluteExpireTime),
     readTimeMs: Number(readTimeMs),
-    // A reason may itself hold spaces.
+    // A reason may contain spaces.
     ...(revokeTime !== undefined && {
       revokeTimeMs: Number(revokeTime),
       revokeReason: reason.join(" "),
@@ -61,14 +61,14 @@ export function toStoredFacts(
   };
 }
 
-/** The session in a hash, if it exists and is active at `now`. */
+/** The session in a hash, if it is active at `now`. */
 export function activeSession(id: string, fields: Fields, now: number): StoredSession | undefined {
   if (!exists(fields)) return undefined;
   const session = toStoredSession(id, fields, now);
   return sessionState(session, now) === "active" ? session : undefined;
 }
 
-/** The session in a hash, in a list of its own, or none if the query does not ask for its kind. */
+/** A list of the session in a hash, or an empty list if the query does not ask for its state. */
 export function listedSession(
   id: string,
   fields: Fields,

@@ -1,8 +1,8 @@
 import { definePartitionScript } from "./partition-scripts.js";
 
 /**
- * Removes at most `limit` sessions whose retention is over, and as many events. What the index
- * takes for ended while the session says otherwise gets its right score in the index back.
+ * Removes at most `limit` sessions whose retention is over, and as many events. Corrects the index
+ * entry of a session that has not ended.
  */
 export const SWEEP = definePartitionScript({
   flags: "allow-oom",
@@ -34,7 +34,7 @@ for i, id in ipairs(ids) do
   end
 end
 
--- The stream goes with its last event: what is left is then nothing at all.
+-- The stream is removed with its last event, so that no empty key remains.
 local oldest, first_kept = redis.call('XRANGE', events, '-', '+', 'COUNT', most + 1), nil
 for i = 1, math.min(most, #oldest) do
   if tonumber(oldest[i][2][10]) >= cutoff then
@@ -62,8 +62,8 @@ return { int(now), more and 1 or 0, removed, healed }`,
 });
 
 /**
- * Compares sessions with the indexes and puts the indexes right. The further arguments are pairs
- * of an id and the user whose index names it, or ''. Answers how many index entries it changed.
+ * Compares sessions with the indexes and corrects the indexes. The further arguments are pairs of
+ * an id and the user whose index names it, or ''. Answers how many index entries it changed.
  */
 export const HEAL = definePartitionScript({
   flags: "allow-oom",
@@ -94,7 +94,7 @@ for _, suspect in ipairs(found) do
     local deadline = session.revoke_time or session.expire_time
     local score = session.revoke_time and -deadline or deadline
     put(sessions, id, score)
-    -- A user's own index is cleared of what is over by logging in, too.
+    -- A login also removes old entries from the user's index.
     if deadline > cutoff then
       put(user_prefix .. owner, id, score)
       keep_until(user_prefix .. owner, deadline)
