@@ -6,9 +6,7 @@ export interface HeldLock {
    * the acquisition. Below 2^53.
    */
   readonly fencingToken: number;
-  /**
-   * When the lease ends: ms since the Unix epoch, by the store's clock. Held before, free at it.
-   */
+  /** When the lease ends, in ms since the Unix epoch, by the store's clock. Free at that time. */
   readonly expireTimeMs: number;
   /** The moment of this answer, by the store's clock. */
   readonly readTimeMs: number;

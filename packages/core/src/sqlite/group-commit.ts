@@ -2,22 +2,21 @@ import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { SessiondError, storeUnavailable } from "../errors.js";
 import { SQLITE, sqliteCode, toStoreError } from "./sqlite-errors.js";
 
-/** How many operations share a transaction at most, so that reads get their turn in between. */
+/** The bound of one transaction, so that reads get their turn in between. */
 const MAX_BATCH_SIZE = 1_000;
-
 /**
- * How long a write waits for another process's. Callers are promised an answer
- * within two seconds, and one that was asked for while others wait takes no longer.
+ * How long a write waits for other processes, counted from its call. Must answer within two
+ * seconds.
  */
 const LOCK_WAIT_MS = 1_500;
 /**
- * How soon the lock is tried again. To try it takes this thread for as long as SQLite's own
- * timeout; the pause is for the reads, which need no lock.
+ * The pause between tries. Each try blocks this thread for SQLite's timeout, so reads run
+ * meanwhile.
  */
 const LOCK_PAUSE_MS = 30;
 
 interface Operation {
-  /** When it is not tried again, on the monotonic clock. */
+  /** No further try after this time, on the monotonic clock. */
   readonly latestMs: number;
   readonly run: () => unknown;
   readonly resolve: (value: unknown) => void;
@@ -25,14 +24,12 @@ interface Operation {
 }
 
 /**
- * Runs the writes that are asked for in one turn of the event loop in one
- * transaction, so that they share one fsync. A write's promise resolves once it
- * is committed.
+ * Runs the writes of one turn of the event loop in one transaction, so that they share one fsync. A
+ * write's promise resolves once it is committed.
  *
- * An operation refuses by throwing a SessiondError before it has written
- * anything; the others are committed all the same. Any other error undoes the
- * batch, and each operation is then run in a transaction of its own, so that
- * only the one at fault fails.
+ * An operation may throw a SessiondError before it has written anything. The others are still
+ * committed. Any other error undoes the batch, and then each operation runs in its own transaction,
+ * so that only the faulty operation fails.
  */
 export class GroupCommit {
   readonly #begin: StatementSync;
@@ -44,15 +41,15 @@ export class GroupCommit {
 
   constructor(db: DatabaseSync) {
     this.#db = db;
-    // Taking the write lock first means that nothing read can be outdated by the time of writing.
+    // Take the write lock first, so that no read is outdated at the time of the write.
     this.#begin = db.prepare("BEGIN IMMEDIATE");
     this.#commit = db.prepare("COMMIT");
     this.#rollback = db.prepare("ROLLBACK");
   }
 
   /**
-   * Runs `operation` in the next transaction. Rejects with what it throws, or with
-   * STORE_UNAVAILABLE, also where another process has had the lock for too long.
+   * Runs `operation` in the next transaction. Rejects with its error, or with STORE_UNAVAILABLE,
+   * also if another process holds the lock for too long.
    */
   run<T>(operation: () => T): Promise<T> {
     return new Promise<T>((resolve, reject) => {
@@ -63,7 +60,7 @@ export class GroupCommit {
     });
   }
 
-  /** Refuses what has not been committed yet. */
+  /** Rejects all operations that are not committed yet. */
   close(): void {
     this.#cancelFlush?.();
     for (const { reject } of this.#queue.splice(0)) reject(storeUnavailable("it was closed"));
@@ -88,7 +85,7 @@ export class GroupCommit {
     else this.#flushSoon();
   }
 
-  /** Answers whether it had the lock; otherwise what is left is in the queue again. */
+  /** Answers whether it got the lock. Otherwise the rest of the batch is in the queue again. */
   #settle(batch: readonly Operation[]): boolean {
     const failure = this.#transact(batch);
     if (failure === undefined) return true;
@@ -107,7 +104,7 @@ export class GroupCommit {
     return true;
   }
 
-  /** Puts operations back at the front of the queue, and gives up all that have waited too long. */
+  /** Puts operations back at the front of the queue, and rejects all that have waited too long. */
   #putBack(batch: readonly Operation[], failure: unknown): false {
     this.#queue.unshift(...batch);
     const now = performance.now();
@@ -116,7 +113,7 @@ export class GroupCommit {
     return false;
   }
 
-  /** Runs a batch in one transaction and settles it; or undoes it and answers why. */
+  /** Runs a batch in one transaction and settles it, or undoes it and answers the error. */
   #transact(batch: readonly Operation[]): unknown {
     const settle: (() => void)[] = [];
     try {
@@ -147,7 +144,7 @@ function rejectAll(batch: readonly Operation[], failure: unknown): void {
   for (const { reject } of batch) reject(toStoreError(failure));
 }
 
-/** Whether another process has the lock: nothing was done. */
+/** Whether another process has the lock. Nothing was changed. */
 function isLockFailure(error: unknown): boolean {
   return sqliteCode(error) === SQLITE.BUSY;
 }

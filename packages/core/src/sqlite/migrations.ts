@@ -3,16 +3,12 @@ import type { DatabaseSync } from "node:sqlite";
 /** Marks a file as one of sessiond's (`PRAGMA application_id`): "ssnd". */
 const APPLICATION_ID = 0x73736e64;
 
-/**
- * What brings a file from each schema version to the next. A migration that has
- * been released is never changed; a new one is added at the end.
- */
+/** Each migration brings a file to the next schema version. Never change a released migration. */
 export const MIGRATIONS: readonly string[] = [
   `
-  -- end_time_ms is when the session was revoked or, once a sweep has noticed, when
-  -- it expired. A row is in the live_ indexes until then and in the ended_ ones
-  -- after, so that the ended do not slow down what concerns the active. Only
-  -- revocation ends a session through this column: reads go by the deadline.
+  -- end_time_ms is set by a revocation and, after expiry, by the next sweep. It moves a row from
+  -- the live_ to the ended_ indexes, so that ended sessions do not slow down queries of active
+  -- ones. Expiry itself does not need it: reads compare the deadline.
   CREATE TABLE sessions (
     id                      TEXT NOT NULL PRIMARY KEY,
     partition               TEXT NOT NULL,
@@ -39,9 +35,9 @@ export const MIGRATIONS: readonly string[] = [
   CREATE INDEX ended_by_end ON sessions (end_time_ms) WHERE end_time_ms IS NOT NULL;
   `,
   `
-  -- Consecutive numbers: AUTOINCREMENT never gives one out twice, not even that of
-  -- a row that was removed, and its counter is rolled back with a transaction that
-  -- fails. Trimming goes by the number as well, so no other index is needed.
+  -- Sequences are consecutive: AUTOINCREMENT never reuses a number, also of a removed row, and a
+  -- failed transaction rolls its counter back. Trimming goes by the sequence too, so no other index
+  -- is needed.
   CREATE TABLE session_events (
     sequence   INTEGER PRIMARY KEY AUTOINCREMENT,
     time_ms    INTEGER NOT NULL,
@@ -52,16 +48,14 @@ export const MIGRATIONS: readonly string[] = [
     reason     TEXT
   ) STRICT;
 
-  -- A reader that comes back with its place in a file that was deleted and made anew
-  -- must not take this one's events for what it missed. So the numbers of each file
-  -- begin somewhere else: at a random 32-bit number times 2^20, which leaves a million
-  -- events between the beginnings of two files, and half of the 2^53 that JavaScript
-  -- counts exactly for those to come.
+  -- A reader with a position in a deleted file must not take the events of a new file for the
+  -- events it missed. So each file begins at a random 32-bit number times 2^20. That leaves a
+  -- million events between two files' beginnings, and half of 2^53 for later events.
   INSERT INTO sqlite_sequence (name, seq)
   VALUES ('session_events', (random() & 0xffffffff) * 0x100000);
 
-  -- What requests that must take effect at most once did. session_create_time_ms
-  -- tells the session from a later one that was given the same id.
+  -- The results of requests that take effect at most once. session_create_time_ms tells the session
+  -- from a later one with the same id.
   CREATE TABLE requests (
     key                    TEXT NOT NULL PRIMARY KEY,
     partition              TEXT NOT NULL,
@@ -75,8 +69,8 @@ export const MIGRATIONS: readonly string[] = [
   CREATE INDEX requests_by_expiry ON requests (expire_time_ms);
   `,
   `
-  -- The attempts that rate limits count. total is the cost of an attempt and of all before
-  -- it of the same key; an attempt counts no more from expire_time_ms on.
+  -- The attempts that rate limits count. total is the cost of this and all earlier attempts of the
+  -- key. From expire_time_ms on an attempt counts no more.
   CREATE TABLE rate_limit_attempts (
     key            TEXT NOT NULL,
     time_ms        INTEGER NOT NULL,
@@ -89,9 +83,8 @@ export const MIGRATIONS: readonly string[] = [
   CREATE INDEX rate_limit_attempts_by_expiry ON rate_limit_attempts (expire_time_ms);
   `,
   `
-  -- A lock, or what is left of one: the last fencing token, which the next is to be
-  -- above. lock_id is NULL once it was released; a lease that ended by itself is told
-  -- by its deadline. A row is forgotten long after the lease has ended.
+  -- A lock, or the last fencing token of an earlier lock. lock_id is NULL after a release. A lease
+  -- that ended by itself shows only in expire_time_ms. A row is removed long after the lease.
   CREATE TABLE locks (
     name           TEXT NOT NULL PRIMARY KEY,
     lock_id        TEXT,
@@ -102,7 +95,7 @@ export const MIGRATIONS: readonly string[] = [
 
   CREATE INDEX locks_by_forgetting ON locks (forget_time_ms);
 
-  -- The newest token of each lock that an update of the session came with.
+  -- The newest fencing token of each lock that fenced an update of the session.
   CREATE TABLE session_fences (
     session_id TEXT NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
     lock       TEXT NOT NULL,
@@ -113,8 +106,8 @@ export const MIGRATIONS: readonly string[] = [
 ];
 
 /**
- * Brings a database to the newest schema. Throws an Error for one that a newer
- * version has written, and for one that is not sessiond's.
+ * Brings a database to the newest schema. Throws an Error for a database of a newer version or of
+ * another application.
  */
 export function migrate(db: DatabaseSync, migrations: readonly string[] = MIGRATIONS): void {
   db.exec("BEGIN IMMEDIATE");

@@ -6,28 +6,26 @@ import { storeUnavailable } from "../errors.js";
 import { migrate } from "./migrations.js";
 import { SQLITE, sqliteCode } from "./sqlite-errors.js";
 
-/** The path that stands for a database in memory. */
+/** The path of a database in memory. */
 export const IN_MEMORY = ":memory:";
 
 /** How long opening waits for another process that writes. */
 const OPEN_TIMEOUT_MS = 2_000;
 /**
- * How long SQLite itself waits for another process's write afterwards, which stops
- * everything else in this one. Enough for an ordinary write; `GroupCommit` waits longer, and lets
- * reads pass meanwhile.
+ * How long SQLite itself waits for another process's write, which blocks this process. Enough for
+ * an ordinary write. `GroupCommit` waits longer without blocking reads.
  */
 const BUSY_TIMEOUT_MS = 20;
 
-/** Spares a fifth of the time of a read, once there are more sessions than SQLite's own 2 MB hold. */
+/** Makes reads a fifth faster if the sessions do not fit in SQLite's default of 2 MB. */
 const CACHE_SIZE_KIB = 64 * 1024;
 
-/** What the WAL file shrinks back to after it had to grow. */
+/** The WAL file shrinks back to this size after it had to grow. */
 const WAL_SIZE_LIMIT_BYTES = 64 * 1024 * 1024;
 
 /**
- * Opens the database at `path`, makes it with its directories if need be, for
- * its owner only, and brings it to the newest schema. Throws STORE_UNAVAILABLE
- * that says why not.
+ * Opens the database at `path` and brings it to the newest schema. Creates the file and its
+ * directories if necessary, for the owner only. Throws STORE_UNAVAILABLE with the reason.
  */
 export async function openDatabase(path: string): Promise<DatabaseSync> {
   // An absolute path, because SQLite would take "file:…" for a URI and "" for a temporary file.
@@ -47,14 +45,14 @@ export async function openDatabase(path: string): Promise<DatabaseSync> {
   }
 }
 
-/** Makes the file before SQLite does, which would make it readable for all. */
+/** Creates the file first: SQLite would make it readable for everyone. */
 function createPrivately(file: string): void {
   mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
   closeSync(openSync(file, "a", 0o600));
 }
 
 async function configure(db: DatabaseSync): Promise<void> {
-  // In a WAL, readers and the writer do not wait for each other, and a commit is one fsync.
+  // With a WAL, readers and the writer do not wait for each other, and a commit is one fsync.
   await retryWhileBusy(() => db.exec("PRAGMA journal_mode = WAL"));
   // Anything less could lose an acknowledged revocation in a power failure.
   db.exec("PRAGMA synchronous = FULL");
@@ -63,7 +61,7 @@ async function configure(db: DatabaseSync): Promise<void> {
   db.exec(`PRAGMA cache_size = ${-CACHE_SIZE_KIB}`);
 }
 
-/** Going over to WAL is the one step where SQLite does not wait for another process itself. */
+/** Switching to WAL is the only step for which SQLite does not wait for another process. */
 async function retryWhileBusy(step: () => void): Promise<void> {
   const deadlineMs = performance.now() + OPEN_TIMEOUT_MS;
   for (;;) {

@@ -4,10 +4,9 @@ import { GroupCommit } from "./group-commit.js";
 import { openDatabase } from "./open-database.js";
 import { SQLITE, sqliteCode, toStoreError } from "./sqlite-errors.js";
 
-/** How many reads share a transaction at most, so that other calls get their turn in between. */
+/** The bound of one read transaction, so that other calls get their turn in between. */
 const MAX_READS_TOGETHER = 500;
 
-/** A query that waits for the end of its turn. */
 interface Read {
   readonly run: (now: number) => unknown;
   readonly resolve: (value: unknown) => void;
@@ -15,8 +14,8 @@ interface Read {
 }
 
 /**
- * An open database, for all stores that are in it: they share its clock, and
- * their writes of one turn of the event loop share a commit, as many reads do a snapshot.
+ * An open database for all its stores. They share its clock. Their writes of one turn of the event
+ * loop share a commit, and batched reads share a snapshot.
  */
 export class SqliteDatabase {
   readonly db: DatabaseSync;
@@ -50,11 +49,9 @@ export class SqliteDatabase {
   }
 
   /**
-   * Runs a query together with the others of this turn of the event loop, in one
-   * transaction, and before the writes. Rejects as `read` throws.
-   *
-   * For what many calls ask for at a time: those of one turn then take their further steps
-   * side by side, which under load costs less than one call after the other.
+   * Runs a query together with others of this turn of the event loop, in one transaction, before
+   * the writes. Rejects with the errors of `read`. For hot reads: under load it costs less than one
+   * query after another.
    */
   readTogether<T>(query: (now: number) => T): Promise<T> {
     return new Promise<T>((resolve, reject) => {
@@ -87,7 +84,7 @@ export class SqliteDatabase {
     }
   }
 
-  /** Runs queries in one transaction, which spares each of them taking the file's lock. */
+  /** Runs queries in one transaction, so that they take the file's lock once. */
   inSnapshot<T>(queries: () => T): T {
     this.db.exec("BEGIN");
     try {
@@ -97,15 +94,15 @@ export class SqliteDatabase {
     }
   }
 
-  /** Makes a change; resolves once it is committed. Rejects with STORE_UNAVAILABLE. */
+  /** Makes a change and resolves once it is committed. Rejects with STORE_UNAVAILABLE. */
   async write<T>(change: (now: number) => T): Promise<T> {
     this.#assertOpen();
-    // First in line, also for reads that are yet to come in this turn: a commit takes this thread.
+    // Queue the reads first, also later reads of this turn: a commit blocks this thread.
     this.#runReadsSoon();
     return this.#writes.run(() => change(this.#now()));
   }
 
-  /** A write that may need room; rejects with OVERLOADED where there is none. */
+  /** A write that may fail because the disk is full. Then it rejects with OVERLOADED. */
   async writeMore<T>(change: (now: number) => T): Promise<T> {
     try {
       return await this.write(change);
@@ -114,10 +111,10 @@ export class SqliteDatabase {
     }
   }
 
-  /** Closes the database; twice is fine. What is not committed or read yet is refused. */
+  /** Closes the database, and rejects pending calls. May be called twice. */
   close(): void {
     this.#writes.close();
-    // The last one to close the file brings the WAL home and removes it.
+    // The last connection to close merges the WAL into the file and removes it.
     if (this.db.isOpen) this.db.close();
   }
 
@@ -134,7 +131,7 @@ function settle({ run, resolve, reject }: Read, now: number): void {
   }
 }
 
-/** Whether a write failed because the disk, or the file's size limit, is used up. */
+/** Whether a write failed because the disk is full or the file has reached its size limit. */
 function isFull(error: unknown): boolean {
   return error instanceof SessiondError && sqliteCode(error.cause) === SQLITE.FULL;
 }

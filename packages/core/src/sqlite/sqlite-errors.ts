@@ -1,6 +1,6 @@
 import { SessiondError, storeUnavailable } from "../errors.js";
 
-/** SQLite's primary result codes (https://sqlite.org/rescode.html) that this package tells apart. */
+/** The primary result codes of SQLite that mean "unavailable" (https://sqlite.org/rescode.html). */
 export const SQLITE = {
   PERM: 3,
   BUSY: 5,
@@ -17,16 +17,16 @@ export const SQLITE = {
 
 const UNAVAILABLE: ReadonlySet<number | undefined> = new Set(Object.values(SQLITE));
 
-/** The primary result code of an error that SQLite returned. */
+/** The primary result code of an error of SQLite. */
 export function sqliteCode(error: unknown): number | undefined {
   if (!(error instanceof Error) || !("errcode" in error)) return undefined;
-  // The low byte is the primary code; the others of an extended code say more.
+  // The low byte of an extended code is the primary code.
   return typeof error.errcode === "number" ? error.errcode & 0xff : undefined;
 }
 
 /**
- * STORE_UNAVAILABLE for what comes from the file, the disk or another process.
- * Whatever else it is (a fault of this package) stays as it is.
+ * STORE_UNAVAILABLE for an error of the file, the disk or another process. Any other error is a bug
+ * of this package and stays as it is.
  */
 export function toStoreError(error: unknown): unknown {
   if (error instanceof SessiondError || !UNAVAILABLE.has(sqliteCode(error))) return error;

@@ -9,19 +9,16 @@ import type {
 } from "../watch/session-event.js";
 import { type EventRow, firstColumn, prepare, type Statements } from "./statements.js";
 
-/** All events are in one lane: a file has one writer at a time anyway. */
+/** All events are in one lane, because a file has one writer at a time. */
 const LANE = 0;
-
-/** How many events are kept, however young: some 50 MB, and minutes of the most that a file takes. */
+/** How many events are kept, however young: about 50 MB, and minutes at a file's highest rate. */
 export const MAX_EVENTS = 250_000;
-
-/** How soon what another process writes to the file is noticed. Looking takes microseconds. */
+/** How often we look for events of other processes. A look takes microseconds. */
 const POLL_INTERVAL_MS = 50;
 
 /**
- * The events in an SQLite file. They are appended in the transactions of the
- * changes that they tell of, so their numbers have no gaps; those that are there
- * are the newest, and whoever wants older ones has lost them.
+ * The events in an SQLite file, appended in the transactions of their changes. So sequences have no
+ * gaps, and a reader that needs an event older than the oldest has lost events.
  */
 export class SqliteEventLog implements EventLog {
   readonly #db: DatabaseSync;
@@ -30,12 +27,9 @@ export class SqliteEventLog implements EventLog {
   readonly #read: <T>(query: (now: number) => T) => T;
   readonly #listeners = new Set<(lane: number) => void>();
   #poll: NodeJS.Timeout | undefined;
-  /**
-   * Changes only when another connection has committed: this one's changes are told
-   * at once, and not again. Undefined before the first look.
-   */
+  /** Changes only when another connection commits. Undefined before the first look. */
   #seenDataVersion: unknown;
-  /** Where the log ended at the last look. */
+  /** The log's end at the last look. */
   #seenSequence: number | undefined;
   #hasUntold = false;
 
@@ -56,7 +50,7 @@ export class SqliteEventLog implements EventLog {
     const from = cursor.get(LANE);
     if (from === undefined) return { events: [], cursor, isComplete: true };
     return this.#read((now) => {
-      // The end comes first: events that are appended in between are then read, not missed.
+      // Read the end first: events that are appended in between are then read, not missed.
       const end = this.#lastSequence();
       const rows = this.#statements.readEvents.all({ after: from.sequence, limit });
       const events = (rows as unknown as readonly EventRow[]).map(toEvent);
@@ -67,14 +61,14 @@ export class SqliteEventLog implements EventLog {
       if (!isContiguous) return "lost";
       const last = events.at(-1)?.position ?? from;
       const isComplete = last.sequence >= end;
-      // Short of the end, what comes next may be as old as the last event.
-      const place = isComplete ? position(last.sequence, now) : last;
-      return { events, cursor: new Map([[LANE, place]]), isComplete };
+      // Short of the end, the next event may be as old as the last one.
+      const reached = isComplete ? position(last.sequence, now) : last;
+      return { events, cursor: new Map([[LANE, reached]]), isComplete };
     });
   }
 
   subscribe(listener: (lane: number) => void): () => void {
-    // A function of its own, so that one listener may be subscribed twice.
+    // A new function, so that one listener may subscribe twice.
     const subscription = (lane: number): void => listener(lane);
     if (this.#db.isOpen) this.#listeners.add(subscription);
     this.#pollWhileNeeded();
@@ -93,22 +87,21 @@ export class SqliteEventLog implements EventLog {
     timeMs: number,
     reason?: string,
   ): void {
-    const { appendEvent } = this.#statements;
     const values = [timeMs, type, sessionId, userId, version, reason ?? null] as const;
-    appendEvent.run(...values);
+    this.#statements.appendEvent.run(...values);
     this.#hasUntold = true;
   }
 
-  /** Tells listeners of what was appended. For a whole batch that was committed, once. */
+  /** Tells the listeners once after a committed batch with events. */
   committed(): void {
     if (!this.#hasUntold) return;
     this.#hasUntold = false;
-    // Later, so that a listener which throws does not fail the write that it hears of.
+    // Later, so that a listener that throws does not fail the write.
     queueMicrotask(() => this.#tell());
   }
 
   /**
-   * Removes about `limit` events that are as old as `trimBy` or too many, within a
+   * Removes about `limit` events that are as old as `trimBy` or exceed `MAX_EVENTS`, within a
    * transaction. Answers whether there are more.
    */
   trim(trimBy: number, limit: number): boolean {
@@ -136,39 +129,37 @@ export class SqliteEventLog implements EventLog {
       clearInterval(this.#poll);
       this.#poll = undefined;
     } else {
-      this.#poll ??= setInterval(() => this.#lookForOthers(), POLL_INTERVAL_MS).unref();
+      this.#poll ??= setInterval(() => {
+        if (this.#hasGrownElsewhere()) this.#tell();
+      }, POLL_INTERVAL_MS).unref();
     }
-  }
-
-  #lookForOthers(): void {
-    if (this.#hasGrownElsewhere()) this.#tell();
   }
 
   #hasGrownElsewhere(): boolean {
     try {
       const dataVersion = firstColumn(this.#dataVersion.get());
       if (dataVersion === this.#seenDataVersion) return false;
-      // Most of what others write are touches, which need not wake anyone.
+      // Most writes of others are touches, which are no events.
       const sequence = this.#lastSequence();
       const hasGrown = sequence !== this.#seenSequence;
       this.#seenDataVersion = dataVersion;
       this.#seenSequence = sequence;
       return hasGrown;
     } catch {
-      // There is nobody to answer to here. Whoever reads the log learns what is wrong.
+      // No caller waits for this. The next read of the log reports the error.
       return false;
     }
   }
 }
 
-/** Whether a cursor can be of an SQLite file at all. */
+/** Whether a cursor can belong to an SQLite file. */
 function isOfThisKind(cursor: EventCursor): boolean {
   return [...cursor].every(
     ([lane, { source, epoch }]) => lane === LANE && source === 0 && epoch === 0,
   );
 }
 
-/** A place in the one lane. A file that was made anew is told by its numbers. */
+/** A position in the only lane. Another file has other sequences. */
 function position(sequence: number, timeMs: number): EventPosition {
   return { source: 0, epoch: 0, sequence, timeMs };
 }

@@ -6,14 +6,14 @@ import {
   type OccupiedLock,
 } from "../locks/lock-store.js";
 import type { SqliteDatabase } from "./sqlite-database.js";
-import { firstColumn, prepare } from "./statements.js";
+import { firstColumn, prepareAll } from "./statements.js";
 
-/** How many locks that nobody has wanted for long an acquisition removes: more than it adds. */
+/** How many forgotten locks an acquisition removes: more than it adds. */
 const FORGET_BATCH_SIZE = 10;
 
 const STATEMENTS = {
   find: "SELECT lock_id, fencing_token, expire_time_ms FROM locks WHERE name = :name",
-  /** Also in place of one whose lease has ended. Never below the time: see `FENCE_RETENTION_MS`. */
+  /** Replaces an ended lease too. The token is never below the time: see `FENCE_RETENTION_MS`. */
   take: `
     INSERT INTO locks (name, lock_id, fencing_token, expire_time_ms, forget_time_ms)
     VALUES (:name, :lockId, :now, :expireTimeMs, :forgetTimeMs)
@@ -37,13 +37,11 @@ const STATEMENTS = {
     )`,
 } as const;
 
-/** A row of `find`. */
 type LockRow = readonly [lockId: string | null, fencingToken: number, expireTimeMs: number];
 
 /**
- * Locks in an SQLite file. A release is told at once to those who wait in this
- * process; those of another process that shares the file find out by trying, so
- * that nobody's place is kept.
+ * Locks in an SQLite file. Only listeners in this process hear of a release. Waiters of other
+ * processes find out by trying, so the store has no queue.
  */
 export class SqliteLockStore implements LockStore {
   readonly #database: SqliteDatabase;
@@ -52,15 +50,8 @@ export class SqliteLockStore implements LockStore {
 
   /** A store in a database that others close. */
   constructor(database: SqliteDatabase) {
-    const { db } = database;
     this.#database = database;
-    this.#statements = {
-      find: prepare(db, STATEMENTS.find),
-      take: prepare(db, STATEMENTS.take),
-      renew: prepare(db, STATEMENTS.renew),
-      release: prepare(db, STATEMENTS.release),
-      forget: prepare(db, STATEMENTS.forget),
-    };
+    this.#statements = prepareAll(database.db, STATEMENTS);
   }
 
   acquire(name: string, lockId: string, ttlMs: number): Promise<HeldLock | OccupiedLock> {
@@ -84,7 +75,7 @@ export class SqliteLockStore implements LockStore {
     const isReleased = await this.#database.write(
       (now) => this.#statements.release.run({ name, lockId, now }).changes === 1,
     );
-    // Later, so that a listener which throws does not fail the release.
+    // Later, so that a listener that throws does not fail the release.
     if (isReleased) queueMicrotask(() => this.#tell(name));
     return isReleased;
   }
@@ -99,7 +90,7 @@ export class SqliteLockStore implements LockStore {
   }
 
   onRelease(listener: (name: string) => void): () => void {
-    // A function of its own, so that one listener may be added twice.
+    // A new function, so that one listener may subscribe twice.
     const own = (name: string) => listener(name);
     this.#listeners.add(own);
     return () => this.#listeners.delete(own);
@@ -109,7 +100,7 @@ export class SqliteLockStore implements LockStore {
     return this.#statements.find.get({ name }) as LockRow | undefined;
   }
 
-  /** Begins or prolongs a lease. Undefined where there was none to prolong. */
+  /** Begins or prolongs a lease. Undefined if there is no lease to prolong. */
   #lease(
     how: "take" | "renew",
     name: string,

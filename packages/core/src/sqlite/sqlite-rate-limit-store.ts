@@ -7,34 +7,32 @@ import type {
   RateLimitWindow,
 } from "../rate-limits/rate-limit-store.js";
 import type { SqliteDatabase } from "./sqlite-database.js";
-import { STATEMENTS as FILE_STATEMENTS, firstColumn, prepare } from "./statements.js";
+import { STATEMENTS as FILE_STATEMENTS, firstColumn, prepareAll } from "./statements.js";
 
-/** How many attempts of any keys that count no more a new one removes: more than it adds. */
+/** How many expired attempts of any keys a new attempt removes: more than it adds. */
 const REMOVED_PER_ATTEMPT = 2;
 
-/** What is true of a key at the moment of an attempt. */
+/** The state of a key at the moment of an attempt. */
 interface Moment {
   readonly key: string;
   readonly cost: number;
-  /** What the clock says. */
   readonly clockMs: number;
   /** The key's own time, which never goes back. */
   readonly nowMs: number;
-  /** When the newest attempt was that counts. */
+  /** The time of the newest attempt that counts. */
   readonly newestMs: number;
   /** The cost of all attempts up to the newest. */
   readonly total: number;
 }
 
-/** A window, and the cost of what counts in it. */
+/** A window, and the cost that counts in it. */
 interface UsedWindow {
   readonly window: RateLimitWindow;
   readonly used: number;
 }
 
 /**
- * Statements on attempts. A row has the total cost of its attempt and of all before it, so that
- * what counts in a window is a difference of two totals.
+ * A row has the total cost of this and all earlier attempts, so a window's cost is a difference.
  */
 const STATEMENTS = {
   newest: `
@@ -62,8 +60,8 @@ const STATEMENTS = {
 type Statements = { readonly [name in keyof typeof STATEMENTS]: StatementSync };
 
 /**
- * Rate limits in an SQLite file: one row per attempt that counts. What counts no more
- * is removed by later attempts, and by the sweep of the sessions in the file.
+ * Rate limits in an SQLite file: one row per attempt that counts. Later attempts and the sweep of
+ * sessions remove expired rows.
  */
 export class SqliteRateLimitStore implements RateLimitStore {
   readonly #database: SqliteDatabase;
@@ -72,10 +70,7 @@ export class SqliteRateLimitStore implements RateLimitStore {
   /** A store in a database that others close. */
   constructor(database: SqliteDatabase) {
     this.#database = database;
-    const prepared = Object.entries(STATEMENTS).map(([name, sql]) => {
-      return [name, prepare(database.db, sql)];
-    });
-    this.#statements = Object.fromEntries(prepared) as Statements;
+    this.#statements = prepareAll(database.db, STATEMENTS);
   }
 
   check(
@@ -126,9 +121,8 @@ export class SqliteRateLimitStore implements RateLimitStore {
   }
 
   /**
-   * Counts an attempt, and forgets what is needless: what has left all windows, and
-   * what is older than attempts that fill the greatest limit by themselves, since it
-   * can change no answer any more.
+   * Counts an attempt, and removes attempts that can change no answer any more: those that have
+   * left all windows, and those older than attempts that fill the greatest limit.
    */
   #add(moment: Moment, windows: readonly RateLimitWindow[]): Moment {
     const { key, cost, clockMs, nowMs: now } = moment;
@@ -142,7 +136,7 @@ export class SqliteRateLimitStore implements RateLimitStore {
     return { ...moment, total, newestMs: now };
   }
 
-  /** One by one from the oldest on, since to look for them would be to look at all. */
+  /** One by one from the oldest on: a search would read all attempts. */
   #removeNeedless(key: string, greatestTotal: number): void {
     for (;;) {
       const [time, total] = (this.#statements.oldest.get({ key }) ?? []) as readonly number[];
@@ -161,7 +155,7 @@ export class SqliteRateLimitStore implements RateLimitStore {
     return summarize(isAllowed, standings);
   }
 
-  /** There is room once so much has left the window that the attempt fits in. */
+  /** There is room once enough attempts have left the window. */
   #waitFor({ key, cost, clockMs, total }: Moment, window: RateLimitWindow, used: number): number {
     const { limit, windowMs } = window;
     if (used + cost <= limit) return 0;

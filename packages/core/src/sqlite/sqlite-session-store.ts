@@ -38,18 +38,15 @@ import {
   type Statements,
 } from "./statements.js";
 
-/** How to open a `SqliteSessionStore`. */
+/** Options of `SqliteSessionStore`. */
 export interface SqliteSessionStoreOptions {
-  /** The database file, or `:memory:` for one that is gone when the store is closed. */
+  /** The database file, or `:memory:` for a database that ends with the store. */
   readonly path: string;
-  /**
-   * How long ended sessions and events stay. 10 minutes by default: longer than any
-   * call can be in flight.
-   */
+  /** How long ended sessions and events stay. 10 minutes by default: longer than any call. */
   readonly retentionMs?: number;
   /**
-   * The clock, `Date.now` by default. It should not be set back: a session that
-   * had expired before would be active again, unless a sweep came in between.
+   * The clock, `Date.now` by default. Do not set it back: an expired session would be active again,
+   * unless a sweep came in between.
    */
   readonly now?: () => number;
 }
@@ -57,19 +54,18 @@ export interface SqliteSessionStoreOptions {
 const DEFAULT_RETENTION_MS = 10 * 60_000;
 
 /**
- * Keeps sessions in an SQLite file. Calls block the event loop for as long as
- * they take, which is microseconds to read and an fsync to write; writes asked
- * for in the same turn share one. Servers on one machine may share the file.
+ * Sessions in an SQLite file. Calls block the event loop: microseconds for a read, an fsync for the
+ * writes of one turn. Servers on one machine may share the file.
  */
 export class SqliteSessionStore implements SessionStore {
   readonly events: SqliteEventLog;
   readonly #database: SqliteDatabase;
   readonly #retentionMs: number;
   readonly #statements: Statements;
-  /** The statements of lists by their text; there are as many as there are kinds of queries. */
+  /** The statements of lists by their text, one for each kind of query. */
   readonly #listStatements = new Map<string, StatementSync>();
 
-  /** A store in a database that it closes; its clock is the database's. */
+  /** The store uses the database's clock and closes the database. */
   constructor(
     database: SqliteDatabase,
     options: Pick<SqliteSessionStoreOptions, "retentionMs"> = {},
@@ -81,11 +77,7 @@ export class SqliteSessionStore implements SessionStore {
     this.events = new SqliteEventLog(db, this.#statements, (query) => database.read(query));
   }
 
-  /**
-   * Opens the file, and makes it first where there is none. Throws
-   * STORE_UNAVAILABLE with the reason where it cannot, also for a file that a
-   * newer version has written.
-   */
+  /** Opens the store of a file as `openDatabase` does. */
   static async open(options: SqliteSessionStoreOptions): Promise<SqliteSessionStore> {
     return new SqliteSessionStore(await SqliteDatabase.open(options), options);
   }
@@ -204,7 +196,7 @@ export class SqliteSessionStore implements SessionStore {
 
   async list(query: ListQuery): Promise<ListPage> {
     return this.#database.read((now) => {
-      // One more than asked for tells whether there is a next page.
+      // One more session than requested tells whether there is a next page.
       const { sql, parameters } = listStatement({ ...query, limit: query.limit + 1 }, now);
       const rows = this.#prepareList(sql).all(parameters);
       const sessions = rows.slice(0, query.limit).map((row) => toStoredSession(row, now));
@@ -226,7 +218,7 @@ export class SqliteSessionStore implements SessionStore {
       this.#statements.settleExpired.run({ now, limit });
       const reclaimed = Number(this.#statements.removeEnded.run({ endedBy, limit }).changes);
       this.#statements.removeExpiredRequests.run({ now, limit });
-      // Those of the rate limits in the same file: nobody may be left to make new ones.
+      // Rate limits in the same file: maybe no later attempt comes to remove these.
       this.#statements.removeExpiredAttempts.run({ now, limit });
       const hasMoreEvents = this.events.trim(endedBy, limit);
       const more =
@@ -235,7 +227,7 @@ export class SqliteSessionStore implements SessionStore {
         this.#statements.hasExpired.get({ now }) !== undefined ||
         this.#statements.hasExpiredRequests.get({ now }) !== undefined ||
         this.#statements.hasExpiredAttempts.get({ now }) !== undefined;
-      // There is nothing to heal: the indexes are the database's own.
+      // SQLite keeps the indexes right, so there is nothing to heal.
       return { reclaimed, healed: 0, more };
     });
   }
@@ -252,9 +244,7 @@ export class SqliteSessionStore implements SessionStore {
   #insert(session: NewSession, limit: SessionLimit, now: number): Creation {
     const { key, userId, record, tokenHash, idleTimeoutMs, lifetimeMs } = session;
     const { id, partition } = key;
-    if (this.#statements.idIsTaken.get({ id }) !== undefined) {
-      throw sessionAlreadyExists();
-    }
+    if (this.#statements.idIsTaken.get({ id }) !== undefined) throw sessionAlreadyExists();
     const evictedIds = this.#makeRoom(userId, limit, now);
     const times = { now, idleTimeoutMs, lifetimeMs };
     const row = this.#statements.insert.get({ id, partition, userId, record, tokenHash, ...times });
@@ -262,7 +252,7 @@ export class SqliteSessionStore implements SessionStore {
     return { session: this.#changed("created", toStoredFacts(row, now), now), evictedIds };
   }
 
-  /** What an earlier call with this request did, unless that is forgotten. */
+  /** The result of an earlier call with this request, within its time. */
   #findRequest(key: string, partition: Partition, now: number): RepeatedCreation | undefined {
     const row = this.#statements.findRequest.get({ key, now });
     if (row === undefined) return undefined;
@@ -276,13 +266,11 @@ export class SqliteSessionStore implements SessionStore {
     };
   }
 
-  /** Evicts as many of a user's sessions as leave room for one more. Answers their ids. */
+  /** Evicts a user's oldest sessions until there is room for one more. Answers their ids. */
   #makeRoom(userId: string, limit: SessionLimit, now: number): string[] {
     const tooMany = this.#count(userId, now) + 1 - limit.maxSessionsPerUser;
     if (tooMany <= 0) return [];
-    if (limit.policy === "reject") {
-      throw sessionLimitReached(limit.maxSessionsPerUser);
-    }
+    if (limit.policy === "reject") throw sessionLimitReached(limit.maxSessionsPerUser);
     const oldest = this.#statements.oldestOfUser.all({ userId, now, count: tooMany });
     const ids = oldest.map((row) => String(firstColumn(row)));
     for (const id of ids) {
@@ -292,13 +280,13 @@ export class SqliteSessionStore implements SessionStore {
     return ids;
   }
 
-  /** Appends the event of a change, and answers the session that the change made. */
+  /** Appends the event of a change, and answers the changed session. */
   #changed<T extends StoredFacts>(type: SessionEventType, session: T, now: number): T {
     this.events.append(type, session.id, session.userId, session.version, now);
     return session;
   }
 
-  /** Appends the events of sessions that were revoked, for whatever reason. */
+  /** Appends the events of revoked or evicted sessions. */
   #revoked(type: SessionEventType, rows: readonly unknown[], reason: string, now: number): void {
     for (const [id, userId, version] of rows as readonly ChangedRow[]) {
       this.events.append(type, id, userId, version, now, reason);
@@ -338,7 +326,7 @@ export class SqliteSessionStore implements SessionStore {
     return value;
   }
 
-  /** A write that may need room that there is not. */
+  /** A write that may fail because the disk is full. */
   async #writeMore<T>(change: (now: number) => T): Promise<T> {
     const value = await this.#database.writeMore(change);
     this.events.committed();
@@ -351,7 +339,7 @@ function toStoredSession(row: unknown, readTimeMs: number): StoredSession {
   return { ...toStoredFacts(row, readTimeMs), tokenHash, record };
 }
 
-/** The facts in a row that begins with them. */
+/** The facts at the beginning of a row. */
 function toStoredFacts(row: unknown, readTimeMs: number): StoredFacts {
   const [
     id,

@@ -2,12 +2,11 @@ import type { DatabaseSync, SQLOutputValue, StatementSync } from "node:sqlite";
 import type { ListQuery } from "../sessions/session-store.js";
 import type { SessionEventType } from "../watch/session-event.js";
 
-/** The columns of a session's facts: plain, and no secret. */
 const FACT_COLUMNS = `
   id, user_id, create_time_ms, authenticate_time_ms, last_access_time_ms, idle_timeout_ms,
   expire_time_ms, absolute_expire_time_ms, version, revoke_time_ms, revoke_reason`;
 
-/** What a query of sessions answers: all of a row that is not the store's own business. */
+/** The columns of a stored session. */
 const COLUMNS = `${FACT_COLUMNS}, token_hash, record`;
 
 /** A row of `FACT_COLUMNS`. The table is STRICT, so these are the types. */
@@ -28,7 +27,7 @@ export type FactRow = readonly [
 /** A row of `COLUMNS`. */
 export type SessionRow = readonly [...FactRow, tokenHash: Uint8Array, record: Uint8Array];
 
-/** What an event tells of the session that a change was made to. */
+/** The columns that the event of a change needs. */
 const CHANGED_COLUMNS = "id, user_id, version";
 
 /** A row of `CHANGED_COLUMNS`. */
@@ -56,15 +55,13 @@ export type RequestRow = readonly [
   evictedIds: string,
 ];
 
-/** The active session at a key, which has the token hash if one is given. */
 const ACTIVE_AT_KEY = `
   id = :id AND partition = :partition AND end_time_ms IS NULL AND expire_time_ms > :now`;
 const HAS_TOKEN = "(:tokenHash IS NULL OR token_hash = :tokenHash)";
 
-/** The active sessions of a user. */
 const ACTIVE_OF_USER = "user_id = :userId AND end_time_ms IS NULL AND expire_time_ms > :now";
 
-/** An idle deadline only ever moves on, even when the clock does not. */
+/** An idle deadline never moves back, even if the clock does. */
 const ACTIVITY = `
   last_access_time_ms = :now,
   expire_time_ms = max(expire_time_ms, min(:now + idle_timeout_ms, absolute_expire_time_ms))`;
@@ -74,13 +71,13 @@ const REVOCATION = `
   token_hash = x''`;
 
 /**
- * All statements but those of lists. INDEXED BY, because without statistics the
- * planner guesses; a statement that cannot use its index fails at once.
+ * All statements except lists. INDEXED BY, because without statistics the planner guesses. A
+ * statement that cannot use its index fails at once.
  */
 export const STATEMENTS = {
   idIsTaken: "SELECT 1 FROM sessions WHERE id = :id",
   partitionOf: "SELECT partition FROM sessions WHERE id = :id",
-  /** By position (id, partition, now), which takes a quarter off the time of the hottest read. */
+  /** Parameters by position (id, partition, now) make the hottest read a quarter faster. */
   get: `
     SELECT ${COLUMNS} FROM sessions
     WHERE id = ? AND partition = ? AND end_time_ms IS NULL AND expire_time_ms > ?`,
@@ -124,7 +121,7 @@ export const STATEMENTS = {
   countAll: `
     SELECT count(*) FROM sessions INDEXED BY live_by_deadline
     WHERE end_time_ms IS NULL AND expire_time_ms > :now`,
-  /** Moves sessions that have expired out of the live indexes. */
+  /** Moves expired sessions out of the live indexes. */
   settleExpired: `
     UPDATE sessions SET end_time_ms = expire_time_ms
     WHERE id IN (
@@ -143,7 +140,6 @@ export const STATEMENTS = {
     WHERE end_time_ms IS NULL AND expire_time_ms <= :now LIMIT 1`,
   hasEnded: `
     SELECT 1 FROM sessions INDEXED BY ended_by_end WHERE end_time_ms <= :endedBy LIMIT 1`,
-  /** By position, in the order of the columns but the first. */
   appendEvent: `
     INSERT INTO session_events (time_ms, type, session_id, user_id, version, reason)
     VALUES (?, ?, ?, ?, ?, ?)`,
@@ -152,8 +148,8 @@ export const STATEMENTS = {
     SELECT ${EVENT_COLUMNS} FROM session_events
     WHERE sequence > :after ORDER BY sequence LIMIT :limit`,
   /**
-   * Removes the oldest events, up to the first that is to stay: only so do the others
-   * remain without a gap, whatever the clock did in between.
+   * Removes the events before the first that stays, so that no gap remains, even if the clock
+   * jumps.
    */
   trimEvents: `
     DELETE FROM session_events
@@ -174,11 +170,10 @@ export const STATEMENTS = {
   findRequest: `
     SELECT partition, session_id, session_create_time_ms, record, evicted_ids FROM requests
     WHERE key = :key AND expire_time_ms > :now`,
-  /** The session of a request, in whatever state. */
   sessionOfRequest: `
     SELECT ${COLUMNS} FROM sessions
     WHERE id = :id AND partition = :partition AND create_time_ms = :createTimeMs`,
-  /** Also in place of a request that has expired. */
+  /** Replaces an expired request too. */
   insertRequest: `
     INSERT OR REPLACE INTO requests (
       key, partition, session_id, session_create_time_ms, record, evicted_ids, expire_time_ms
@@ -210,11 +205,22 @@ export type Statements = { readonly [name in keyof typeof STATEMENTS]: Statement
 
 /** Prepares all of `STATEMENTS`. */
 export function prepareStatements(db: DatabaseSync): Statements {
-  const prepared = Object.entries(STATEMENTS).map(([name, sql]) => [name, prepare(db, sql)]);
+  return prepareAll(db, STATEMENTS);
+}
+
+/** Prepares each of several statements. */
+export function prepareAll<Name extends string>(
+  db: DatabaseSync,
+  statements: Readonly<Record<Name, string>>,
+): Readonly<Record<Name, StatementSync>> {
+  const prepared = Object.entries<string>(statements).map(([name, sql]) => [
+    name,
+    prepare(db, sql),
+  ]);
   return Object.fromEntries(prepared);
 }
 
-/** Prepares a statement that answers rows as arrays: they are made faster than objects. */
+/** Prepares a statement that answers rows as arrays, which are faster than objects. */
 export function prepare(db: DatabaseSync, sql: string): StatementSync {
   const statement = db.prepare(sql);
   statement.setReturnArrays(true);
@@ -226,13 +232,13 @@ export function firstColumn(row: unknown): SQLOutputValue | undefined {
   return (row as readonly SQLOutputValue[] | undefined)?.[0];
 }
 
-/** A list's statement, and what its parameters stand for. */
+/** A list's statement and its parameters. */
 export interface ListStatement {
   readonly sql: string;
   readonly parameters: Record<string, string | number>;
 }
 
-/** A page of sessions as SQL: the live ones and, when asked for, the ended, merged in order. */
+/** The SQL of a page: live sessions and, if requested, ended sessions, merged in order. */
 export function listStatement(query: ListQuery, nowMs: number): ListStatement {
   const { userId, showExpired, showRevoked, order, limit } = query;
   const parameters: ListStatement["parameters"] = { limit };
@@ -258,9 +264,8 @@ export function listStatement(query: ListQuery, nowMs: number): ListStatement {
 }
 
 /**
- * Where the page starts and the list ends. A cursor stands in for the end of the
- * range that it lies within: given both, SQLite might start at the end of the
- * range and walk from there to the cursor.
+ * The bounds of the page. A cursor within the range replaces the bound at which the list starts:
+ * given both, SQLite might start at that bound and walk to the cursor.
  */
 function rangeConditions(query: ListQuery, parameters: ListStatement["parameters"]): string[] {
   const { after, createTimeFromMs: fromMs, createTimeToMs: toMs } = query;

@@ -18,18 +18,14 @@ export interface SessionEvent {
   readonly position: EventPosition;
 }
 
-/**
- * A position in a lane of the event log. Sequences in a lane are consecutive, so gaps are visible.
- */
+/** A position in a lane of the event log. Sequences are consecutive, so gaps are visible. */
 export interface EventPosition {
   /**
    * The process that kept the lane during the read: on Redis a hash of its run id, 0 if the store
    * needs none. After a restart or a failover, a process may lack events that readers saw before.
    */
   readonly source: number;
-  /**
-   * When the lane began, in ms. A lane that was empty for long begins again. 0 if it never does.
-   */
+  /** When the lane began, in ms. After a long empty time it begins again. 0 if it never does. */
   readonly epoch: number;
   /** The number of the last event before this position. 0 at the beginning of an epoch. */
   readonly sequence: number;

@@ -64,9 +64,7 @@ return { 'changed', int(now), session.user_id, facts_of(session) }`,
   },
 });
 
-/**
- * Replaces the sealed record of a session in any state, if it is `record`. Answers whether it did.
- */
+/** Replaces the sealed record of a session in any state, if it is `record`. */
 export const RESEAL = definePartitionScript({
   flags: "deny-oom",
   keys: ["key"],
@@ -118,9 +116,7 @@ return int(session.create_time)`,
   parse: (reply) => (reply === null ? undefined : Number(reply)),
 });
 
-/**
- * Revokes the sessions of a user except `exceptId`, which may be ''. Answers the revoked sessions.
- */
+/** Revokes a user's sessions except `exceptId`, which may be ''. Answers the revoked sessions. */
 export const REVOKE_USER = definePartitionScript({
   flags: "allow-oom",
   keys: ["userKey"],
