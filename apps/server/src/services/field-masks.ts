@@ -11,7 +11,7 @@ import {
 import * as pb from "@sessiond/proto/sessiond/v1/session";
 import type * as rpc from "@sessiond/proto/sessiond/v1/session_service";
 
-// What the masks of the contract mean: which fields an update sets, and which an answer has.
+// Masks say which fields an update sets, and which fields an answer has.
 
 const DATA_PREFIX = "data.";
 const CLIENT_PREFIX = "client.";
@@ -25,7 +25,7 @@ const READ_PATHS: ReadonlySet<string> = new Set([
   ...[...CLIENT_FIELDS.keys()].map((name) => CLIENT_PREFIX + name),
 ]);
 
-/** The update that a request asks for. Throws INVALID_ARGUMENT for a path that cannot be set. */
+/** Throws INVALID_ARGUMENT if the mask has no path, or a path that cannot be set. */
 export function fromUpdateRequest(request: rpc.UpdateSessionRequest): SessionUpdate {
   const { session = create(pb.SessionSchema), updateMask } = request;
   const { client, data = {} } = session;
@@ -49,8 +49,8 @@ export function fromUpdateRequest(request: rpc.UpdateSessionRequest): SessionUpd
 }
 
 /**
- * Makes a function that keeps the fields a read mask names. Throws
- * INVALID_ARGUMENT for a path that Session does not have.
+ * Makes a function that keeps only the fields of a read mask. Throws INVALID_ARGUMENT for a path
+ * that Session does not have.
  */
 export function readMaskOf(mask: FieldMask | undefined): (session: pb.Session) => pb.Session {
   const paths = mask?.paths ?? [];
@@ -93,9 +93,9 @@ function fromUpdatePath(
 }
 
 /**
- * Refuses data that the mask does not name where it names single keys: over JSON
- * a key with capitals arrives in another spelling, and would be lost in silence.
- * The message does not repeat the key, since messages are logged and data is not.
+ * Refuses data keys that a mask with single keys does not name. JSON changes the spelling of a path
+ * with capitals, so we would silently lose its value. The message does not repeat the key: messages
+ * are logged, data is not.
  */
 function checkDataKeysNamed(data: object, named: ReadonlyMap<string, JsonValue | undefined>): void {
   if (named.size === 0 || Object.keys(data).every((key) => named.has(key))) return;
@@ -120,7 +120,6 @@ function copyField<T extends object>(name: string | undefined, from: T, to: T): 
   Object.assign(to, { [name ?? ""]: from[name as keyof T] });
 }
 
-/** The client of a session, in the terms of the domain. */
 export function fromClient({ ip, userAgent, device }: pb.Client): SessionClient {
   return { ip, userAgent, device };
 }

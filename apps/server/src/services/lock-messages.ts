@@ -1,7 +1,7 @@
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import type { AcquireLock, HeldLock } from "@sessiond/core";
 import type * as rpc from "@sessiond/proto/sessiond/v1/lock_service";
-import { fromDuration } from "./wire-time.js";
+import { fromDuration } from "./protobuf-time.js";
 
 // Pure conversions between the messages of LockService and the domain.
 
@@ -19,12 +19,11 @@ export function fromAcquireRequest(
   };
 }
 
-/** How long a lease shall last; as the domain has it where a request says nothing. */
+/** The lease's length. Undefined means the domain's default. */
 export function fromTtl({ ttl }: rpc.RenewLockRequest): number | undefined {
   return ttl && fromDuration("ttl", ttl);
 }
 
-/** The fields of every answer that say what a lock is. */
 export function toLockFields({ fencingToken, expireTimeMs }: HeldLock) {
   return { fencingToken: BigInt(fencingToken), expireTime: timestampFromMs(expireTimeMs) };
 }

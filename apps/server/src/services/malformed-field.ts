@@ -9,26 +9,23 @@ import {
 import { isFieldError } from "@bufbuild/protobuf/reflect";
 import { BinaryReader, WireType } from "@bufbuild/protobuf/wire";
 
-// Which field a message was refused for that cannot be parsed. Protobuf's errors do not always know,
-// and none knows more than the last part of the path. So a message that was refused is looked
-// through once more, one field at a time; one that is fine costs nothing.
+// Finds the field that keeps a message from being parsed. Protobuf's errors name at best the last
+// part of its path. So we parse a refused message again, one field at a time. Valid messages cost
+// nothing.
 
 /** The field that keeps a message from being parsed. */
 export interface MalformedField {
-  /** The path of the field from the request on: `filter.create_time_from`. */
+  /** The path from the request: `filter.create_time_from`. */
   readonly path: string;
-  /** Whether the message has such a field. If not, the path ends in what the caller wrote. */
+  /** Whether the contract has this field. If not, the path ends in the caller's own text. */
   readonly isKnown: boolean;
 }
 
-/** How many fields of a message are looked at. The largest honest one has 1000 tokens. */
+/** Fields to try per message. The largest valid message has 1000 tokens. */
 const MAX_FIELDS = 10_000;
 const MAX_KEY_LENGTH = 64;
 
-/**
- * The field for which bytes are no such message. Undefined where that is no one field's fault,
- * such as where the bytes end too early.
- */
+/** The malformed field of a binary message. Undefined if no single field is: the bytes end early. */
 export function fieldOfBytes(desc: DescMessage, bytes: Uint8Array): MalformedField | undefined {
   try {
     const path = pathInBytes(desc, bytes);
@@ -38,13 +35,11 @@ export function fieldOfBytes(desc: DescMessage, bytes: Uint8Array): MalformedFie
   }
 }
 
-/**
- * The field for which JSON is refused. Undefined where that is no one field's fault, such as where
- * it is no JSON, or not UTF-8.
- */
+/** The malformed field of a JSON message. Undefined if no single field is: the text is no JSON. */
 export function fieldOfJson(desc: DescMessage, bytes: Uint8Array): MalformedField | undefined {
   try {
-    return pathInJson(desc, asObject(JSON.parse(new TextDecoder().decode(bytes))));
+    const json: JsonValue = JSON.parse(new TextDecoder().decode(bytes));
+    return pathInJson(desc, isObject(json) ? json : {});
   } catch {
     return undefined;
   }
@@ -57,67 +52,49 @@ function pathInBytes(desc: DescMessage, bytes: Uint8Array): string | undefined {
     const [number, wireType] = reader.tag();
     reader.skip(wireType, number);
     const alone = bytes.subarray(start, reader.pos);
-    if (messageOf(() => fromBinary(desc, alone)) === undefined) continue;
+    if (failureOf(() => fromBinary(desc, alone)) === undefined) continue;
     const field = desc.fields.find((candidate) => candidate.number === number);
     if (field === undefined) return undefined;
     if (wireType !== WireType.LengthDelimited || !isOurs(field)) return field.name;
-    const child = pathInBytes(field.message, payloadOf(alone));
+    const payload = new BinaryReader(alone);
+    payload.tag();
+    const child = pathInBytes(field.message, payload.bytes());
     return child === undefined ? field.name : `${field.name}.${child}`;
   }
   return undefined;
 }
 
-function payloadOf(field: Uint8Array): Uint8Array {
-  const reader = new BinaryReader(field);
-  reader.tag();
-  return reader.bytes();
-}
-
 function pathInJson(desc: DescMessage, json: JsonObject): MalformedField | undefined {
   for (const [key, value] of Object.entries(json).slice(0, MAX_FIELDS)) {
-    if (messageOf(() => fromJson(desc, { [key]: value })) === undefined) continue;
+    if (failureOf(() => fromJson(desc, { [key]: value })) === undefined) continue;
     const field = desc.fields.find(({ name, jsonName }) => key === name || key === jsonName);
     if (field === undefined) return { path: key.slice(0, MAX_KEY_LENGTH), isKnown: false };
     const child = isOurs(field) && isObject(value) ? pathInJson(field.message, value) : undefined;
     return child ? { ...child, path: `${field.name}.${child.path}` } : known(field.name);
   }
-  // Each field is fine by itself: one was given twice, under both of its names.
-  return fieldGivenTwice(desc, json);
-}
-
-function fieldGivenTwice(desc: DescMessage, json: JsonObject): MalformedField | undefined {
-  try {
-    fromJson(desc, json);
-    return undefined;
-  } catch (error) {
-    const { cause } = error as Error;
-    return isFieldError(cause) ? known(cause.field().name) : undefined;
-  }
+  // Each field is valid alone, so a field stands there twice: under both of its names.
+  const cause = failureOf(() => fromJson(desc, json))?.cause;
+  return isFieldError(cause) ? known(cause.field().name) : undefined;
 }
 
 function known(path: string): MalformedField {
   return { path, isKnown: true };
 }
 
-/** A field whose message is one of the contract's. Those of protobuf are values to their callers. */
+/** Whether the field's message is from our contract. Protobuf's own messages are values to callers. */
 function isOurs(field: DescField): field is DescField & { readonly message: DescMessage } {
   return field.fieldKind === "message" && !field.message.typeName.startsWith("google.protobuf.");
 }
 
-/** What a function throws says; undefined where it throws nothing. */
-function messageOf(parse: () => void): string | undefined {
+function failureOf(parse: () => void): Error | undefined {
   try {
     parse();
     return undefined;
   } catch (error) {
-    return (error as Error).message;
+    return error as Error;
   }
 }
 
 function isObject(json: JsonValue): json is JsonObject {
   return typeof json === "object" && json !== null && !Array.isArray(json);
-}
-
-function asObject(json: JsonValue): JsonObject {
-  return isObject(json) ? json : {};
 }

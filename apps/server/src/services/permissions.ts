@@ -5,9 +5,9 @@ import { SERVICES } from "./services.js";
 const SHAPE = /^[a-z_]+:[a-z_]+$/;
 
 /**
- * The permission that a method's option in the proto demands of its callers.
- * Throws an Error for a method without a usable one; asked of every method at
- * start, this keeps a server from serving a method that is open by omission.
+ * The permission that a method's option in the proto demands. Throws an Error if the option is
+ * missing or malformed. `KNOWN_PERMISSIONS` asks for every method's permission at start, so no
+ * server serves a method that is open by omission.
  */
 export function permissionOf(method: DescMethod): string {
   const name = `${method.parent.typeName}.${method.name}`;
@@ -21,10 +21,10 @@ export function permissionOf(method: DescMethod): string {
   return value;
 }
 
-/** Every permission that a method of these services demands, in the order of the methods. */
+/** The permissions that the methods of these services demand, in the order of the methods. */
 export function knownPermissions(services: readonly DescService[]): readonly string[] {
   return [...new Set(services.flatMap((service) => service.methods.map(permissionOf)))];
 }
 
-/** Every permission of sessiond: what a token can be minted with and a role can grant. */
+/** Every permission that a token can carry and a role can grant. */
 export const KNOWN_PERMISSIONS: readonly string[] = knownPermissions(SERVICES);

@@ -1,9 +1,8 @@
 import { createContextKey } from "@connectrpc/connect";
 
 /**
- * The session that a call turned out to be about, where neither its request nor its response says
- * so. To be set only once the secret of the token was found to match: until then anyone may have
- * made up the id in it.
+ * The session id of a call, for the log, if only the request's token names the session. Set it
+ * after the token's secret has matched: anyone can make up the id in a token.
  */
 export const provenSessionIdKey = createContextKey<string | undefined>(undefined, {
   description: "which session was proven by its token",

@@ -4,7 +4,6 @@ import type * as rpc from "@sessiond/proto/sessiond/v1/rate_limit_service";
 
 // Pure conversions between the messages of RateLimitService and the domain.
 
-/** The attempt that a request is about. */
 export function fromRateLimitRequest(
   request: rpc.CheckRateLimitRequest | rpc.GetRateLimitRequest,
 ): RateLimitRequest {
@@ -12,7 +11,6 @@ export function fromRateLimitRequest(
   return { policy, key, ...(cost !== undefined && { cost }) };
 }
 
-/** The fields of both answers that say where a key stands. */
 export function toRateLimitFields(state: RateLimitState) {
   return {
     allowed: state.isAllowed,

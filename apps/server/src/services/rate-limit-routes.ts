@@ -9,7 +9,7 @@ export function rateLimitRoutes(
   rateLimits: RateLimits,
   logger: Logger,
 ): (router: ConnectRouter) => void {
-  /** The call succeeds, so that nothing else would say that its policy had nothing to go by. */
+  // The call succeeds although the store failed, so only this warning tells of the failure.
   const logUncounted = (policy: string, { storeFailure }: RateLimitDecision) => {
     if (storeFailure) logger.warn({ policy, error: storeFailure.message }, "attempt not counted");
   };

@@ -18,16 +18,16 @@ import type { MalformedField } from "./malformed-field.js";
 /** The `domain` of every `google.rpc.ErrorInfo` that sessiond sends. */
 export const ERROR_DOMAIN = "sessiond";
 
-/** What calls that do not end by themselves are told when the server stops. */
+/** Ends streams and lock waits when the server stops. */
 export const SERVER_STOPPING = new ConnectError("the server is stopping", Code.Unavailable);
 
-/** How a call ends whose client left before it was answered. Only the log is told. */
+/** Ends a call whose client left before the answer. Only the log shows it. */
 export const CLIENT_GONE = new ConnectError("the client has gone", Code.Canceled);
 
-/** How long callers are told to wait before they try again. */
+/** The delay in `RetryInfo`. */
 const RETRY_DELAY_MS = 500;
 
-/** The RPC code of every reason. A new reason does not compile until it has one. */
+/** The RPC code of every reason. A new reason does not compile without a code. */
 const CODES = {
   SESSION_NOT_FOUND: Code.NotFound,
   INVALID_ARGUMENT: Code.InvalidArgument,
@@ -45,25 +45,25 @@ const CODES = {
   OVERLOADED: Code.ResourceExhausted,
 } as const satisfies Record<ErrorReason, Code>;
 
-/** The reasons after which the same call may well succeed a little later. */
+/** The same call may succeed a little later. */
 const TRANSIENT: ReadonlySet<ErrorReason> = new Set([
   "ISSUER_UNAVAILABLE",
   "STORE_UNAVAILABLE",
   "OVERLOADED",
 ]);
 
-/** How much is told of why a message cannot be parsed, in characters. */
+/** Protobuf's complaint may quote a key or text of any length. In characters. */
 const MAX_DESCRIPTION_LENGTH = 256;
-/** What protobuf says was not found, and how JSON has it. */
+/** The JSON form of the types that protobuf's complaint names. */
 const JSON_FORMS: ReadonlyMap<string | undefined, string> = new Map([
   ["Duration", 'seconds such as "900s"'],
   ["Timestamp", 'a time such as "2026-01-31T12:00:00Z"'],
 ]);
 
 /**
- * The error as callers see it, on every wire: code, message, `ErrorInfo`, and
- * `BadRequest` or `RetryInfo` where they apply. What is not ours becomes
- * "internal error"; its cause is for the log.
+ * The error that callers get, the same on both ports: code, message, `ErrorInfo`, and `BadRequest`
+ * or `RetryInfo` where they apply. An unknown error becomes "internal error"; its cause is for the
+ * log.
  */
 export function toConnectError(error: unknown): ConnectError {
   if (error instanceof ConnectError) return describeMalformed(error);
@@ -72,7 +72,7 @@ export function toConnectError(error: unknown): ConnectError {
   }
   const { reason, message } = error;
   const connectError = new ConnectError(message, CODES[reason], undefined, detailsOf(error), error);
-  // RFC 6750, 3: what a refused bearer of an HTTP resource is told.
+  // RFC 6750, 3.
   if (reason === "UNAUTHENTICATED") {
     connectError.metadata.set("www-authenticate", 'Bearer error="invalid_token"');
   }
@@ -80,9 +80,8 @@ export function toConnectError(error: unknown): ConnectError {
 }
 
 /**
- * Completes Connect's own complaint about a message that cannot be parsed, which has no details,
- * and whose field, where it is known, is at best the last word of its path. The error stays the
- * same one: it may be on its way to the caller.
+ * Adds the contract's details and the field's path to Connect's error about a message that cannot be
+ * parsed. Changes the error in place: Connect may already be sending it.
  */
 export function describeMalformed(error: ConnectError, field?: MalformedField): ConnectError {
   if (error.code !== Code.InvalidArgument || error.details.length > 0) return error;
@@ -91,15 +90,14 @@ export function describeMalformed(error: ConnectError, field?: MalformedField): 
     error.details.push(errorInfo("INVALID_ARGUMENT", {}));
     return error;
   }
-  const { rawMessage: description } = error;
-  const violation = { field: field.path, description };
+  const violation = { field: field.path, description: error.rawMessage };
   error.details.push(errorInfo("INVALID_ARGUMENT", violation), badRequest(violation));
-  // A field that there is not is named by the description, which keeps it out of the log.
-  if (field.isKnown) Object.assign(error, { rawMessage: `${field.path}: ${description}` });
+  // The log cuts an unknown field's name, the caller's text, out of the description only.
+  if (field.isKnown) Object.assign(error, { rawMessage: `${field.path}: ${error.rawMessage}` });
   return error;
 }
 
-/** With what was expected; and cut, since it may quote a key or text as long as its caller likes. */
+/** Cuts protobuf's complaint to its bound, and adds the expected form. */
 function explain(message: string): string {
   const isLong = message.length > MAX_DESCRIPTION_LENGTH;
   const cut = isLong ? `${message.slice(0, MAX_DESCRIPTION_LENGTH).toWellFormed()}…` : message;
@@ -107,7 +105,7 @@ function explain(message: string): string {
   return form === undefined ? cut : `${cut}; expected ${form}`;
 }
 
-/** The same for one result of a batch. */
+/** The same error as one result of a batch. */
 export function toStatus(error: SessiondError): Status {
   return create(StatusSchema, {
     code: CODES[error.reason],

@@ -18,11 +18,11 @@ import {
 import * as pb from "@sessiond/proto/sessiond/v1/session";
 import * as rpc from "@sessiond/proto/sessiond/v1/session_service";
 import { fromClient } from "./field-masks.js";
+import { fromDuration, fromTimestamp } from "./protobuf-time.js";
 import { toStatus } from "./rpc-error.js";
-import { fromDuration, fromTimestamp } from "./wire-time.js";
 
-// Pure conversions between the messages of the contract and the domain. An empty
-// string on the wire is an absent value in the domain.
+// Pure conversions between the messages of SessionService and the domain. An empty string in a
+// message is an absent value in the domain.
 
 const STATES = {
   active: pb.SessionState.ACTIVE,
@@ -108,12 +108,11 @@ export function fromListRequest(request: rpc.ListSessionsRequest): ListSessions 
   };
 }
 
-/** The fence of an update. A token that no acquisition can have had is left for the domain to refuse. */
+/** The fence of an update. The domain refuses impossible tokens. */
 export function fromFence(fence: rpc.Fence | undefined): Fence | undefined {
   return fence && { lock: fence.lock, token: Number(fence.token) };
 }
 
-/** The session that a request names by id or proves by token. */
 export function fromTarget(
   target: rpc.RefreshSessionRequest["target"] | rpc.RevokeSessionRequest["target"],
 ): SessionTarget {
@@ -127,12 +126,12 @@ export function fromTarget(
   }
 }
 
-/** The id of a target's session. That in a token proves nothing until the token has been accepted. */
+/** The id of a target's session. The id in a token proves nothing until a store accepts the token. */
 export function sessionIdOfTarget(target: SessionTarget): string | undefined {
   return "sessionId" in target ? target.sessionId : parseSessionToken(target.token)?.sessionId;
 }
 
-/** An optional text: empty on the wire where it is absent. */
+/** An optional text. */
 export function fromText(text: string): string | undefined {
   return text === "" ? undefined : text;
 }
@@ -147,10 +146,8 @@ function toWatchPart(message: WatchMessage): rpc.WatchSessionsResponse["message"
       const time = timestampFromMs(message.timeMs);
       return { case: "checkpoint", value: create(rpc.WatchCheckpointSchema, { time }) };
     }
-    case "reset": {
-      const { reason } = message;
-      return { case: "reset", value: create(rpc.WatchResetSchema, { reason }) };
-    }
+    case "reset":
+      return { case: "reset", value: create(rpc.WatchResetSchema, { reason: message.reason }) };
   }
 }
 

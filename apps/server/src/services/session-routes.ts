@@ -22,13 +22,8 @@ export function sessionRoutes(sessions: Sessions): (router: ConnectRouter) => vo
     router.service(SessionService, {
       async createSession(request, { values }) {
         const create = fromCreateRequest(request, nameOf(values.get(callerKey)));
-        const { session, ...rest } = await sessions.create(create);
-        const { token, evictedSessionIds } = rest;
-        return {
-          session: toSessionMessage(session),
-          token,
-          evictedSessionIds: [...evictedSessionIds],
-        };
+        const { session, token, evictedSessionIds: evicted } = await sessions.create(create);
+        return { session: toSessionMessage(session), token, evictedSessionIds: [...evicted] };
       },
 
       async verifySession({ token, noTouch }) {
@@ -88,7 +83,7 @@ export function sessionRoutes(sessions: Sessions): (router: ConnectRouter) => vo
       async revokeSession(request, { values }) {
         const target = fromTarget(request.target);
         const revoked = await sessions.revoke(target, request.reason);
-        // Only a token whose secret matched revokes. The response does not say whose it was.
+        // Only a token with the right secret revokes. The response does not name its session.
         if (revoked) values.set(provenSessionIdKey, sessionIdOfTarget(target));
         return { revoked };
       },
@@ -105,7 +100,7 @@ export function sessionRoutes(sessions: Sessions): (router: ConnectRouter) => vo
     });
 }
 
-/** One text for issuer and subject, which no other pair has. */
+/** A text that is unique for each pair of issuer and subject. */
 function nameOf(caller: Caller | undefined): string {
   return JSON.stringify([caller?.issuer, caller?.subject]);
 }

@@ -1,8 +1,8 @@
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 import { invalidArgument } from "@sessiond/core";
 
-// Protobuf's own limits, as duration.proto and timestamp.proto state them. JSON cannot express what
-// is beyond them; in binary it comes through, and would mean another time than its sender thinks.
+// The limits that duration.proto and timestamp.proto state. JSON cannot express a value beyond them.
+// Binary can, and we would read another time than the sender meant.
 const MAX_NANOS = 999_999_999;
 /** 0001-01-01T00:00:00Z */
 const MIN_TIMESTAMP_S = -62_135_596_800n;
@@ -10,8 +10,8 @@ const MIN_TIMESTAMP_S = -62_135_596_800n;
 const MAX_TIMESTAMP_S = 253_402_300_799n;
 
 /**
- * Whole milliseconds; what is left of a positive duration below one is no duration. How long it may
- * be is for the domain to say. Throws INVALID_ARGUMENT, naming the field, for one that is malformed.
+ * Whole milliseconds, rounded towards zero. The domain limits the length. Throws INVALID_ARGUMENT
+ * that names the field if the duration is malformed.
  */
 export function fromDuration(field: string, { seconds, nanos }: Duration): number {
   if (Math.abs(nanos) > MAX_NANOS) {
@@ -24,8 +24,8 @@ export function fromDuration(field: string, { seconds, nanos }: Duration): numbe
 }
 
 /**
- * Whole milliseconds, rounded up: sessions are created on whole ones, so no bound changes meaning.
- * Throws INVALID_ARGUMENT, naming the field, for a time that is malformed or beyond the calendar.
+ * Whole milliseconds, rounded up. Session times are whole milliseconds, so no bound changes its
+ * meaning. Throws INVALID_ARGUMENT that names the field if the time is malformed or out of range.
  */
 export function fromTimestamp(field: string, { seconds, nanos }: Timestamp): number {
   if (nanos < 0 || nanos > MAX_NANOS) {
