@@ -5,7 +5,7 @@ import type { AccessTokenVerifier } from "../auth/access-token.js";
 import { type Caller, callerKey } from "../auth/caller.js";
 import { permissionOf } from "../services/permissions.js";
 
-/** What of a call says who makes it, and what it asks for. */
+/** What `admit` needs to know of a call. */
 export interface Admittance {
   readonly header: Headers;
   readonly method: DescMethod;
@@ -14,14 +14,15 @@ export interface Admittance {
 
 const BEARER = /^bearer +(\S+) *$/i;
 
+/** A cache: protobuf parses an option each time that it is read. */
 const permissions = new Map<DescMethod, string>();
 
-/** Admits calls, unless the HTTP port's request gate has done so before it read the request. */
+/** Admits calls, unless the HTTP port's request gate has done so already. */
 export function admitCalls(verifier: AccessTokenVerifier): Interceptor {
   return (next) => async (request) => {
     if (request.contextValues.get(callerKey) === undefined) {
       const admitted = admit(request, verifier);
-      // A remembered token is answered at once; no turn of the event loop for it.
+      // Awaiting the immediate answer about a cached token would cost a turn of the event loop.
       if (admitted !== undefined) await admitted;
     }
     return next(request);
@@ -29,9 +30,9 @@ export function admitCalls(verifier: AccessTokenVerifier): Interceptor {
 }
 
 /**
- * Lets only calls pass that have a valid access token, whose caller has the permission that the
- * method's option names, and notes who calls. Throws, or rejects, as `AccessTokenVerifier.verify`,
- * and with PERMISSION_DENIED that names the permission.
+ * Checks the call's access token and the permission that the method's option names, and sets the
+ * caller in the context. Throws or rejects as `AccessTokenVerifier.verify` does, or with
+ * PERMISSION_DENIED that names the permission.
  */
 export function admit(call: Admittance, verifier: AccessTokenVerifier): void | Promise<void> {
   const caller = verifier.verify(bearerToken(call.header.get("authorization")));
@@ -42,22 +43,14 @@ export function admit(call: Admittance, verifier: AccessTokenVerifier): void | P
 
 function authorize({ method, contextValues }: Admittance, caller: Caller): void {
   contextValues.set(callerKey, caller);
-  const permission = cachedPermissionOf(method);
+  const permission = permissions.get(method) ?? permissionOf(method);
+  permissions.set(method, permission);
   if (caller.permissions.has(permission)) return;
   throw new SessiondError(
     "PERMISSION_DENIED",
     `the access token does not grant the permission "${permission}"`,
     { metadata: { permission } },
   );
-}
-
-function cachedPermissionOf(method: DescMethod): string {
-  let permission = permissions.get(method);
-  if (permission === undefined) {
-    permission = permissionOf(method);
-    permissions.set(method, permission);
-  }
-  return permission;
 }
 
 /** The token of an `authorization` header (RFC 6750, 2.1). */

@@ -6,19 +6,19 @@ import { limitTime } from "./limit-time.js";
 import { logCalls } from "./log-calls.js";
 import { mapErrors } from "./map-errors.js";
 
-/** What every call on either port passes through, the outermost first. */
+/** What every call on both ports passes through, the outermost first. */
 export function createInterceptors(options: {
   readonly logger: Logger;
   readonly verifier: AccessTokenVerifier;
 }): readonly Interceptor[] {
   return [
-    // Outermost, so that it sees the code that the caller gets, and all the time taken.
+    // Outermost: it logs the code that the caller gets, and the whole duration.
     logCalls(options.logger),
-    // Around all that may throw, so that every error leaves in the contract's form.
+    // Around everything that may throw: every error leaves in the contract's form.
     mapErrors,
     // Before anything reads the request: strangers get no further.
     admitCalls(options.verifier),
-    // Innermost, right before the handler: what it limits is the store's time, not the issuer's.
+    // Innermost, around the handler: it limits the store's time, not the issuer's.
     limitTime(),
   ];
 }

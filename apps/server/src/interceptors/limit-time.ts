@@ -4,36 +4,31 @@ import { SessiondError } from "@sessiond/core";
 import { LockService } from "@sessiond/proto/sessiond/v1/lock_service";
 
 /**
- * How long a call may take. Callers are promised an answer within two seconds
- * also while the store does not answer; the rest is for the way there and back.
+ * We promise callers an answer within two seconds even if the store does not answer. The rest is
+ * for the network.
  *
- * The store limits each of its steps to a second. But a call may need several, or
- * wait for others on the same session first, and a store that is slow rather than
- * gone makes each of them take nearly that long.
+ * The store limits each step to a second. But a call may need several steps, or wait for other
+ * calls on the same session. If the store is slow, each of them takes nearly a second.
  */
 const MAX_CALL_MS = 1_700;
 
-/** Waits for as long as its caller asked for, and itself heeds the deadline. */
+/** Waits as long as its caller asked, and obeys the deadline itself. */
 const WAITS_ITSELF: DescMethod = LockService.method.acquireLock;
 
-/**
- * Where callers say how long they would wait. grpc-js takes the one of gRPC out of
- * a call's headers, because it ends such calls by itself.
- */
+/** The caller's deadline. grpc-js removes the header on its own port: it ends those calls itself. */
 const TIMEOUT_HEADERS = ["connect-timeout-ms", "grpc-timeout"];
 
-/** A call under way. */
+/** A call that waits for its answer. */
 interface Waiting {
-  /** When it must be answered, on the monotonic clock. */
+  /** On the monotonic clock. */
   readonly latestMs: number;
   readonly reject: (error: unknown) => void;
 }
 
 /**
- * Answers every unary call in time, unless it is meant to wait: with
- * STORE_UNAVAILABLE, or DEADLINE_EXCEEDED where the caller waits no longer. The
- * work is not interrupted; whether it made a change is then not known, as with
- * every STORE_UNAVAILABLE.
+ * Ends every unary call that takes too long: with STORE_UNAVAILABLE, or with DEADLINE_EXCEEDED at
+ * the caller's own deadline. AcquireLock may wait longer. The work goes on, so nobody knows whether
+ * it made its change, as with every STORE_UNAVAILABLE.
  */
 export function limitTime(): Interceptor {
   const limit = new TimeLimit();
@@ -42,17 +37,9 @@ export function limitTime(): Interceptor {
     if (request.stream || request.method === WAITS_ITSELF) return response;
     return new Promise((resolve, reject) => {
       const answered = limit.start(reject);
-      response.then(
-        (value) => {
-          answered();
-          resolve(value);
-        },
-        (error: unknown) => {
-          answered();
-          reject(error);
-        },
-      );
-      // connect-node only tells handlers of a deadline, and would wait for them.
+      response.then(answered, answered);
+      response.then(resolve, reject);
+      // connect-node only aborts the signal at a deadline, and goes on waiting for the handler.
       if (TIMEOUT_HEADERS.some((name) => request.header.has(name))) {
         onDeadline(request.signal, reject);
       }
@@ -60,15 +47,12 @@ export function limitTime(): Interceptor {
   };
 }
 
-/**
- * Rejects what takes too long. All have the same time, so the first to have begun is the
- * first that is late, and one timer serves them all.
- */
+/** Rejects late calls. All have the same limit, so the oldest is late first: one timer is enough. */
 class TimeLimit {
   readonly #waiting = new Set<Waiting>();
   #timer: NodeJS.Timeout | undefined;
 
-  /** Starts the time of a call; the answer is to be called at its end. */
+  /** Starts a call's time. Call the returned function when the call ends. */
   start(reject: Waiting["reject"]): () => void {
     const call = { latestMs: performance.now() + MAX_CALL_MS, reject };
     this.#waiting.add(call);
@@ -76,7 +60,7 @@ class TimeLimit {
     return () => this.#waiting.delete(call);
   }
 
-  /** The timer outlives the calls, and must not keep a process that has stopped. */
+  /** The timer outlives the calls, so it must not keep the process alive. */
   #checkIn(ms: number): NodeJS.Timeout {
     return setTimeout(() => this.#check(), ms).unref();
   }
@@ -90,12 +74,13 @@ class TimeLimit {
         return;
       }
       this.#waiting.delete(call);
-      call.reject(tookTooLong());
+      const message = `the session store is unavailable: it took more than ${MAX_CALL_MS} ms`;
+      call.reject(new SessiondError("STORE_UNAVAILABLE", message));
     }
   }
 }
 
-/** A server that stops lets its calls finish, and a caller that is gone hears nothing. */
+/** Ignores other aborts: a stopping server lets calls finish, and a client that left hears nothing. */
 function onDeadline(signal: AbortSignal, listener: (error: ConnectError) => void): void {
   const onAbort = () => {
     const { reason } = signal;
@@ -103,11 +88,4 @@ function onDeadline(signal: AbortSignal, listener: (error: ConnectError) => void
   };
   if (signal.aborted) onAbort();
   else signal.addEventListener("abort", onAbort);
-}
-
-function tookTooLong(): SessiondError {
-  return new SessiondError(
-    "STORE_UNAVAILABLE",
-    `the session store is unavailable: it took more than ${MAX_CALL_MS} ms`,
-  );
 }

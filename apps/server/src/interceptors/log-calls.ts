@@ -13,7 +13,7 @@ import { type Caller, callerKey } from "../auth/caller.js";
 import { provenSessionIdKey } from "../services/proven-session.js";
 import { CLIENT_GONE, SERVER_STOPPING } from "../services/rpc-error.js";
 
-/** The codes that say something is wrong with this server or what it depends on. */
+/** The codes that mean a fault of this server, its store or its issuers. */
 const LOG_LEVELS: ReadonlyMap<Code, "error" | "warn"> = new Map([
   [Code.Internal, "error"],
   [Code.Unknown, "error"],
@@ -22,21 +22,19 @@ const LOG_LEVELS: ReadonlyMap<Code, "error" | "warn"> = new Map([
 ]);
 const MAX_ID_LENGTH = 128;
 const SESSION_TOKENS = new RegExp(`${SESSION_TOKEN_PREFIX}[\\w-]*`, "g");
-/** What protobuf says of JSON that is no message goes on to quote it. */
+/** Protobuf's error about malformed JSON quotes the request. */
 const QUOTED_JSON = /(?<= from JSON).*$/s;
 
-/** Whether the call has come as far as `logCalls`. */
 const isLoggedKey = createContextKey(false, { description: "whether the call is being logged" });
 
 type Request = Parameters<ReturnType<Interceptor>>[0];
 
 /**
- * Logs each call in a line once it has ended: the method, the code, how long it took, whose it was
- * and which session it was about. Never a token, and nothing of a session but
- * its id.
+ * Logs one line for each call when it has ended: method, code, duration, caller and session id.
+ * Never a token, and nothing else about a session.
  */
 export function logCalls(logger: Logger): Interceptor {
-  const loggers = new CallerLoggers(logger);
+  const loggerOf = callerLoggers(logger);
   return (next) => async (request) => {
     const startMs = performance.now();
     const { method, contextValues } = request;
@@ -45,10 +43,9 @@ export function logCalls(logger: Logger): Interceptor {
       const response = await next(request);
       if (response.stream) {
         const end = (error: unknown) => {
-          const logger = loggers.of(contextValues);
           const fields = callFields(method, startMs);
-          if (error === undefined) logger.info({ ...fields, code: "ok" }, "call");
-          else logFailure(logger, fields, error);
+          if (error !== undefined) logFailure(loggerOf(contextValues), fields, error);
+          else loggerOf(contextValues).info({ ...fields, code: "ok" }, "call");
         };
         return { ...response, message: toEnd(response.message, request.signal, end) };
       }
@@ -57,20 +54,19 @@ export function logCalls(logger: Logger): Interceptor {
         contextValues.get(provenSessionIdKey) ??
         sessionIdOf(request.message);
       const fields = { ...callFields(method, startMs), code: "ok", session_id: sessionId };
-      loggers.of(contextValues).info(fields, "call");
+      loggerOf(contextValues).info(fields, "call");
       return response;
     } catch (error) {
       const fields = { ...callFields(method, startMs), session_id: refusedSessionId(request) };
-      logFailure(loggers.of(contextValues), fields, error);
+      logFailure(loggerOf(contextValues), fields, error);
       throw error;
     }
   };
 }
 
 /**
- * Logs a call that fails before it comes to the interceptors, in the same way.
- * To be called first in connect-node's request gate. `complete` is given the
- * error before it is logged and sent.
+ * Logs a call that fails before the interceptors, in the same form. Call it first in connect-node's
+ * request gate. `complete` may change the error before it is logged and sent.
  */
 export function logEarlyFailure(
   logger: Logger,
@@ -81,7 +77,7 @@ export function logEarlyFailure(
   const onAbort = () => {
     const error: unknown = signal.reason;
     if (values.get(isLoggedKey) || !(error instanceof ConnectError)) return;
-    // Neither a server that stops nor a deadline that passes ends the call here.
+    // A stopping server and a passed deadline do not end the call here.
     if (error === SERVER_STOPPING || error.code === Code.DeadlineExceeded) return;
     complete(error);
     const fields = { ...callFields(method, startMs), ...callerFields(values.get(callerKey)) };
@@ -90,7 +86,7 @@ export function logEarlyFailure(
   signal.addEventListener("abort", onAbort, { once: true });
 }
 
-/** Says when a stream has ended, and with which error; undefined where it came to its own end. */
+/** Calls `onEnd` when a stream has ended: with its error, or undefined if it is complete. */
 async function* toEnd<T>(
   messages: AsyncIterable<T>,
   signal: AbortSignal,
@@ -105,7 +101,7 @@ async function* toEnd<T>(
     failure = { error };
     throw error;
   } finally {
-    // Whoever takes the messages may also just stop.
+    // The consumer may also stop reading: then there is no error.
     const stopped = signal.aborted ? signal.reason : CLIENT_GONE;
     onEnd(isComplete ? undefined : failure ? failure.error : stopped);
   }
@@ -113,39 +109,28 @@ async function* toEnd<T>(
 
 function logFailure(logger: Logger, fields: object, error: unknown): void {
   const { code, rawMessage, cause } = ConnectError.from(error);
-  logger[LOG_LEVELS.get(code) ?? "info"](
-    {
-      ...fields,
-      code: codeName(code),
-      error: loggable(rawMessage),
-      ...(LOG_LEVELS.has(code) && { err: rootCause(cause) }),
-    },
+  const level = LOG_LEVELS.get(code);
+  // Our own error as the cause says no more than its message.
+  const err = cause instanceof SessiondError ? cause.cause : cause;
+  logger[level ?? "info"](
+    { ...fields, code: codeName(code), error: loggable(rawMessage), ...(level && { err }) },
     "call",
   );
 }
 
 /**
- * Loggers that have the fields which all calls of a caller share: to write these anew for each call
- * takes as long as all else about its line. There are as many as callers that are remembered.
+ * One logger for each caller, with the caller's fields: to serialize these for each call takes as
+ * long as the rest of the line. Lives as long as the access token verifier remembers the caller.
  */
-class CallerLoggers {
-  readonly #logger: Logger;
-  readonly #byCaller = new WeakMap<Caller, Logger>();
-
-  constructor(logger: Logger) {
-    this.#logger = logger;
-  }
-
-  of(values: ContextValues): Logger {
+function callerLoggers(logger: Logger): (values: ContextValues) => Logger {
+  const byCaller = new WeakMap<Caller, Logger>();
+  return (values) => {
     const caller = values.get(callerKey);
-    if (caller === undefined) return this.#logger;
-    let logger = this.#byCaller.get(caller);
-    if (logger === undefined) {
-      logger = this.#logger.child(callerFields(caller));
-      this.#byCaller.set(caller, logger);
-    }
-    return logger;
-  }
+    if (caller === undefined) return logger;
+    const callerLogger = byCaller.get(caller) ?? logger.child(callerFields(caller));
+    byCaller.set(caller, callerLogger);
+    return callerLogger;
+  };
 }
 
 function callerFields(caller: Caller | undefined) {
@@ -159,7 +144,10 @@ function callFields(method: DescMethod, startMs: number) {
   };
 }
 
-/** Of a refused request. That of nobody known is not parsed for it, and some cannot be. */
+/**
+ * The session id that a refused request names. Undefined if the caller is unknown (we parse nothing
+ * for strangers) or the request cannot be parsed.
+ */
 function refusedSessionId(request: Request): string | undefined {
   if (request.contextValues.get(callerKey) === undefined) return undefined;
   try {
@@ -169,34 +157,27 @@ function refusedSessionId(request: Request): string | undefined {
   }
 }
 
-/** The id of the session that a request names or a response returns, if it is one. */
+/**
+ * The session id that a request names or a response returns. A request may hold anything instead:
+ * callers confuse the id with the token, which must not get into the log.
+ */
 function sessionIdOf(message: object): string | undefined {
   const { sessionId, session, target } = message as Message & {
     readonly sessionId?: string;
     readonly session?: { readonly id: string };
     readonly target?: { readonly case?: string; readonly value?: string };
   };
-  const named = target?.case === "sessionId" ? target.value : sessionId;
-  const id = session?.id || named;
-  return id && isSessionId(id) ? id : undefined;
+  const id = session?.id || (target?.case === "sessionId" ? target.value : sessionId);
+  if (!id || id.length > MAX_ID_LENGTH || id.startsWith(SESSION_TOKEN_PREFIX)) return undefined;
+  return id;
 }
 
-/** Requests may hold anything where an id belongs; what callers mistake for one is the token. */
-function isSessionId(id: string): boolean {
-  return id.length <= MAX_ID_LENGTH && !id.startsWith(SESSION_TOKEN_PREFIX);
-}
-
-/** A message for the caller, without what it repeats of the request that is for no log. */
+/** An error message without the parts of the request that must not get into the log. */
 function loggable(message: string): string {
   return message.replace(QUOTED_JSON, "").replaceAll(SESSION_TOKENS, "[session token]");
 }
 
-/** What one of our errors was caused by; it says no more itself than its message. */
-function rootCause(error: unknown): unknown {
-  return error instanceof SessiondError ? error.cause : error;
-}
-
-/** As in the contract and in gRPC's documentation: `not_found`. */
+/** The spelling of the contract and of gRPC's documentation: `not_found`. */
 function codeName(code: Code): string {
   return (Code[code] ?? "unknown").replace(/(?<!^)[A-Z]/g, "_$&").toLowerCase();
 }

@@ -2,7 +2,7 @@ import { ConnectError, type Interceptor } from "@connectrpc/connect";
 import { SessiondError } from "@sessiond/core";
 import { CLIENT_GONE, toConnectError } from "../services/rpc-error.js";
 
-/** Gives every error that a call fails with the form of the contract, also in the midst of a stream. */
+/** Gives every error the contract's form, also in the middle of a stream. */
 export const mapErrors: Interceptor = (next) => async (request) => {
   try {
     const response = await next(request);
@@ -15,9 +15,8 @@ export const mapErrors: Interceptor = (next) => async (request) => {
 };
 
 /**
- * Whether what failed had only been waiting, and was told to stop. Where that says more than
- * that the client is gone, it is a ConnectError. The signal is made when it is first read, so
- * nobody reads it of a call that goes well.
+ * Whether the handler stopped waiting because its client left: every other abort has a ConnectError
+ * as its reason. The signal is created on first read, so calls that succeed never read it.
  */
 function isAbort(error: unknown, request: { readonly signal: AbortSignal }): boolean {
   const isOurs = error instanceof ConnectError || error instanceof SessiondError;
@@ -28,7 +27,7 @@ async function* mapStreamErrors<T>(messages: AsyncIterable<T>, signal: AbortSign
   try {
     yield* messages;
   } catch (error) {
-    // A stream ends with the reason why its call was aborted, which is no fault of the server's.
+    // An aborted stream ends with the reason of the abort, which is no fault of the server.
     throw signal.aborted ? ConnectError.from(signal.reason) : toConnectError(error);
   }
 }
