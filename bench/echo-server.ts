@@ -1,6 +1,5 @@
-// The peer: a bare grpc-js server that answers VerifySession with one and the
-// same message, serialised anew for every call. No authentication, no store, no
-// log: what is left is what grpc-js and protobuf-es cost.
+// The peer: a bare grpc-js server for VerifySession. It serializes the same message for each call.
+// No authentication, no store, no log: it measures the cost of grpc-js and protobuf-es alone.
 import { readFileSync } from "node:fs";
 import { fromBinary, toBinary } from "@bufbuild/protobuf";
 import { type handleUnaryCall, Server, ServerCredentials } from "@grpc/grpc-js";

@@ -2,10 +2,10 @@ import { execFile } from "node:child_process";
 import { promisify } from "node:util";
 import type { ServerProcess } from "./processes.ts";
 
-/** What one run of h2load says. */
+/** The result of one run of h2load. */
 export interface LoadResult {
   readonly callsPerSecond: number;
-  /** CPU time the server took for a call, in microseconds; of few calls it is coarse. */
+  /** The server's CPU time for a call, in microseconds. Coarse if there are few calls. */
   readonly cpuMicros: number;
 }
 
@@ -13,23 +13,23 @@ export interface LoadResult {
 export interface Target {
   readonly name: string;
   readonly url: string;
-  /** Of HTTP. */
+  /** The HTTP version. */
   readonly version: 1 | 2;
   /** The file with the request's body. */
   readonly body: string;
   readonly headers: readonly string[];
-  /** How long the body of an answer is: failures of gRPC have the status 200 of HTTP, and none. */
+  /** The length of an answer's body. A failed gRPC call has HTTP status 200 too, but no body. */
   readonly answerBytes: number;
   readonly server: Pick<ServerProcess, "cpuSeconds">;
 }
 
-/** As many calls are under way at any moment, however they are carried. */
+/** The number of concurrent calls, the same for every protocol. */
 const CALLS_UNDER_WAY = 100;
 const CONNECTIONS = 4;
 
 /**
- * Makes so many calls of a target from a core. Rejects where a single one fails.
- * This process goes on meanwhile, and reads what the servers log.
+ * Calls a target `calls` times from a core. Rejects if one call fails. Asynchronous, because this
+ * process reads the servers' logs at the same time.
  */
 export async function load(target: Target, core: string, calls: number): Promise<LoadResult> {
   const shape =

@@ -3,18 +3,17 @@ import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 
-/** A server in a process of its own, on a core of its own. */
+/** A server in its own process, on its own core. */
 export interface ServerProcess {
   readonly addresses: ReadonlyMap<string, string>;
-  /** How much CPU time the process has used so far, in seconds. */
+  /** The CPU time that the process has used so far, in seconds. */
   cpuSeconds(): number;
   stop(): Promise<void>;
 }
 
 /**
- * Starts a program on a core and waits for the line of JSON that names its
- * addresses. What it writes afterwards is read and dropped, as a log collector
- * would read it.
+ * Starts a program on a core and waits for the line of JSON with its addresses. Reads and drops its
+ * later output, as a log collector would.
  */
 export async function startOn(core: string, args: readonly string[]): Promise<ServerProcess> {
   const child = spawn("taskset", ["-c", core, process.execPath, ...args], {
@@ -45,7 +44,7 @@ async function readAddresses(child: ChildProcess): Promise<Map<string, string>> 
 /** User and system time, counted in ticks of 10 ms (proc(5), /proc/pid/stat). */
 function cpuSecondsOf(pid: number | undefined): number {
   const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
-  // The name, in parentheses, may hold spaces; utime and stime are the 12th and 13th after it.
+  // The name, in parentheses, may have spaces. utime and stime are fields 12 and 13 after it.
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
   return (Number(fields[11]) + Number(fields[12])) / 100;
 }

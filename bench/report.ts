@@ -2,16 +2,16 @@ import type { LoadResult } from "./load.ts";
 import { median } from "./results.ts";
 
 export const PEER = "bare grpc-js echo";
-/** Rounds that do not count, until the servers are compiled. */
+/** The first rounds do not count: V8 still compiles the servers' code. */
 export const WARM_UP_ROUNDS = 10;
 
-/** All rounds of one target, in each the target and the peer right beside it. */
+/** All rounds of one target. Each round measures the target and the peer in turn. */
 export interface Measurement {
   readonly name: string;
   readonly rounds: { readonly own: LoadResult; readonly peer: LoadResult }[];
 }
 
-/** How many calls a target answers for one that the peer answers: the median of the rounds. */
+/** The target's calls per second divided by the peer's: the median of the rounds. */
 export function ratioOf(measurement: Measurement): number {
   return median(ratiosOf(measurement));
 }

@@ -3,7 +3,7 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 const RESULTS = new URL("RESULTS.md", import.meta.url);
 const TITLE = "# Measurements";
 
-/** Puts a section into RESULTS.md, in place of the one with the same heading if there is one. */
+/** Writes a section of RESULTS.md. Replaces the section with the same heading. */
 export function writeSection(heading: string, text: string): void {
   const file = existsSync(RESULTS) ? readFileSync(RESULTS, "utf8") : "";
   const [, ...sections] = file.split(/^## /m);
@@ -16,7 +16,7 @@ export function writeSection(heading: string, text: string): void {
   console.log(`\n## ${section}`);
 }
 
-/** The middle one of some values, or the mean of the two in the middle. */
+/** The middle value, or the mean of the two middle values. */
 export function median(values: readonly number[]): number {
   const sorted = values.toSorted((a, b) => a - b);
   const middle = (sorted.length - 1) / 2;

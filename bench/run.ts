@@ -1,5 +1,5 @@
-// Measures VerifySession on both wires beside a bare grpc-js server, all on one
-// core each, and writes RESULTS.md.
+// Measures VerifySession on both ports against a bare grpc-js server, each on one core, and writes
+// RESULTS.md.
 import { execFileSync, spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { cpus, tmpdir } from "node:os";
@@ -27,7 +27,7 @@ const METHOD = `/${SessionService.typeName}/VerifySession`;
 const MAIN = new URL("../apps/server/dist/main.js", import.meta.url).pathname;
 const ECHO = new URL("echo-server.ts", import.meta.url).pathname;
 
-/** A session such as a web application has. */
+/** A typical session of a web application. */
 const SESSION = {
   userId: "0b8b2b32-6a0e-4e8f-8a9c-5f5f1f0d8f53",
   displayName: "Ada Lovelace",
@@ -38,15 +38,15 @@ const SESSION = {
     device: "laptop",
   },
   data: { theme: "dark", locale: "en-GB", cart: ["sku-1", "sku-2"] },
-  // Long enough that no call moves its last access, and all answers are the same.
+  // So long that no call moves the last access time: all answers are the same.
   idleTimeout: durationFromMs(24 * 3_600_000),
 };
 
-/** A way to call VerifySession. */
-interface Wire {
+/** A protocol on a port, to call VerifySession. */
+interface Protocol {
   readonly name: string;
   readonly port: "grpc" | "http";
-  /** Of HTTP. */
+  /** The HTTP version. */
   readonly version: 1 | 2;
   readonly headers: readonly string[];
   readonly bodyOf: (token: string) => string | Uint8Array;
@@ -55,7 +55,7 @@ interface Wire {
 
 const GRPC_HEADERS = ["content-type: application/grpc", "te: trailers"];
 
-const WIRES = {
+const PROTOCOLS = {
   grpc: {
     name: "sessiond gRPC port",
     port: "grpc",
@@ -96,7 +96,7 @@ const WIRES = {
     bodyOf: (token) => JSON.stringify({ token }),
     answerOf: (response) => toJsonString(VerifySessionResponseSchema, response),
   },
-} as const satisfies Record<string, Wire>;
+} as const satisfies Record<string, Protocol>;
 
 const { values } = parseArgs({
   options: {
@@ -125,7 +125,7 @@ function atLeast(least: number, flag: string, value: string): number {
 
 async function main(calls: number, rounds: number): Promise<void> {
   requireTools();
-  // This process reads what the servers log, and must not do that on theirs.
+  // This process reads the servers' logs, and must not use their core.
   moveTo(LOAD_CORE, process.pid);
   const dir = mkdtempSync(join(tmpdir(), "sessiond-bench-"));
   await using stack = new AsyncDisposableStack();
@@ -135,16 +135,17 @@ async function main(calls: number, rounds: number): Promise<void> {
   const sqlite = `sqlite:${join(dir, "sessions.db")}`;
 
   const measurements: Measurement[] = [];
-  for (const [store, wire, url] of [
-    ["Redis", WIRES.grpc, redis.url],
-    ["Redis", WIRES.grpcOverHttpPort, redis.url],
-    ["Redis", WIRES.connectOverHttp2, redis.url],
-    ["Redis", WIRES.connect, redis.url],
-    ["Redis", WIRES.json, redis.url],
-    ["SQLite", WIRES.grpc, sqlite],
-    ["SQLite", WIRES.connect, sqlite],
+  for (const [store, protocol, url] of [
+    ["Redis", PROTOCOLS.grpc, redis.url],
+    ["Redis", PROTOCOLS.grpcOverHttpPort, redis.url],
+    ["Redis", PROTOCOLS.connectOverHttp2, redis.url],
+    ["Redis", PROTOCOLS.connect, redis.url],
+    ["Redis", PROTOCOLS.json, redis.url],
+    ["SQLite", PROTOCOLS.grpc, sqlite],
+    ["SQLite", PROTOCOLS.connect, sqlite],
   ] as const) {
-    measurements.push(await measure(`${wire.name}, ${store}`, wire, url, { dir, calls, rounds }));
+    const name = `${protocol.name}, ${store}`;
+    measurements.push(await measure(name, protocol, url, { dir, calls, rounds }));
   }
   const text = report(measurements, {
     command: `pnpm bench --calls ${calls} --rounds ${rounds}`,
@@ -153,10 +154,10 @@ async function main(calls: number, rounds: number): Promise<void> {
   writeSection("VerifySession, beside a bare grpc-js server", text);
 }
 
-/** Measures a wire of a server of its own beside the peer. */
+/** Starts a server and a peer, and measures a protocol on them in turn. */
 async function measure(
   name: string,
-  wire: Wire,
+  protocol: Protocol,
   store: string,
   { dir, calls, rounds }: { readonly dir: string; readonly calls: number; readonly rounds: number },
 ): Promise<Measurement> {
@@ -169,24 +170,24 @@ async function measure(
   const echo = await startOn(SERVER_CORE, [ECHO, responseFile]);
   stack.defer(() => echo.stop());
 
-  const targetOf = (name: string, { port, ...wire }: Wire, server: ServerProcess): Target => {
+  const targetOf = (name: string, protocol: Protocol, server: ServerProcess): Target => {
     const body = join(dir, `${server.addresses.get("grpc_address")}.body`);
-    writeFileSync(body, wire.bodyOf(token));
+    writeFileSync(body, protocol.bodyOf(token));
     return {
       name,
-      url: `http://${server.addresses.get(`${port}_address`)}${METHOD}`,
-      version: wire.version,
+      url: `http://${server.addresses.get(`${protocol.port}_address`)}${METHOD}`,
+      version: protocol.version,
       body,
-      headers: [...wire.headers, `authorization: Bearer ${accessToken}`],
-      answerBytes: Buffer.byteLength(wire.answerOf(response)),
+      headers: [...protocol.headers, `authorization: Bearer ${accessToken}`],
+      answerBytes: Buffer.byteLength(protocol.answerOf(response)),
       server,
     };
   };
-  const target = targetOf(name, wire, sessiond);
-  const peer = targetOf(PEER, WIRES.grpc, echo);
+  const target = targetOf(name, protocol, sessiond);
+  const peer = targetOf(PEER, PROTOCOLS.grpc, echo);
   const measurement: Measurement = { name, rounds: [] };
   for (let round = 1 - WARM_UP_ROUNDS; round <= rounds; round++) {
-    // Who comes first changes, so that a machine that becomes slower favours neither.
+    // The order alternates, so that a machine that becomes slower favours neither.
     const peerFirst = round % 2 === 0;
     const before = peerFirst ? await load(peer, LOAD_CORE, calls) : undefined;
     const own = await load(target, LOAD_CORE, calls);
@@ -237,7 +238,7 @@ function responseOf(response: VerifySessionResponse): Uint8Array {
   return toBinary(VerifySessionResponseSchema, response);
 }
 
-/** A message as gRPC frames it. */
+/** Frames a message for gRPC. */
 function frame(message: Uint8Array): Uint8Array {
   const prefix = Buffer.alloc(5);
   prefix.writeUInt32BE(message.length, 1);

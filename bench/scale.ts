@@ -1,5 +1,5 @@
-// Measures how much the number of sessions in Redis matters: to verifying one, to a
-// page of them, to counting them, and to the memory that each takes.
+// Measures how the number of sessions in Redis changes the memory for each, and the time to verify
+// one, to list a page and to count all.
 import { execFileSync } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -45,7 +45,6 @@ bench/RESULTS.md. Needs redis-server and, for a million sessions, 3 GB of memory
   await main(Number(values.few), Number(values.many), Number(values.rounds));
 }
 
-/** The content of session number `n`. */
 function contentOf(n: number) {
   return {
     displayName: `User ${n}`,
@@ -59,7 +58,7 @@ function contentOf(n: number) {
   };
 }
 
-/** The user of session number `n` of so many: everybody has as many, and takes turns. */
+/** The user of session `n` of `count`. All users have the same number of sessions, in turns. */
 function userOf(n: number, count: number): string {
   return `user-${n % Math.ceil(count / SESSIONS_PER_USER)}`;
 }
@@ -140,7 +139,7 @@ async function fillSessiond(
   };
 }
 
-/** Creates sessions as a server would, without the wire. */
+/** Creates sessions as a server would, without RPCs. */
 async function createSessions(
   server: RedisServer,
   count: number,
@@ -198,7 +197,7 @@ async function fillConnectRedis(server: RedisServer, count: number): Promise<num
         const n = from + i;
         const cookie = { originalMaxAge: LIFETIME_MS, maxAge: LIFETIME_MS, httpOnly: true };
         const session = { cookie, userId: userOf(n, count), ...contentOf(n) };
-        // As long as the ids that express-session makes.
+        // The length of express-session's ids.
         const id = `${n}`.padStart(32, "x");
         return store.set(id, session as unknown as SessionData);
       });
@@ -209,7 +208,7 @@ async function fillConnectRedis(server: RedisServer, count: number): Promise<num
   return bytes / count;
 }
 
-/** By how many bytes the memory that a Redis uses grows with `fill`. */
+/** The growth of a Redis server's memory by `fill`, in bytes. */
 async function growthOf(server: RedisServer, fill: () => Promise<void>): Promise<number> {
   const before = await usedMemory(server);
   await fill();
