@@ -1,5 +1,5 @@
-// Checks the contract: lint, compatibility with what main had, and that the checked-in
-// stubs are what the .proto files generate.
+// Checks the contract: lint, compatibility with main, and that the checked-in stubs match the
+// .proto files.
 import { execFileSync, spawnSync } from "node:child_process";
 import { globSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -26,7 +26,7 @@ function checkBreaking(): void {
     );
     return;
   }
-  // Not buf's own reading of git, which knows neither worktrees nor shallow clones.
+  // buf's own git input supports neither worktrees nor shallow clones.
   const contract = execFileSync("git", ["archive", base, "proto", "buf.yaml"], {
     maxBuffer: MAX_CONTRACT_BYTES,
   });

@@ -1,5 +1,4 @@
-// Checks that the packages others install are fit to be published: their
-// contents (publint) and how their types resolve (attw).
+// Checks the published packages: their contents (publint) and how their types resolve (attw).
 import { spawnSync } from "node:child_process";
 
 const PUBLISHED = ["packages/proto", "packages/connect-grpc-js", "packages/client"];

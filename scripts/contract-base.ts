@@ -1,12 +1,11 @@
 import { spawnSync } from "node:child_process";
 
-/** Of a pull request's clone, and of a repository that was never pushed. */
+/** The main branch in a pull request's clone, and in a repository without a remote. */
 const MAIN = ["origin/main", "main"];
 
 /**
- * The commit whose contract the one in this folder must be compatible with: where
- * HEAD left main, or, for a commit of main itself, the one before it. Undefined
- * where there is none, as in a shallow clone or outside of git.
+ * The commit to compare this folder's contract with: the commit where HEAD left main or, on main
+ * itself, HEAD's parent. Undefined if there is no such commit: in a shallow clone, or outside git.
  */
 export function contractBase(folder: string): string | undefined {
   const git = (...args: string[]) => {
@@ -17,7 +16,7 @@ export function contractBase(folder: string): string | undefined {
   const head = commitOf("HEAD");
   const main = MAIN.map(commitOf).find((commit) => commit !== undefined);
   if (head === undefined || main === undefined) return undefined;
-  // A shallow clone may have both ends, and not where they part.
+  // A shallow clone may have both commits, but not their common ancestor.
   const base = git("merge-base", head, main) ?? main;
   return base === head ? commitOf("HEAD^1") : base;
 }

@@ -1,5 +1,5 @@
-// Makes sure that the tests find a redis-server that is new enough: uses the one on
-// the PATH, or installs Debian's where that can be done without asking.
+// Makes sure that the tests find a redis-server that is new enough: uses the one on the PATH, or
+// installs Debian's if it can do so without a question.
 import { execFileSync, spawnSync } from "node:child_process";
 
 const MIN_MAJOR = 7;
@@ -21,12 +21,12 @@ if (version === undefined || Number.parseInt(version, 10) < MIN_MAJOR) {
   macOS           brew upgrade redis`);
 }
 
-/** Out of "Redis server v=7.0.15 sha=…", or Valkey's "Valkey server v=8.0.1 sha=…". */
+/** Parses "Redis server v=7.0.15 sha=…" and "Valkey server v=8.0.1 sha=…". */
 function versionIn(text: string): string | undefined {
   return /\bv=(\d+(?:\.\d+)*)/.exec(text)?.[1];
 }
 
-/** What the command writes, or undefined where it cannot be run. */
+/** The command's output, or undefined if it fails. */
 function output(command: string, ...args: string[]): string | undefined {
   const { status, stdout } = spawnSync(command, args, { encoding: "utf8" });
   return status === 0 ? stdout : undefined;
@@ -38,14 +38,14 @@ function canInstall(): boolean {
 
 function install(): void {
   console.log("redis-server is missing; installing Debian's");
-  // Run level 1 keeps the package from starting a server of its own.
+  // In run level 1 the package starts no server.
   const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive", RUNLEVEL: "1" };
   const options = { stdio: ["ignore", "ignore", "inherit"], env } as const;
   try {
     execFileSync("apt-get", ["update", "-qq"], options);
     execFileSync("apt-get", ["install", "-y", "-qq", "redis-server"], options);
   } catch {
-    // What apt-get said is on the terminal; what to do about it follows.
+    // apt-get has written the cause to the terminal. Our own message follows.
   }
 }
 

@@ -1,5 +1,5 @@
-// Writes what is made from the built server and the contract: the pages of reference and the
-// JSON Schema of the auth file. With --check it writes nothing and names what is not current.
+// Generates files from the built server and the contract: the reference pages and the auth file's
+// JSON Schema. With --check it only names stale files.
 import { execFileSync } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
 import { authFileJsonSchema } from "../apps/server/dist/config/auth-config.js";
@@ -34,7 +34,7 @@ function currentText(path: string): string | undefined {
   }
 }
 
-/** As Biome formats it, which checks the file as well. */
+/** Formats with Biome, as `biome ci` expects. */
 function formatted(path: string, text: string): string {
   return execFileSync("biome", ["format", `--stdin-file-path=${path}`], {
     input: text,
