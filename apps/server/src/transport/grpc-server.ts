@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import type { ConnectRouter, Interceptor } from "@connectrpc/connect";
+import type { Interceptor } from "@connectrpc/connect";
 import {
   logVerbosity,
   Server,
@@ -16,33 +16,21 @@ import { fieldOfBytes } from "../services/malformed-field.js";
 import { describeMalformed, SERVER_STOPPING } from "../services/rpc-error.js";
 import { SERVICES } from "../services/services.js";
 import { DELIVERY_MS, MAX_CONCURRENT_STREAMS, MAX_MESSAGE_BYTES } from "./limits.js";
-import { listenFailure } from "./listen-failure.js";
+import { listenFailure, type Port, type PortOptions } from "./port.js";
 import { addReflection } from "./reflection.js";
 
-/** Clients that are gone without a word are noticed within about this time. */
+/** We notice lost clients within about the sum of both times. */
 const KEEPALIVE_TIME_MS = 60_000;
 const KEEPALIVE_TIMEOUT_MS = 20_000;
 
-/** What the gRPC port serves. */
-export interface GrpcServerOptions {
-  readonly address: Address;
-  readonly routes: (router: ConnectRouter) => void;
-  readonly interceptors: readonly Interceptor[];
+interface GrpcServerOptions extends PortOptions {
   readonly health: HealthImplementation;
   readonly reflection: boolean;
-  readonly shutdownSignal: AbortSignal;
 }
 
-/** A gRPC server that listens. */
-export interface GrpcServer {
-  readonly address: Address;
-  /** Lets calls under way finish, for at most `graceMs`, then cuts them. Idempotent. */
-  stop(graceMs: number): Promise<void>;
-}
-
-/** Starts serving gRPC, health and reflection. Rejects where the address cannot be listened on. */
-export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcServer> {
-  // grpc-js would write headers that it dislikes to stderr, access tokens and all.
+/** Starts serving gRPC, health and reflection. Rejects if it cannot listen on the address. */
+export async function startGrpcServer(options: GrpcServerOptions): Promise<Port> {
+  // grpc-js would write malformed headers to stderr, with access tokens.
   setLogVerbosity(logVerbosity.NONE);
   const { routes, interceptors, shutdownSignal } = options;
   const server = new Server({
@@ -73,9 +61,8 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
 }
 
 /**
- * Ends watches of the server's health, and reflection, when the server stops.
- * Neither ends by itself, and the server would wait for them. Connect routes see
- * to their own streams.
+ * Ends health watches and reflection streams when the server stops: they do not end by themselves,
+ * and the server would wait for them. Connect routes end their own streams.
  */
 function endStreamsOn(shutdownSignal: AbortSignal): ServerInterceptor {
   const ends = new Set<() => void>();
@@ -83,7 +70,7 @@ function endStreamsOn(shutdownSignal: AbortSignal): ServerInterceptor {
     for (const end of ends) end();
   });
   return ({ path, responseStream }, call) => {
-    // Every call comes by here, so those that are not meant pass as they are.
+    // Every call passes here, so the others must cost nothing.
     if (!responseStream || path.startsWith("/sessiond.")) return call as ServerInterceptingCall;
     const end = () =>
       call.sendStatus({ code: status.UNAVAILABLE, details: SERVER_STOPPING.rawMessage });
@@ -106,7 +93,7 @@ function bind(server: Server, address: Address): Promise<number> {
   });
 }
 
-/** Counts the calls that a server which stops has to wait for: streams do not end by themselves. */
+/** Counts the calls that a stopping server waits for. */
 class CallsUnderWay {
   #count = 0;
   #onNone: () => void = () => {};
@@ -120,12 +107,12 @@ class CallsUnderWay {
     }
   };
 
-  get areThereAny(): boolean {
-    return this.#count > 0;
+  get isEmpty(): boolean {
+    return this.#count === 0;
   }
 
-  async none(): Promise<void> {
-    while (this.#count > 0) {
+  async untilEmpty(): Promise<void> {
+    while (!this.isEmpty) {
       await new Promise<void>((resolve) => {
         this.#onNone = resolve;
       });
@@ -134,19 +121,17 @@ class CallsUnderWay {
 }
 
 /**
- * Resolves after the grace at the latest: a connection whose other end is dead never
- * closes. Earlier where no call is under way any more, and all that is left are
- * clients that do not take what they were sent.
+ * Resolves after `graceMs` at the latest: the connection of a dead client never closes. Resolves
+ * earlier if no call is left, and only clients remain that do not read what we sent.
  */
 async function stop(server: Server, calls: CallsUnderWay, graceMs: number): Promise<void> {
   const done = new AbortController();
-  const { signal } = done;
-  const wait = (ms: number) => sleep(ms, undefined, { signal }).catch(() => {});
+  const wait = (ms: number) => sleep(ms, undefined, { signal: done.signal }).catch(() => {});
   const delivered = async () => {
     do {
-      await calls.none();
+      await calls.untilEmpty();
       await wait(DELIVERY_MS);
-    } while (calls.areThereAny && !signal.aborted);
+    } while (!calls.isEmpty && !done.signal.aborted);
   };
   const shutDown = new Promise<void>((resolve) => server.tryShutdown(() => resolve()));
   await Promise.race([shutDown, wait(graceMs), delivered()]);

@@ -3,63 +3,43 @@ import { createServer, IncomingMessage, type Server, ServerResponse } from "node
 import type { Http2ServerRequest, Http2ServerResponse } from "node:http2";
 import type { AddressInfo } from "node:net";
 import { createRegistry } from "@bufbuild/protobuf";
-import {
-  type ConnectRouter,
-  type ContextValues,
-  createContextValues,
-  type HandlerContext,
-  type Interceptor,
-} from "@connectrpc/connect";
+import { type ContextValues, createContextValues, type HandlerContext } from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
 import {
   BadRequestSchema,
   ErrorInfoSchema,
   RetryInfoSchema,
 } from "@sessiond/proto/google/rpc/error_details";
-import type { Address } from "../network/address.js";
 import { Http2Connections } from "./http2-connections.js";
 import { DELIVERY_MS, MAX_MESSAGE_BYTES, REQUEST_TIMEOUT_MS } from "./limits.js";
-import { listenFailure } from "./listen-failure.js";
+import { listenFailure, type Port, type PortOptions } from "./port.js";
 import type { Readiness } from "./readiness.js";
 import { RequestBody, requestBodyKey } from "./request-body.js";
 
-/** A request and its response, of either version of HTTP. */
 type Request = IncomingMessage | Http2ServerRequest;
 type Response = ServerResponse | Http2ServerResponse;
 
 const JSON_OPTIONS = {
-  // A result of a batch carries its error's details in google.protobuf.Any.
+  // A batch's result has its error's details in google.protobuf.Any.
   registry: createRegistry(ErrorInfoSchema, BadRequestSchema, RetryInfoSchema),
-  // A misspelt `exceptSessionId` must not end the session that it was to spare.
+  // A misspelt `exceptSessionId` must not revoke the session that it should spare.
   ignoreUnknownFields: false,
-  // Invalid UTF-8 is refused; to replace it would make one user id of many.
+  // Refuse invalid UTF-8: replacing it would make one user id of many.
   textDecoder: new TextDecoder("utf-8", { fatal: true }),
 };
 
-/** What the HTTP port serves. */
-export interface HttpServerOptions {
-  readonly address: Address;
-  readonly routes: (router: ConnectRouter) => void;
-  readonly interceptors: readonly Interceptor[];
-  /** Asked before a request is read. */
+interface HttpServerOptions extends PortOptions {
+  /** Runs before a request is read. */
   readonly requestGate: (context: HandlerContext) => Promise<void>;
   readonly readiness: Readiness;
-  readonly shutdownSignal: AbortSignal;
-}
-
-/** An HTTP server that listens. */
-export interface HttpServer {
-  readonly address: Address;
-  /** Lets requests under way finish, for at most `graceMs`, then cuts them. Idempotent. */
-  stop(graceMs: number): Promise<void>;
 }
 
 /**
- * Starts serving Connect, gRPC-Web, JSON and health over HTTP/1.1 and HTTP/2, and gRPC over HTTP/2, for
- * who can reach this port only. Rejects where the address cannot be listened on.
+ * Starts serving Connect, gRPC-Web, JSON and health over HTTP/1.1 and HTTP/2, and gRPC over HTTP/2
+ * for clients that can reach only this port. Rejects if it cannot listen on the address.
  */
-export async function startHttpServer(options: HttpServerOptions): Promise<HttpServer> {
-  const { readiness } = options;
+export async function startHttpServer(options: HttpServerOptions): Promise<Port> {
+  const { address, readiness } = options;
   const adapter = (hasGrpc: boolean) =>
     connectNodeAdapter({
       routes: options.routes,
@@ -71,22 +51,22 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
       jsonOptions: JSON_OPTIONS,
       contextValues: readWhole,
     });
-  // gRPC says how a call ended in a trailer, which few clients of HTTP/1.1 look at.
+  // gRPC sends a call's status in a trailer, which few HTTP/1.1 clients read.
   const rpcOverHttp1 = adapter(false);
   const rpcOverHttp2 = adapter(true);
   const underWay = new Set<Response>();
   const serve = (request: Request, response: Response) => {
     underWay.add(response);
     response.once("close", () => underWay.delete(response));
-    switch (pathOf(request)) {
+    switch (request.url?.split("?", 1)[0]) {
       case "/healthz":
         return respond(response, 200, "ok");
       case "/readyz":
         return respond(response, readiness.isReady ? 200 : 503, readiness.describe());
       default:
         if (!(request instanceof IncomingMessage)) return serveRpc(rpcOverHttp2, request, response);
-        // Keeps the connection usable when its request is refused before it was read to its
-        // end: Node would tell the client to keep it, and read nothing more from it.
+        // If we refuse a request before its end, Node keeps the connection but reads nothing more
+        // from it. So read the rest.
         response.once("finish", () => request.resume());
         return serveRpc(rpcOverHttp1, request, response);
     }
@@ -94,20 +74,19 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
   const server = createServer({ requestTimeout: REQUEST_TIMEOUT_MS }, serve);
   const http2 = new Http2Connections(serve);
   http2.takeFrom(server);
-  await listen(server, options.address);
+  server.listen(address.port, address.host);
+  await once(server, "listening").catch((cause: Error) => {
+    throw listenFailure(address, "--http-address", cause);
+  });
   const { port } = server.address() as AddressInfo;
   let stopped: Promise<void> | undefined;
   return {
-    address: { host: options.address.host, port },
+    address: { host: address.host, port },
     stop: (graceMs) => {
       stopped ??= stop(server, http2, underWay, graceMs);
       return stopped;
     },
   };
-}
-
-function pathOf(request: Request): string {
-  return request.url?.split("?", 1)[0] ?? "";
 }
 
 function respond(response: Response, status: number, text: string): void {
@@ -116,19 +95,7 @@ function respond(response: Response, status: number, text: string): void {
   response.end(`${text}\n`);
 }
 
-async function listen(server: Server, { host, port }: Address): Promise<void> {
-  server.listen(port, host);
-  try {
-    await once(server, "listening");
-  } catch (cause) {
-    throw listenFailure({ host, port }, "--http-address", cause as Error);
-  }
-}
-
-/**
- * Connect makes a URL of the Host header, and throws where that cannot be done.
- * Nobody's request may end the process.
- */
+/** Connect throws if the Host header gives no URL. No request may end the process. */
 function serveRpc(
   rpc: ReturnType<typeof connectNodeAdapter>,
   request: Request,
@@ -141,7 +108,7 @@ function serveRpc(
   }
 }
 
-/** Has Connect read a request whole, and notes its body for errors to name a field by. */
+/** Makes Connect read a request in one piece, and keeps the body so that errors can name a field. */
 function readWhole(request: Request): ContextValues {
   const body = new RequestBody(request, MAX_MESSAGE_BYTES);
   request[Symbol.asyncIterator] = () => body[Symbol.asyncIterator]();
@@ -157,16 +124,16 @@ async function stop(
   http2.close();
   for (const response of underWay) {
     if (!(response instanceof ServerResponse)) continue;
-    // Their clients would keep the connections, and the server would wait for those.
+    // Clients would keep their connections open, and the server would wait.
     response.shouldKeepAlive = false;
-    // Or, of a stream, it has long told them that they may.
+    // A stream's headers have already allowed keep-alive.
     response.once("finish", () => server.closeIdleConnections());
   }
   const force = setTimeout(() => {
     http2.destroy();
     server.closeAllConnections();
   }, graceMs);
-  // A response that has begun is complete by now, but for what its client does not take.
+  // A response that has begun is complete by then, except for what its client does not read.
   const cut = setTimeout(() => {
     for (const response of underWay) if (response.headersSent) response.destroy();
   }, DELIVERY_MS);

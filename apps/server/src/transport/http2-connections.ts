@@ -10,27 +10,25 @@ import {
 import type { Socket } from "node:net";
 import { DELIVERY_MS, MAX_CONCURRENT_STREAMS, REQUEST_TIMEOUT_MS } from "./limits.js";
 
-/** How a connection begins whose client knows that the server speaks HTTP/2 (RFC 9113, 3.4). No method is called PRI. */
+/** The start of an HTTP/2 connection with prior knowledge (RFC 9113, 3.4). No HTTP method is PRI. */
 const PREFACE = "PRI";
-/** After how long without a sign of its client a connection is closed, unless a call is under way on it. */
+/** A connection without a call closes after this time without data from its client. */
 const IDLE_TIMEOUT_MS = 5 * 60_000;
 
-/** Answers a request. */
 type Serve = (request: Http2ServerRequest, response: Http2ServerResponse) => void;
 
 /**
- * The connections to an HTTP/1.1 server that turn out to speak HTTP/2, without TLS and
- * with prior knowledge, as proxies and gRPC clients do.
+ * The HTTP/2 connections on an HTTP/1.1 server's port: without TLS and with prior knowledge, as
+ * proxies and gRPC clients use them.
  */
 export class Http2Connections {
   readonly #connections = new Set<Connection>();
-  /** Connections that have not said anything yet. */
+  /** Connections that have not sent three bytes yet. */
   readonly #silent = new Set<Socket>();
   readonly #server: Http2Server;
   readonly #requestTimeoutMs: number;
   readonly #idleTimeoutMs: number;
 
-  /** A request may take half a minute to arrive, and a connection be idle for five, unless said otherwise. */
   constructor(
     serve: Serve,
     { requestTimeoutMs = REQUEST_TIMEOUT_MS, idleTimeoutMs = IDLE_TIMEOUT_MS } = {},
@@ -39,14 +37,14 @@ export class Http2Connections {
     this.#idleTimeoutMs = idleTimeoutMs;
     this.#server = createServer({ settings: { maxConcurrentStreams: MAX_CONCURRENT_STREAMS } });
     this.#server.on("request", (request, response) => {
-      limitTime(request, response, requestTimeoutMs);
+      limitTime(response, requestTimeoutMs);
       serve(request, response);
     });
-    // A connection that breaks, or never was HTTP/2, is its client's affair.
+    // A client's broken connection is no fault of ours: no log.
     this.#server.on("sessionError", (_error, session) => session.destroy());
   }
 
-  /** Looks at how each connection of a server begins, and leaves to it those that begin otherwise. */
+  /** Takes the HTTP/2 connections from a server. The server keeps the others. */
   takeFrom(server: Server): void {
     const others = server.listeners("connection");
     server.removeAllListeners("connection");
@@ -62,8 +60,8 @@ export class Http2Connections {
   }
 
   /**
-   * Takes no new requests. Connections close when nothing is under way on them; clients that
-   * do not take what they were sent, or do not close their end, are waited for a while.
+   * Takes no new requests. A connection closes after its last call, with some time for clients to
+   * read what we sent.
    */
   close(): void {
     for (const socket of this.#silent) socket.destroy();
@@ -76,7 +74,7 @@ export class Http2Connections {
   }
 
   #take(socket: Socket): void {
-    // Its session begins before `emit` returns.
+    // The session begins before `emit` returns.
     this.#server.once("session", (session) => {
       const connection = new Connection(socket, session, this.#idleTimeoutMs);
       this.#connections.add(connection);
@@ -86,7 +84,6 @@ export class Http2Connections {
   }
 }
 
-/** A connection that speaks HTTP/2. */
 class Connection {
   readonly #socket: Socket;
   readonly #session: ServerHttp2Session;
@@ -96,7 +93,7 @@ class Connection {
   constructor(socket: Socket, session: ServerHttp2Session, idleTimeoutMs: number) {
     this.#socket = socket;
     this.#session = session;
-    // The session ends with its connection, of which a half is of no use.
+    // HTTP/2 cannot use a half-open socket, so close both directions together.
     socket.allowHalfOpen = false;
     session.setTimeout(idleTimeoutMs, () => this.close());
     session.on("stream", (stream) => {
@@ -115,11 +112,11 @@ class Connection {
   }
 
   destroy(): void {
-    // A session that is closing would first deliver what it has.
+    // A closing session would first deliver its data.
     this.#socket.destroy();
   }
 
-  /** No client is trusted to close its end, or to take what is left. */
+  /** A client may never close its end, or never read the rest. */
   #destroyWhenDone(): void {
     if (!this.#isClosing || this.#underWay > 0) return;
     setTimeout(() => this.destroy(), DELIVERY_MS).unref();
@@ -127,8 +124,8 @@ class Connection {
 }
 
 /**
- * Says what the first three bytes of a connection are, as soon as they are here; undefined where it ends
- * before, or takes too long. They are still to be read.
+ * Calls the listener with a connection's first three bytes, or undefined if it ends before or takes
+ * too long. The bytes go back to the socket.
  */
 function whenBegun(
   socket: Socket,
@@ -153,20 +150,13 @@ function whenBegun(
   socket.on("readable", onReadable).on("close", giveUp).on("error", giveUp).on("end", giveUp);
 }
 
-/**
- * Resets a request that does not come to its end in time, and a response that its client
- * takes nothing of for as long.
- */
-function limitTime(
-  request: Http2ServerRequest,
-  response: Http2ServerResponse,
-  timeoutMs: number,
-): void {
-  const { stream } = request;
+/** Resets a request that does not end in time, and a response that its client does not read. */
+function limitTime(response: Http2ServerResponse, timeoutMs: number): void {
+  const { stream } = response;
   const reset = () => stream.close(constants.NGHTTP2_CANCEL);
   const timer = setTimeout(reset, timeoutMs);
   const stop = () => clearTimeout(timer);
   stream.once("end", stop).once("close", stop);
-  // Some calls are silent for longer until they are answered: they wait for a lock.
+  // A call that waits for a lock is silent for longer before its answer.
   stream.setTimeout(timeoutMs, () => response.headersSent && reset());
 }

@@ -3,19 +3,18 @@ import { HealthImplementation } from "grpc-health-check";
 import type { Logger } from "pino";
 import { SERVICES } from "../services/services.js";
 
-/** What health is told of: the server as a whole, and each service. */
+/** The whole server (`""`), and each service. */
 const HEALTH_NAMES = ["", ...SERVICES.map(({ typeName }) => typeName)];
-/** How often the store is asked whether it can serve. */
 const CHECK_INTERVAL_MS = 1_000;
 
-/** Follows whether the store can serve, for load balancers: `/readyz` and gRPC health. */
+/** Tells load balancers whether the store can serve: `/readyz` and gRPC health. */
 export class Readiness {
   readonly #store: SessionStore;
   readonly #logger: Logger;
   #state: "starting" | "ready" | "store unavailable" | "stopping" = "starting";
   #timer: NodeJS.Timeout | undefined;
 
-  /** The gRPC health service: of the server as a whole (`""`) and of each service. */
+  /** The gRPC health service. */
   readonly health = new HealthImplementation(
     Object.fromEntries(HEALTH_NAMES.map((name) => [name, "NOT_SERVING"])),
   );
@@ -30,29 +29,22 @@ export class Readiness {
     return this.#state === "ready";
   }
 
-  /** The state in a word or two. */
+  /** The state, for people. */
   describe(): string {
     return this.#state;
   }
 
-  /** Checks the store now and from then on, until `stop`. */
+  /** Checks the store now and every second, until `stop`. Resolves after the first check. */
   async start(): Promise<void> {
     await this.#check();
-    this.#scheduleCheck();
+    if (this.#state === "stopping") return;
+    this.#timer = setTimeout(() => this.start(), CHECK_INTERVAL_MS);
   }
 
-  /** Says from now on that the server is stopping, so that no new calls come. */
+  /** Reports that the server is stopping, so that load balancers send no new calls. */
   stop(): void {
     clearTimeout(this.#timer);
     this.#enter("stopping");
-  }
-
-  #scheduleCheck(): void {
-    if (this.#state === "stopping") return;
-    this.#timer = setTimeout(async () => {
-      await this.#check();
-      this.#scheduleCheck();
-    }, CHECK_INTERVAL_MS);
   }
 
   async #check(): Promise<void> {

@@ -6,14 +6,14 @@ import { file_google_rpc_error_details } from "@sessiond/proto/google/rpc/error_
 import { Health } from "@sessiond/proto/health/v1/health";
 
 /**
- * Lets tools such as grpcurl ask the server for the contract of these services and of health, and
- * for that of the error details, which none of them can refer to.
+ * Gives tools such as grpcurl the contract of these services, of health, and of the error details,
+ * which no service imports.
  */
 export function addReflection(server: Server, services: readonly DescService[]): void {
   const files = new Map<string, Buffer>();
   for (const service of [...services, Health]) collectFiles(service.file, files);
   collectFiles(file_google_rpc_error_details, files);
-  // The library looks at nothing of a definition but the files it comes from.
+  // The library reads only the files of a definition.
   const definition = {
     format: "Protocol Buffer 3 EnumDescriptorProto" as const,
     type: {},

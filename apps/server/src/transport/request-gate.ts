@@ -7,13 +7,13 @@ import { fieldOfBytes, fieldOfJson, type MalformedField } from "../services/malf
 import { describeMalformed, toConnectError } from "../services/rpc-error.js";
 import { requestBodyKey } from "./request-body.js";
 
-/** A stream's message comes after a byte of flags and four of its length. */
+/** A byte of flags and four bytes of length stand before a stream's message. */
 const ENVELOPE_BYTES = 5;
 
 /**
- * connect-node reads and parses a request before the interceptors run. This gate authenticates
- * and authorizes the call first, so that strangers cannot make the server read; and it answers
- * and logs a request that cannot be parsed as the gRPC port does.
+ * connect-node reads and parses a request before the interceptors run. This gate authenticates and
+ * authorizes the call first, so strangers cannot make the server parse. It also answers and logs a
+ * malformed request as the gRPC port does.
  */
 export function createRequestGate(options: {
   readonly logger: Logger;
@@ -22,8 +22,8 @@ export function createRequestGate(options: {
   const { logger, verifier } = options;
   return async (context) => {
     let isOpen = false;
-    // Connect sends the very error that it aborts the call's signal with, so that
-    // its own can be given the form of the contract there.
+    // Connect sends the same error object that it aborts the signal with. So we can give its own
+    // errors the contract's form here.
     logEarlyFailure(logger, context, (error) => {
       if (isOpen) completeReadError(error, context);
     });
@@ -37,7 +37,7 @@ export function createRequestGate(options: {
   };
 }
 
-/** Bytes that are no message are the caller's mistake, where Connect says INTERNAL. */
+/** Malformed bytes are the caller's mistake. Connect calls them INTERNAL. */
 function completeReadError(error: ConnectError, context: HandlerContext): void {
   if (error.code === Code.Internal) Object.assign(error, { code: Code.InvalidArgument });
   if (error.code !== Code.InvalidArgument) return;
@@ -45,11 +45,8 @@ function completeReadError(error: ConnectError, context: HandlerContext): void {
 }
 
 /** The field that kept a request from being parsed, unless the request is compressed. */
-function malformedField({
-  method,
-  requestHeader,
-  values,
-}: HandlerContext): MalformedField | undefined {
+function malformedField(context: HandlerContext): MalformedField | undefined {
+  const { method, requestHeader, values } = context;
   const body = values.get(requestBodyKey);
   const type = requestHeader.get("content-type") ?? "";
   if (body === undefined || requestHeader.has("content-encoding")) return undefined;

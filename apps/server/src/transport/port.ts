@@ -1,0 +1,30 @@
+import type { ConnectRouter, Interceptor } from "@connectrpc/connect";
+import { type Address, formatAddress } from "../network/address.js";
+
+/** What both ports need. */
+export interface PortOptions {
+  readonly address: Address;
+  readonly routes: (router: ConnectRouter) => void;
+  readonly interceptors: readonly Interceptor[];
+  readonly shutdownSignal: AbortSignal;
+}
+
+/** A server that listens on one port. */
+export interface Port {
+  readonly address: Address;
+  /** Lets calls finish, for at most `graceMs`, then cuts them. Idempotent. */
+  stop(graceMs: number): Promise<void>;
+}
+
+/** The error if we cannot listen on an address. Suggests the flag if the address is in use. */
+export function listenFailure(
+  address: Address,
+  flag: "--grpc-address" | "--http-address",
+  cause: Error,
+): Error {
+  const failure = `cannot listen on ${formatAddress(address)}`;
+  // grpc-js gives the system's code in the message only.
+  return cause.message.includes("EADDRINUSE")
+    ? new Error(`${failure}: the address is in use (EADDRINUSE); ${flag} takes another`)
+    : new Error(failure, { cause });
+}
