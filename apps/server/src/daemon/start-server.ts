@@ -1,5 +1,5 @@
 import type { ConnectRouter } from "@connectrpc/connect";
-import { Locks, RateLimits, type SessionPolicy, Sessions } from "@sessiond/core";
+import { Locks, RateLimits, Sessions } from "@sessiond/core";
 import type { Logger } from "pino";
 import { createAccessTokenVerifier } from "../auth/access-token.js";
 import { developmentAuthConfig, developmentKeyring } from "../auth/development-keys.js";
@@ -18,21 +18,20 @@ import { createRequestGate } from "../transport/request-gate.js";
 import { openStores } from "./open-stores.js";
 import { Sweeper } from "./sweeper.js";
 
-/** How long calls under way may take to finish once the server was told to stop. */
+/** The time that calls have to finish when the server stops. */
 const GRACE_MS = 10_000;
 
-/** A server that serves. */
+/** A server that takes calls. */
 export interface RunningServer {
   readonly grpcAddress: Address;
   readonly httpAddress: Address;
-  /** Lets calls under way finish, then closes everything. Idempotent. */
+  /** Lets calls finish, then closes everything. Idempotent. */
   stop(): Promise<void>;
 }
 
 /**
- * Opens everything in the order of need and closes it in reverse, also where
- * starting fails half-way. Rejects where the store cannot be opened or an
- * address cannot be listened on.
+ * Opens everything in the order of need and closes it in reverse, also after a half-failed start.
+ * Rejects if it cannot open the store or listen on an address.
  */
 export async function startServer(config: Config, logger: Logger): Promise<RunningServer> {
   await using opened = new AsyncDisposableStack();
@@ -56,10 +55,10 @@ export async function startServer(config: Config, logger: Logger): Promise<Runni
   opened.defer(() => readiness.stop());
 
   const shutdown = new AbortController();
-  const policy: SessionPolicy = config.sessionPolicy;
+  const policy = config.sessionPolicy;
   const sessions = new Sessions({ store: stores.sessions, keyring, policy });
   const locks = new Locks({ store: stores.locks });
-  // What nobody waits for any more is given back before the store is closed.
+  // Releases locks whose callers have left. Needs the store, so it closes first.
   opened.defer(() => locks.close());
   const rateLimits = new RateLimits({ store: stores.rateLimits, policies: config.rateLimits });
   const served = {
@@ -91,8 +90,8 @@ export async function startServer(config: Config, logger: Logger): Promise<Runni
     "listening",
   );
   const closing = opened.move();
-  // What takes calls stops first, and says so before it does. Both ports at once,
-  // or one would take new calls for as long as the other finishes its own.
+  // Tell load balancers first, then stop the ports. Stop both together, or one would take new calls
+  // while the other finishes.
   closing.defer(async () => {
     readiness.stop();
     shutdown.abort(SERVER_STOPPING);

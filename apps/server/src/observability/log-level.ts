@@ -1,5 +1,4 @@
-/** How much the log says: pino's levels, from everything to nothing. */
+/** pino's levels, from everything to nothing. */
 export const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
 
-/** One of `LOG_LEVELS`. */
 export type LogLevel = (typeof LOG_LEVELS)[number];

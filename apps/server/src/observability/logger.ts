@@ -1,19 +1,18 @@
 import { destination, type Logger, pino } from "pino";
 import type { LogLevel } from "./log-level.js";
 
-/** How much log is collected before it is written, and for how long at most. */
+/** The log is written after this many bytes, or this long after the last write. */
 const LOG_BUFFER_BYTES = 8 * 1024;
 const LOG_DELAY_MS = 100;
-/** How much log waits for a reader that is slow; what comes on top is dropped. */
+/** The queue for a slow reader. Lines beyond it are dropped. */
 const LOG_LIMIT_BYTES = 16 * 1024 * 1024;
-/** How long a process that ends waits for a reader that is slow. */
+/** The time that a slow reader has when the process ends. */
 export const LOG_FLUSH_MS = 1_000;
 
 /**
- * Makes the log: JSON lines on stdout. They are written some at a time, because
- * a write for each call would cost as much as a quarter of the call. Where they
- * cannot be written the server serves without; whoever ends the process calls
- * `flushLog` before.
+ * Makes the log: JSON lines on stdout, written in batches, because a write for each call would cost
+ * a quarter of the call. The server goes on if the log cannot be written. Call `flushLog` before
+ * the process ends.
  */
 export function createLogger(level: LogLevel): Logger {
   const stdout = destination({
@@ -23,11 +22,11 @@ export function createLogger(level: LogLevel): Logger {
     periodicFlush: LOG_DELAY_MS,
     maxLength: LOG_LIMIT_BYTES,
   });
-  // pino gives up by itself when nobody reads any more. All else, a full disk for
-  // one, is tried again; unheard it would end the process.
+  // pino gives up by itself if the reader is gone, and tries again after other errors such as a
+  // full disk. Without a listener the error would end the process.
   stdout.on("error", () => {});
-  // pino calls this after a fatal line and on exit. It would try until it succeeds,
-  // deaf to signals, which is for ever where the reader is gone or reads no more.
+  // pino calls this after a fatal line and on exit. It would block signals and try until it
+  // succeeds: for ever if the reader is gone.
   stdout.flushSync = () => {};
   const logger = pino({ level, base: null, timestamp: isoTime }, stdout);
   let dropped = 0;
@@ -40,12 +39,12 @@ export function createLogger(level: LogLevel): Logger {
   return logger;
 }
 
-/** Resolves once what was logged is written, cannot be, or was not in time. */
+/** Resolves when the log is written, cannot be written, or `timeoutMs` has passed. */
 export async function flushLog(logger: Logger, timeoutMs: number): Promise<void> {
   const flush = () => new Promise<void>((resolve) => logger.flush(() => resolve()));
   const { promise: givenUp, resolve: giveUp } = Promise.withResolvers<void>();
   const timer = setTimeout(giveUp, timeoutMs);
-  // A write under way ends the first flush, and leaves what was logged since to the second.
+  // The first flush may end with an earlier write. The second one writes the lines since then.
   await Promise.race([flush().then(flush), givenUp]);
   clearTimeout(timer);
 }
@@ -53,7 +52,7 @@ export async function flushLog(logger: Logger, timeoutMs: number): Promise<void>
 let writtenMs = Number.NaN;
 let written = "";
 
-/** As pino's own, but written once for all lines of a millisecond. */
+/** pino's own format, but made only once for all lines of a millisecond. */
 function isoTime(): string {
   const nowMs = Date.now();
   if (nowMs !== writtenMs) {
