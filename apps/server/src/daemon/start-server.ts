@@ -55,7 +55,7 @@ export async function startServer(config: Config, logger: Logger): Promise<Runni
   opened.defer(() => readiness.stop());
 
   const shutdown = new AbortController();
-  const policy = config.sessionPolicy;
+  const { sessionPolicy: policy } = config;
   const sessions = new Sessions({ store: stores.sessions, keyring, policy });
   const locks = new Locks({ store: stores.locks });
   // Releases locks whose callers have left. Needs the store, so it closes first.

@@ -15,7 +15,7 @@ const MAX_CALL_MS = 1_700;
 /** Waits as long as its caller asked, and obeys the deadline itself. */
 const WAITS_ITSELF: DescMethod = LockService.method.acquireLock;
 
-/** The caller's deadline. grpc-js removes the header on its own port: it ends those calls itself. */
+/** The caller's deadline. On its port grpc-js hides the header, and ends late calls itself. */
 const TIMEOUT_HEADERS = ["connect-timeout-ms", "grpc-timeout"];
 
 /** A call that waits for its answer. */
@@ -47,7 +47,7 @@ export function limitTime(): Interceptor {
   };
 }
 
-/** Rejects late calls. All have the same limit, so the oldest is late first: one timer is enough. */
+/** Rejects late calls. All have the same limit, so the oldest is late first: one timer will do. */
 class TimeLimit {
   readonly #waiting = new Set<Waiting>();
   #timer: NodeJS.Timeout | undefined;
@@ -80,7 +80,7 @@ class TimeLimit {
   }
 }
 
-/** Ignores other aborts: a stopping server lets calls finish, and a client that left hears nothing. */
+/** Ignores other aborts: a stopping server lets calls finish, and a lost client hears nothing. */
 function onDeadline(signal: AbortSignal, listener: (error: ConnectError) => void): void {
   const onAbort = () => {
     const { reason } = signal;

@@ -92,18 +92,17 @@ async function* toEnd<T>(
   signal: AbortSignal,
   onEnd: (error: unknown) => void,
 ): AsyncGenerator<T> {
-  let failure: { readonly error: unknown } | undefined;
-  let isComplete = false;
+  let end: { readonly error: unknown } | undefined;
   try {
     yield* messages;
-    isComplete = true;
+    end = { error: undefined };
   } catch (error) {
-    failure = { error };
+    end = { error };
     throw error;
   } finally {
-    // The consumer may also stop reading: then there is no error.
-    const stopped = signal.aborted ? signal.reason : CLIENT_GONE;
-    onEnd(isComplete ? undefined : failure ? failure.error : stopped);
+    // Without an end, the consumer has stopped reading.
+    end ??= { error: signal.aborted ? signal.reason : CLIENT_GONE };
+    onEnd(end.error);
   }
 }
 

@@ -25,7 +25,7 @@ export interface MalformedField {
 const MAX_FIELDS = 10_000;
 const MAX_KEY_LENGTH = 64;
 
-/** The malformed field of a binary message. Undefined if no single field is: the bytes end early. */
+/** The malformed field of a binary message. Undefined if no single field is: it ends too early. */
 export function fieldOfBytes(desc: DescMessage, bytes: Uint8Array): MalformedField | undefined {
   try {
     const path = pathInBytes(desc, bytes);
@@ -81,7 +81,7 @@ function known(path: string): MalformedField {
   return { path, isKnown: true };
 }
 
-/** Whether the field's message is from our contract. Protobuf's own messages are values to callers. */
+/** Whether the field's message is from our contract. Protobuf's own are values to callers. */
 function isOurs(field: DescField): field is DescField & { readonly message: DescMessage } {
   return field.fieldKind === "message" && !field.message.typeName.startsWith("google.protobuf.");
 }

@@ -1,8 +1,8 @@
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 import { invalidArgument } from "@sessiond/core";
 
-// The limits that duration.proto and timestamp.proto state. JSON cannot express a value beyond them.
-// Binary can, and we would read another time than the sender meant.
+// The limits of duration.proto and timestamp.proto. JSON cannot express a value beyond them. Binary
+// can, and we would read another time than the sender meant.
 const MAX_NANOS = 999_999_999;
 /** 0001-01-01T00:00:00Z */
 const MIN_TIMESTAMP_S = -62_135_596_800n;

@@ -80,8 +80,8 @@ export function toConnectError(error: unknown): ConnectError {
 }
 
 /**
- * Adds the contract's details and the field's path to Connect's error about a message that cannot be
- * parsed. Changes the error in place: Connect may already be sending it.
+ * Adds the contract's details and the field's path to Connect's error about a malformed message.
+ * Changes the error in place: Connect may already be sending it.
  */
 export function describeMalformed(error: ConnectError, field?: MalformedField): ConnectError {
   if (error.code !== Code.InvalidArgument || error.details.length > 0) return error;

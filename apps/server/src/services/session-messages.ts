@@ -126,7 +126,7 @@ export function fromTarget(
   }
 }
 
-/** The id of a target's session. The id in a token proves nothing until a store accepts the token. */
+/** A target's session id. The id in a token proves nothing until the store accepts the token. */
 export function sessionIdOfTarget(target: SessionTarget): string | undefined {
   return "sessionId" in target ? target.sessionId : parseSessionToken(target.token)?.sessionId;
 }

@@ -108,7 +108,7 @@ function serveRpc(
   }
 }
 
-/** Makes Connect read a request in one piece, and keeps the body so that errors can name a field. */
+/** Makes Connect read a request in one piece, and keeps the body so errors can name a field. */
 function readWhole(request: Request): ContextValues {
   const body = new RequestBody(request, MAX_MESSAGE_BYTES);
   request[Symbol.asyncIterator] = () => body[Symbol.asyncIterator]();

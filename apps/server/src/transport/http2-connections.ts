@@ -10,7 +10,7 @@ import {
 import type { Socket } from "node:net";
 import { DELIVERY_MS, MAX_CONCURRENT_STREAMS, REQUEST_TIMEOUT_MS } from "./limits.js";
 
-/** The start of an HTTP/2 connection with prior knowledge (RFC 9113, 3.4). No HTTP method is PRI. */
+/** HTTP/2 with prior knowledge starts like this (RFC 9113, 3.4). No HTTP method is PRI. */
 const PREFACE = "PRI";
 /** A connection without a call closes after this time without data from its client. */
 const IDLE_TIMEOUT_MS = 5 * 60_000;

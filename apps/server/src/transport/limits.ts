@@ -1,4 +1,4 @@
-/** For both ports; gRPC's default. The largest valid message, a batch of 1000 tokens, is smaller. */
+/** gRPC's default, on both ports. The largest valid message is smaller: a batch of 1000 tokens. */
 export const MAX_MESSAGE_BYTES = 4 * 1024 * 1024;
 
 /** When the server stops, clients have this time to read what we sent. */
