@@ -289,14 +289,24 @@ export class Sessions {
   }
 
   /** The session of a token. `stored` is the active session at the token's key, if there is one. */
-  async #verified(
+  #verified(
     key: SessionKey,
     tokenHash: Uint8Array,
     stored: StoredSession | undefined,
     touch: boolean,
-  ): Promise<Session> {
+  ): Session | Promise<Session> {
     if (stored === undefined || !hashesEqual(stored.tokenHash, tokenHash)) throw sessionNotFound();
-    return unsealSession(this.#keyring, touch ? await this.#recordActivity(key, stored) : stored);
+    // A hot session must cost few writes.
+    const quietMs = stored.readTimeMs - stored.lastAccessTimeMs;
+    return touch && quietMs >= stored.idleTimeoutMs * TOUCH_FRACTION
+      ? this.#touched(key, stored)
+      : unsealSession(this.#keyring, stored);
+  }
+
+  async #touched(key: SessionKey, stored: StoredSession): Promise<Session> {
+    const touched = await this.#store.touch(key, stored.tokenHash, stored.version);
+    if (touched === undefined) throw sessionNotFound();
+    return unsealSession(this.#keyring, { ...stored, ...touched });
   }
 
   /**
@@ -331,15 +341,6 @@ export class Sessions {
     const stored = keys.length > 0 ? await this.#store.getMany(keys) : [];
     let next = 0;
     return found.map((one) => (one instanceof SessiondError ? undefined : stored[next++]));
-  }
-
-  /** Touches a session whose last touch is some time ago: a hot session must cost few writes. */
-  async #recordActivity(key: SessionKey, stored: StoredSession): Promise<StoredSession> {
-    const quietMs = stored.readTimeMs - stored.lastAccessTimeMs;
-    if (quietMs < stored.idleTimeoutMs * TOUCH_FRACTION) return stored;
-    const touched = await this.#store.touch(key, stored.tokenHash, stored.version);
-    if (touched === undefined) throw sessionNotFound();
-    return { ...stored, ...touched };
   }
 }
 

@@ -8,7 +8,7 @@ const MAX_BATCH_SIZE = 500;
 
 interface Read {
   readonly name: string;
-  readonly args: readonly Argument[];
+  readonly args: Argument[];
   readonly resolve: (reply: unknown) => void;
   readonly reject: (error: unknown) => void;
 }
@@ -31,11 +31,15 @@ export class ReadBatch {
     this.#redis = redis;
   }
 
-  /** Sends a reading command with the next batch. Rejects with the error of ioredis. */
-  read(name: string, args: readonly Argument[]): Promise<unknown> {
+  /** Sends a reading command with the next batch. Rejects with what `toError` makes of ioredis's error. */
+  read(
+    name: string,
+    args: Argument[],
+    toError: (error: unknown) => unknown = (error) => error,
+  ): Promise<unknown> {
     const { promise, resolve, reject } = Promise.withResolvers<unknown>();
     if (this.#reads.length === 0) setImmediate(() => this.#flush());
-    this.#reads.push({ name, args, resolve, reject });
+    this.#reads.push({ name, args, resolve, reject: (error) => reject(toError(error)) });
     return promise;
   }
 
@@ -63,7 +67,7 @@ export class ReadBatch {
       stream?.cork();
       try {
         for (const { name, args, resolve, reject } of reads) {
-          const command = new BatchedCommand(name, [...args], { replyEncoding: null });
+          const command = new BatchedCommand(name, args, { replyEncoding: null });
           command.promise.then(resolve, reject).then(settled);
           redis.sendCommand(command);
         }

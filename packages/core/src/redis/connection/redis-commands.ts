@@ -39,12 +39,8 @@ export class RedisCommands {
   }
 
   /** Sends a reading command, batched with other reads. */
-  async read(name: string, args: readonly Argument[]): Promise<unknown> {
-    try {
-      return await this.#reads.read(name, args);
-    } catch (error) {
-      throw fromRedisError(error);
-    }
+  read(name: string, args: Argument[]): Promise<unknown> {
+    return this.#reads.read(name, args, fromRedisError);
   }
 
   /**
