@@ -336,7 +336,7 @@ export class SqliteSessionStore implements SessionStore {
 
 function toStoredSession(row: unknown, readTimeMs: number): StoredSession {
   const { 11: tokenHash, 12: record } = row as SessionRow;
-  return { ...toStoredFacts(row, readTimeMs), tokenHash, record };
+  return Object.assign(toStoredFacts(row, readTimeMs), { tokenHash, record });
 }
 
 /** The facts at the beginning of a row. */
