@@ -292,7 +292,7 @@ function isEventAfter({ position }: SessionEvent, own: EventPosition | undefined
 
 /**
  * The later of a watch's own position in a lane and the tail's, or the tail's if they are equal. A
- * position in a lane is later than one that found the lane empty, unless that one is more recent.
+ * position in a lane is later than an empty lane, unless the lane was found empty more recently.
  */
 function later(own: EventPosition, tails: EventPosition | undefined): EventPosition {
   if (tails === undefined) return own;

@@ -46,7 +46,7 @@ end
  *
  * A free lock is kept for a moment for the lock id that has waited longest. If it does not ask in
  * time, it loses its position. So each server is overtaken by each other server at most once, even
- * by one that is closer to Redis.
+ * if that server is closer to Redis.
  */
 export const ACQUIRE_LOCK = defineScript({
   flags: "deny-oom",

@@ -33,14 +33,10 @@ export class ChosenIds {
   readonly #keys: SessionKeys;
   readonly #retentionMs: number;
 
-  constructor(options: {
-    readonly commands: RedisCommands;
-    readonly keys: SessionKeys;
-    readonly retentionMs: number;
-  }) {
-    this.#commands = options.commands;
-    this.#keys = options.keys;
-    this.#retentionMs = options.retentionMs;
+  constructor(commands: RedisCommands, keys: SessionKeys, retentionMs: number) {
+    this.#commands = commands;
+    this.#keys = keys;
+    this.#retentionMs = retentionMs;
   }
 
   /** The partition of the id, if a session with this id exists. */

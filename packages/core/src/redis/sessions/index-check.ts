@@ -1,5 +1,5 @@
-import type { Redis } from "ioredis";
 import type { Partition } from "../../sessions/session-id.js";
+import { primariesOf } from "../connection/info.js";
 import type { RedisCommands } from "../connection/redis-commands.js";
 import type { SessionKeys } from "./session-keys.js";
 
@@ -56,7 +56,7 @@ export class IndexCheck {
   /** The next keys of the primary that is being scanned. */
   async #scan(): Promise<readonly string[]> {
     return this.#commands.call(async (redis) => {
-      const nodes: readonly Redis[] = "nodes" in redis ? redis.nodes("master") : [redis];
+      const nodes = primariesOf(redis);
       const node = nodes[this.#node % nodes.length];
       if (node === undefined) return [];
       const [cursor, keys] = await node.scan(

@@ -28,17 +28,13 @@ export class RedisEventLog implements EventLog {
   readonly #salt: number;
   readonly #hints: HintChannel;
 
-  constructor(options: {
-    readonly commands: RedisCommands;
-    readonly keys: SessionKeys;
-    readonly retentionMs: number;
-  }) {
-    this.#commands = options.commands;
-    this.#keys = options.keys;
-    const { db = 0 } = options.commands.redis.options as { readonly db?: number };
-    this.#salt = crc32(`${db} ${options.keys.eventChannel()}`);
-    this.#hints = new HintChannel(options.commands, options.keys.eventChannel());
-    this.#retentionMs = options.retentionMs;
+  constructor(commands: RedisCommands, keys: SessionKeys, retentionMs: number) {
+    this.#commands = commands;
+    this.#keys = keys;
+    const { db = 0 } = commands.redis.options as { readonly db?: number };
+    this.#salt = crc32(`${db} ${keys.eventChannel()}`);
+    this.#hints = new HintChannel(commands, keys.eventChannel());
+    this.#retentionMs = retentionMs;
   }
 
   async end(userId?: string): Promise<EventCursor> {

@@ -53,9 +53,7 @@ export type Durability = "auto" | "local" | "replicated";
 
 /** Options of `RedisSessionStore`. */
 export interface RedisSessionStoreOptions {
-  /**
-   * A connection of `connectRedis`, or one that also never repeats commands. The store closes it.
-   */
+  /** A connection that never repeats commands, as `connectRedis` opens. The store closes it. */
   readonly redis: Redis | Cluster;
   /** How long ended sessions stay listed and their ids taken. 10 minutes by default. */
   readonly retentionMs?: number;
@@ -102,7 +100,7 @@ export class RedisSessionStore implements SessionStore {
     const { redis, retentionMs = DEFAULT_RETENTION_MS, durability = "auto", now } = options;
     const keys = new SessionKeys(options.keyPrefix ?? "");
     const scripts = new PartitionScripts(commands, keys, retentionMs);
-    const chosenIds = new ChosenIds({ commands, keys, retentionMs });
+    const chosenIds = new ChosenIds(commands, keys, retentionMs);
     const requests = new ClaimedRequests(commands, keys);
     const isReplicated = durability === "replicated";
     this.#commands = commands;
@@ -112,7 +110,7 @@ export class RedisSessionStore implements SessionStore {
     this.#chosenIds = chosenIds;
     this.#creation = new SessionCreation({ scripts, keys, chosenIds, requests, isReplicated });
     this.#durability = durability;
-    this.events = new RedisEventLog({ commands, keys, retentionMs });
+    this.events = new RedisEventLog(commands, keys, retentionMs);
     this.#indexCheck = new IndexCheck(commands, keys, (...what) => this.#heal(...what));
     this.#primaries = new Primaries(redis, () => this.#revokeAgain());
     this.#primaries.start();
