@@ -133,9 +133,7 @@ export class SessionClient implements Disposable {
     options: VerifySessionOptions = {},
   ): Promise<SessionResult[]> {
     const request = { tokens: texts(tokens, "tokens"), noTouch: options.noTouch ?? false };
-    if (tokens.length === 0) {
-      return [];
-    }
+    if (tokens.length === 0) return [];
     const answer = await this.#rpc.call("batchVerifySessions", request, options);
     return resultsFrom(answer.results, tokens.length);
   }
@@ -188,9 +186,7 @@ export class SessionClient implements Disposable {
       sessionIds: texts(sessionIds, "session_ids"),
       ...(fields && { readMask: readMask(fields) }),
     };
-    if (sessionIds.length === 0) {
-      return [];
-    }
+    if (sessionIds.length === 0) return [];
     const answer = await this.#rpc.call("batchGetSessions", request, options);
     return resultsFrom(answer.results, sessionIds.length, fields);
   }
@@ -371,9 +367,7 @@ async function foundOrUndefined<T>(read: () => Promise<T>): Promise<T | undefine
   try {
     return await read();
   } catch (error) {
-    if (error instanceof SessiondError && error.reason === "SESSION_NOT_FOUND") {
-      return undefined;
-    }
+    if (error instanceof SessiondError && error.reason === "SESSION_NOT_FOUND") return undefined;
     throw error;
   }
 }

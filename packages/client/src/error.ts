@@ -122,8 +122,6 @@ export function nameOf(value: unknown): string {
   if (typeof value === "number" && !Number.isFinite(value)) {
     return Number.isNaN(value) ? "NaN" : "an infinite number";
   }
-  if (value === null) {
-    return "null";
-  }
+  if (value === null) return "null";
   return typeof value === "object" ? (value.constructor?.name ?? "object") : typeof value;
 }

@@ -54,7 +54,7 @@ test.each([
 
 test.each([
   ["baseUrl", ["", "127.0.0.1:50051", "localhost:50051", "grpc://h:1", new URL("http://h")]],
-  ["baseUrl", ["http://user:secret@h", "http://h?x=1", "http://h#x", undefined]],
+  ["baseUrl", ["http://user:secret@h", "http://user@h", "http://h?x=1", "http://h#x", undefined]],
   ["token", ["", "Bearer abc", "abc\n", "ab c", "ä", "a=b", undefined, 5]],
   ["timeoutMs", [0, -1, 0.5, 100_000_000, Number.NaN, Number.POSITIVE_INFINITY, "5000", null]],
   ["maxAttempts", [0, 11, 1.5, Number.NaN, "3"]],

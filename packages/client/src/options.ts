@@ -119,15 +119,9 @@ export function timeoutFault(timeoutMs: unknown): string | undefined {
  * because Node.js quotes a header that it cannot send. No part of the token is in the message.
  */
 export function accessTokenFault(token: unknown): string | undefined {
-  if (typeof token !== "string") {
-    return `expected an access token, not ${nameOf(token)}`;
-  }
-  if (token === "") {
-    return "expected an access token, not an empty string";
-  }
-  if (/^bearer\s/i.test(token)) {
-    return "expected an access token without `Bearer` in front";
-  }
+  if (typeof token !== "string") return `expected an access token, not ${nameOf(token)}`;
+  if (token === "") return "expected an access token, not an empty string";
+  if (/^bearer\s/i.test(token)) return "expected an access token without `Bearer` in front";
   return /^[A-Za-z0-9._~+/-]+=*$/.test(token)
     ? undefined
     : "expected an access token, without characters that none has, such as spaces or line breaks";

@@ -11,16 +11,12 @@ export function text(value: string, field: string): string {
   if (typeof value !== "string") {
     throw invalidArgument(field, `expected a string, not ${nameOf(value)}`);
   }
-  if (!value.isWellFormed()) {
-    throw invalidArgument(field, "expected well-formed Unicode");
-  }
+  if (!value.isWellFormed()) throw invalidArgument(field, "expected well-formed Unicode");
   return value;
 }
 
 export function texts(values: readonly string[], field: string): string[] {
-  if (!Array.isArray(values)) {
-    throw invalidArgument(field, "expected an array of strings");
-  }
+  if (!Array.isArray(values)) throw invalidArgument(field, "expected an array of strings");
   return values.map((value, index) => text(value, `${field}[${index}]`));
 }
 
@@ -36,9 +32,7 @@ export function narrowing<K extends string>(
   key: K,
   field: string,
 ): string {
-  if (!Object.hasOwn(options, key)) {
-    return "";
-  }
+  if (!Object.hasOwn(options, key)) return "";
   const value = options[key];
   if (value === undefined || value === "") {
     throw invalidArgument(field, `expected a value; leave \`${key}\` out to do without`);
@@ -64,9 +58,7 @@ export function duration(ms: number, field: string): Duration {
 
 /** A field that every answer has. Throws INTERNAL if it is missing. */
 export function present<T>(value: T | undefined, name: string): T {
-  if (value === undefined) {
-    throw malformedAnswer(`${name} is missing`);
-  }
+  if (value === undefined) throw malformedAnswer(`${name} is missing`);
   return value;
 }
 

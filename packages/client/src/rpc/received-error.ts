@@ -49,9 +49,7 @@ export function errorFromTransport(thrown: unknown): SessiondError {
 /** The error that sessiond answered with. Undefined if no ErrorInfo says that sessiond did. */
 function answeredError(error: ConnectError): SessiondError | undefined {
   const info = error.findDetails(ErrorInfoSchema).find(({ domain }) => domain === "sessiond");
-  if (info === undefined) {
-    return undefined;
-  }
+  if (info === undefined) return undefined;
   const { reason, metadata } = info;
   const details = { code: error.code, metadata, ...detailsOf(error) };
   return isReason(reason)
@@ -98,9 +96,7 @@ function detailsOf(
 
 /** The message of an error. Node.js gives an AggregateError none, so we join its parts. */
 function networkMessage(error: ConnectError): string {
-  if (error.rawMessage !== "") {
-    return error.rawMessage;
-  }
+  if (error.rawMessage !== "") return error.rawMessage;
   if (error.cause instanceof AggregateError) {
     return error.cause.errors.map((each) => (each instanceof Error ? each.message : "")).join("; ");
   }

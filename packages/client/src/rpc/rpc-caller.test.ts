@@ -108,14 +108,14 @@ describe.each(PROTOCOLS)("a call over %s", (protocol) => {
     expect(server.calls).toHaveLength(2);
   });
 
-  test.each(["a read", "a creation"])("is canceled by its signal: %s", async (kind) => {
-    const { server, client } = await start({ getSession: never, createSession: never });
+  test.each(["a read", "an update"])("is canceled by its signal: %s", async (kind) => {
+    const { server, client } = await start({ getSession: never, updateSession: never });
     const controller = new AbortController();
     const options = { signal: controller.signal };
     const call = rejection(
       kind === "a read"
         ? client.getSession("s", options)
-        : client.createSession({ userId: "u" }, options),
+        : client.updateSession("s", { displayName: "Ada" }, options),
     );
     await vi.waitFor(() => expect(server.calls).toHaveLength(1));
     const cause = new Error("the user went away");

@@ -62,9 +62,7 @@ export class RpcCaller {
         const error = errorFrom(thrown, limits);
         const waitMs = backoffMs(attempt, error, Math.random());
         const lastAttempt = attempt >= this.#options.maxAttempts || waitMs >= remainingMs(limits);
-        if (lastAttempt || !mayRetry(method, error)) {
-          throw error;
-        }
+        if (lastAttempt || !mayRetry(method, error)) throw error;
         await pause(waitMs, limits);
       }
     }
@@ -107,9 +105,7 @@ export class RpcCaller {
 
   #limits(timeoutMs: number, signal: AbortSignal | undefined): Limits {
     const fault = timeoutFault(timeoutMs);
-    if (fault !== undefined) {
-      throw invalidArgument("timeoutMs", fault);
-    }
+    if (fault !== undefined) throw invalidArgument("timeoutMs", fault);
     if (signal !== undefined && !(signal instanceof AbortSignal)) {
       throw invalidArgument("signal", "expected an AbortSignal");
     }
@@ -122,9 +118,7 @@ export class RpcCaller {
 
   async #header(limits: Limits): Promise<{ authorization: string }> {
     const error = canceled(limits);
-    if (error !== undefined) {
-      throw error;
-    }
+    if (error !== undefined) throw error;
     return { authorization: `Bearer ${await currentToken(this.#options.token, limits)}` };
   }
 
@@ -146,9 +140,7 @@ export class RpcCaller {
 
 /** The access token for a call. The caller's function may take a while to get it. */
 async function currentToken(token: AccessToken, limits: Limits): Promise<string> {
-  if (typeof token === "string") {
-    return token;
-  }
+  if (typeof token === "string") return token;
   const current = await within(limits, async () => {
     try {
       return await token();
@@ -197,9 +189,7 @@ function errorFrom(thrown: unknown, limits: Limits): SessiondError {
 
 /** The error of a call that was canceled, or undefined if it was not. */
 function canceled({ signal }: Limits): SessiondError | undefined {
-  if (!signal.aborted) {
-    return undefined;
-  }
+  if (!signal.aborted) return undefined;
   return signal.reason === CLOSED
     ? new SessiondError("CANCELED", "the client is closed")
     : new SessiondError("CANCELED", "the call was canceled", { cause: signal.reason });

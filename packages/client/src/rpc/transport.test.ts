@@ -76,11 +76,13 @@ test("a closed client opens no connection", async () => {
   expect(connections).toHaveLength(0);
 });
 
-test("calls at the same time share one connection", async () => {
+test("calls at the same time share one connection, which `close` ends", async () => {
   const { client, server, connections } = await startBehindRelay();
   await Promise.all(Array.from({ length: 200 }, () => client.countSessions()));
   expect(server.calls).toHaveLength(200);
   expect(connections).toHaveLength(1);
+  client.close();
+  await expect.poll(() => connections[0]?.[0].destroyed).toBe(true);
 });
 
 describe.each(PROTOCOLS)("a process that used %s", (protocol) => {

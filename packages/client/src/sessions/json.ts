@@ -17,9 +17,7 @@ const MAX_DEPTH = 32;
  * `{}`, half of a surrogate pair becomes U+FFFD.
  */
 export function jsonObject(data: unknown, field: string): JsonObject {
-  if (!isPlainObject(data)) {
-    throw invalidArgument(field, "expected a JSON object");
-  }
+  if (!isPlainObject(data)) throw invalidArgument(field, "expected a JSON object");
   checkJsonValue(data, { field, path: field, depth: 1 });
   return data as JsonObject;
 }
@@ -59,9 +57,7 @@ function checkDepth(field: string, depth: number): void {
 }
 
 function isPlainObject(value: unknown): value is Record<string, unknown> {
-  if (typeof value !== "object" || value === null) {
-    return false;
-  }
+  if (typeof value !== "object" || value === null) return false;
   const prototype: unknown = Object.getPrototypeOf(value);
   return prototype === null || Object.getPrototypeOf(prototype) === null;
 }

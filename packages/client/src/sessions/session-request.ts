@@ -147,9 +147,7 @@ export function updateRequest(
     ...client.paths,
     ...data.paths,
   ];
-  if (paths.length === 0) {
-    throw invalidArgument("update_mask", "expected something to update");
-  }
+  if (paths.length === 0) throw invalidArgument("update_mask", "expected something to update");
   return {
     session: {
       displayName: text(displayName ?? "", "display_name"),
@@ -210,9 +208,7 @@ function moment(
   key: "createTimeFrom" | "createTimeTo" | "lastAccessTimeFrom" | "lastAccessTimeTo",
   field: string,
 ): Timestamp | undefined {
-  if (!Object.hasOwn(filter, key)) {
-    return undefined;
-  }
+  if (!Object.hasOwn(filter, key)) return undefined;
   const value: unknown = filter[key];
   if (!(value instanceof Date) || Number.isNaN(value.getTime())) {
     throw invalidArgument(field, `expected a valid Date; leave \`${key}\` out to do without`);
@@ -264,9 +260,7 @@ function dataUpdate({ data, setData, deleteData }: SessionUpdate): {
 
 /** Follows the rule of `narrowing`: to ignore a fence without a value would lift the fence. */
 export function fenceFrom(options: UpdateSessionOptions) {
-  if (!Object.hasOwn(options, "fence")) {
-    return {};
-  }
+  if (!Object.hasOwn(options, "fence")) return {};
   const { lock, token } = options.fence ?? {};
   if (typeof lock !== "string" || lock === "") {
     throw invalidArgument("fence.lock", "expected the name of a lock");

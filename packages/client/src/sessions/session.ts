@@ -186,8 +186,6 @@ const states: Readonly<Partial<Record<ProtoState, SessionState>>> = {
 /** An unknown state must not pass for active, so it throws INTERNAL. */
 function stateFrom(state: ProtoState): SessionState {
   const known = states[state];
-  if (known === undefined) {
-    throw malformedAnswer(`session state ${state} is not known`);
-  }
+  if (known === undefined) throw malformedAnswer(`session state ${state} is not known`);
   return known;
 }

@@ -96,9 +96,7 @@ export class CallLifetime {
   }
 
   #endReason(): ConnectError {
-    if (this.#completed) {
-      return COMPLETED;
-    }
+    if (this.#completed) return COMPLETED;
     if (Date.now() >= this.#deadlineMs - DEADLINE_TOLERANCE_MS) {
       return new ConnectError("the operation timed out", Code.DeadlineExceeded);
     }

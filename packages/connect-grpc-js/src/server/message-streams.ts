@@ -41,9 +41,7 @@ export async function onlyMessage<Item extends object>(
     }
     only = message;
   }
-  if (only === undefined) {
-    throw new ConnectError("received no request message", Code.Unimplemented);
-  }
+  if (only === undefined) throw new ConnectError("received no request message", Code.Unimplemented);
   return only;
 }
 

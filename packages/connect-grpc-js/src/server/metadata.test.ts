@@ -2,6 +2,7 @@ import { Code, ConnectError, decodeBinaryHeader, encodeBinaryHeader } from "@con
 import { expect, test } from "vitest";
 import { serveEcho } from "../testing/loopback.js";
 
+type ResponseHeaders = Record<"responseHeader" | "responseTrailer", Headers>;
 const BYTES = Uint8Array.of(0, 1, 254, 255);
 
 test("request headers reach the handler, several values joined", async () => {
@@ -66,20 +67,22 @@ test("a stream sends its headers before its first message and its trailers after
   expect(trailer).toMatchObject({ "x-trailer": "t" });
 });
 
-test("an error also has headers and trailers", async () => {
-  await using loopback = await serveEcho({
-    unary(_request, { responseHeader, responseTrailer }) {
-      responseHeader.set("x-header", "h");
-      responseTrailer.set("x-trailer", "t");
+test.each(["unary", "serverStream"] as const)(
+  "an error of a %s method also has headers and trailers",
+  async (method) => {
+    const fail = (_request: unknown, context: ResponseHeaders): never => {
+      context.responseHeader.set("x-header", "h");
+      context.responseTrailer.set("x-trailer", "t");
       throw new ConnectError("no", Code.NotFound, { "x-error": "e" });
-    },
-  });
-  expect(await loopback.call("unary", [""])).toMatchObject({
-    code: Code.NotFound,
-    header: { "x-header": "h" },
-    trailer: { "x-trailer": "t", "x-error": "e" },
-  });
-});
+    };
+    await using loopback = await serveEcho({ unary: fail, serverStream: fail });
+    expect(await loopback.call(method, [""])).toMatchObject({
+      code: Code.NotFound,
+      header: { "x-header": "h" },
+      trailer: { "x-trailer": "t", "x-error": "e" },
+    });
+  },
+);
 
 test("a handler cannot set a header of the protocol", async () => {
   await using loopback = await serveEcho({

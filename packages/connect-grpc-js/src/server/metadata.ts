@@ -31,9 +31,7 @@ const PROTOCOL_HEADERS = new Set([
  */
 export function addHeadersToMetadata(headers: Headers, metadata: Metadata): void {
   for (const [key, value] of headers) {
-    if (key.startsWith("grpc-") || PROTOCOL_HEADERS.has(key)) {
-      continue;
-    }
+    if (key.startsWith("grpc-") || PROTOCOL_HEADERS.has(key)) continue;
     try {
       addEntry(metadata, key, value);
     } catch (cause) {
@@ -56,9 +54,7 @@ function addEntry(metadata: Metadata, key: string, value: string): void {
 
 /** Converts the headers of a response. Undefined if there are none. */
 export function metadataFromHeaders(headers: Headers): Metadata | undefined {
-  if (headers.keys().next().done) {
-    return undefined;
-  }
+  if (headers.keys().next().done) return undefined;
   const metadata = new Metadata();
   addHeadersToMetadata(headers, metadata);
   return metadata;
@@ -85,9 +81,7 @@ export function trySendHeader(call: HeaderSender, header: Headers): void {
 
 /** Makes `target` equal to the headers that the interceptors returned. */
 export function replaceHeaders(target: Headers, source: Headers): void {
-  if (target === source) {
-    return;
-  }
+  if (target === source) return;
   for (const key of [...target.keys()]) {
     target.delete(key);
   }

@@ -26,9 +26,7 @@ export class ResponseStream {
    * full, so that a client that does not read costs no more memory than that queue.
    */
   async write(bytes: Buffer): Promise<void> {
-    if (this.#ended) {
-      return;
-    }
+    if (this.#ended) return;
     this.#sendHeaderOnce();
     if (!this.#call.write(bytes)) {
       // An abort of the call ends the wait, too.
@@ -39,9 +37,7 @@ export class ResponseStream {
 
   /** Ends the call with status OK. */
   end(): void {
-    if (this.#ended) {
-      return;
-    }
+    if (this.#ended) return;
     const trailers = metadataFromHeaders(this.trailer);
     this.#sendHeaderOnce();
     this.#ended = true;
@@ -51,9 +47,7 @@ export class ResponseStream {
 
   /** Ends the call with an error, after the messages in the queue. */
   fail(error: unknown): void {
-    if (this.#ended) {
-      return;
-    }
+    if (this.#ended) return;
     this.#ended = true;
     const status = statusOf(this.#lifetime.explain(error), this.trailer);
     this.#lifetime.complete();
