@@ -87,22 +87,24 @@ describe("a client of @connectrpc/connect", () => {
   test.each(["deadline", "cancellation", "lost connection"])(
     "ends a handler by its %s",
     async (end) => {
+      const started = Promise.withResolvers<void>();
       const reason = Promise.withResolvers<unknown>();
       const { client, sessionManager } = await start({
         async *serverStream(_request, { signal }) {
           signal.addEventListener("abort", () => reason.resolve(signal.reason));
           yield {};
+          started.resolve();
           await reason.promise;
         },
       });
       const cancel = new AbortController();
-      const options = end === "deadline" ? { timeoutMs: 100 } : { signal: cancel.signal };
-      const messages = client.serverStream({}, options)[Symbol.asyncIterator]();
-      await messages.next();
+      const options = end === "deadline" ? { timeoutMs: 1_000 } : { signal: cancel.signal };
+      const failure = collect(client.serverStream({}, options)).catch((error: unknown) => error);
+      await started.promise;
       if (end === "cancellation") cancel.abort();
       if (end === "lost connection") sessionManager.abort();
       const code = end === "deadline" ? Code.DeadlineExceeded : Code.Canceled;
-      await expect(messages.next()).rejects.toMatchObject({ code });
+      expect(await failure).toMatchObject({ code });
       expect(await reason.promise).toMatchObject({ code });
     },
   );
