@@ -211,6 +211,7 @@ describe("a client that cancels", () => {
     // Node ends the request and then resets the stream. The two arrive together.
     socket.cork();
     stream.close(constants.NGHTTP2_CANCEL);
+    await once(stream, "close");
     await sleep(20);
     socket.uncork();
     expect(await failure).toBeInstanceOf(ConnectError);
