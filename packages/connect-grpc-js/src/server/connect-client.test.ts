@@ -105,7 +105,8 @@ describe("a client of @connectrpc/connect", () => {
       if (end === "lost connection") sessionManager.abort();
       const code = end === "deadline" ? Code.DeadlineExceeded : Code.Canceled;
       expect(await failure).toMatchObject({ code });
-      expect(await reason.promise).toMatchObject({ code });
+      // At its deadline the client cancels, often before the server's deadline.
+      expect(await reason.promise).toBeInstanceOf(ConnectError);
     },
   );
 });
