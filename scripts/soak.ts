@@ -5,9 +5,9 @@ import {
   type FaultRunReport,
   type FaultyStores,
   runUnderFaults,
-  startFaultyRedis,
-  startFaultySqlite,
-} from "../packages/core/dist/testing/index.js";
+} from "../packages/core/src/testing/history/fault-run.ts";
+import { startFaultyRedis } from "../packages/core/src/testing/history/faulty-redis.ts";
+import { startFaultySqlite } from "../packages/core/src/testing/history/faulty-sqlite.ts";
 
 const STORES: Readonly<Record<string, () => Promise<FaultyStores>>> = {
   redis: startFaultyRedis,

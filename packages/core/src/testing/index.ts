@@ -16,15 +16,6 @@ export {
   type SessionStoreContext,
 } from "./contract/sessions/session-store-check.js";
 export { sessionStoreChecks } from "./contract/sessions/session-store-checks.js";
-export {
-  type Fault,
-  type FaultRunOptions,
-  type FaultRunReport,
-  type FaultyStores,
-  runUnderFaults,
-} from "./history/fault-run.js";
-export { startFaultyRedis } from "./history/faulty-redis.js";
-export { startFaultySqlite } from "./history/faulty-sqlite.js";
 export { freePort } from "./network/free-port.js";
 export {
   startTcpFaultProxy,

@@ -1,7 +1,7 @@
-import { type ChildProcess, fork } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { fileURLToPath } from "node:url";
 import { type ErrorReason, SessiondError, storeUnavailable } from "../../errors.js";
+import { forkTypeScript } from "../processes/spawn-typescript.js";
 import type { RecordedStore } from "./recorded-user.js";
 
 /** A call for the process to make. */
@@ -45,14 +45,6 @@ const METHODS = [
 /** After this, what a frozen process will do is not waited for. */
 const CALL_TIMEOUT_MS = 1_000;
 const START_TIMEOUT_MS = 20_000;
-
-/** Lets Node run the sources as they are, as `spawnTypeScript` does. */
-const RESOLVE_SOURCES = `
-  import { registerHooks } from "node:module";
-  registerHooks({
-    resolve: (specifier, context, next) =>
-      next(specifier.startsWith(".") ? specifier.replace(/\\.js$/, ".ts") : specifier, context),
-  });`;
 
 /**
  * An SQLite store in a process of its own, as another server on the same machine
@@ -109,13 +101,8 @@ export class SqliteProcess implements AsyncDisposable {
   }
 
   async #start(): Promise<void> {
-    const isSource = import.meta.url.endsWith(".ts");
-    const file = new URL(`sqlite-process.child.${isSource ? "ts" : "js"}`, import.meta.url);
-    const hooks = `data:text/javascript,${encodeURIComponent(RESOLVE_SOURCES)}`;
-    const child = fork(fileURLToPath(file), [this.#path], {
-      execArgv: isSource ? ["--import", hooks] : [],
-      serialization: "advanced",
-    });
+    const file = new URL("sqlite-process.child.ts", import.meta.url);
+    const child = forkTypeScript(file, [this.#path], { serialization: "advanced" });
     // Whoever is stopped by a failing test leaves none behind, not even a frozen one.
     const killOnExit = () => child.kill("SIGKILL");
     process.once("exit", killOnExit);

@@ -1,9 +1,9 @@
 import { freePort, LOOPBACK, retryTakenPort } from "../network/free-port.js";
-import { waitUntilWell } from "../processes/wait-until-well.js";
 import { findClusterFault } from "./cluster-health.js";
 import { type ClusterMember, parseClusterNodes, SLOTS, servesSlot } from "./cluster-view.js";
 import { type MoveSlotOptions, moveSlot } from "./move-slot.js";
 import { RedisProcess, type RestartableRedis } from "./redis-process.js";
+import { waitUntilWell } from "./wait-until-well.js";
 import { withRedis } from "./with-redis.js";
 
 /** How a Redis Cluster for tests is started. */

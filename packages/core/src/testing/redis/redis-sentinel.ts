@@ -1,7 +1,7 @@
 import { freePort, LOOPBACK, retryTakenPort } from "../network/free-port.js";
-import { waitUntilWell } from "../processes/wait-until-well.js";
 import { RedisProcess, type RestartableRedis } from "./redis-process.js";
 import { findReplicationFault, findSentinelFault } from "./sentinel-health.js";
+import { waitUntilWell } from "./wait-until-well.js";
 import { withRedis } from "./with-redis.js";
 
 /** How a primary, its replicas and their sentinels are started for tests. */
