@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { breaking, brokenUnderConcurrency } from "./broken-under-concurrency.js";
+import { overriding } from "../proofs/broken-store.js";
+import { brokenUnderConcurrency } from "./broken-under-concurrency.js";
 import { type FaultyStores, runUnderFaults } from "./fault-run.js";
 import { startFaultyRedis } from "./faulty-redis.js";
 
@@ -19,7 +20,7 @@ describe("a run finds a store that", () => {
       fault,
       async () => {
         const report = await runUnderFaults({
-          stores: faulty.stores.map((store) => breaking(store, differ)),
+          stores: faulty.stores.map((store) => overriding(store, differ(store))),
           faults: needsFaults ? faulty.faults : [],
           seed: Date.now() % 2 ** 32,
           durationMs: MAX_DURATION_MS,

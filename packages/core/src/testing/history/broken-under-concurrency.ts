@@ -63,16 +63,6 @@ export const brokenUnderConcurrency: readonly BrokenUnderConcurrency[] = [
     }),
   },
   {
-    fault: "changes in two steps: compares the version, then writes the record",
-    differ: (store) => ({
-      async replaceRecord(key, version, record) {
-        const session = await store.get(key);
-        if (session !== undefined && session.version !== version) return "version_mismatch";
-        return replaceAtAnyVersion(store, key, record);
-      },
-    }),
-  },
-  {
     fault: "now and then acknowledges a revocation that it does not make",
     differ(store) {
       let revocations = 0;
@@ -85,19 +75,6 @@ export const brokenUnderConcurrency: readonly BrokenUnderConcurrency[] = [
         },
       };
     },
-  },
-  {
-    fault: "acknowledges a revocation 20 ms before it makes it",
-    differ: (store) => ({
-      async revoke(key, reason, tokenHash) {
-        const session = await store.get(key);
-        if (session === undefined) return false;
-        if (tokenHash && hex(session.tokenHash) !== hex(tokenHash)) return false;
-        // Whether it succeeds is nobody's concern any more.
-        sleep(20).then(() => store.revoke(key, reason).catch(() => {}));
-        return true;
-      },
-    }),
   },
   {
     fault: "revokes a user's sessions one after the other",
@@ -129,12 +106,6 @@ export const brokenUnderConcurrency: readonly BrokenUnderConcurrency[] = [
     }),
   },
   {
-    fault: "creates a session for every repetition of a request",
-    differ: (store) => ({
-      createOnce: (_request, session, limit) => store.create(session, limit),
-    }),
-  },
-  {
     fault: "brings a session back when a touch under way meets its revocation",
     differ(store) {
       const back = new Map<string, StoredSession>();
@@ -151,20 +122,6 @@ export const brokenUnderConcurrency: readonly BrokenUnderConcurrency[] = [
   },
 ];
 
-/** A broken store on a correct one. */
-export function breaking(
-  store: RecordedStore,
-  differ: BrokenUnderConcurrency["differ"],
-): RecordedStore {
-  const own = differ(store);
-  return new Proxy(store, {
-    get(target, name) {
-      const method: unknown = Reflect.get(own, name) ?? Reflect.get(target, name);
-      return typeof method === "function" && !(name in own) ? method.bind(target) : method;
-    },
-  });
-}
-
 async function replayed<T>(write: () => Promise<T>): Promise<T> {
   for (let replay = 0; ; replay++) {
     try {
@@ -174,14 +131,6 @@ async function replayed<T>(write: () => Promise<T>): Promise<T> {
       if (!isLost || replay === MAX_REPLAYS) throw error;
       await sleep(50);
     }
-  }
-}
-
-async function replaceAtAnyVersion(store: RecordedStore, key: SessionKey, record: Uint8Array) {
-  for (;;) {
-    const current = await store.get(key);
-    const replaced = await store.replaceRecord(key, current?.version ?? 0, record);
-    if (replaced !== "version_mismatch") return replaced;
   }
 }
 

@@ -106,7 +106,9 @@ export class ModelState {
   get key(): string {
     this.#key ??= [
       ...[...this.sessions].map(([id, session]) => answers.session(id, session)),
-      ...[...this.requests].map(([key, { id }]) => `${key} made ${id}`),
+      ...[...this.requests].map(
+        ([key, { id, evictedIds }]) => `${key} made ${id}${evictedAsWell(evictedIds)}`,
+      ),
     ]
       .sort()
       .join("\n");
