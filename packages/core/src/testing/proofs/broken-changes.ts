@@ -1,80 +1,59 @@
-import type { SessionKey, SessionStore, TouchedSession } from "../../sessions/session-store.js";
+import { setImmediate } from "node:timers/promises";
+import {
+  EVICTION_REASON,
+  type SessionStore,
+  type StoredSession,
+} from "../../sessions/session-store.js";
 import { hex } from "../contract/sessions/fixtures.js";
-import { type BrokenSessionStore, broken } from "./broken-session-store.js";
+import { type BrokenSessionStore, broken, listing } from "./broken-session-store.js";
 
-type Method = "get" | "getMany" | "count" | "list" | "touch" | "replaceRecord";
-type EdgeMethod = Method | "rotateToken" | "revoke" | "revokeUser";
+/** The titles of the checks of deadlines. */
+const EDGES = [
+  ...["read", "read among many", "counted", "listed among its user's active sessions"],
+  ...["listed among all active sessions", "touched", "touched by its token", "changed"],
+  ...["given a new token", "revoked", "revoked by its token", "revoked with its user's sessions"],
+].map((what) => `a session can be ${what} a millisecond before its deadline, and not at it`);
 
-/** What each method is called in the checks of deadlines. */
-const EDGES: Readonly<Record<EdgeMethod, readonly string[]>> = {
-  get: ["read"],
-  getMany: ["read among many"],
-  count: ["counted"],
-  list: ["listed among its user's active sessions", "listed among all active sessions"],
-  touch: ["touched", "touched by its token"],
-  replaceRecord: ["changed"],
-  rotateToken: ["given a new token"],
-  revoke: ["revoked", "revoked by its token"],
-  revokeUser: ["revoked with its user's sessions"],
-};
-
-/** Goes by a clock that is a little fast, or slow, in one of its methods. */
-function offByOne(method: EdgeMethod, shiftMs: 1 | -1): BrokenSessionStore {
-  const what = shiftMs > 0 ? "ends sessions a millisecond early" : "goes on at the deadline";
-  const titles = EDGES[method].map(
-    (edge) => `a session can be ${edge} a millisecond before its deadline, and not at it`,
-  );
-  return broken(`${what} in ${method}`, titles, ({ store, shifted }) => ({
-    [method]: (...args: never[]) => {
-      const correct = store[method].bind(store) as (...args: never[]) => Promise<unknown>;
-      return shifted(shiftMs, () => correct(...args));
-    },
-  }));
-}
-
-/** Answers a touch that is a little different from what it did. */
-function answeringTouch(
+/** Goes by a clock that is a little fast, or slow, in some of its methods. */
+function offByOne(
   fault: string,
   caughtBy: readonly string[],
-  different: (touched: TouchedSession) => TouchedSession,
+  shiftMs: number,
+  methods: readonly (keyof SessionStore)[],
 ): BrokenSessionStore {
-  return broken(fault, caughtBy, ({ store }) => ({
-    async touch(key, tokenHash) {
-      const touched = await store.touch(key, tokenHash);
-      return touched && different(touched);
-    },
-  }));
+  return broken(fault, caughtBy, ({ store, shifted }) =>
+    Object.fromEntries(
+      methods.map((method) => {
+        const correct = store[method] as (...args: unknown[]) => Promise<unknown>;
+        return [method, (...args: unknown[]) => shifted(shiftMs, () => correct.apply(store, args))];
+      }),
+    ),
+  );
 }
 
-/** Replaces the record at whatever version the session has. */
-async function replaceAtAnyVersion(store: SessionStore, key: SessionKey, record: Uint8Array) {
-  for (;;) {
-    const current = await store.get(key);
-    const replaced = await store.replaceRecord(key, current?.version ?? 0, record);
-    if (replaced !== "version_mismatch") return replaced;
-  }
-}
-
-/** Rotates the token whatever hash the session has. */
-async function rotateAnyToken(store: SessionStore, key: SessionKey, newTokenHash: Uint8Array) {
-  for (;;) {
-    const current = await store.get(key);
-    if (current === undefined) return undefined;
-    const rotated = await store.rotateToken(key, current.tokenHash, newTokenHash);
-    if (rotated !== undefined) return rotated;
-  }
-}
+const CALLS = [
+  ...(["get", "getMany", "count", "list", "touch", "replaceRecord"] as const),
+  ...(["rotateToken", "revoke", "revokeUser"] as const),
+];
+const COUNTS = "counts follow every creation, revocation and deadline to the millisecond";
+const LIMIT = ["a session counts towards the limit until its deadline or its revocation"];
+const RETENTION = [
+  "an expired session is kept until its retention is over, and removed then",
+  "a revoked session's retention runs from its revocation, whenever its deadline is",
+];
 
 /** Stores that go wrong at deadlines, or where sessions are changed. */
 export const brokenChanges: readonly BrokenSessionStore[] = [
-  ...(Object.keys(EDGES) as EdgeMethod[]).flatMap((method) => [
-    offByOne(method, 1),
-    offByOne(method, -1),
-  ]),
+  offByOne("ends sessions a millisecond early", [...EDGES, COUNTS], 1, CALLS),
+  offByOne("lets sessions go on at their deadline", [...EDGES, COUNTS], -1, CALLS),
+  offByOne("makes room a millisecond early", LIMIT, 1, ["create"]),
+  offByOne("makes room a millisecond late", LIMIT, -1, ["create"]),
+  offByOne("sweeps a millisecond early", RETENTION, 1, ["sweep"]),
+  offByOne("sweeps a millisecond late", RETENTION, -1, ["sweep"]),
   broken(
     "answers a touch but does not move the deadline",
     [
-      "touching sets the last access to now and the deadline a full idle timeout away",
+      "touching sets the last access to now, the deadline a full idle timeout away, no more",
       "a touched session is not swept by the deadline it had before",
     ],
     ({ store }) => ({ touch: (key) => store.get(key) }),
@@ -82,113 +61,109 @@ export const brokenChanges: readonly BrokenSessionStore[] = [
   broken(
     "adds a version with every touch",
     [
-      "touching changes nothing else",
-      "touches, reads and natural expiry are no events",
+      "touching sets the last access to now, the deadline a full idle timeout away, no more",
+      "touches, reads, natural expiry and changes that fail are no events",
       "touching does not get in the way of a change, nor a change of a touch",
     ],
     ({ store }) => ({
       async touch(key, tokenHash) {
         const touched = await store.touch(key, tokenHash);
-        if (touched === undefined) return undefined;
-        const { version, record = new Uint8Array() } = touched;
-        const replaced = await store.replaceRecord(key, version, record);
-        return typeof replaced === "string" || replaced === undefined
-          ? touched
-          : { ...replaced, record };
+        if (touched?.record) await store.replaceRecord(key, touched.version, touched.record);
+        return touched;
       },
     }),
   ),
-  answeringTouch(
-    "touches past the absolute deadline",
-    ["a session in steady use lives until its absolute deadline, and not at it"],
-    (touched) => ({
-      ...touched,
-      expireTimeMs: touched.lastAccessTimeMs + touched.idleTimeoutMs,
-    }),
-  ),
-  answeringTouch(
-    "shortens a session when the clock is set back",
-    ["a clock that is set back never shortens a session"],
-    (touched) => ({
-      ...touched,
-      expireTimeMs: Math.min(
-        touched.readTimeMs + touched.idleTimeoutMs,
-        touched.absoluteExpireTimeMs,
-      ),
+  broken(
+    "moves the deadline by the clock alone: past the absolute deadline, and back with the clock",
+    [
+      "a session in steady use lives until its absolute deadline, and not at it",
+      "a clock that is set back never shortens a session",
+    ],
+    ({ store, now }) => ({
+      async touch(key, tokenHash) {
+        const touched = await store.touch(key, tokenHash);
+        return touched && { ...touched, expireTimeMs: now() + touched.idleTimeoutMs };
+      },
     }),
   ),
   broken(
-    "touches by any token",
+    "touches by any token, and answers no record",
     [
       "touching by a token hash works with the session's own and no other",
       "a record and a token hash may be views into larger buffers",
+      "a touch answers the record, unless its caller knows the session's version",
     ],
-    ({ store }) => ({ touch: (key) => store.touch(key) }),
+    ({ store }) => ({
+      async touch(key) {
+        const { record: _, ...touched } = (await store.touch(key)) ?? {};
+        return "id" in touched ? touched : undefined;
+      },
+    }),
   ),
   broken(
     "ignores the version of a change",
     [
-      "replacing the record at another version is a mismatch and changes nothing",
+      "the record is replaced at its version, which grows by one, and at no other version",
       "of changes that race at one version exactly one wins",
-      "a rotation makes changes at the version before it mismatch",
+      "rotating replaces the token, counts as authentication and activity, and adds a version",
     ],
     ({ store }) => ({
-      replaceRecord: (key, _version, record) => replaceAtAnyVersion(store, key, record),
-    }),
-  ),
-  broken(
-    "does not add a version with a change",
-    ["replacing the record at its version changes the record and adds one to the version"],
-    ({ store }) => ({
-      async replaceRecord(key, version, record) {
-        const replaced = await store.replaceRecord(key, version, record);
-        return typeof replaced === "object" ? { ...replaced, version } : replaced;
-      },
-    }),
-  ),
-  broken("counts a change as activity", ["changing the content is no activity"], ({ store }) => ({
-    async replaceRecord(key, version, record) {
-      await store.touch(key);
-      return store.replaceRecord(key, version, record);
-    },
-  })),
-  broken(
-    "takes a revoked session for one at another version",
-    ["nothing brings a revoked session back, or frees its id, until its retention is over"],
-    ({ store }) => ({
-      replaceRecord: async (key, version, record) =>
-        (await store.replaceRecord(key, version, record)) ?? "version_mismatch",
-    }),
-  ),
-  broken(
-    "does not count a rotation as authentication",
-    ["rotating replaces the token, counts as authentication and activity, and adds a version"],
-    ({ store }) => ({
-      async rotateToken(key, tokenHash, newTokenHash) {
-        const rotated = await store.rotateToken(key, tokenHash, newTokenHash);
-        return rotated && { ...rotated, authenticateTimeMs: rotated.createTimeMs };
+      async replaceRecord(key, _version, record) {
+        for (;;) {
+          const current = await store.get(key);
+          const replaced = await store.replaceRecord(key, current?.version ?? 0, record);
+          if (replaced !== "version_mismatch") return replaced;
+        }
       },
     }),
   ),
   broken(
-    "does not count a rotation as activity",
-    ["rotating the token moves the deadline too, and no further than the absolute one"],
+    "counts a change, and resealing, as activity",
+    [
+      "changing the content is no activity",
+      "resealing replaces exactly the record, keeps the version and all else, and is no event",
+    ],
     ({ store }) => ({
-      async rotateToken(key, tokenHash, newTokenHash) {
+      async replaceRecord(key, ...change) {
+        await store.touch(key);
+        return store.replaceRecord(key, ...change);
+      },
+      async reseal(key, ...records) {
+        await store.touch(key);
+        return store.reseal(key, ...records);
+      },
+    }),
+  ),
+  broken(
+    "counts a rotation neither as authentication nor as activity",
+    [
+      "rotating replaces the token, counts as authentication and activity, and adds a version",
+      "rotating the token moves the deadline too, and no further than the absolute one",
+    ],
+    ({ store }) => ({
+      async rotateToken(key, ...hashes) {
         const before = await store.get(key);
-        const rotated = await store.rotateToken(key, tokenHash, newTokenHash);
-        return before && rotated && { ...rotated, expireTimeMs: before.expireTimeMs };
+        const rotated = await store.rotateToken(key, ...hashes);
+        const { authenticateTimeMs = 0, expireTimeMs = 0 } = before ?? {};
+        return rotated && { ...rotated, authenticateTimeMs, expireTimeMs };
       },
     }),
   ),
   broken(
     "rotates by any token, and lets all racers win",
     [
-      "a rotation with another token changes nothing",
+      "rotating replaces the token, counts as authentication and activity, and adds a version",
       "of rotations that race exactly one wins, and its token is the one that counts",
     ],
     ({ store }) => ({
-      rotateToken: (key, _tokenHash, newTokenHash) => rotateAnyToken(store, key, newTokenHash),
+      async rotateToken(key, _tokenHash, newTokenHash) {
+        for (;;) {
+          const current = await store.get(key);
+          if (current === undefined) return undefined;
+          const rotated = await store.rotateToken(key, current.tokenHash, newTokenHash);
+          if (rotated !== undefined) return rotated;
+        }
+      },
     }),
   ),
   broken(
@@ -201,20 +176,198 @@ export const brokenChanges: readonly BrokenSessionStore[] = [
           retired.add(hex(tokenHash));
           return store.rotateToken(key, tokenHash, newTokenHash);
         },
-        touch: (key, tokenHash) =>
-          tokenHash && retired.has(hex(tokenHash)) ? store.touch(key) : store.touch(key, tokenHash),
+        touch: (key, hash) => store.touch(key, hash && retired.has(hex(hash)) ? undefined : hash),
+      };
+    },
+  ),
+];
+
+/** Stores that let a holder of a lock write that was overtaken, or refuse one that was not. */
+export const brokenFences: readonly BrokenSessionStore[] = [
+  broken(
+    "ignores fences",
+    [
+      "a change with a lower token than one seen before is fenced, exactly up to 2^53",
+      "of changes that race with different tokens none is made after one with a higher token",
+      "a session is fenced by a bounded number of locks, and refuses one more",
+    ],
+    ({ store }) => ({
+      replaceRecord: (key, version, record) => store.replaceRecord(key, version, record),
+    }),
+  ),
+  broken(
+    "remembers the token of any change for all sessions, also of one that was not made",
+    [
+      "each lock fences for itself, and each session",
+      "a change that is not made leaves no token behind",
+      "the tokens go with the session",
+    ],
+    ({ store }) => {
+      const highest = new Map<string, number>();
+      return {
+        async replaceRecord(key, version, record, fence) {
+          if (fence && (highest.get(fence.lock) ?? 0) > fence.token) return "fenced";
+          if (fence) highest.set(fence.lock, fence.token);
+          return store.replaceRecord(key, version, record, fence);
+        },
+      };
+    },
+  ),
+];
+
+/** Stores that go wrong where sealed records are sealed again. */
+export const brokenResealing: readonly BrokenSessionStore[] = [
+  broken(
+    "reseals active sessions only, whatever their record is",
+    [
+      "expired and revoked sessions are resealed too, and stay what they are",
+      "a record that is not the session's own is not replaced by resealing",
+    ],
+    ({ store }) => ({
+      async reseal(key, _record, resealed) {
+        const session = await store.get(key);
+        return session !== undefined && store.reseal(key, session.record, resealed);
+      },
+    }),
+  ),
+  broken(
+    "compares records in one step and replaces them in another",
+    ["of a change and a resealing that race, the change is never lost"],
+    ({ store }) => ({
+      async reseal(key, record, resealed) {
+        const before = await store.get(key);
+        if (before === undefined || hex(before.record) !== hex(record)) return false;
+        await setImmediate();
+        const after = await store.get(key);
+        return after !== undefined && store.reseal(key, after.record, resealed);
+      },
+    }),
+  ),
+];
+
+/** Stores that go wrong where sessions are revoked. */
+export const brokenRevocation: readonly BrokenSessionStore[] = [
+  broken(
+    "brings a session back on a late touch",
+    [
+      "nothing brings a revoked session back, or frees its id, until its retention is over",
+      "a session that is revoked in the middle of other calls stays revoked",
+    ],
+    ({ store }) => {
+      const copies = new Map<string, StoredSession>();
+      const revived = new Set<string>();
+      return {
+        async create(session, limit) {
+          const created = await store.create(session, limit);
+          const { record, tokenHash } = session;
+          copies.set(session.key.id, { ...created.session, record, tokenHash });
+          return created;
+        },
+        async touch(key, tokenHash) {
+          const touched = await store.touch(key, tokenHash);
+          if (touched === undefined) revived.add(key.id);
+          return touched;
+        },
+        get: async (key) =>
+          (await store.get(key)) ?? (revived.has(key.id) ? copies.get(key.id) : undefined),
       };
     },
   ),
   broken(
-    "revokes all of a user's sessions with one",
-    ["a change of one session leaves all others alone"],
+    "lists a revoked session still",
+    [
+      "revoking says so once, ends the session, and leaves all it had but its token",
+      "expired and revoked sessions are listed when asked for, until their retention is over",
+    ],
+    ({ store }) => ({ list: (query) => store.list({ ...query, showRevoked: true }) }),
+  ),
+  listing(
+    "leaves no tombstone of an evicted session",
+    ["an evicted session is revoked, for the reason of eviction"],
+    (sessions) => sessions.filter(({ revokeReason }) => revokeReason !== EVICTION_REASON),
+  ),
+  broken(
+    "revokes by any token, and says each time that it did it",
+    [
+      "revoking says so once, ends the session, and leaves all it had but its token",
+      "revoking by a token works with the session's own and no other",
+      "of revocations that race exactly one says that it did it",
+    ],
+    ({ store }) => ({
+      async revoke(key, reason) {
+        await store.revoke(key, reason);
+        return true;
+      },
+    }),
+  ),
+  broken(
+    "lets a later revocation replace the time and the reason",
+    [
+      "nothing brings a revoked session back, or frees its id, until its retention is over",
+      "an expired session stays expired, and is not revoked",
+    ],
+    ({ store, now }) => {
+      const later = new Map<string, { revokeTimeMs: number; revokeReason: string }>();
+      return {
+        async revoke(key, reason, tokenHash) {
+          const revoked = await store.revoke(key, reason, tokenHash);
+          if (!revoked) later.set(key.id, { revokeTimeMs: now(), revokeReason: reason });
+          return revoked;
+        },
+        async list(query) {
+          const page = await store.list(query);
+          const sessions = page.sessions.map((one) => ({ ...one, ...later.get(one.id) }));
+          return { ...page, sessions };
+        },
+      };
+    },
+  ),
+  broken(
+    "cuts a reason at a NUL",
+    ["reasons and user ids may be any text, and sessions and events give them back as they were"],
+    ({ store }) => ({
+      revoke: (key, reason, tokenHash) => store.revoke(key, reason.split("\0")[0] ?? "", tokenHash),
+    }),
+  ),
+  broken(
+    "revokes all of a user's sessions with one, and ignores the exception",
+    [
+      "a change of one session leaves all others alone",
+      "revoking a user's sessions spares the excepted one, if it is one of the user's",
+    ],
     ({ store }) => ({
       async revoke(key, reason, tokenHash) {
         const session = await store.get(key);
         const revoked = await store.revoke(key, reason, tokenHash);
         if (session && revoked) await store.revokeUser(session.userId, reason);
         return revoked;
+      },
+      revokeUser: (userId, reason) => store.revokeUser(userId, reason),
+    }),
+  ),
+  broken(
+    "counts expired sessions among the revoked",
+    ["revoking a user's sessions revokes all active ones, nobody else's, and says how many"],
+    ({ store, everything }) => ({
+      async revokeUser(userId, reason, exceptId) {
+        const own = (await everything()).filter((session) => session.userId === userId);
+        await store.revokeUser(userId, reason, exceptId);
+        return own.length;
+      },
+    }),
+  ),
+  broken(
+    "says that it revoked as many sessions of a user as it counted before, a thousand at most",
+    [
+      "a user's many sessions are revoked at once",
+      "racing revocations of a user and of single sessions revoke each session once",
+      "of a session's creation and its user's revocation that race, either comes first",
+    ],
+    ({ store }) => ({
+      async revokeUser(userId, reason, exceptId) {
+        const count = await store.count(userId);
+        await store.revokeUser(userId, reason, exceptId);
+        return Math.min(count, 1_000);
       },
     }),
   ),

@@ -1,23 +1,31 @@
-import { SessiondError } from "../../errors.js";
-import { EVICTION_REASON, type StoredFacts } from "../../sessions/session-store.js";
-import { byCreation, idsOf, keyOf } from "../contract/sessions/fixtures.js";
+import { requestIdReused, sessionAlreadyExists } from "../../errors.js";
+import type { Partition } from "../../sessions/session-id.js";
 import {
-  type BrokenSessionStore,
-  broken,
-  type CorrectSessionStore,
-  pretended,
-  UNLIMITED,
-} from "./broken-session-store.js";
+  EVICTION_REASON,
+  type NewSession,
+  type OnceOnly,
+  type RepeatedCreation,
+  type StoredFacts,
+  type StoredSession,
+} from "../../sessions/session-store.js";
+import { byCreation, idsOf, keyOf, NO_LIMIT } from "../contract/sessions/fixtures.js";
+import { type BrokenSessionStore, broken } from "./broken-session-store.js";
 
-const LIMIT_RACE = "a thousand concurrent creates leave exactly the limit, in count and in list";
-const REJECT_RACE =
-  "of a thousand concurrent creates under the policy reject exactly the limit succeed";
-
-function hasReason(error: unknown, reason: string): boolean {
-  return error instanceof SessiondError && error.reason === reason;
+/** Answers a session that is a little different from the one that it keeps. */
+function answering(
+  fault: string,
+  caughtBy: readonly string[],
+  different: (created: StoredFacts) => StoredFacts,
+): BrokenSessionStore {
+  return broken(fault, caughtBy, ({ store }) => ({
+    async create(session, limit) {
+      const created = await store.create(session, limit);
+      return { ...created, session: different(created.session) };
+    },
+  }));
 }
 
-/** Evicts in another order than the oldest first. */
+/** Reads, evicts and creates in steps of their own, the sessions in some order. */
 function evicting(
   fault: string,
   caughtBy: readonly string[],
@@ -28,25 +36,28 @@ function evicting(
       const active = (await activeOf(session.userId)).toSorted(order);
       const tooMany = Math.max(0, active.length + 1 - limit.maxSessionsPerUser);
       const evicted = active.slice(0, tooMany);
-      const created = await store.create(session, UNLIMITED);
+      const created = await store.create(session, NO_LIMIT);
       for (const old of evicted) await store.revoke(keyOf(old), EVICTION_REASON);
       return { ...created, evictedIds: idsOf(evicted) };
     },
   }));
 }
 
-/** Answers a session that is a little different from what it keeps. */
-function answering(
+/** Takes a request for another than it is. */
+function asking(
   fault: string,
   caughtBy: readonly string[],
-  different: (created: StoredFacts, correct: CorrectSessionStore) => StoredFacts,
+  different: (request: OnceOnly, userId: string) => OnceOnly,
 ): BrokenSessionStore {
-  return broken(fault, caughtBy, (correct) => ({
-    async create(session, limit) {
-      const created = await correct.store.create(session, limit);
-      return { ...created, session: different(created.session, correct) };
-    },
+  return broken(fault, caughtBy, ({ store }) => ({
+    createOnce: (request, session, limit) =>
+      store.createOnce(different(request, session.userId), session, limit),
   }));
+}
+
+/** The session that a call creates, as a store answers it. */
+function whole(created: StoredFacts, { record, tokenHash }: NewSession): StoredSession {
+  return { ...created, record, tokenHash };
 }
 
 /** Stores that go wrong where sessions are created. */
@@ -57,18 +68,13 @@ export const brokenCreation: readonly BrokenSessionStore[] = [
     (created) => ({ ...created, version: created.version - 1 }),
   ),
   answering(
-    "dates a session a millisecond back",
-    ["a new session's times are now, and its deadlines follow from its timeouts"],
-    (created) => ({ ...created, createTimeMs: created.createTimeMs - 1 }),
-  ),
-  answering(
     "forgets the absolute deadline at creation",
-    ["a lifetime shorter than the idle timeout is the first deadline"],
+    ["a new session's times are now, and its deadlines follow from its timeouts"],
     (created) => ({ ...created, expireTimeMs: created.createTimeMs + created.idleTimeoutMs }),
   ),
   broken(
     "gives all sessions the timeouts of the first",
-    ["each session has its own timeouts"],
+    ["each session has its own timeouts, kept to the millisecond up to a year"],
     ({ store }) => {
       let idleTimeoutMs: number | undefined;
       return {
@@ -80,36 +86,26 @@ export const brokenCreation: readonly BrokenSessionStore[] = [
     },
   ),
   broken(
-    "keeps timeouts in 32 bits",
-    ["the longest timeouts are kept to the millisecond"],
-    ({ store }) => ({
-      create: (session, limit) => {
-        const idleTimeoutMs = Math.min(session.idleTimeoutMs, 2 ** 31 - 1);
-        return store.create({ ...session, idleTimeoutMs }, limit);
-      },
-    }),
-  ),
-  broken(
     "answers a taken id as if it had created the session",
     [
-      "an id that is taken is refused to its own user and to others",
-      "a generated id that is taken is refused",
+      "an id that is taken is refused to everybody, before anyone is evicted for it",
       "of users who choose the same id at once exactly one gets it, and no other loses anything",
       "nothing brings a revoked session back, or frees its id, until its retention is over",
       "nothing brings an expired session back, or frees its id, until its retention is over",
     ],
-    ({ store, now }) => ({
+    ({ store, everything }) => ({
       create: (session, limit) =>
-        store.create(session, limit).catch((error) => {
-          if (!hasReason(error, "SESSION_ALREADY_EXISTS")) throw error;
-          return { session: pretended(session, now()), evictedIds: [] };
+        store.create(session, limit).catch(async (error) => {
+          if (error.reason !== "SESSION_ALREADY_EXISTS") throw error;
+          const all = await everything();
+          return { session: all.at(-1) as StoredSession, evictedIds: [] };
         }),
     }),
   ),
   broken(
     "makes room before it looks whether the id is taken",
     [
-      "a taken id is refused before anyone is evicted for it",
+      "an id that is taken is refused to everybody, before anyone is evicted for it",
       "of users who choose the same id at once exactly one gets it, and no other loses anything",
     ],
     ({ store, activeOf }) => ({
@@ -123,28 +119,16 @@ export const brokenCreation: readonly BrokenSessionStore[] = [
     }),
   ),
   broken(
-    "never frees an id",
-    ["a swept session's id is free, and its old token opens nothing of the new session"],
+    "never frees an id, not even of a session that it refuses",
+    [
+      "under the policy reject a session beyond the limit is refused and its id stays free",
+      "a swept session's id is free, and its old token opens nothing of the new session",
+    ],
     ({ store }) => {
       const ids = new Set<string>();
       return {
         async create(session, limit) {
-          if (ids.has(session.key.id)) throw new SessiondError("SESSION_ALREADY_EXISTS", "taken");
-          const created = await store.create(session, limit);
-          ids.add(session.key.id);
-          return created;
-        },
-      };
-    },
-  ),
-  broken(
-    "keeps the id of a refused session taken",
-    ["an id is free again after its creation was refused by the limit"],
-    ({ store }) => {
-      const ids = new Set<string>();
-      return {
-        async create(session, limit) {
-          if (ids.has(session.key.id)) throw new SessiondError("SESSION_ALREADY_EXISTS", "taken");
+          if (ids.has(session.key.id)) throw sessionAlreadyExists();
           ids.add(session.key.id);
           return store.create(session, limit);
         },
@@ -152,88 +136,26 @@ export const brokenCreation: readonly BrokenSessionStore[] = [
     },
   ),
   evicting(
-    "evicts the newest session",
-    ["below the limit nobody is evicted, at it the oldest session is"],
-    (a, b) => byCreation(b, a),
-  ),
-  evicting(
     "evicts the session that was used longest ago",
-    ["the oldest session goes, not the one that was used longest ago"],
+    ["at each user's own limit the oldest session is evicted, however lately it was used"],
     (a, b) => a.lastAccessTimeMs - b.lastAccessTimeMs || byCreation(a, b),
   ),
   evicting(
     "evicts the greatest id among sessions of the same age",
-    ["among sessions created at the same moment the one with the least id goes first"],
+    ["a lowered limit evicts as many as are too many, the oldest first, then the least id"],
     (a, b) => a.createTimeMs - b.createTimeMs || byCreation(b, a),
   ),
   evicting(
     "reads, evicts and creates in steps of their own",
-    [LIMIT_RACE, REJECT_RACE],
+    [
+      "a thousand concurrent creates leave exactly the limit, in count and in list",
+      "of a thousand concurrent creates under the policy reject exactly the limit succeed",
+    ],
     byCreation,
   ),
   broken(
-    "evicts one session at most",
-    ["a lowered limit evicts as many as are too many, the oldest first"],
-    ({ store, activeOf }) => ({
-      async create(session, limit) {
-        const { length } = await activeOf(session.userId);
-        const maxSessionsPerUser = Math.max(limit.maxSessionsPerUser, length);
-        return store.create(session, { ...limit, maxSessionsPerUser });
-      },
-    }),
-  ),
-  broken(
-    "leaves no tombstone of an evicted session",
-    ["an evicted session is revoked, for the reason of eviction"],
-    ({ store }) => ({
-      async list(query) {
-        const page = await store.list(query);
-        const kept = page.sessions.filter(({ revokeReason }) => revokeReason !== EVICTION_REASON);
-        return { ...page, sessions: kept };
-      },
-    }),
-  ),
-  broken(
-    "adds the session that it refuses",
-    ["under the policy reject a session beyond the limit is refused and nothing changes"],
-    ({ store }) => ({
-      create: (session, limit) =>
-        store.create(session, limit).catch(async (error) => {
-          if (hasReason(error, "SESSION_LIMIT_REACHED")) await store.create(session, UNLIMITED);
-          throw error;
-        }),
-    }),
-  ),
-  broken(
-    "counts ended sessions towards the limit",
-    ["expired and revoked sessions take no place under the limit"],
-    ({ store, everything }) => ({
-      async create(session, limit) {
-        const own = (await everything()).filter(({ userId }) => userId === session.userId);
-        if (limit.policy === "reject" && own.length >= limit.maxSessionsPerUser) {
-          throw new SessiondError("SESSION_LIMIT_REACHED", "too many");
-        }
-        return store.create(session, limit);
-      },
-    }),
-  ),
-  broken(
-    "lets a session make room a millisecond early",
-    ["a session takes its place under the limit until its deadline"],
-    ({ store, shifted }) => ({
-      create: (session, limit) => shifted(1, () => store.create(session, limit)),
-    }),
-  ),
-  broken(
-    "lets a session take its place a millisecond too long",
-    ["a session takes its place under the limit until its deadline"],
-    ({ store, shifted }) => ({
-      create: (session, limit) => shifted(-1, () => store.create(session, limit)),
-    }),
-  ),
-  broken(
     "has one limit for all users together",
-    ["the limit is each user's own"],
+    ["at each user's own limit the oldest session is evicted, however lately it was used"],
     ({ store, everything }) => ({
       async create(session, limit) {
         const { length } = await everything();
@@ -244,5 +166,122 @@ export const brokenCreation: readonly BrokenSessionStore[] = [
         return { ...created, evictedIds: [oldest.id] };
       },
     }),
+  ),
+];
+
+/** Stores that go wrong where a request must take effect at most once. */
+export const brokenRequests: readonly BrokenSessionStore[] = [
+  broken(
+    "ignores the limit for a request",
+    [
+      "a request that was not made before creates a session as any other call does",
+      "a repeated request at the limit is neither refused nor does it evict anyone",
+    ],
+    ({ store }) => ({
+      createOnce: (request, session) => store.createOnce(request, session, NO_LIMIT),
+    }),
+  ),
+  broken(
+    "recognises only requests that were made to it",
+    [
+      "a repeated request is told of the session that the first one created, and no more",
+      "a repeated request is not in the way of its own chosen id, and takes no other",
+      "of one request made many times at once one creates the session, and all name it",
+      "of one request made for two users at once at most one gets a session",
+    ],
+    () => ({}),
+    ({ store }) => ({
+      createOnce: (request, session, limit) =>
+        store.createOnce({ ...request, key: `peer:${request.key}` }, session, limit),
+    }),
+  ),
+  broken(
+    "answers a repetition with the session as it was created, and takes its chosen id",
+    [
+      "a repeated request is not in the way of its own chosen id, and takes no other",
+      "a repeated request is told of its session as it is now: changed, revoked or expired",
+    ],
+    ({ store }) => {
+      const created = new Map<string, StoredSession>();
+      const claims = new Map<string, Partition>();
+      return {
+        async createOnce(request, session, limit) {
+          const answer = await store.createOnce(request, session, limit);
+          if ("repeated" in answer) {
+            claims.set(session.key.id, session.key.partition);
+            return { ...answer, session: created.get(request.key) };
+          }
+          created.set(request.key, whole(answer.session, session));
+          return answer;
+        },
+        partitionOf: async (id) => (await store.partitionOf(id)) ?? claims.get(id),
+      };
+    },
+  ),
+  broken(
+    "takes the session that has the id now for the one that the request created",
+    ["once its session is removed for good, a repeated request creates and finds no other"],
+    ({ store, everything }) => ({
+      async createOnce(request, session, limit) {
+        const answer = await store.createOnce(request, session, limit);
+        if (!("repeated" in answer) || answer.session) return answer;
+        const found = (await everything()).find(({ id }) => id === session.key.id);
+        return { ...answer, session: found };
+      },
+    }),
+  ),
+  asking(
+    "forgets a request a millisecond early",
+    ["a request is recognised for as long as its first call said, and is a new one after that"],
+    (request) => ({ ...request, keptForMs: request.keptForMs - 1 }),
+  ),
+  broken(
+    "looks for an earlier request in one step and creates the session in another",
+    [
+      "of one request made many times at once one creates the session, and all name it",
+      "of one request made for two users at once at most one gets a session",
+    ],
+    ({ store }) => {
+      const done = new Map<string, RepeatedCreation>();
+      return {
+        async createOnce(request, session, limit) {
+          const earlier = done.get(request.key);
+          if (earlier !== undefined) return earlier;
+          const creation = await store.create(session, limit);
+          const first = whole(creation.session, session);
+          done.set(request.key, { ...creation, session: first, repeated: request.record });
+          return creation;
+        },
+      };
+    },
+  ),
+  asking(
+    "has a key of a request for each user",
+    [
+      "a request that another user has made is refused and changes nothing",
+      "of one request made for two users at once at most one gets a session",
+    ],
+    (request, userId) => ({ ...request, key: `${request.key} ${userId}` }),
+  ),
+  broken(
+    "keeps the key of a refused request",
+    ["a request that was refused is as if it had not been made"],
+    ({ store }) => {
+      const refused = new Set<string>();
+      return {
+        async createOnce(request, session, limit) {
+          if (refused.has(request.key)) throw requestIdReused();
+          refused.add(request.key);
+          const answer = await store.createOnce(request, session, limit);
+          refused.delete(request.key);
+          return answer;
+        },
+      };
+    },
+  ),
+  asking(
+    "ignores the case of a request's key",
+    ["requests of different keys are different requests, however much alike the keys are"],
+    (request) => ({ ...request, key: request.key.toLowerCase() }),
   ),
 ];

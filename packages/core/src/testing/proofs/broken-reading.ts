@@ -1,26 +1,11 @@
-import { sessionNotFound } from "../../errors.js";
 import type { SessionKey, StoredSession } from "../../sessions/session-store.js";
-import { type BrokenSessionStore, broken } from "./broken-session-store.js";
-
-const OWN_PARTITION = "a session is found in its own partition only";
-const AWKWARD_USERS = "users with awkward ids have their own sessions and nobody else's";
+import { type BrokenSessionStore, broken, listing } from "./broken-session-store.js";
 
 /** Stores that go wrong where sessions are read, or their values kept. */
 export const brokenReading: readonly BrokenSessionStore[] = [
   broken(
-    "fails where there is no session",
-    ["a session that does not exist is undefined, not an error"],
-    ({ store }) => ({
-      async get(key) {
-        const session = await store.get(key);
-        if (session === undefined) throw sessionNotFound();
-        return session;
-      },
-    }),
-  ),
-  broken(
-    "makes a session of a change to one that is not there",
-    ["a failed call leaves nothing behind"],
+    "makes a session of a touch of one that does not exist",
+    ["a session that does not exist is undefined, and a call on it leaves nothing behind"],
     ({ store }) => ({
       async touch(key, tokenHash = new Uint8Array(32)) {
         const touched = await store.touch(key, tokenHash);
@@ -33,48 +18,26 @@ export const brokenReading: readonly BrokenSessionStore[] = [
     }),
   ),
   broken(
-    "leaves out of many sessions those that are not there",
-    [
-      "many sessions are answered in the order of their keys, with gaps for those that are not there",
-    ],
+    "leaves out of many sessions those that it does not find",
+    ["a thousand sessions are answered in the order of their keys, with gaps where none is"],
     ({ store }) => ({
       getMany: async (keys) => (await store.getMany(keys)).filter((found) => found !== undefined),
     }),
   ),
   broken(
-    "answers many sessions in an order of its own",
+    "finds a session in any partition",
     [
-      "many sessions are answered in the order of their keys, with gaps for those that are not there",
+      "a session is found in its own partition only",
+      "resealing what does not exist, or is in another partition, does nothing",
     ],
-    ({ store }) => ({ getMany: async (keys) => (await store.getMany(keys)).toReversed() }),
-  ),
-  broken(
-    "reads five hundred sessions at most",
-    ["a thousand sessions are read at once"],
-    ({ store }) => ({ getMany: (keys) => store.getMany(keys.slice(0, 500)) }),
-  ),
-  broken("finds a session in any partition", [OWN_PARTITION], ({ store }) => ({
-    async get({ id, partition }) {
-      return store.get({ id, partition: (await store.partitionOf(id)) ?? partition });
-    },
-  })),
-  broken("revokes a session in any partition", [OWN_PARTITION], ({ store }) => ({
-    async revoke({ id, partition }, reason, tokenHash) {
-      const key: SessionKey = { id, partition: (await store.partitionOf(id)) ?? partition };
-      return store.revoke(key, reason, tokenHash);
-    },
-  })),
-  broken(
-    "remembers the partition of a session for ever",
-    ["the partition of a chosen id is known as long as its session exists"],
     ({ store }) => {
-      const partitions = new Map<string, string>();
+      const own = async ({ id, partition }: SessionKey) => ({
+        id,
+        partition: (await store.partitionOf(id)) ?? partition,
+      });
       return {
-        async partitionOf(id) {
-          const partition = (await store.partitionOf(id)) ?? partitions.get(id);
-          if (partition !== undefined) partitions.set(id, partition);
-          return partition;
-        },
+        get: async (key) => store.get(await own(key)),
+        reseal: async (key, ...records) => store.reseal(await own(key), ...records),
       };
     },
   ),
@@ -121,82 +84,174 @@ export const brokenReading: readonly BrokenSessionStore[] = [
       },
     }),
   ),
-  broken("takes user ids for patterns", [AWKWARD_USERS], ({ store, everything, activeOf }) => ({
-    async count(userId) {
-      if (userId === undefined) return store.count();
-      if (!userId.endsWith("*")) return (await activeOf(userId)).length;
-      const prefix = userId.slice(0, -1);
-      return (await everything()).filter((session) => session.userId.startsWith(prefix)).length;
-    },
-  })),
-  broken("ignores the case of user ids", [AWKWARD_USERS], ({ store }) => ({
-    create: (session, limit) =>
-      store.create({ ...session, userId: session.userId.toLowerCase() }, limit),
-  })),
-  broken("normalizes user ids", [AWKWARD_USERS], ({ store }) => ({
-    create: (session, limit) =>
-      store.create({ ...session, userId: session.userId.normalize() }, limit),
-  })),
   broken(
-    "keeps user ids in one byte per character",
-    ["users may be called anything in Unicode"],
-    ({ store }) => ({
-      create: (session, limit) => {
-        const userId = Buffer.from(session.userId, "latin1").toString("latin1");
-        return store.create({ ...session, userId }, limit);
-      },
-    }),
-  ),
-  broken(
-    "ignores the case of session ids",
-    ["chosen ids may have any of the characters that are allowed in them"],
+    "ignores the case of ids",
+    [
+      "users may be called anything, and have their own sessions and nobody else's",
+      "the partition of a chosen id, of any allowed form, is known while its session exists",
+    ],
     ({ store }) => ({
       create: (session, limit) => {
         const key = { ...session.key, id: session.key.id.toLowerCase() };
-        return store.create({ ...session, key }, limit);
+        return store.create({ ...session, key, userId: session.userId.toLowerCase() }, limit);
       },
     }),
   ),
-  broken("never checks out", ["an open store checks out"], () => ({
-    async check() {
-      throw new Error("not today");
-    },
-  })),
   broken(
     "reads on after it was closed, and finds nothing",
-    ["a closed store is unavailable, and may be closed again"],
+    ["an open store checks out; a closed one is unavailable, and may be closed again"],
     ({ store }) => ({ get: (key) => store.get(key).catch(() => undefined) }),
-  ),
-  broken(
-    "fails to close twice",
-    ["a closed store is unavailable, and may be closed again"],
-    ({ store }) => {
-      let open = true;
-      return {
-        async close() {
-          await store.close();
-          if (!open) throw new Error("it is closed already");
-          open = false;
-        },
-      };
-    },
   ),
   broken(
     "drops calls under way with an error of its own when it is closed",
     ["calls under way when the store is closed end, by success or as unavailable"],
     ({ store }) => {
-      let close = () => {};
-      const closed = new Promise<never>((_, reject) => {
-        close = () => reject(new Error("socket hang up"));
-      });
-      closed.catch(() => {});
+      const closed = Promise.withResolvers<never>();
+      closed.promise.catch(() => {});
       return {
-        create: (session, limit) => Promise.race([store.create(session, limit), closed]),
-        async close() {
-          close();
-          await store.close();
+        create: (session, limit) => Promise.race([store.create(session, limit), closed.promise]),
+        close() {
+          closed.reject(new Error("socket hang up"));
+          return store.close();
         },
       };
     },
   ),
+];
+
+/** Stores that go wrong where sessions are listed, counted or swept. */
+export const brokenListing: readonly BrokenSessionStore[] = [
+  broken(
+    "says that there is another page whenever one is full",
+    ["a page holds as many as were asked for, and only the last one says nothing of a next"],
+    ({ store }) => ({
+      async list(query) {
+        const { sessions } = await store.list(query);
+        const last = sessions.length === query.limit ? sessions.at(-1) : undefined;
+        return {
+          sessions,
+          ...(last && { next: { createTimeMs: last.createTimeMs, id: last.id } }),
+        };
+      },
+    }),
+  ),
+  broken(
+    "lists everybody's sessions for any user",
+    ["a user's list holds that user's sessions only, the list of all everybody's, all whole"],
+    ({ store }) => ({ list: ({ userId: _, ...query }) => store.list(query) }),
+  ),
+  broken(
+    "goes on after all sessions of the same moment",
+    ["all pages together are all sessions in the order of creation, then of id, both ways"],
+    ({ store }) => ({
+      list: ({ after, ...query }) => {
+        const id = query.order === "asc" ? "~" : "";
+        return store.list({ ...query, ...(after && { after: { ...after, id } }) });
+      },
+    }),
+  ),
+  broken(
+    "counts pages by position",
+    ["a session that stays is on exactly one page, whatever changes between the pages"],
+    ({ everything, now }) => ({
+      async list({ after, limit, order, userId }) {
+        const active = (await everything()).filter(
+          (session) =>
+            session.revokeTimeMs === undefined &&
+            now() < session.expireTimeMs &&
+            (userId ?? session.userId) === session.userId,
+        );
+        const start = after?.createTimeMs ?? 0;
+        const end = start + limit;
+        const sessions = (order === "asc" ? active : active.toReversed()).slice(start, end);
+        return { sessions, ...(end < active.length && { next: { createTimeMs: end, id: "0" } }) };
+      },
+    }),
+  ),
+  broken(
+    "needs the session that the last page ended with",
+    ["a walk goes on from where it was after the session it stopped at is gone"],
+    ({ store, everything }) => ({
+      async list(query) {
+        const isKept = (await everything()).some(({ id }) => id === query.after?.id);
+        return query.after && !isKept ? { sessions: [] } : store.list(query);
+      },
+    }),
+  ),
+  listing(
+    "lists ended sessions after the active ones, and no more than eight of a user on a page",
+    [
+      "pages of every kind are in order across active and ended sessions",
+      "pages are full and in order however unevenly users have sessions, and all are counted",
+    ],
+    (sessions) => {
+      const sorted = sessions.toSorted(
+        (a, b) => Number(a.revokeTimeMs !== undefined) - Number(b.revokeTimeMs !== undefined),
+      );
+      const ofUsers = Map.groupBy(sorted, ({ userId }) => userId);
+      return sorted.filter((session) => (ofUsers.get(session.userId)?.indexOf(session) ?? 0) < 8);
+    },
+  ),
+  broken(
+    "leaves out the start of a range",
+    ["a range of creation times includes its start and excludes its end"],
+    ({ store }) => ({
+      list: ({ createTimeFromMs: fromMs, ...query }) =>
+        store.list({ ...query, ...(fromMs !== undefined && { createTimeFromMs: fromMs + 1 }) }),
+    }),
+  ),
+  broken(
+    "sorts ids as words",
+    ["sessions of one moment are in the order of their ids, byte by byte, on pages of any size"],
+    ({ store }) => ({
+      async list(query) {
+        const page = await store.list(query);
+        const sorted = page.sessions.toSorted(
+          (a, b) => a.createTimeMs - b.createTimeMs || a.id.localeCompare(b.id, "en"),
+        );
+        return { ...page, sessions: query.order === "asc" ? sorted : sorted.toReversed() };
+      },
+    }),
+  ),
+  listing(
+    "lists by the last access",
+    ["through any sequence of calls and deadlines the store shows what a plain list would"],
+    (sessions) => sessions.toSorted((a, b) => a.lastAccessTimeMs - b.lastAccessTimeMs),
+  ),
+  broken(
+    "sweeps active sessions, and everything at once",
+    [
+      "sweeping an empty store does nothing, and active sessions are never swept",
+      "a sweep removes about as many as it was asked to, and says that there is more",
+    ],
+    ({ store, shifted }) => ({
+      sweep: () => shifted(365 * 24 * 3_600_000, () => store.sweep(1_000_000)),
+    }),
+  ),
+  broken(
+    "counts what other sweeps have removed as its own",
+    ["sweeps that run at once remove each session once, and only what has ended"],
+    ({ store, everything }) => ({
+      async sweep(limit) {
+        const before = (await everything()).length;
+        const swept = await store.sweep(limit);
+        return { ...swept, reclaimed: before - (await everything()).length };
+      },
+    }),
+  ),
+  {
+    fault: "leaves a key behind",
+    caughtBy: [
+      "after all sessions have ended, however they did, sweeping leaves nothing at all",
+      "an expired session is kept until its retention is over, and removed then",
+      "a sweep trims events that are older than the retention, no others, and in the end all",
+      "a request that is no longer recognised leaves nothing behind",
+      "the tokens go with the session",
+    ],
+    open: (openCorrect) => async (options) => ({
+      ...(await openCorrect(options)),
+      leftovers: async () => 1,
+      requestReclaimMs: 0,
+    }),
+  },
 ];

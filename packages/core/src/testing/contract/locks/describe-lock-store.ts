@@ -4,8 +4,8 @@ import { type OpenLockStore, runLockStoreCheck } from "./lock-store-check.js";
 
 /**
  * Holds a store to the contract: one vitest test for each of its promises.
- * `tellsNobody` is why a store does not tell other servers of a release, and so keeps no
- * places for those who wait.
+ * `tellsNobody` is why a store does not tell other servers of a release, and so has no queue of
+ * those who wait.
  */
 export function describeLockStore(
   name: string,

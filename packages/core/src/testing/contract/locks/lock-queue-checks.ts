@@ -3,14 +3,14 @@ import { assertRefused, NAME, take } from "./lock-fixtures.js";
 import type { LockStoreCheck } from "./lock-store-check.js";
 
 const QUEUE_FOR_MS = 10_000;
-/** Longer than any store keeps a lock for one who does not come. */
+/** Longer than any store keeps a lock for one that does not come. */
 const TOO_LATE_MS = 1_000;
 const WAITING = { queueForMs: QUEUE_FOR_MS };
 
-/** The places of those who wait. */
-export const lockPlaceChecks: readonly LockStoreCheck[] = [
+/** The queue of those who wait. */
+export const lockQueueChecks: readonly LockStoreCheck[] = [
   {
-    title: "a lock that is given back is kept for the one who has waited longest",
+    title: "a lock that is given back is kept for the one that has waited longest",
     isOfTellers: true,
     async run({ store, peer, clock }) {
       await take(store, "ann");
@@ -18,7 +18,7 @@ export const lockPlaceChecks: readonly LockStoreCheck[] = [
       clock.advance(1);
       await assertRefused(store, "carol", WAITING);
       clock.advance(1);
-      // Asking again loses nobody their place.
+      // Asking again loses nobody their position.
       await assertRefused(peer, "bob", WAITING);
       await store.release(NAME, "ann");
       await assertRefused(store, "ann", WAITING);
@@ -36,7 +36,7 @@ export const lockPlaceChecks: readonly LockStoreCheck[] = [
     },
   },
   {
-    title: "a lock whose lease has ended is kept for the one who has waited longest",
+    title: "a lock whose lease has ended is kept for the one that has waited longest",
     isOfTellers: true,
     async run({ store, peer, clock }) {
       const held = await take(store, "ann", { ttlMs: 1_000 });
@@ -48,7 +48,8 @@ export const lockPlaceChecks: readonly LockStoreCheck[] = [
     },
   },
   {
-    title: "a lock is not kept for long for one who does not come, who has to wait anew",
+    title:
+      "a lock is not kept for long for one that does not come, which then waits from the start",
     isOfTellers: true,
     async run({ store, peer, clock }) {
       await take(store, "ann");
@@ -65,7 +66,7 @@ export const lockPlaceChecks: readonly LockStoreCheck[] = [
     },
   },
   {
-    title: "who gives up a place is waited for no more",
+    title: "a caller that gives up waiting leaves the queue",
     isOfTellers: true,
     async run({ store, peer }) {
       await take(store, "ann");
@@ -78,7 +79,7 @@ export const lockPlaceChecks: readonly LockStoreCheck[] = [
     },
   },
   {
-    title: "who does not ask again in time, or asks only once, has no place",
+    title: "a caller that does not ask again in time, or asks only once, is not in the queue",
     isOfTellers: true,
     async run({ store, peer, clock }) {
       await take(store, "ann", { ttlMs: 10 * QUEUE_FOR_MS });

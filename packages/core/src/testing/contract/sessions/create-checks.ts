@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { partitionOfUser } from "../../../sessions/session-id.js";
-import { EVICTION_REASON, type SessionLimit } from "../../../sessions/session-store.js";
+import { EVICTION_REASON } from "../../../sessions/session-store.js";
 import {
   ACTIVE,
   addSession,
@@ -10,23 +10,17 @@ import {
   assertUntouched,
   byCreation,
   EVERYTHING,
+  evictBeyond,
   idsOf,
-  inspect,
   keyOf,
   listAll,
   newSession,
+  race,
+  rejectBeyond,
 } from "./fixtures.js";
 import type { SessionStoreCheck } from "./session-store-check.js";
 
 const RACERS = 1_000;
-
-function evictBeyond(maxSessionsPerUser: number): SessionLimit {
-  return { maxSessionsPerUser, policy: "evict_oldest" };
-}
-
-function rejectBeyond(maxSessionsPerUser: number): SessionLimit {
-  return { maxSessionsPerUser, policy: "reject" };
-}
 
 /** Creation, the ids that are taken, and the limit. */
 export const createChecks: readonly SessionStoreCheck[] = [
@@ -36,12 +30,9 @@ export const createChecks: readonly SessionStoreCheck[] = [
       const given = newSession({ userId: "ann" });
       const { session, evictedIds } = await store.create(given, evictBeyond(10));
       assert.deepEqual(evictedIds, []);
-      assert.equal(session.id, given.key.id);
-      assert.equal(session.userId, "ann");
-      assert.equal(session.version, 1);
-      assert.equal(session.readTimeMs, clock.now());
-      assert.equal(session.revokeTimeMs, undefined);
-      assert.equal(session.revokeReason, undefined);
+      assert.deepEqual([session.id, session.userId], [given.key.id, "ann"]);
+      assert.deepEqual([session.version, session.readTimeMs], [1, clock.now()]);
+      assert.deepEqual([session.revokeTimeMs, session.revokeReason], [undefined, undefined]);
       const { record, tokenHash } = given;
       assertSame(await store.get(given.key), { ...session, record, tokenHash });
     },
@@ -58,129 +49,87 @@ export const createChecks: readonly SessionStoreCheck[] = [
       assert.equal(session.idleTimeoutMs, 60_000);
       assert.equal(session.expireTimeMs, nowMs + 60_000);
       assert.equal(session.absoluteExpireTimeMs, nowMs + 600_000);
+      const brief = await addSession(store, { idleTimeoutMs: 60_000, lifetimeMs: 59_999 });
+      assert.equal(brief.expireTimeMs, nowMs + 59_999);
+      assert.equal(brief.absoluteExpireTimeMs, nowMs + 59_999);
     },
   },
   {
-    title: "a lifetime shorter than the idle timeout is the first deadline",
-    async run({ store, clock }) {
-      const session = await addSession(store, { idleTimeoutMs: 60_000, lifetimeMs: 59_999 });
-      assert.equal(session.expireTimeMs, clock.now() + 59_999);
-      assert.equal(session.absoluteExpireTimeMs, clock.now() + 59_999);
-    },
-  },
-  {
-    title: "an id that is taken is refused to its own user and to others",
+    title: "an id that is taken is refused to everybody, before anyone is evicted for it",
     async run({ store }) {
-      const first = await addSession(store, { userId: "ann", id: "jti-1" });
-      for (const userId of ["ann", "bob", "carol"]) {
-        const again = newSession({ userId, id: "jti-1" });
-        await assertRefused("SESSION_ALREADY_EXISTS", store.create(again, evictBeyond(10)));
+      const chosen = await addSession(store, { userId: "ann", id: "jti-1" });
+      const generated = await addSession(store, { userId: "bob" });
+      const attempts = ["ann", "bob", "carol"].map((userId) => newSession({ userId, id: "jti-1" }));
+      attempts.push(newSession({ userId: "bob", id: generated.id }));
+      for (const attempt of attempts) {
+        for (const limit of [evictBeyond(10), evictBeyond(1), rejectBeyond(1)]) {
+          await assertRefused("SESSION_ALREADY_EXISTS", store.create(attempt, limit));
+        }
       }
-      await assertUntouched(store, first);
-      assert.equal(await store.count(), 1);
-      assert.deepEqual(idsOf(await listAll(store, EVERYTHING)), ["jti-1"]);
-    },
-  },
-  {
-    title: "a generated id that is taken is refused",
-    async run({ store }) {
-      const first = await addSession(store, { userId: "ann" });
-      const again = newSession({ userId: "ann", id: first.id });
-      await assertRefused("SESSION_ALREADY_EXISTS", store.create(again, evictBeyond(10)));
-      await assertUntouched(store, first);
-    },
-  },
-  {
-    title: "a taken id is refused before anyone is evicted for it",
-    async run({ store }) {
-      await addSession(store, { userId: "ann", id: "jti-1" });
-      const bobs = await addSession(store, { userId: "bob" });
-      const attempt = newSession({ userId: "bob", id: "jti-1" });
-      await assertRefused("SESSION_ALREADY_EXISTS", store.create(attempt, evictBeyond(1)));
-      await assertRefused("SESSION_ALREADY_EXISTS", store.create(attempt, rejectBeyond(1)));
-      await assertUntouched(store, bobs);
-      assert.equal(await store.count("bob"), 1);
+      for (const session of [chosen, generated]) await assertUntouched(store, session);
+      assert.equal((await listAll(store, EVERYTHING)).length, 2);
+      assert.equal(await store.count(), 2);
     },
   },
   {
     title:
       "of users who choose the same id at once exactly one gets it, and no other loses anything",
-    async run({ store, peer }) {
+    async run(context) {
+      const { store } = context;
       const users = Array.from({ length: 64 }, (_, i) => `user-${i}`);
       const before = await Promise.all(users.map((userId) => addSession(store, { userId })));
-      const outcomes = await Promise.allSettled(
-        users.map((userId, i) =>
-          (i % 2 ? store : peer).create(newSession({ userId, id: "jti-1" }), evictBeyond(1)),
-        ),
-      );
-      const winners = users.filter((_, i) => outcomes[i]?.status === "fulfilled");
-      assert.equal(winners.length, 1, `${winners.length} users got the id`);
-      for (const outcome of outcomes) {
-        if (outcome.status === "rejected") {
-          await assertRefused("SESSION_ALREADY_EXISTS", Promise.reject(outcome.reason));
-        }
+      const outcomes = await race(context, users.length, (from, i) => {
+        const session = newSession({ userId: users[i] ?? "", id: "jti-1" });
+        return from.create(session, evictBeyond(1)).catch((error: unknown) => error);
+      });
+      const errors = outcomes.filter((outcome) => outcome instanceof Error);
+      assert.equal(errors.length, users.length - 1);
+      for (const error of errors) {
+        await assertRefused("SESSION_ALREADY_EXISTS", Promise.reject(error));
       }
-      for (const [i, userId] of users.entries()) {
-        const own = before[i];
-        assert.ok(own);
+      for (const [i, { userId, id }] of before.entries()) {
+        const won = !(outcomes[i] instanceof Error);
         const active = idsOf(await listAll(store, { ...ACTIVE, userId }));
-        assert.deepEqual(active, winners.includes(userId) ? ["jti-1"] : [own.id]);
+        assert.deepEqual(active, won ? ["jti-1"] : [id]);
+        if (won) assert.equal(await store.partitionOf("jti-1"), partitionOfUser(userId));
       }
-      assert.equal(await store.partitionOf("jti-1"), partitionOfUser(winners[0] ?? ""));
     },
   },
   {
-    title: "below the limit nobody is evicted, at it the oldest session is",
-    async run({ store, clock }) {
-      const first = await addSession(store, {}, evictBeyond(3));
-      clock.advance(1);
-      const second = await addSession(store, {}, evictBeyond(3));
-      clock.advance(1);
-      const third = await store.create(newSession(), evictBeyond(3));
-      assert.deepEqual(third.evictedIds, []);
-      clock.advance(1);
-      const fourth = await store.create(newSession(), evictBeyond(3));
-      assert.deepEqual(fourth.evictedIds, [first.id]);
-      assert.deepEqual(
-        idsOf(await listAll(store, ACTIVE)),
-        idsOf([second, third.session, fourth.session]),
-      );
-      assert.equal(await store.get(keyOf(first)), undefined);
-    },
-  },
-  {
-    title: "the oldest session goes, not the one that was used longest ago",
-    async run({ store, clock }) {
-      const first = await addSession(store);
-      clock.advance(1);
-      const second = await addSession(store);
-      clock.advance(1);
-      await store.touch(keyOf(first));
-      await store.rotateToken(keyOf(first), first.tokenHash, second.tokenHash);
-      const { evictedIds } = await store.create(newSession(), evictBeyond(2));
-      assert.deepEqual(evictedIds, [first.id]);
-    },
-  },
-  {
-    title: "among sessions created at the same moment the one with the least id goes first",
-    async run({ store }) {
-      const sessions = await addSessions(store, 5);
-      const { evictedIds } = await store.create(newSession(), evictBeyond(4));
-      assert.deepEqual([...evictedIds], idsOf(sessions.toSorted(byCreation)).slice(0, 2));
-    },
-  },
-  {
-    title: "a lowered limit evicts as many as are too many, the oldest first",
+    title: "at each user's own limit the oldest session is evicted, however lately it was used",
     async run({ store, clock }) {
       const sessions = [];
-      for (let i = 0; i < 7; i++) {
-        sessions.push(await addSession(store));
+      for (let i = 0; i < 3; i++) {
+        const { session, evictedIds } = await store.create(newSession(), evictBeyond(3));
+        assert.deepEqual(evictedIds, []);
+        sessions.push(session);
         clock.advance(1);
       }
+      const bobs = await store.create(newSession({ userId: "bob" }), evictBeyond(3));
+      assert.deepEqual(bobs.evictedIds, []);
+      const [first, ...others] = sessions;
+      assert.ok(first);
+      await store.touch(keyOf(first));
       const { session, evictedIds } = await store.create(newSession(), evictBeyond(3));
-      assert.deepEqual([...evictedIds], idsOf(sessions.slice(0, 5)));
-      const active = await listAll(store, ACTIVE);
-      assert.deepEqual(idsOf(active), idsOf([...sessions.slice(5), session]));
+      assert.deepEqual(evictedIds, [first.id]);
+      const active = idsOf(await listAll(store, { ...ACTIVE, userId: "user" }));
+      assert.deepEqual(active, idsOf([...others, session]));
+      assert.equal(await store.count(), 4);
+    },
+  },
+  {
+    title: "a lowered limit evicts as many as are too many, the oldest first, then the least id",
+    async run({ store, clock }) {
+      const sessions = [];
+      for (let i = 0; i < 3; i++) {
+        sessions.push(...(await addSessions(store, 3)));
+        clock.advance(1);
+      }
+      const ordered = idsOf(sessions.toSorted(byCreation));
+      const { session, evictedIds } = await store.create(newSession(), evictBeyond(3));
+      assert.deepEqual([...evictedIds], ordered.slice(0, 7));
+      const active = idsOf(await listAll(store, ACTIVE));
+      assert.deepEqual(active, [...ordered.slice(7), session.id]);
     },
   },
   {
@@ -189,16 +138,19 @@ export const createChecks: readonly SessionStoreCheck[] = [
       const old = await addSession(store);
       clock.advance(5);
       await store.create(newSession(), evictBeyond(1));
-      const evicted = await inspect(store, old);
-      assert.equal(evicted?.revokeTimeMs, clock.now());
-      assert.equal(evicted.revokeReason, EVICTION_REASON);
-      assert.equal(evicted.version, 2);
-      assert.equal(evicted.tokenHash.length, 0);
+      const revocation = { revokeTimeMs: clock.now(), revokeReason: EVICTION_REASON };
+      await assertUntouched(store, {
+        ...old,
+        ...revocation,
+        version: 2,
+        tokenHash: new Uint8Array(),
+      });
+      assert.equal(await store.get(keyOf(old)), undefined);
       assert.equal(await store.touch(keyOf(old), old.tokenHash), undefined);
     },
   },
   {
-    title: "under the policy reject a session beyond the limit is refused and nothing changes",
+    title: "under the policy reject a session beyond the limit is refused and its id stays free",
     async run({ store }) {
       const own = [await addSession(store), await addSession(store)];
       const refused = newSession({ id: "jti-1" });
@@ -206,88 +158,58 @@ export const createChecks: readonly SessionStoreCheck[] = [
       assert.deepEqual(idsOf(await listAll(store, EVERYTHING)), idsOf(own.toSorted(byCreation)));
       for (const session of own) await assertUntouched(store, session);
       assert.equal(await store.count(), 2);
-    },
-  },
-  {
-    title: "an id is free again after its creation was refused by the limit",
-    async run({ store }) {
-      await addSession(store, { userId: "ann" });
-      const refused = newSession({ userId: "ann", id: "jti-1" });
-      await assertRefused("SESSION_LIMIT_REACHED", store.create(refused, rejectBeyond(1)));
       assert.equal(await store.partitionOf("jti-1"), undefined);
       await addSession(store, { userId: "bob", id: "jti-1" });
       assert.equal(await store.partitionOf("jti-1"), partitionOfUser("bob"));
     },
   },
   {
-    title: "expired and revoked sessions take no place under the limit",
+    title: "a session counts towards the limit until its deadline or its revocation",
     async run({ store, clock }) {
-      await addSession(store, { idleTimeoutMs: 1_000 });
+      const { expireTimeMs } = await addSession(store, { idleTimeoutMs: 1_000 });
       const revoked = await addSession(store);
+      await addSession(store);
       await store.revoke(keyOf(revoked), "");
-      const kept = await addSession(store);
-      clock.advance(1_000);
+      clock.advanceTo(expireTimeMs - 1);
+      await assertRefused("SESSION_LIMIT_REACHED", store.create(newSession(), rejectBeyond(2)));
+      clock.advanceTo(expireTimeMs);
       await store.create(newSession(), rejectBeyond(2));
       await assertRefused("SESSION_LIMIT_REACHED", store.create(newSession(), rejectBeyond(2)));
       clock.advance(1);
-      const { evictedIds } = await store.create(newSession(), evictBeyond(3));
-      assert.deepEqual(evictedIds, []);
-      const next = await store.create(newSession(), evictBeyond(3));
-      assert.equal(next.evictedIds.length, 1);
-      assert.ok((await store.count()) === 3 && kept);
-    },
-  },
-  {
-    title: "a session takes its place under the limit until its deadline",
-    async run({ store, clock }) {
-      const { expireTimeMs } = await addSession(store);
-      clock.advanceTo(expireTimeMs - 1);
-      await assertRefused("SESSION_LIMIT_REACHED", store.create(newSession(), rejectBeyond(1)));
-      clock.advanceTo(expireTimeMs);
-      await store.create(newSession(), rejectBeyond(1));
-    },
-  },
-  {
-    title: "the limit is each user's own",
-    async run({ store }) {
-      await addSession(store, { userId: "ann" });
-      const { evictedIds } = await store.create(newSession({ userId: "bob" }), evictBeyond(1));
-      assert.deepEqual(evictedIds, []);
-      assert.equal(await store.count(), 2);
+      assert.deepEqual((await store.create(newSession(), evictBeyond(3))).evictedIds, []);
+      assert.equal((await store.create(newSession(), evictBeyond(3))).evictedIds.length, 1);
+      assert.equal(await store.count(), 3);
     },
   },
   {
     title: "a thousand concurrent creates leave exactly the limit, in count and in list",
-    async run({ store, peer }) {
-      const results = await Promise.all(
-        Array.from({ length: RACERS }, (_, i) =>
-          (i % 2 ? store : peer).create(newSession(), evictBeyond(10)),
-        ),
+    async run(context) {
+      const { store } = context;
+      const results = await race(context, RACERS, (from) =>
+        from.create(newSession(), evictBeyond(10)),
       );
       const evicted = results.flatMap(({ evictedIds }) => evictedIds);
-      const active = await listAll(store, ACTIVE);
-      assert.equal(await store.count("user"), 10);
-      assert.equal(await store.count(), 10);
-      assert.equal(active.length, 10);
+      const active = idsOf(await listAll(store, ACTIVE));
+      assert.deepEqual(
+        [await store.count("user"), await store.count(), active.length],
+        [10, 10, 10],
+      );
       assert.equal(evicted.length, RACERS - 10);
-      assert.equal(new Set([...evicted, ...idsOf(active)]).size, RACERS);
+      assert.equal(new Set([...evicted, ...active]).size, RACERS);
     },
   },
   {
     title: "of a thousand concurrent creates under the policy reject exactly the limit succeed",
-    async run({ store, peer }) {
-      const outcomes = await Promise.allSettled(
-        Array.from({ length: RACERS }, (_, i) =>
-          (i % 2 ? store : peer).create(newSession(), rejectBeyond(10)),
-        ),
+    async run(context) {
+      const { store } = context;
+      const outcomes = await race(context, RACERS, (from) =>
+        from.create(newSession(), rejectBeyond(10)).catch(() => undefined),
       );
-      const created = outcomes
-        .filter((outcome) => outcome.status === "fulfilled")
-        .map((outcome) => outcome.value.session);
+      const created = outcomes.flatMap((outcome) => outcome?.session ?? []);
       assert.equal(created.length, 10);
       assert.equal(await store.count("user"), 10);
-      const active = await listAll(store, ACTIVE);
-      assert.deepEqual(idsOf(active), idsOf(created.toSorted(byCreation)));
+      const active = idsOf(await listAll(store, ACTIVE));
+      assert.deepEqual(active, idsOf(created.toSorted(byCreation)));
     },
   },
 ];

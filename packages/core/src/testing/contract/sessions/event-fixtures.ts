@@ -5,7 +5,7 @@ import type { EventCursor, SessionEvent, SessionEventType } from "../../../watch
 /** More pages than any check needs; a log that goes on for longer never ends. */
 const MAX_PAGES = 2_000;
 
-/** What an event tells of a session, without its place in the log. */
+/** What an event tells of a session, without its position in the log. */
 export interface EventFacts {
   readonly type: SessionEventType;
   readonly sessionId: string;
@@ -15,7 +15,7 @@ export interface EventFacts {
   readonly reason: string | undefined;
 }
 
-/** An event without its place, to compare. */
+/** An event without its position, to compare. */
 export function factsOf(event: SessionEvent): EventFacts {
   const { type, sessionId, userId, version, timeMs, reason } = event;
   return { type, sessionId, userId, version, timeMs, reason };
@@ -32,10 +32,10 @@ export function eventOf(
   return { type, sessionId: id, userId, version, timeMs, reason };
 }
 
-/** What there is from a cursor to the end of the log. */
+/** The events from a cursor to the end of the log. */
 export interface EventsToEnd {
   readonly events: readonly SessionEvent[];
-  /** The place after them. */
+  /** The position after them. */
   readonly cursor: EventCursor;
 }
 

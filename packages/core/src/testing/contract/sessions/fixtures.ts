@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { type ErrorReason, SessiondError } from "../../../errors.js";
-import { generateSessionId, partitionOfUser } from "../../../sessions/session-id.js";
+import { generateSessionId, PARTITIONS, partitionOfUser } from "../../../sessions/session-id.js";
 import type {
   ListCursor,
   ListQuery,
@@ -13,13 +13,29 @@ import type {
   StoredSession,
 } from "../../../sessions/session-store.js";
 
+/** A limit under which the oldest session makes room for one too many. */
+export function evictBeyond(maxSessionsPerUser: number): SessionLimit {
+  return { maxSessionsPerUser, policy: "evict_oldest" };
+}
+
+/** A limit under which one session too many is refused. */
+export function rejectBeyond(maxSessionsPerUser: number): SessionLimit {
+  return { maxSessionsPerUser, policy: "reject" };
+}
+
 /** A limit that no check reaches unless it wants to. */
-export const NO_LIMIT: SessionLimit = { maxSessionsPerUser: 1_000_000, policy: "reject" };
+export const NO_LIMIT = rejectBeyond(1_000_000);
 
 /** The idle timeout of sessions whose timeouts do not matter. */
 export const IDLE_TIMEOUT_MS = 60_000;
 /** The lifetime of sessions whose timeouts do not matter. */
 export const LIFETIME_MS = 600_000;
+
+/** What a session is named by. */
+interface SessionIdentity {
+  readonly id: string;
+  readonly userId: string;
+}
 
 /** What a check may say of a new session; the rest is random or does not matter. */
 export interface SessionSpec extends Partial<Omit<NewSession, "key">> {
@@ -60,8 +76,30 @@ export function addSessions(
   return Promise.all(Array.from({ length: count }, () => addSession(store, spec)));
 }
 
+/** Makes `count` calls at once, through two servers by turns. */
+export function race<T>(
+  { store, peer }: { readonly store: SessionStore; readonly peer: SessionStore },
+  count: number,
+  call: (from: SessionStore, i: number) => Promise<T>,
+): Promise<T[]> {
+  return Promise.all(Array.from({ length: count }, (_, i) => call(i % 2 ? store : peer, i)));
+}
+
+/** A session's partition that is not its own. */
+export function elsewhere({ id, userId }: SessionIdentity): SessionKey {
+  const own = partitionOfUser(userId);
+  return { partition: PARTITIONS.find((partition) => partition !== own) ?? "", id };
+}
+
+/** Token hashes, or records, that are not the given one, however little they differ. */
+export function othersThan(bytes: Uint8Array): Uint8Array[] {
+  const last = bytes.length - 1;
+  const nearly = bytes.with(last, (bytes[last] ?? 0) ^ 1);
+  return [nearly, bytes.subarray(0, last), new Uint8Array(), randomBytes(bytes.length)];
+}
+
 /** Where a session is kept. */
-export function keyOf(session: { readonly id: string; readonly userId: string }): SessionKey {
+export function keyOf(session: SessionIdentity): SessionKey {
   return { partition: partitionOfUser(session.userId), id: session.id };
 }
 
@@ -159,7 +197,7 @@ export async function listAll(
 /** A session as the store has it, in whatever state. */
 export async function inspect(
   store: SessionStore,
-  session: { readonly id: string; readonly userId: string },
+  session: SessionIdentity,
 ): Promise<StoredSession | undefined> {
   const all = await listAll(store, { ...EVERYTHING, userId: session.userId });
   return all.find(({ id }) => id === session.id);

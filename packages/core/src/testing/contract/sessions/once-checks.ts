@@ -6,7 +6,6 @@ import type {
   NewSession,
   OnceOnly,
   RepeatedCreation,
-  SessionLimit,
   SessionStore,
   StoredSession,
 } from "../../../sessions/session-store.js";
@@ -19,6 +18,7 @@ import {
   assertUntouched,
   comparable,
   EVERYTHING,
+  evictBeyond,
   hex,
   idsOf,
   inspect,
@@ -26,6 +26,8 @@ import {
   listAll,
   NO_LIMIT,
   newSession,
+  race,
+  rejectBeyond,
   type SessionSpec,
   sweepAll,
 } from "./fixtures.js";
@@ -34,18 +36,14 @@ import type { SessionStoreCheck } from "./session-store-check.js";
 const KEPT_FOR_MS = 120_000;
 const RACERS = 20;
 /**
- * How much longer than a request is kept a store of several nodes may keep its key from users of
- * other partitions: that is claimed ahead of the session, in another place.
+ * How much longer than it keeps a request a store of several nodes may keep its key from users of
+ * other partitions: it claims the key ahead of the session, on another node.
  */
 const CLAIM_SLACK_MS = 60_000;
-/** How often it is looked whether what is left of requests is reclaimed. */
+/** How often a check looks whether the store has reclaimed what is left of requests. */
 const RECLAIM_INTERVAL_MS = 250;
 
-function atMost(maxSessionsPerUser: number, policy: SessionLimit["policy"]): SessionLimit {
-  return { maxSessionsPerUser, policy };
-}
-
-/** A request; the record is another every time, as is that of a caller who tries again. */
+/** A request. Its record differs every time, as it does for a caller who tries again. */
 function request(key: string, keptForMs = KEPT_FOR_MS): OnceOnly {
   return { key, record: randomBytes(40), keptForMs };
 }
@@ -84,11 +82,12 @@ async function assertRepetition(
   store: SessionStore,
   first: OnceOnly,
   session: AnsweredSession | undefined,
-  { spec = {}, limit = NO_LIMIT, evictedIds = [] as readonly string[] } = {},
+  { spec = {} as SessionSpec, limit = NO_LIMIT, evictedIds = [] as readonly string[] } = {},
 ): Promise<void> {
   const before = await listAll(store, EVERYTHING);
   const news = await followEvents(store);
-  const answer = await store.createOnce(request(first.key), newSession(spec), limit);
+  const given = newSession({ ...(session && { userId: session.userId }), ...spec });
+  const answer = await store.createOnce(request(first.key), given, limit);
   assertRepeats(answer, first, session, evictedIds);
   assert.deepEqual((await listAll(store, EVERYTHING)).map(comparable), before.map(comparable));
   assert.deepEqual(await news(), []);
@@ -103,31 +102,29 @@ export const onceChecks: readonly SessionStoreCheck[] = [
       clock.advance(10);
       const news = await followEvents(store);
       const given = newSession();
-      const limit = atMost(1, "evict_oldest");
-      const { session, evictedIds } = await createFirst(store, request("r1"), given, limit);
+      const { session, evictedIds } = await createFirst(
+        store,
+        request("r1"),
+        given,
+        evictBeyond(1),
+      );
       assert.deepEqual(evictedIds, [old.id]);
       assert.equal(session.createTimeMs, clock.now());
       assert.equal(session.expireTimeMs, clock.now() + given.idleTimeoutMs);
       assert.equal(session.version, 1);
       assertSame(await store.get(given.key), session);
       assert.equal(await store.count(), 1);
-      assert.deepEqual(
-        (await news()).map(({ type, sessionId }) => [type, sessionId]),
-        [
-          ["evicted", old.id],
-          ["created", session.id],
-        ],
-      );
+      const told = (await news()).map(({ type, sessionId }) => `${type} ${sessionId}`);
+      assert.deepEqual(told, [`evicted ${old.id}`, `created ${session.id}`]);
     },
   },
   {
-    title: "a request made again is told of the session that the first one created, and no more",
+    title: "a repeated request is told of the session that the first one created, and no more",
     async run({ store, peer, clock }) {
       const buffer = randomBytes(100);
       const first = { ...request("r1"), record: buffer.subarray(13, 77) };
       const { session } = await createFirst(store, first);
-      await assertRepetition(store, first, session);
-      await assertRepetition(peer, first, session);
+      for (const from of [store, peer]) await assertRepetition(from, first, session);
       clock.advance(10);
       await assertRepetition(store, first, session);
       const touched = await store.touch(keyOf(session));
@@ -137,7 +134,7 @@ export const onceChecks: readonly SessionStoreCheck[] = [
     },
   },
   {
-    title: "a request for a chosen id that is made again finds its own session no obstacle",
+    title: "a repeated request is not in the way of its own chosen id, and takes no other",
     async run({ store, peer }) {
       const first = request("r1");
       const { session } = await createFirst(store, first, { id: "jti-1" });
@@ -145,13 +142,6 @@ export const onceChecks: readonly SessionStoreCheck[] = [
         await assertRepetition(from, first, session, { spec: { id: "jti-1" } });
       }
       assert.equal(await store.partitionOf("jti-1"), keyOf(session).partition);
-    },
-  },
-  {
-    title: "a request made again with another chosen id takes that id from nobody",
-    async run({ store }) {
-      const first = request("r1");
-      const { session } = await createFirst(store, first, { id: "jti-1" });
       await assertRepetition(store, first, session, { spec: { id: "jti-2" } });
       assert.equal(await store.partitionOf("jti-2"), undefined);
       await addSession(store, { userId: "bob", id: "jti-2" });
@@ -159,146 +149,114 @@ export const onceChecks: readonly SessionStoreCheck[] = [
     },
   },
   {
-    title: "a request made again at the limit is neither refused nor does it evict anyone",
+    title: "a repeated request at the limit is neither refused nor does it evict anyone",
     async run({ store, peer, clock }) {
       const first = request("r1");
-      const { session } = await createFirst(store, first, {}, atMost(1, "reject"));
-      await assertRepetition(peer, first, session, { limit: atMost(1, "reject") });
-      await assertRepetition(peer, first, session, { limit: atMost(1, "evict_oldest") });
+      const { session } = await createFirst(store, first, {}, rejectBeyond(1));
+      await assertRepetition(peer, first, session, { limit: rejectBeyond(1) });
+      await assertRepetition(peer, first, session, { limit: evictBeyond(1) });
 
       const evicting = request("r2");
       await addSession(store, { userId: "ann", id: "jti-1" });
       clock.advance(1);
       await addSession(store, { userId: "ann", id: "jti-2" });
-      const limit = atMost(1, "evict_oldest");
+      const limit = evictBeyond(1);
       const created = await createFirst(store, evicting, { userId: "ann" }, limit);
       const evictedIds = ["jti-1", "jti-2"];
       assert.deepEqual(created.evictedIds, evictedIds);
-      const spec = { userId: "ann" };
-      await assertRepetition(peer, evicting, created.session, { spec, limit, evictedIds });
+      await assertRepetition(peer, evicting, created.session, { limit, evictedIds });
     },
   },
   {
-    title:
-      "a request made again is told of a session that has been changed, revoked or has expired",
+    title: "a repeated request is told of its session as it is now: changed, revoked or expired",
     async run({ store, peer, clock }) {
       const [toRevoke, toExpire] = [request("r1"), request("r2")];
       const { session: revoked } = await createFirst(store, toRevoke, { userId: "ann" });
       const { session: expired } = await createFirst(store, toExpire, { userId: "bob" });
       await store.replaceRecord(keyOf(revoked), 1, randomBytes(9));
-      const changed = await inspect(store, revoked);
-      await assertRepetition(store, toRevoke, changed, { spec: { userId: "ann" } });
+      await assertRepetition(store, toRevoke, await inspect(store, revoked));
       await store.revoke(keyOf(revoked), "logout");
       clock.advanceTo(expired.expireTimeMs);
       const tombstone = await inspect(store, revoked);
       assert.equal(tombstone?.revokeReason, "logout");
       for (const from of [store, peer]) {
-        await assertRepetition(from, toRevoke, tombstone, { spec: { userId: "ann" } });
-        await assertRepetition(from, toExpire, expired, { spec: { userId: "bob" } });
+        await assertRepetition(from, toRevoke, tombstone);
+        await assertRepetition(from, toExpire, expired);
       }
       assert.equal(await store.count(), 0);
     },
   },
   {
-    title: "a request made again after its session was removed for good creates no other",
+    title: "once its session is removed for good, a repeated request creates and finds no other",
     async run({ store, peer, clock, retentionMs }) {
       const first = request("r1", 10 * retentionMs);
-      const { session } = await createFirst(store, first, { id: "jti-1" });
-      await store.revoke(keyOf(session), "logout");
-      clock.advance(retentionMs);
-      await sweepAll(store);
       const spec = { id: "jti-1" };
-      for (const from of [store, peer]) await assertRepetition(from, first, undefined, { spec });
-      assert.equal(await store.partitionOf("jti-1"), undefined);
-    },
-  },
-  {
-    title: "a request made again is not told of a later session that was given the same id",
-    async run({ store, clock, retentionMs }) {
-      const first = request("r1", 10 * retentionMs);
-      const { session } = await createFirst(store, first, { id: "jti-1" });
+      await createFirst(store, first, spec);
       for (const userId of ["user", "bob"]) {
         await store.revokeUser("user", "logout");
         clock.advance(retentionMs);
         await sweepAll(store);
-        await addSession(store, { id: "jti-1", userId });
-        await assertRepetition(store, first, undefined, { spec: { id: session.id } });
+        for (const from of [store, peer]) await assertRepetition(from, first, undefined, { spec });
+        assert.equal(await store.partitionOf("jti-1"), undefined);
+        await addSession(store, { ...spec, userId });
+        await assertRepetition(store, first, undefined, { spec });
       }
     },
   },
   {
-    title: "a request is recognised for as long as it said, and is a new one after that",
+    title:
+      "a request is recognised for as long as its first call said, and is a new one after that",
     async run({ store, peer, clock }) {
-      const first = request("r1", 30_000);
-      const { session } = await createFirst(store, first);
+      const [long, short] = [request("r1", 600_000), request("r2", 30_000)];
+      const userId = "ann";
+      const { session } = await createFirst(store, long, { userId });
+      const other = await createFirst(store, short, { userId });
       clock.advance(29_999);
-      await assertRepetition(store, first, session);
-      clock.advance(1);
-      const second = request("r1", 30_000);
-      const next = await createFirst(peer, second);
-      await assertUntouched(store, session);
-      await assertRepetition(store, second, next.session);
-    },
-  },
-  {
-    title: "how long a request is recognised is what the first call said, not a repetition",
-    async run({ store, peer, clock }) {
-      const [long, short] = [request("r1", 600_000), request("r2", 60_000)];
-      const { session } = await createFirst(store, long, { userId: "ann" });
-      await createFirst(store, short, { userId: "ann" });
+      // A repetition does not change for how long.
       for (const [key, keptForMs] of [["r1", 1_000] as const, ["r2", 10_000_000] as const]) {
-        const again = request(key, keptForMs);
-        const answer = await peer.createOnce(again, newSession({ userId: "ann" }), NO_LIMIT);
-        assert.ok("repeated" in answer);
+        const again = await peer.createOnce(
+          request(key, keptForMs),
+          newSession({ userId }),
+          NO_LIMIT,
+        );
+        assert.ok("repeated" in again);
       }
-      clock.advance(60_000);
-      await createFirst(store, request("r2"), { userId: "ann" });
-      clock.advance(600_000 - 60_001);
+      await assertRepetition(store, short, other.session);
+      clock.advance(1);
+      const second = request("r2", 30_000);
+      const next = await createFirst(peer, second, { userId });
+      await assertUntouched(store, other.session);
+      await assertRepetition(store, second, next.session);
+      clock.advance(600_000 - 30_001);
       const others = store.createOnce(request("r1"), newSession({ userId: "bob" }), NO_LIMIT);
       await assertRefused("REQUEST_ID_REUSED", others);
-      const spec = { userId: "ann" };
-      await assertRepetition(store, long, await inspect(store, session), { spec });
-    },
-  },
-  {
-    title: "a request that is no longer recognised may be made for anybody",
-    async run({ store, peer, clock, retentionMs }) {
-      const first = request("r1", retentionMs);
-      const { session } = await createFirst(store, first, { userId: "ann" });
-      clock.advance(retentionMs - 1);
-      await assertRepetition(peer, first, await inspect(store, session), {
-        spec: { userId: "ann" },
-      });
+      await assertRepetition(store, long, await inspect(store, session));
       clock.advance(1 + CLAIM_SLACK_MS);
       await createFirst(store, request("r1"), { userId: "bob" });
     },
   },
   {
     title: "of one request made many times at once one creates the session, and all name it",
-    async run({ store, peer }) {
+    async run(context) {
       for (let round = 0; round < 5; round++) {
         const userId = `user-${round}`;
         const requests = Array.from({ length: RACERS }, () => request(`r${round}`));
-        const answers = await Promise.all(
-          requests.map((once, i) =>
-            (i % 2 ? store : peer).createOnce(once, newSession({ userId }), atMost(5, "reject")),
-          ),
+        const answers = await race(context, RACERS, (from, i) =>
+          from.createOnce(requests[i] as OnceOnly, newSession({ userId }), rejectBeyond(5)),
         );
         const winner = answers.findIndex((answer) => !("repeated" in answer));
-        const created = answers[winner];
-        const first = requests[winner];
+        const [created, first] = [answers[winner], requests[winner]];
         assert.ok(created?.session && first);
         for (const [i, answer] of answers.entries()) {
           if (i !== winner) assertRepeats(answer, first, created.session);
         }
-        assert.deepEqual(idsOf(await listAll(store, { ...EVERYTHING, userId })), [
-          created.session.id,
-        ]);
+        const all = await listAll(context.store, { ...EVERYTHING, userId });
+        assert.deepEqual(idsOf(all), [created.session.id]);
       }
     },
   },
   {
-    title: "a request of one user that is made for another is refused and changes nothing",
+    title: "a request that another user has made is refused and changes nothing",
     async run({ store, peer }) {
       const first = request("r1");
       const { session } = await createFirst(store, first, { userId: "ann" });
@@ -306,28 +264,29 @@ export const onceChecks: readonly SessionStoreCheck[] = [
       for (const spec of [{}, { id: "jti-1" }]) {
         const others = newSession({ userId: "bob", ...spec });
         for (const from of [store, peer]) {
-          const limit = atMost(1, "evict_oldest");
-          await assertRefused("REQUEST_ID_REUSED", from.createOnce(request("r1"), others, limit));
+          const call = from.createOnce(request("r1"), others, evictBeyond(1));
+          await assertRefused("REQUEST_ID_REUSED", call);
         }
       }
       assert.deepEqual(await news(), []);
       assert.equal(await store.count("bob"), 0);
       assert.equal(await store.partitionOf("jti-1"), undefined);
-      await assertRepetition(store, first, session, { spec: { userId: "ann" } });
+      await assertRepetition(store, first, session);
     },
   },
   {
     title: "of one request made for two users at once at most one gets a session",
-    async run({ store, peer }) {
+    async run(context) {
       for (let round = 0; round < 20; round++) {
-        const calls = ["ann", "bob"].map((userId, i) =>
-          (i % 2 ? store : peer).createOnce(request(`r${round}`), newSession({ userId }), NO_LIMIT),
-        );
-        const outcomes = await Promise.allSettled(round % 4 < 2 ? calls : calls.toReversed());
-        const refused = outcomes.filter((outcome) => outcome.status === "rejected");
+        const users = round % 4 < 2 ? ["ann", "bob"] : ["bob", "ann"];
+        const outcomes = await race(context, 2, (from, i) => {
+          const given = newSession({ userId: users[i] ?? "" });
+          return from.createOnce(request(`r${round}`), given, NO_LIMIT).catch((error) => error);
+        });
+        const refused = outcomes.filter((outcome) => outcome instanceof Error);
         assert.equal(refused.length, 1, `${refused.length} of 2 were refused`);
-        await assertRefused("REQUEST_ID_REUSED", Promise.reject(refused[0]?.reason));
-        assert.equal(await store.count(), round + 1);
+        await assertRefused("REQUEST_ID_REUSED", Promise.reject(refused[0]));
+        assert.equal(await context.store.count(), round + 1);
       }
     },
   },
@@ -335,52 +294,52 @@ export const onceChecks: readonly SessionStoreCheck[] = [
     title: "a request that was refused is as if it had not been made",
     async run({ store, peer }) {
       const taken = await addSession(store, { userId: "ann", id: "jti-1" });
-      const limit = atMost(1, "reject");
       for (const [key, userId] of [["r1", "ann"] as const, ["r2", "bob"] as const]) {
         const call = store.createOnce(request(key), newSession({ userId, id: "jti-1" }), NO_LIMIT);
         await assertRefused("SESSION_ALREADY_EXISTS", call);
       }
-      const beyond = newSession({ userId: "ann", id: "jti-2" });
-      await assertRefused("SESSION_LIMIT_REACHED", store.createOnce(request("r3"), beyond, limit));
+      for (const key of ["r3", "r4"]) {
+        const beyond = newSession({ userId: "ann", id: "jti-2" });
+        const call = store.createOnce(request(key), beyond, rejectBeyond(1));
+        await assertRefused("SESSION_LIMIT_REACHED", call);
+      }
       await assertUntouched(store, taken);
 
       for (const [key, userId] of [["r1", "carol"] as const, ["r2", "bob"] as const]) {
         const again = request(key);
         const { session } = await createFirst(peer, again, { userId });
-        await assertRepetition(store, again, session, { spec: { userId } });
+        await assertRepetition(store, again, session);
       }
       await createFirst(peer, request("r3"), { userId: "dave", id: "jti-2" });
-    },
-  },
-  {
-    title: "a request that was refused may be made again when there is room",
-    async run({ store }) {
-      const old = await addSession(store);
-      const limit = atMost(1, "reject");
-      const call = store.createOnce(request("r1"), newSession(), limit);
-      await assertRefused("SESSION_LIMIT_REACHED", call);
-      await store.revoke(keyOf(old), "logout");
-      const again = request("r1");
-      const { session } = await createFirst(store, again, {}, limit);
-      await assertRepetition(store, again, session, { limit });
+      // By the same user, once there is room.
+      await store.revoke(keyOf(taken), "logout");
+      await createFirst(store, request("r4"), { userId: "ann" }, rejectBeyond(1));
     },
   },
   {
     title: "requests of different keys are different requests, however much alike the keys are",
     async run({ store }) {
       const long = "x".repeat(199);
-      const keys = ["a", "A", "a:", ":a", "a:b", "*", "?", "{}", "{49}", "'", '"', "\\", "%", "_"];
-      keys.push("__proto__", "\u00e9", "e\u0301", "0", "00", `${long}y`, `${long}z`);
-      const created = new Map<string, { first: OnceOnly; session: StoredSession }>();
-      for (const key of keys) {
-        const first = request(key);
-        const { session } = await createFirst(store, first);
-        created.set(key, { first, session });
-      }
+      const keys = [
+        "a",
+        "A",
+        "a:",
+        ":a",
+        "*",
+        "{49}",
+        "'",
+        "\\",
+        "%",
+        "__proto__",
+        "\u00e9",
+        "e\u0301",
+      ];
+      keys.push(`${long}y`, `${long}z`);
+      const requests = keys.map((key) => request(key));
+      const created: StoredSession[] = [];
+      for (const first of requests) created.push((await createFirst(store, first)).session);
       assert.equal(await store.count("user"), keys.length);
-      for (const { first, session } of created.values()) {
-        await assertRepetition(store, first, session);
-      }
+      for (const [i, first] of requests.entries()) await assertRepetition(store, first, created[i]);
     },
   },
   {
