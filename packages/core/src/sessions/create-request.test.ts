@@ -6,28 +6,21 @@ import type { JsonValue } from "./session.js";
 
 const json = fc.jsonValue({ maxDepth: 4 }) as fc.Arbitrary<JsonValue>;
 
-/** The same JSON with the keys of every object the other way round. */
-function reversed(value: JsonValue): JsonValue {
+/** The same JSON with the keys of every object in another order. */
+function reordered(value: JsonValue, order: (keys: string[]) => string[]): JsonValue {
   if (value === null || typeof value !== "object") return value;
-  if (Array.isArray(value)) return value.map(reversed);
-  const entries = Object.entries(value).reverse();
-  return Object.fromEntries(entries.map(([key, child]) => [key, reversed(child)]));
+  if (Array.isArray(value)) return value.map((child) => reordered(child, order));
+  const keys = order(Object.keys(value));
+  return Object.fromEntries(keys.map((key) => [key, reordered(value[key] ?? null, order)]));
 }
 
-test("a fingerprint does not depend on the order of keys", () => {
-  fc.assert(
-    fc.property(json, (value) => {
-      expect(fingerprintOf(reversed(value))).toBe(fingerprintOf(value));
-    }),
-  );
-});
-
-test("different contents have different fingerprints", () => {
+test("a fingerprint depends on the content, and not on the order of keys", () => {
+  const sorted = (value: JsonValue) => JSON.stringify(reordered(value, (keys) => keys.sort()));
   fc.assert(
     fc.property(json, json, (a, b) => {
+      expect(fingerprintOf(reordered(a, (keys) => keys.reverse()))).toBe(fingerprintOf(a));
       // Neither JSON nor a fingerprint tells -0 from 0.
-      const isSame = JSON.stringify(sorted(a)) === JSON.stringify(sorted(b));
-      expect(fingerprintOf(a) === fingerprintOf(b)).toBe(isSame);
+      expect(fingerprintOf(a) === fingerprintOf(b)).toBe(sorted(a) === sorted(b));
     }),
   );
 });
@@ -35,25 +28,17 @@ test("different contents have different fingerprints", () => {
 test.each<[JsonValue, JsonValue]>([
   [["a", "b"], ["a,b"]],
   [
-    ["a", "b"],
-    ["b", "a"],
+    [1, 2],
+    [2, 1],
   ],
   [[[], []], [[[]]]],
-  [
-    { a: 1, b: 2 },
-    { a: 1, "b:2": 2 },
-  ],
   [{ a: { b: 1 } }, { a: 1, b: {} }],
   [{ a: null }, {}],
   ["1", 1],
   [{}, []],
+  [JSON.parse('{"__proto__": 1}'), {}],
 ])("%j and %j are not taken for each other", (a, b) => {
   expect(fingerprintOf(a)).not.toBe(fingerprintOf(b));
-});
-
-test("a key named __proto__ counts as any other", () => {
-  const data: JsonValue = JSON.parse('{"__proto__": {"admin": true}, "a": 1}');
-  expect(fingerprintOf(data)).not.toBe(fingerprintOf({ a: 1 }));
 });
 
 test("no caller can write a key that is another caller's", () => {
@@ -62,11 +47,3 @@ test("no caller can write a key that is another caller's", () => {
   expect(createRequestKey("a:b", "c")).not.toBe(createRequestKey("a", "b:c"));
   expect(createRequestKey("x".repeat(10_000), "y".repeat(128))).toHaveLength(172);
 });
-
-/** Independent of the code under test: keys in order, by rebuilding the objects. */
-function sorted(value: JsonValue): JsonValue {
-  if (value === null || typeof value !== "object") return value;
-  if (Array.isArray(value)) return value.map(sorted);
-  const keys = Object.keys(value).sort();
-  return Object.fromEntries(keys.map((key) => [key, sorted(value[key] ?? null)]));
-}
