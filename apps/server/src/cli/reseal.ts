@@ -7,13 +7,12 @@ import { describeStore } from "../config/store-location.js";
 import { openStores } from "../daemon/open-stores.js";
 import { EXIT_FAILURE, EXIT_OK, exitCodeOf } from "./command/exit-codes.js";
 import { ProgressReport, type ReportOutput } from "./command/progress-report.js";
+import { onStopSignals } from "./command/signals.js";
 
 /** How long it rests after a page that it changed, so that servers' calls come first. */
 const PAUSE_MS = 20;
 /** How many ids are listed of what could not be resealed. */
 const MAX_LISTED_IDS = 1_000;
-
-type StopSignal = "SIGINT" | "SIGTERM";
 
 /** What `sessiond keys reseal` works with. */
 export interface ResealOptions {
@@ -25,13 +24,14 @@ export interface ResealOptions {
   readonly stderr: ReportOutput;
 }
 
-/** Sessions so far. */
+/** The sessions so far, and the signal that stops the work. */
 interface Tally {
   seen: number;
   resealed: number;
   current: number;
   readonly unreadable: string[];
   readonly busy: string[];
+  stoppedBy?: NodeJS.Signals;
 }
 
 /**
@@ -47,8 +47,16 @@ export async function runReseal(options: ResealOptions): Promise<number> {
     // Opening it would make an empty one, and report success.
     throw new Error(`there is no store ${describeStore(config.store)}`);
   }
+  const tally: Tally = { seen: 0, resealed: 0, current: 0, unreadable: [], busy: [] };
   await using opened = new AsyncDisposableStack();
-  const stopping = opened.use(stopOnSignals());
+  opened.use(
+    onStopSignals(
+      (signal) => {
+        tally.stoppedBy = signal;
+      },
+      (signal) => process.exit(exitCodeOf(signal)),
+    ),
+  );
   let connectionError: Error | undefined;
   const stores = await openStores(config, pino({ level: "silent" }), (error) => {
     connectionError = error;
@@ -63,17 +71,16 @@ export async function runReseal(options: ResealOptions): Promise<number> {
   });
   const report = new ProgressReport(stderr, count);
   report.say(`resealing about ${report.total} sessions under key "${keyring.activeKeyId}"`);
-  const tally: Tally = { seen: 0, resealed: 0, current: 0, unreadable: [], busy: [] };
   try {
-    await resealPages(store, keyring, tally, report, stopping);
+    await resealPages(store, keyring, tally, report);
   } catch (error) {
     report.end();
     throw new Error(`failed ${describeProgress(tally, report)}`, { cause: error });
   }
   report.end();
-  if (stopping.signal !== undefined) {
-    report.say(`stopped by ${stopping.signal} ${describeProgress(tally, report)}`);
-    return exitCodeOf(stopping.signal);
+  if (tally.stoppedBy !== undefined) {
+    report.say(`stopped by ${tally.stoppedBy} ${describeProgress(tally, report)}`);
+    return exitCodeOf(tally.stoppedBy);
   }
   return summarize(tally, options, report);
 }
@@ -83,7 +90,6 @@ async function resealPages(
   keyring: Keyring,
   tally: Tally,
   report: ProgressReport,
-  stopping: { readonly signal: StopSignal | undefined },
 ): Promise<void> {
   for await (const page of resealSessions(store, keyring)) {
     const { resealed, current, unreadableSessionIds, busySessionIds } = page;
@@ -93,9 +99,8 @@ async function resealPages(
     tally.busy.push(...busySessionIds);
     tally.seen += resealed + current + unreadableSessionIds.length + busySessionIds.length;
     report.progress(tally.seen);
-    if (stopping.signal !== undefined) return;
-    if (resealed > 0) await sleep(PAUSE_MS);
-    if (stopping.signal !== undefined) return;
+    if (resealed > 0 && tally.stoppedBy === undefined) await sleep(PAUSE_MS);
+    if (tally.stoppedBy !== undefined) return;
   }
 }
 
@@ -133,20 +138,4 @@ function describeProgress({ seen, resealed, current }: Tally, { total }: Progres
     `after ${seen} of about ${Math.max(seen, total)} sessions: ${resealed} resealed, ` +
     `${current} already were; run it again to go on`
   );
-}
-
-/** Notes the first SIGINT or SIGTERM. The second of either ends the process. */
-function stopOnSignals(): Disposable & { readonly signal: StopSignal | undefined } {
-  let first: StopSignal | undefined;
-  const onSignal = (signal: StopSignal) => {
-    if (first !== undefined) process.exit(exitCodeOf(signal));
-    first = signal;
-  };
-  process.on("SIGINT", onSignal).on("SIGTERM", onSignal);
-  return {
-    get signal() {
-      return first;
-    },
-    [Symbol.dispose]: () => void process.off("SIGINT", onSignal).off("SIGTERM", onSignal),
-  };
 }

@@ -3,6 +3,7 @@ import type { Config } from "../config/config.js";
 import { startServer } from "../daemon/start-server.js";
 import { createLogger, flushLog, LOG_FLUSH_MS } from "../observability/logger.js";
 import { EXIT_FAILURE } from "./command/exit-codes.js";
+import { onStopSignals } from "./command/signals.js";
 import { developmentWelcome } from "./development-welcome.js";
 
 /** How long a stopped process may take to end by itself. */
@@ -19,7 +20,9 @@ export async function runServer(config: Config): Promise<void> {
   const logger = createLogger(config.logLevel);
   // Whoever read the welcome may be gone; it is no reason not to serve.
   process.stdout.on("error", () => {});
-  const stopping = firstSignal(logger);
+  const stopping = new Promise<NodeJS.Signals>((resolve) => {
+    onStopSignals(resolve, () => fail(logger, LOG_FLUSH_MS));
+  });
   for (const event of ["uncaughtException", "unhandledRejection"] as const) {
     process.on(event, (error) => {
       // Whatever state this left behind is not to be trusted with sessions.
@@ -47,20 +50,6 @@ async function serve(
   logger.info({ signal: await stopping }, "told to stop");
   await server.stop();
   logger.info("stopped");
-}
-
-/** The first SIGTERM or SIGINT. The second of either ends the process. */
-function firstSignal(logger: Logger): Promise<NodeJS.Signals> {
-  return new Promise((resolve) => {
-    let isFirst = true;
-    const onSignal = (signal: NodeJS.Signals) => {
-      if (!isFirst) fail(logger, LOG_FLUSH_MS);
-      isFirst = false;
-      resolve(signal);
-    };
-    process.on("SIGTERM", onSignal);
-    process.on("SIGINT", onSignal);
-  });
 }
 
 /** Ends the process as soon as its log is written, if it can be. */

@@ -2,6 +2,7 @@ import { SessiondError } from "@sessiond/client";
 import type { Environment } from "../../config/environment.js";
 import { EXIT_FAILURE, EXIT_TRY_AGAIN, exitCodeOf } from "../command/exit-codes.js";
 import type { ReportOutput } from "../command/progress-report.js";
+import { onSignals } from "../command/signals.js";
 import { connectTo, reportFailure } from "./remote-client.js";
 import type { RemoteServer } from "./remote-server.js";
 import { type RunningCommand, runCommand } from "./run-command.js";
@@ -31,21 +32,30 @@ export async function runUnderLock(options: LockRunOptions): Promise<number> {
   const { name, ttlMs, waitTimeoutMs, command, args, env, stderr } = options;
   const say = (line: string) => stderr.write(`sessiond: ${line}\n`);
   using client = connectTo(options.server, "locks:use");
-  using signals = new SignalForwarder();
+  /** The signals that came before the command ran. The first ends the wait for the lock. */
+  const early: NodeJS.Signals[] = [];
+  const givingUp = new AbortController();
+  let running: RunningCommand | undefined;
+  using _forwarding = onSignals(FORWARDED, (signal) => {
+    if (running !== undefined) return running.kill(signal);
+    early.push(signal);
+    givingUp.abort();
+  });
+  // A suspended process cannot renew the lease, while its command would go on.
+  using _unsuspended = onSignals(["SIGTSTP"], () => {});
   try {
-    const lock = { ttlMs, waitTimeoutMs, signal: signals.givenUp };
+    const lock = { ttlMs, waitTimeoutMs, signal: givingUp.signal };
     return await client.locks.withLock(name, lock, async ({ fencingToken, signal }) => {
-      if (signals.first !== undefined) return exitCodeOf(signals.first);
+      if (early[0] !== undefined) return exitCodeOf(early[0]);
       signal.addEventListener("abort", () => say("the lock is lost: ending the command"));
       const token = { SESSIOND_FENCING_TOKEN: String(fencingToken) };
-      const running = runCommand({ command, args, env: { ...env, ...token }, signal });
-      signals.forwardTo(running);
+      running = runCommand({ command, args, env: { ...env, ...token }, signal });
       const { code, failure } = await running.ended;
       if (failure !== undefined) say(`${command}: ${failure}`);
       return code;
     });
   } catch (error) {
-    if (signals.first !== undefined) return exitCodeOf(signals.first);
+    if (early[0] !== undefined) return exitCodeOf(early[0]);
     if (!(error instanceof SessiondError)) throw error;
     if (error.reason === "LOCK_TIMEOUT") {
       say(`the lock ${JSON.stringify(name)} could not be had in time`);
@@ -56,43 +66,3 @@ export async function runUnderLock(options: LockRunOptions): Promise<number> {
     return EXIT_FAILURE;
   }
 }
-
-/** Takes the process's signals, and gives them to a command once there is one. */
-class SignalForwarder implements Disposable {
-  #running: RunningCommand | undefined;
-  readonly #giveUp = new AbortController();
-  #first: NodeJS.Signals | undefined;
-
-  constructor() {
-    for (const name of FORWARDED) process.on(name, this.#onSignal);
-    // To be stopped while the command goes on would be to lose the lock.
-    process.on("SIGTSTP", ignore);
-  }
-
-  /** The first signal that came before there was a command. */
-  get first(): NodeJS.Signals | undefined {
-    return this.#first;
-  }
-
-  /** Aborts when a signal comes before there is a command. */
-  get givenUp(): AbortSignal {
-    return this.#giveUp.signal;
-  }
-
-  forwardTo(running: RunningCommand): void {
-    this.#running = running;
-  }
-
-  readonly #onSignal = (name: NodeJS.Signals) => {
-    if (this.#running !== undefined) return this.#running.kill(name);
-    this.#first ??= name;
-    this.#giveUp.abort();
-  };
-
-  [Symbol.dispose](): void {
-    for (const name of FORWARDED) process.off(name, this.#onSignal);
-    process.off("SIGTSTP", ignore);
-  }
-}
-
-function ignore(): void {}
