@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from "node:child_process";
+import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 import { createSessionClient } from "@sessiond/client";
@@ -6,19 +6,37 @@ import { expect, test } from "vitest";
 import { startTestServer } from "../testing/test-server.js";
 import { STORES } from "../testing/test-stores.js";
 
-const HOLDER = new URL("lock-holder.test.child.ts", import.meta.url);
-/** Well beyond the second that the holder's leases last. */
+const TTL_MS = 1_000;
+/** Well beyond the time that the holder's leases last. */
 const PAUSE_MS = 2_500;
 
-type Fact = Readonly<Record<string, unknown>>;
-
-/** The facts that a process tells, one per line, as they come. */
-async function* factsOf({ stdout }: ChildProcess): AsyncGenerator<Fact, never> {
-  if (stdout !== null) {
-    for await (const line of createInterface({ input: stdout })) yield JSON.parse(line);
-  }
-  throw new Error("the process has ended");
-}
+/**
+ * A process that has two locks, one of them with its work. It tells in lines of JSON
+ * what it holds, that its work is stopped, and what then comes of its calls.
+ */
+const HOLDER = `
+  import { createSessionClient } from ${JSON.stringify(import.meta.resolve("@sessiond/client"))};
+  const [baseUrl, token, sessionId] = process.argv.slice(1);
+  const ttlMs = ${TTL_MS};
+  const client = createSessionClient({ baseUrl, token });
+  const tell = (fact) => console.log(JSON.stringify(fact));
+  const outcomeOf = (call) => call.then(() => "done", (error) => error.reason ?? String(error));
+  const lock = await client.locks.acquire("by-hand", { ttlMs });
+  const kept = outcomeOf(
+    client.locks.withLock("kept", { ttlMs }, async ({ signal }) => {
+      tell({ held: lock.fencingToken });
+      await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
+      tell({ aborted: true });
+    }),
+  );
+  const fence = { lock: lock.name, token: lock.fencingToken };
+  tell({
+    kept: await kept,
+    update: await outcomeOf(client.updateSession(sessionId, { setData: { writer: "late" } }, { fence })),
+    renew: await outcomeOf(client.locks.renew(lock, { ttlMs })),
+    release: await outcomeOf(client.locks.release(lock)),
+  });
+`;
 
 test.each(STORES)(
   "a holder that was stopped past its lease has lost the lock on $name, and nothing it writes is taken",
@@ -27,31 +45,28 @@ test.each(STORES)(
     await using server = await startTestServer({ store: store.url });
     using client = createSessionClient({ baseUrl: server.grpcUrl, token: server.accessToken });
     const { session } = await client.createSession({ userId: "ann", data: { writer: "none" } });
-
-    const args = [HOLDER.pathname, server.grpcUrl, server.accessToken, session.id];
-    const holder = spawn(process.execPath, args, { stdio: ["pipe", "pipe", "inherit"] });
+    const args = ["--input-type=module", "--eval", HOLDER];
+    const argv = [server.grpcUrl, server.accessToken, session.id];
+    const stdio = ["ignore", "pipe", "inherit"] as const;
+    const holder = spawn(process.execPath, [...args, ...argv], { stdio: [...stdio] });
     try {
-      const facts = factsOf(holder);
-      const { value } = await facts.next();
+      const facts = createInterface({ input: holder.stdout })[Symbol.asyncIterator]();
+      const nextFact = async () => JSON.parse((await facts.next()).value ?? "");
+      const { held } = await nextFact();
       holder.kill("SIGSTOP");
       await sleep(PAUSE_MS);
 
       const next = await client.locks.acquire("by-hand", { waitTimeoutMs: 0 });
-      expect(next.fencingToken).toBeGreaterThan(Number(value["held"]));
+      expect(next.fencingToken).toBeGreaterThan(held);
       const fence = { lock: next.name, token: next.fencingToken };
       await client.updateSession(session.id, { setData: { writer: "next" } }, { fence });
 
       holder.kill("SIGCONT");
-      expect((await facts.next()).value).toEqual({ aborted: true });
-      holder.stdin.write("go\n");
-      expect((await facts.next()).value).toEqual({
-        update: "LOCK_NOT_HELD",
-        renew: "LOCK_NOT_HELD",
-        release: "LOCK_NOT_HELD",
-        kept: "LOCK_NOT_HELD",
-      });
+      expect(await nextFact()).toEqual({ aborted: true });
+      const lost = "LOCK_NOT_HELD";
+      expect(await nextFact()).toEqual({ kept: lost, update: lost, renew: lost, release: lost });
       expect((await client.getSession(session.id))?.data).toEqual({ writer: "next" });
-      // Nor did any of it take the lock from whoever has it.
+      // Nor did any of it take the lock from its new holder.
       expect(await client.locks.get("by-hand")).toMatchObject({ fencingToken: next.fencingToken });
     } finally {
       holder.kill("SIGKILL");

@@ -1,20 +1,14 @@
 import { randomUUID } from "node:crypto";
-import { once } from "node:events";
-import * as http2 from "node:http2";
-import { connect } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
-import { create, toBinary } from "@bufbuild/protobuf";
 import { durationFromMs, type Timestamp, timestampMs } from "@bufbuild/protobuf/wkt";
-import { startRedisServer } from "@sessiond/core/testing";
-import { AcquireLockRequestSchema, LockService } from "@sessiond/proto/sessiond/v1/lock_service";
+import { startRedisServer, startTcpFaultProxy } from "@sessiond/core/testing";
 import { describe, expect, test, vi } from "vitest";
 import { failureOf } from "../testing/outcome.js";
-import { bearer, GRPC, locksOver, PROTOCOLS, pathOf } from "../testing/protocols.js";
-import { startTestServer, type TestServer, useTestServer } from "../testing/test-server.js";
+import { GRPC, JSON_OVER_HTTP, locksOver, PROTOCOLS } from "../testing/protocols.js";
+import { startTestServer, useTestServer } from "../testing/test-server.js";
 import { STORES } from "../testing/test-stores.js";
 import { within } from "../testing/within.js";
 
-const ACQUIRE = pathOf(LockService.method.acquireLock);
 const SECOND_MS = 1_000;
 /** A call that is over by then was not waiting for a timeout. */
 const AT_ONCE_MS = 1_000;
@@ -34,21 +28,13 @@ type Locks = ReturnType<typeof locksOver>;
 const newName = () => `lock-${randomUUID()}`;
 const inMs = (ms: number) => durationFromMs(ms);
 
-/** The field that a call was refused for. */
-async function refusedField(call: Promise<unknown>): Promise<string | undefined> {
-  const failure = await failureOf(call);
-  expect(failure).toMatchObject({ code: "INVALID_ARGUMENT", reason: "INVALID_ARGUMENT" });
-  return failure.violations?.[0]?.field;
-}
-
 function expectAfter(time: Timestamp | undefined, ms: number): void {
   const leftMs = time ? timestampMs(time) - Date.now() : Number.NaN;
   expect(Math.abs(leftMs - ms)).toBeLessThan(SECOND_MS);
 }
 
 describe.each(STORES)("on $name", ({ open }) => {
-  const server = useTestServer({ open });
-  const locks = locksOver(GRPC, server);
+  const locks = locksOver(GRPC, useTestServer({ open }));
 
   test("a lock is lent for as long as asked for, renewed, looked at and given back", async () => {
     const name = newName();
@@ -92,76 +78,41 @@ describe.each(STORES)("on $name", ({ open }) => {
     expect((await waiting).fencingToken).toBeGreaterThan(fencingToken);
   });
 
-  test("a lease that has ended belongs to the next holder, and no longer to the last", async () => {
-    const name = newName();
-    const last = await locks.acquireLock({ name, ttl: inMs(300) });
-    const next = await locks.acquireLock({ name, waitTimeout: inMs(5 * SECOND_MS) });
-    expect(next.fencingToken).toBeGreaterThan(last.fencingToken);
-    const { lockId } = last;
-    expect(await failureOf(locks.renewLock({ name, lockId }))).toMatchObject(NOT_HELD);
-    expect(await failureOf(locks.releaseLock({ name, lockId }))).toMatchObject(NOT_HELD);
-    expect((await locks.getLock({ name })).fencingToken).toBe(next.fencingToken);
-  });
-
   test("a lock that nobody has can be neither renewed nor released", async () => {
     const handle = { name: newName(), lockId: randomUUID() };
     expect(await failureOf(locks.renewLock(handle))).toMatchObject(NOT_HELD);
     expect(await failureOf(locks.releaseLock(handle))).toMatchObject(NOT_HELD);
   });
-
-  test("a call that is repeated with its lock id has the lock that it had", async () => {
-    const request = { name: newName(), lockId: randomUUID() };
-    const first = await locks.acquireLock(request);
-    expect(await locks.acquireLock(request)).toEqual(first);
-    expect(first.lockId).toBe(request.lockId);
-  });
-
-  test("a waiter whose connection is cut leaves the queue", async () => {
-    const name = newName();
-    const { lockId } = await locks.acquireLock({ name });
-    const cuts = [await waitOverHttp1(server, name), await waitOverGrpc(server, name)];
-    await sleep(300);
-    for (const cut of cuts) cut();
-    // Two calls whose end the client never saw, and that ended all the same.
-    const ended = () => server.logs.filter(({ code }) => code === "canceled");
-    await vi.waitUntil(() => ended().length === 2, { timeout: 2 * AT_ONCE_MS });
-    await expectFreeAfterRelease(locks, name, lockId);
-  });
 });
 
-describe("a request that is refused", () => {
-  const locks = locksOver(GRPC, useTestServer());
+test("a request that is refused names its field", async () => {
+  await using server = await startTestServer();
+  const locks = locksOver(GRPC, server);
   const lockId = randomUUID();
-
-  test.each([
-    ["no name", { name: "" }, "name"],
-    ["a name that is too long", { name: "x".repeat(257) }, "name"],
-    ["a name with a line break", { name: "a\nb" }, "name"],
-    ["no time", { name: "x", ttl: inMs(0) }, "ttl"],
-    ["a time below a tenth of a second", { name: "x", ttl: inMs(99) }, "ttl"],
-    ["a negative time", { name: "x", ttl: inMs(-1) }, "ttl"],
-    ["more than an hour", { name: "x", ttl: inMs(3_600_001) }, "ttl"],
-    ["a time of two signs", { name: "x", ttl: MIXED_SIGNS }, "ttl"],
-    ["a negative wait", { name: "x", waitTimeout: inMs(-1) }, "wait_timeout"],
-    ["a wait of more than an hour", { name: "x", waitTimeout: inMs(3_600_001) }, "wait_timeout"],
-    ["a wait of two signs", { name: "x", waitTimeout: MIXED_SIGNS }, "wait_timeout"],
-    ["a lock id that could be guessed", { name: "x", lockId: "1" }, "lock_id"],
-    ["a lock id with spaces", { name: "x", lockId: "0123456789 abcdef" }, "lock_id"],
-  ])("names its field: %s", async (_, request, field) => {
-    expect(await refusedField(locks.acquireLock(request))).toBe(field);
-  });
-
-  test("names its field, also when it renews, releases or looks", async () => {
-    expect(await refusedField(locks.renewLock({ name: "", lockId }))).toBe("name");
-    expect(await refusedField(locks.renewLock({ name: "x" }))).toBe("lock_id");
-    expect(await refusedField(locks.renewLock({ name: "x", lockId, ttl: inMs(0) }))).toBe("ttl");
-    expect(await refusedField(locks.renewLock({ name: "x", lockId, ttl: MIXED_SIGNS }))).toBe(
-      "ttl",
-    );
-    expect(await refusedField(locks.releaseLock({ name: "", lockId }))).toBe("name");
-    expect(await refusedField(locks.releaseLock({ name: "x" }))).toBe("lock_id");
-    expect(await refusedField(locks.getLock({ name: "" }))).toBe("name");
-  });
+  const refused: readonly [field: string, call: Promise<unknown>][] = [
+    ["name", locks.acquireLock({ name: "" })],
+    ["name", locks.acquireLock({ name: "a\nb" })],
+    ["ttl", locks.acquireLock({ name: "x", ttl: inMs(0) })],
+    ["ttl", locks.acquireLock({ name: "x", ttl: inMs(3_600_001) })],
+    ["ttl", locks.acquireLock({ name: "x", ttl: MIXED_SIGNS })],
+    ["wait_timeout", locks.acquireLock({ name: "x", waitTimeout: inMs(-1) })],
+    ["wait_timeout", locks.acquireLock({ name: "x", waitTimeout: MIXED_SIGNS })],
+    ["lock_id", locks.acquireLock({ name: "x", lockId: "1" })],
+    ["name", locks.renewLock({ name: "", lockId })],
+    ["lock_id", locks.renewLock({ name: "x" })],
+    ["ttl", locks.renewLock({ name: "x", lockId, ttl: inMs(0) })],
+    ["ttl", locks.renewLock({ name: "x", lockId, ttl: MIXED_SIGNS })],
+    ["name", locks.releaseLock({ name: "", lockId })],
+    ["lock_id", locks.releaseLock({ name: "x" })],
+    ["name", locks.getLock({ name: "" })],
+  ];
+  const failures = await Promise.all(refused.map(([, call]) => failureOf(call)));
+  expect(failures).toMatchObject(
+    refused.map(([field]) => ({
+      ...{ code: "INVALID_ARGUMENT", reason: "INVALID_ARGUMENT" },
+      violations: [{ field }],
+    })),
+  );
 });
 
 describe.each(PROTOCOLS)("over $name", (protocol) => {
@@ -213,6 +164,32 @@ describe.each(PROTOCOLS)("over $name", (protocol) => {
   });
 });
 
+test.each([
+  [GRPC, "grpcUrl"],
+  [JSON_OVER_HTTP, "httpUrl"],
+] as const)(
+  "a waiter over $name whose connection is cut leaves the queue",
+  async (protocol, port) => {
+    await using server = await startTestServer();
+    const { hostname: host, port: target } = new URL(server[port]);
+    await using network = await startTcpFaultProxy({ host, port: Number(target) });
+    const grpcAddress = `${host}:${network.port}`;
+    const url = `http://${grpcAddress}`;
+    const far = { grpcAddress, grpcUrl: url, httpUrl: url, accessToken: server.accessToken };
+    const locks = locksOver(GRPC, server);
+    const name = newName();
+    const { lockId } = await locks.acquireLock({ name });
+    const waiting = failureOf(locksOver(protocol, far).acquireLock({ name }));
+    await sleep(300);
+    network.cut();
+    await waiting;
+    // The client never sees the end of its call, and it ends all the same.
+    const ended = () => server.logs.some(({ code }) => code === "canceled");
+    await vi.waitUntil(ended, { timeout: 2 * AT_ONCE_MS });
+    await expectFreeAfterRelease(locks, name, lockId);
+  },
+);
+
 test("while the store is down nobody has a lock, and waiters are told so in time", async () => {
   await using redis = await startRedisServer();
   await using server = await startTestServer({ store: redis.url });
@@ -243,32 +220,4 @@ async function expectFreeAfterRelease(locks: Locks, name: string, lockId: string
   await sleep(100);
   expect(await locks.getLock({ name })).toMatchObject({ held: false });
   expect((await locks.acquireLock({ name, waitTimeout: inMs(SECOND_MS) })).lockId).not.toBe("");
-}
-
-/** Waits for a lock, over a connection that the answer cuts. */
-async function waitOverHttp1(server: TestServer, name: string): Promise<() => void> {
-  const { hostname, port } = new URL(server.httpUrl);
-  const socket = connect(Number(port), hostname);
-  const body = JSON.stringify({ name });
-  const { authorization } = bearer(server.accessToken);
-  const head = `POST ${ACQUIRE} HTTP/1.1\r\nhost: x\r\nauthorization: ${authorization}\r\n`;
-  const content = `content-type: application/json\r\ncontent-length: ${body.length}\r\n`;
-  socket.write(`${head}${content}\r\n${body}`);
-  return () => socket.destroy();
-}
-
-/** The same over gRPC. */
-async function waitOverGrpc(server: TestServer, name: string): Promise<() => void> {
-  const session = http2.connect(server.grpcUrl).on("error", () => {});
-  const message = toBinary(AcquireLockRequestSchema, create(AcquireLockRequestSchema, { name }));
-  const call = session.request({
-    ":method": "POST",
-    ":path": ACQUIRE,
-    ...bearer(server.accessToken),
-    "content-type": "application/grpc",
-    te: "trailers",
-  });
-  call.on("error", () => {}).end(Buffer.concat([Buffer.of(0, 0, 0, 0, message.length), message]));
-  await once(session, "connect");
-  return () => session.socket.destroy();
 }

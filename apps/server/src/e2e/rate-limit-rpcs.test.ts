@@ -1,5 +1,4 @@
 import { randomUUID } from "node:crypto";
-import { setTimeout as sleep } from "node:timers/promises";
 import { durationMs, timestampMs } from "@bufbuild/protobuf/wkt";
 import { Keyring, parseRateLimitPolicies } from "@sessiond/core";
 import { startRedisServer } from "@sessiond/core/testing";
@@ -13,8 +12,7 @@ import { STORES } from "../testing/test-stores.js";
 const MINUTE_MS = 60_000;
 const config = {
   rateLimits: parseRateLimitPolicies(
-    "login: 3 per 15m; quick: 2 per 1s; " +
-      "both: 5 per 1m, 6 per 1h; lenient: 3 per 1h (allow when unavailable)",
+    "login: 3 per 15m; both: 5 per 1m, 6 per 1h; lenient: 3 per 1h (allow when unavailable)",
   ),
 };
 
@@ -49,7 +47,9 @@ describe.each(STORES)("on $name", ({ open }) => {
     expect(refused.retryAfterMs).toBeLessThanOrEqual(15 * MINUTE_MS);
     // The attempts of another key, and under another policy, are counted apart.
     expect(await check(newAttempt("login"))).toMatchObject({ remaining: 2 });
-    expect(await check({ ...attempt, policy: "both" })).toMatchObject({ remaining: 4 });
+    // Of several windows, the answer is about the one that leaves least.
+    const minute = { limit: 5, remaining: 4, windowMs: MINUTE_MS };
+    expect(await check({ ...attempt, policy: "both" })).toMatchObject(minute);
   });
 
   test("to look counts nothing, and a reset forgets", async () => {
@@ -72,28 +72,11 @@ describe.each(STORES)("on $name", ({ open }) => {
     expect(await check({ ...attempt, cost: 1 })).toMatchObject({ allowed: true, remaining: 0 });
   });
 
-  test("of several windows the answer is about the one that leaves least", async () => {
-    const expected = { limit: 5, remaining: 4, windowMs: MINUTE_MS };
-    expect(await check(newAttempt("both"))).toMatchObject(expected);
-  });
-
-  test("attempts are allowed again once the window is over", async () => {
-    const attempt = newAttempt("quick");
-    const { retryAfterMs } = await check({ ...attempt, cost: 2 }).then(() => check(attempt));
-    await sleep(retryAfterMs + 50);
-    expect(await check(attempt)).toMatchObject({ allowed: true });
-  });
-
   test.each([
-    ["a policy that does not exist", { policy: "unheard-of", key: "x" }, "policy"],
-    ["no policy", { policy: "", key: "x" }, "policy"],
-    ["no key", { policy: "login", key: "" }, "key"],
-    ["a key that is too long", { policy: "login", key: "x".repeat(257) }, "key"],
-    ["a key with a line break", { policy: "login", key: "a\nb" }, "key"],
-    ["a cost of nothing", { policy: "login", key: "x", cost: 0 }, "cost"],
-    ["a cost below nothing", { policy: "login", key: "x", cost: -1 }, "cost"],
-    ["a cost above every window's limit", { policy: "login", key: "x", cost: 4 }, "cost"],
-  ])("%s is refused, by its field", async (_, request, field) => {
+    ["policy", { policy: "unheard-of", key: "x" }],
+    ["key", { policy: "login", key: "" }],
+    ["cost", { policy: "login", key: "x", cost: 4 }],
+  ])("a request that is refused names its field: %s", async (field, request) => {
     const calls: Promise<unknown>[] = [check(request), limits.getRateLimit(request)];
     if (field !== "cost") calls.push(limits.resetRateLimit(request));
     const expected = { code: "INVALID_ARGUMENT", reason: "INVALID_ARGUMENT" };

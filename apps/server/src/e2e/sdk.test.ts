@@ -1,49 +1,41 @@
-import { createSessionClient, type SessionClient, SessiondError } from "@sessiond/client";
+import { createSessionClient, SessiondError } from "@sessiond/client";
 import { startTcpFaultProxy } from "@sessiond/core/testing";
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
-import { startTestServer, type TestServer } from "../testing/test-server.js";
+import { describe, expect, test, vi } from "vitest";
+import { useTestServer } from "../testing/test-server.js";
 
-let server: TestServer;
-beforeAll(async () => {
-  server = await startTestServer();
-});
-afterAll(() => server[Symbol.asyncDispose]());
+const server = useTestServer();
 
 describe.each(["grpc", "connect"] as const)("the SDK over %s", (protocol) => {
-  let client: SessionClient;
-  beforeAll(() => {
-    client = clientWith(server.accessToken);
-  });
-  afterAll(() => client.close());
-
-  function clientWith(token: string): SessionClient {
-    const baseUrl = protocol === "grpc" ? server.grpcUrl : server.httpUrl;
-    return createSessionClient({ baseUrl, protocol, token });
-  }
+  const urlOf = () => (protocol === "grpc" ? server.grpcUrl : server.httpUrl);
+  const clientWith = (token = server.accessToken, baseUrl = urlOf()) =>
+    createSessionClient({ baseUrl, protocol, token });
 
   test("takes a session through its whole life", async () => {
+    using client = clientWith();
     const userId = `ann-${protocol}`;
-    const { session, token, evictedSessionIds } = await client.createSession({
-      userId,
-      displayName: "Ann",
-      roles: ["editor"],
-      client: { ip: "203.0.113.7" },
-      data: { theme: "dark" },
-      idleTimeoutMs: 60_000,
-      lifetimeMs: 3_600_000,
-    });
+    const request = {
+      ...{ userId, displayName: "Ann", roles: ["editor"], client: { ip: "203.0.113.7" } },
+      ...{ data: { theme: "dark" }, idleTimeoutMs: 60_000, lifetimeMs: 3_600_000 },
+      requestId: `job-${protocol}-7`,
+    };
+    const created = await client.createSession(request);
+    const { session, token, evictedSessionIds } = created;
     expect(evictedSessionIds).toEqual([]);
     expect(session).toMatchObject({ userId, idleTimeoutMs: 60_000, state: "active" });
+    expect(await client.createSession(request)).toEqual(created);
+    const reused = client.createSession({ ...request, displayName: "Bob" });
+    await expect(reused).rejects.toMatchObject({ reason: "REQUEST_ID_REUSED" });
     expect(await client.verifySession(token)).toEqual(session);
-    expect(await client.getSession(session.id, { fields: ["roles"] })).toEqual({
-      roles: ["editor"],
-    });
+    const roles = await client.getSession(session.id, { fields: ["roles"] });
+    expect(roles).toEqual({ roles: ["editor"] });
+    const verified = await client.batchVerifySessions([token, "sst_nonsense"]);
+    const missing = { error: { reason: "SESSION_NOT_FOUND" } };
+    expect(verified).toMatchObject([{ session: { id: session.id } }, missing]);
+    const found = await client.batchGetSessions(["missing", session.id]);
+    expect(found).toMatchObject([missing, { session: { id: session.id } }]);
 
-    const updated = await client.updateSession(
-      session.id,
-      { displayName: "Bob", setData: { "a.B": [1] }, deleteData: ["theme"] },
-      { etag: session.etag },
-    );
+    const changes = { displayName: "Bob", setData: { "a.B": [1] }, deleteData: ["theme"] };
+    const updated = await client.updateSession(session.id, changes, { etag: session.etag });
     expect(updated).toMatchObject({ displayName: "Bob", data: { "a.B": [1] } });
     const { token: newToken } = await client.rotateSessionToken(token);
     expect(await client.verifySession(token)).toBeUndefined();
@@ -59,69 +51,36 @@ describe.each(["grpc", "connect"] as const)("the SDK over %s", (protocol) => {
     expect(await client.revokeUserSessions(userId)).toBe(0);
   });
 
-  test("a creation whose answer is lost on the way is made once, and its token is not lost", async () => {
-    const port = portOf(server, protocol);
+  test("makes a creation once whose answer is lost on the way, and does not lose its token", async () => {
+    using client = clientWith();
+    const port = Number(new URL(urlOf()).port);
     await using proxy = await startTcpFaultProxy({ host: "127.0.0.1", port });
     proxy.halfOpen();
-    const baseUrl = `http://127.0.0.1:${proxy.port}`;
-    using far = createSessionClient({ baseUrl, protocol, token: server.accessToken });
+    using far = clientWith(server.accessToken, `http://127.0.0.1:${proxy.port}`);
     const userId = `lost-answer-${protocol}`;
-
-    const creating = far.createSession({ userId, displayName: "Ann" });
+    const creating = far.createSession({ userId });
     await vi.waitFor(async () => expect(await client.countSessions({ userId })).toBe(1));
     proxy.cut();
     proxy.pass();
-
     const { session, token } = await creating;
     expect(await client.verifySession(token)).toEqual(session);
     expect(await client.countSessions({ userId })).toBe(1);
   });
 
-  test("a creation may be repeated later under a request id of the caller's own", async () => {
-    const job = { userId: `job-${protocol}`, requestId: `job-${protocol}-7`, displayName: "Ann" };
-    const first = await client.createSession(job);
-    expect(await client.createSession(job)).toEqual(first);
-    await expect(client.createSession({ ...job, displayName: "Bob" })).rejects.toMatchObject({
-      reason: "REQUEST_ID_REUSED",
-    });
-    expect(await client.countSessions({ userId: job.userId })).toBe(1);
-  });
-
-  test("has a result for each token and id of a batch", async () => {
-    const { session, token } = await client.createSession({ userId: "batch" });
-    const verified = await client.batchVerifySessions([token, "sst_nonsense"]);
-    expect(verified[0]).toEqual({ session });
-    expect(verified[1]?.error).toMatchObject({ reason: "SESSION_NOT_FOUND" });
-    const found = await client.batchGetSessions(["missing", session.id]);
-    expect(found[0]?.error).toMatchObject({ reason: "SESSION_NOT_FOUND" });
-    expect(found[1]).toEqual({ session });
-  });
-
-  test("names the field that the server refused", async () => {
+  test("says what is wrong with a request, and with the caller's own access token", async () => {
+    using client = clientWith();
+    using reader = clientWith(await server.issuer.sign({ claims: { scope: "sessions:read" } }));
+    using stranger = clientWith("not.a.jwt");
     await expect(client.createSession({ userId: "" })).rejects.toMatchObject({
       reason: "INVALID_ARGUMENT",
       fieldViolations: [{ field: "user_id", description: "required" }],
     });
-  });
-
-  test("says what is wrong with the caller's own access token", async () => {
-    const reader = clientWith(await server.issuer.sign({ claims: { scope: "sessions:read" } }));
-    const stranger = clientWith("not.a.jwt");
-    try {
-      await expect(reader.createSession({ userId: "ann" })).rejects.toMatchObject({
-        reason: "PERMISSION_DENIED",
-        metadata: { permission: "sessions:create" },
-      });
-      const refused = stranger.countSessions();
-      await expect(refused).rejects.toBeInstanceOf(SessiondError);
-      await expect(refused).rejects.toMatchObject({ reason: "UNAUTHENTICATED" });
-    } finally {
-      reader.close();
-      stranger.close();
-    }
+    await expect(reader.createSession({ userId: "ann" })).rejects.toMatchObject({
+      reason: "PERMISSION_DENIED",
+      metadata: { permission: "sessions:create" },
+    });
+    const refused = stranger.countSessions();
+    await expect(refused).rejects.toBeInstanceOf(SessiondError);
+    await expect(refused).rejects.toMatchObject({ reason: "UNAUTHENTICATED" });
   });
 });
-
-function portOf({ grpcUrl, httpUrl }: TestServer, protocol: "grpc" | "connect"): number {
-  return Number(new URL(protocol === "grpc" ? grpcUrl : httpUrl).port);
-}

@@ -12,13 +12,14 @@ import {
   PROTOBUF_OVER_HTTP,
   type SessionServiceClient,
 } from "../testing/protocols.js";
-import { byId, newSession, newUser, renaming } from "../testing/session-requests.js";
+import { byId, newSession, newUser } from "../testing/session-requests.js";
 import { temporaryDirectory } from "../testing/temporary-directory.js";
 import { startTestIssuer, startTestServer } from "../testing/test-server.js";
 import type { TestStore } from "../testing/test-stores.js";
 
 const CONCURRENT_CREATES = 1000;
 const LIMIT = 10;
+const SLOW = { timeout: 120_000 };
 const NOT_FOUND = { code: "NOT_FOUND", reason: "SESSION_NOT_FOUND" };
 
 async function openSqliteFile(): Promise<TestStore> {
@@ -34,7 +35,7 @@ async function createOnce(client: SessionServiceClient, userId: string) {
       return await client.createSession(request);
     } catch (error) {
       if (ConnectError.from(error).code !== Code.Unavailable) throw error;
-      await sleep(200);
+      await sleep(1_000 * Math.random());
     }
   }
 }
@@ -96,27 +97,7 @@ describe.each([
     }
   });
 
-  test("updates through both at once each keep what they changed", async () => {
-    const { sessionId } = await newSession(first);
-    const updates = alternate(40, (client, i) => {
-      const session = { data: { [`key_${i}`]: i } };
-      return client.updateSession({ sessionId, session, updateMask: { paths: [`data.key_${i}`] } });
-    });
-    await Promise.all(updates);
-    const { session: updated } = await first.getSession({ sessionId });
-    expect(Object.keys(updated?.data ?? {})).toHaveLength(40);
-  });
-
-  test("of two updates with the same etag, one through each, one is refused", async () => {
-    const { session, sessionId } = await newSession(first);
-    const updates = alternate(2, (client, i) =>
-      client.updateSession({ ...renaming(sessionId, `${i}`), etag: session.etag }),
-    );
-    const outcomes = await Promise.allSettled(updates);
-    expect(outcomes.map(({ status }) => status).sort()).toEqual(["fulfilled", "rejected"]);
-  });
-
-  test("a thousand creates for one user at once leave exactly ten sessions", async () => {
+  test("a thousand creates for one user at once leave exactly ten sessions", SLOW, async () => {
     const userId = newUser();
     const creates = alternate(CONCURRENT_CREATES, (client) => createOnce(client, userId));
     const created = await Promise.all(creates);
@@ -130,7 +111,7 @@ describe.each([
     expect(results.filter(({ result }) => result.case === "session")).toHaveLength(LIMIT);
   });
 
-  test("a thousand creates at once under the policy reject admit exactly ten", async () => {
+  test("a thousand creates at once under the policy reject admit exactly ten", SLOW, async () => {
     const userId = newUser();
     const creates = alternate(CONCURRENT_CREATES, () =>
       failureIfAny(createOnce(rejecting, userId)),

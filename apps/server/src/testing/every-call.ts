@@ -25,8 +25,15 @@ export interface ReadyCall {
   readonly path: string;
   /** The request in JSON. */
   readonly json: string;
-  call(client: SessionServiceClient, options?: CallOptions): Promise<unknown>;
+  call(client: SessionServiceClient, options?: CallOptions): Promise<object>;
 }
+
+const CONTENT = {
+  displayName: "Ann Ähnlich 🙂",
+  roles: ["admin", "b"],
+  client: { ip: "203.0.113.7", userAgent: "curl/8", device: "laptop" },
+  data: { theme: "dark", cart: [1, 2.5, null, { nested: true }], "a.b": "" },
+};
 
 /**
  * Requests of every unary method, in every form that takes its own path through the
@@ -38,20 +45,31 @@ const REQUESTS: {
   ) => readonly MessageInitShape<Methods[Name]["input"]>[];
 } = {
   createSession: ({ userId, chosenId }) => [
-    { userId },
-    { userId, sessionId: `${chosenId}-1` },
+    { userId, ...CONTENT, idleTimeout: { seconds: 90n, nanos: 500_000_000 } },
+    { userId, sessionId: `${chosenId}-1`, lifetime: { seconds: 3600n } },
     { userId, requestId: `${chosenId}-2` },
     { userId, requestId: `${chosenId}-3`, sessionId: `${chosenId}-3` },
   ],
   verifySession: ({ token }) => [{ token }, { token, noTouch: true }],
-  batchVerifySessions: ({ token }) => [{ tokens: [token, token] }],
-  getSession: ({ sessionId, chosenId }) => [{ sessionId }, { sessionId: chosenId }],
-  batchGetSessions: ({ sessionId }) => [{ sessionIds: [sessionId] }],
-  listSessions: ({ userId }) => [{}, { userId }, { filter: { role: "admin" } }],
+  batchVerifySessions: ({ token }) => [{ tokens: [token, "sst_nonsense", token] }],
+  getSession: ({ sessionId, chosenId }) => [
+    { sessionId },
+    { sessionId: chosenId, readMask: { paths: ["roles", "client.ip"] } },
+  ],
+  batchGetSessions: ({ sessionId }) => [{ sessionIds: [sessionId, "none"] }],
+  listSessions: ({ userId }) => [
+    { showRevoked: true, orderBy: "create_time" },
+    { userId, pageSize: 1000 },
+    { filter: { role: "admin", ip: "203.0.113.7" } },
+  ],
   countSessions: ({ userId }) => [{}, { userId }],
   updateSession: ({ sessionId, chosenId }) => [
     renaming(sessionId, "Ann"),
-    renaming(chosenId, "Ann"),
+    {
+      sessionId: chosenId,
+      session: { data: { theme: "light" } },
+      updateMask: { paths: ["roles", "client.ip", "data.theme", "data.cart"] },
+    },
   ],
   refreshSession: ({ sessionId, token }) => [byId(sessionId), byToken(token)],
   rotateSessionToken: ({ token }) => [{ token }],
@@ -60,7 +78,7 @@ const REQUESTS: {
     byId(chosenId),
     byToken(token),
   ],
-  revokeUserSessions: ({ userId }) => [{ userId }],
+  revokeUserSessions: ({ userId }) => [{ userId, reason: "logout — häufig" }],
 };
 
 /** Every unary method of the service, ready to be called with sessions of its own. */

@@ -16,9 +16,10 @@ const IDLE_TIMEOUT_MS = 1_000;
 /** More than a client takes that has room for nothing. */
 const MUCH = "x".repeat(1_000);
 /** Every HTTP/2 connection begins with it, and a SETTINGS frame (RFC 9113, 3.4). */
-const PREFACE = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0", "latin1");
-const SETTINGS = 4;
-const HTTP1_REQUEST = Buffer.from("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+const PREFACE = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+/** How the server's own SETTINGS frame begins, after its length. */
+const SETTINGS = /^...\x04/s;
+const HTTP1_REQUEST = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
 
 let server: Server;
 let http2: Http2Connections;
@@ -71,17 +72,15 @@ test("one port answers both versions of HTTP, in the one that the client speaks"
 });
 
 test.each([
-  ["HTTP/1.1", HTTP1_REQUEST, (answer: Buffer) => answer.toString().startsWith("HTTP/1.1 200")],
-  ["HTTP/2", PREFACE, (answer: Buffer) => answer[3] === SETTINGS],
-])("a client may send its %s a byte at a time", async (_, request, isRight) => {
-  const socket = await open();
-  socket.setNoDelay();
+  ["HTTP/1.1", HTTP1_REQUEST, /^HTTP\/1.1 200/],
+  ["HTTP/2", PREFACE, SETTINGS],
+])("a client may send its %s a byte at a time", async (_, request, answer) => {
+  const socket = (await open()).setNoDelay().setEncoding("latin1");
   for (const byte of request) {
-    socket.write(Buffer.of(byte));
+    socket.write(byte, "latin1");
     await setImmediate();
   }
-  const [answer] = await once(socket, "data");
-  expect(answer).toSatisfy(isRight);
+  expect((await once(socket, "data"))[0]).toMatch(answer);
   socket.destroy();
 });
 
@@ -92,33 +91,16 @@ test("methods that begin like HTTP/2 does are none of it", async () => {
   }
 });
 
-test.each([
-  ["nothing", ""],
-  ["the first two bytes", "PR"],
-])(
-  "a client that sends %s and ends is let go, one that waits only for a while",
-  async (_, start) => {
+test.each(["", "PR"])(
+  'a client that sends "%s" and ends is let go, one that waits only for a while',
+  async (start) => {
     const [ending, waiting] = await Promise.all([open(), open()]);
-    const ended = once(ending.resume(), "end");
-    const timedOut = once(waiting.resume(), "end");
+    const gone = [once(ending.resume(), "end"), once(waiting.resume(), "end")];
     ending.end(start);
     waiting.write(start);
-    await ended;
-    await timedOut;
+    await Promise.all(gone);
   },
 );
-
-test("a client that breaks off, or goes on with what is not HTTP/2, harms no other", async () => {
-  const session = openHttp2();
-  for (const garbage of [PREFACE.subarray(0, 20), Buffer.concat([PREFACE, Buffer.alloc(99, 7)])]) {
-    const socket = await open();
-    socket.on("error", () => {}).resume();
-    socket.write(garbage);
-    await sleep(20);
-    socket.resetAndDestroy();
-  }
-  expect(await text(session.request({ ":path": "/" }))).toBe("HTTP/2.0");
-});
 
 test("a request that does not come to its end in time is reset, and no other on its connection", async () => {
   const session = openHttp2();
@@ -140,23 +122,19 @@ test("an answer that its client takes nothing of is reset, and the connection go
   const session = openHttp2({ initialWindowSize: 0 });
   const stuck = session.request({ ":path": "/much" });
   expect(await endOf(stuck)).not.toBe(0);
-  expect(
-    (await once(session.request({ ":method": "HEAD", ":path": "/" }), "response"))[0],
-  ).toBeDefined();
+  await once(session.request({ ":method": "HEAD", ":path": "/" }), "response");
 });
 
 test("an idle connection is closed, also where its client does not close its end", async () => {
   const session = openHttp2();
   const socket = connect({ port, host: "127.0.0.1", allowHalfOpen: true });
-  socket.write(PREFACE);
+  socket.write(PREFACE, "latin1");
   await Promise.all([once(session, "close"), once(socket.resume(), "end")]);
-  // The server has let go of it altogether: what is sent now is refused.
+  // The server lets go of it altogether: what is sent then is refused.
   const refused = once(socket, "error");
-  await sleep(2_000);
-  socket.write("anybody there?");
-  await sleep(50);
-  socket.write("no");
+  const sending = setInterval(() => socket.write("anybody there?"), 100);
   expect((await refused)[0]).toMatchObject({ code: expect.stringMatching(/EPIPE|ECONNRESET/) });
+  clearInterval(sending);
   socket.destroy();
 });
 
