@@ -1,4 +1,4 @@
-import { newSession } from "../testing/contract/sessions/fixtures.js";
+import { evictBeyond, newSession } from "../testing/contract/sessions/fixtures.js";
 import { SqliteSessionStore } from "./sqlite-session-store.js";
 
 // Creates and revokes sessions until it is killed, and says on its standard output what it is
@@ -6,7 +6,6 @@ import { SqliteSessionStore } from "./sqlite-session-store.js";
 
 const [path = ""] = process.argv.slice(2);
 const store = await SqliteSessionStore.open({ path });
-const limit = { maxSessionsPerUser: 3, policy: "evict_oldest" } as const;
 
 function say(...words: readonly string[]): void {
   process.stdout.write(`${words.join(" ")}\n`);
@@ -14,7 +13,7 @@ function say(...words: readonly string[]): void {
 
 async function work(userId: string): Promise<never> {
   for (let i = 0; ; i++) {
-    const created = await store.create(newSession({ userId }), limit);
+    const created = await store.create(newSession({ userId }), evictBeyond(3));
     say("created", created.session.id, userId);
     for (const id of created.evictedIds) say("revoked", id);
     if (i % 4 === 3) {
