@@ -43,11 +43,6 @@ function committed(): unknown[] {
     .map((row) => row["entry"]);
 }
 
-test("a write answers its value once it is committed", async () => {
-  expect(await writes.run(() => add("a"))).toBe("a");
-  expect(committed()).toEqual(["a"]);
-});
-
 test("the writes of one turn are committed together, in their order", async () => {
   const seen: unknown[] = [];
   const run = (entry: string) =>
@@ -55,41 +50,26 @@ test("the writes of one turn are committed together, in their order", async () =
       seen.push([entry, committed()]);
       return add(entry);
     });
-  await Promise.all([run("a"), Promise.resolve().then(() => run("b")), run("c")]);
-  expect(seen).toEqual([
-    ["a", []],
-    ["c", []],
-    ["b", []],
-  ]);
+  const answers = await Promise.all([run("a"), Promise.resolve().then(() => run("b")), run("c")]);
+  expect(answers).toEqual(["a", "b", "c"]);
+  expect(seen).toEqual(["a", "c", "b"].map((entry) => [entry, []]));
   expect(committed()).toEqual(["a", "b", "c"]);
 });
 
-test("no promise is settled before the commit of all", async () => {
+test("no promise is settled before the commit of all, and a refusal leaves the others alone", async () => {
   const views: unknown[] = [];
-  const looking = (write: Promise<unknown>) =>
-    write.then(
-      () => views.push(committed()),
-      () => views.push(committed()),
-    );
   const refuse = () => {
     throw sessionNotFound();
   };
-  await Promise.all([
-    looking(writes.run(() => add("a"))),
-    looking(writes.run(refuse)),
-    looking(writes.run(() => add("b"))),
+  const outcomes = [() => add("a"), refuse, () => add("b")].map((operation) =>
+    writes.run(operation).finally(() => views.push(committed())),
+  );
+  expect(await Promise.allSettled(outcomes)).toMatchObject([
+    { value: "a" },
+    { reason: { reason: "SESSION_NOT_FOUND" } },
+    { value: "b" },
   ]);
   expect(views).toEqual(Array(3).fill(["a", "b"]));
-});
-
-test("an operation that refuses leaves the others of its batch alone", async () => {
-  const refused = writes.run(() => {
-    throw sessionNotFound();
-  });
-  const others = Promise.all([writes.run(() => add("a")), writes.run(() => add("b"))]);
-  await expect(refused).rejects.toMatchObject({ reason: "SESSION_NOT_FOUND" });
-  expect(await others).toEqual(["a", "b"]);
-  expect(committed()).toEqual(["a", "b"]);
 });
 
 test("an operation that fails is undone, and fails alone", async () => {
@@ -135,10 +115,8 @@ test("an operation that makes the commit fail is undone, and fails alone", async
 test("while another holds the lock nothing is run, and all is unavailable", async () => {
   observer.exec("BEGIN IMMEDIATE");
   let runs = 0;
-  const outcomes = await Promise.allSettled(
-    Array.from({ length: 3 }, () => writes.run(() => runs++)),
-  );
-  for (const outcome of outcomes) {
+  const calls = Array.from({ length: 3 }, () => writes.run(() => runs++));
+  for (const outcome of await Promise.allSettled(calls)) {
     expect(outcome).toMatchObject({ reason: { reason: "STORE_UNAVAILABLE" } });
   }
   expect(runs).toBe(0);
