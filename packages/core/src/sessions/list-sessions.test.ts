@@ -1,8 +1,8 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import type { CreateSession } from "./create-request.js";
 import type { ListSessions } from "./list-sessions.js";
 import type { Session } from "./session.js";
-import type { CreateSession } from "./sessions.js";
 import {
   clock,
   create,

@@ -1,10 +1,11 @@
 import { afterEach, beforeEach, expect } from "vitest";
 import { SqliteSessionStore } from "../sqlite/index.js";
 import { FakeClock } from "../testing/contract/fake-clock.js";
+import type { CreateSession } from "./create-request.js";
 import { Keyring } from "./keyring.js";
 import type { Session } from "./session.js";
 import { formatSessionToken, generateSecret, parseSessionToken } from "./session-token.js";
-import { type CreateSession, type SessionPolicy, Sessions } from "./sessions.js";
+import { type SessionPolicy, Sessions } from "./sessions.js";
 
 export const MINUTE_MS = 60_000;
 export const HOUR_MS = 60 * MINUTE_MS;

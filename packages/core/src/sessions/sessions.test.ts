@@ -4,11 +4,12 @@ import { join } from "node:path";
 import { describe, expect, test, vi } from "vitest";
 import { SessiondError } from "../errors.js";
 import { SqliteSessionStore } from "../sqlite/index.js";
+import type { CreateSession } from "./create-request.js";
 import { Keyring } from "./keyring.js";
 import type { JsonObject } from "./session.js";
 import { generateSessionId, partitionOfUser } from "./session-id.js";
 import { formatSessionToken, parseSessionToken } from "./session-token.js";
-import { type CreateSession, Sessions } from "./sessions.js";
+import { Sessions } from "./sessions.js";
 import {
   clock,
   create,
