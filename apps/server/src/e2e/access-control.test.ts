@@ -1,5 +1,6 @@
 import { createHmac, createPublicKey } from "node:crypto";
 import type { DescMethodServerStreaming, DescMethodUnary } from "@bufbuild/protobuf";
+import type { Transport } from "@connectrpc/connect";
 import { createAsyncIterable } from "@connectrpc/connect/protocol";
 import { SessionService } from "@sessiond/proto/sessiond/v1/session_service";
 import type { JWK } from "jose";
@@ -25,6 +26,15 @@ beforeAll(async () => {
 });
 afterAll(() => stranger.close());
 
+const transports = new Map<Protocol, Transport>();
+
+/** Always the same, so that all calls share one connection. */
+function transportOf(protocol: Protocol): Transport {
+  const transport = transports.get(protocol) ?? protocol.open(server);
+  transports.set(protocol, transport);
+  return transport;
+}
+
 /** How a method answers an empty request with this `authorization` header, if it fails at once. */
 function callAs(
   protocol: Protocol,
@@ -33,7 +43,7 @@ function callAs(
   on = server,
 ): Promise<Failure | undefined> {
   const headers = authorization === undefined ? {} : { authorization };
-  const transport = protocol.open(on);
+  const transport = on === server ? transportOf(protocol) : protocol.open(on);
   const call = async () => {
     if (method.methodKind === "unary") {
       await transport.unary(method, undefined, TIMEOUT_MS, headers, {}, undefined);

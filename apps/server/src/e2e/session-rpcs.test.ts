@@ -195,30 +195,6 @@ describe.each(STORES)("on $name", ({ open }) => {
     }
   });
 
-  test("a refresh moves the idle deadline, by the id or the token", async () => {
-    const { session, sessionId, token } = await newSession(client);
-    let before = session;
-    for (const target of [byId(sessionId), byToken(token)]) {
-      await atLaterTime(before.lastAccessTime);
-      const { session: refreshed = before } = await client.refreshSession(target);
-      expect(ms(refreshed.expireTime)).toBeGreaterThan(ms(before.expireTime));
-      expect(ms(refreshed.expireTime)).toBe(ms(refreshed.lastAccessTime) + 30 * MINUTE_MS);
-      expect(refreshed.absoluteExpireTime).toEqual(session.absoluteExpireTime);
-      before = refreshed;
-    }
-  });
-
-  test("a rotated token is dead at once, and the new one lives", async () => {
-    const { session, sessionId, token } = await newSession(client);
-    const rotated = await client.rotateSessionToken({ token });
-    expect(rotated.session?.id).toBe(sessionId);
-    expect(ms(rotated.session?.authenticateTime)).toBeGreaterThanOrEqual(ms(session.createTime));
-    expect(await failureOf(client.verifySession({ token }))).toEqual(NOT_FOUND);
-    expect(await failureOf(client.rotateSessionToken({ token }))).toEqual(NOT_FOUND);
-    const { session: verified } = await client.verifySession({ token: rotated.token });
-    expect(verified?.id).toBe(sessionId);
-  });
-
   test("a revoked session is gone for every call, and only listed when asked for", async () => {
     const userId = newUser();
     const { session, sessionId, token } = await newSession(client, { userId });

@@ -154,10 +154,9 @@ test.each([GRPC, JSON_OVER_HTTP])(
       reflection: false,
       shutdownSignal: new AbortController().signal,
     });
-    const grpcAddress = `127.0.0.1:${server.address.port}`;
-    const url = `http://${grpcAddress}`;
+    const url = `http://127.0.0.1:${server.address.port}`;
     const silent = await connectTo(url);
-    const transport = protocol.open({ grpcAddress, grpcUrl: url, httpUrl: url });
+    const transport = protocol.open({ grpcUrl: url, httpUrl: url });
     const call = transport.unary(countSessions, undefined, undefined, undefined, {}, undefined);
     const failed = expect(call).rejects.toThrow();
     await underWay.promise;

@@ -1,13 +1,4 @@
-import {
-  create,
-  createRegistry,
-  type DescMessage,
-  type DescMethod,
-  type DescService,
-  fromBinary,
-  type MessageShape,
-  toBinary,
-} from "@bufbuild/protobuf";
+import { createRegistry, type DescMethod, type DescService, fromBinary } from "@bufbuild/protobuf";
 import {
   type Client,
   type Code,
@@ -20,7 +11,7 @@ import {
   createGrpcTransport,
   createGrpcWebTransport,
 } from "@connectrpc/connect-node";
-import { credentials, Client as GrpcClient, Metadata, type ServiceError } from "@grpc/grpc-js";
+import { type Client as GrpcClient, Metadata, type ServiceError } from "@grpc/grpc-js";
 import { BadRequestSchema, ErrorInfoSchema } from "@sessiond/proto/google/rpc/error_details";
 import { StatusSchema } from "@sessiond/proto/google/rpc/status";
 import { LockService } from "@sessiond/proto/sessiond/v1/lock_service";
@@ -31,7 +22,7 @@ import type { TestServer } from "./test-server.js";
 /** A typed client of the real service. */
 export type SessionServiceClient = Client<typeof SessionService>;
 
-type ServerAddresses = Pick<TestServer, "grpcAddress" | "grpcUrl" | "httpUrl">;
+type ServerAddresses = Pick<TestServer, "grpcUrl" | "httpUrl">;
 type AccessibleServer = ServerAddresses & Partial<Pick<TestServer, "accessToken">>;
 
 /** A protocol that the server speaks, as one kind of client speaks it. */
@@ -42,10 +33,10 @@ export interface Protocol {
 
 const HTTP = { httpVersion: "1.1" } as const;
 
-/** gRPC as most of its callers speak it: with the client of grpc-js. */
+/** gRPC as the SDK speaks it. */
 export const GRPC: Protocol = {
-  name: "gRPC with grpc-js",
-  open: ({ grpcAddress }) => grpcJsTransport(grpcAddress),
+  name: "gRPC",
+  open: ({ grpcUrl }) => createGrpcTransport({ baseUrl: grpcUrl }),
 };
 
 /** JSON over HTTP, as curl would send it. */
@@ -71,10 +62,6 @@ export const PROTOBUF_OVER_HTTP: Protocol = {
 /** Every protocol that the server speaks. */
 export const PROTOCOLS: readonly Protocol[] = [
   GRPC,
-  {
-    name: "gRPC with connect-node",
-    open: ({ grpcUrl }) => createGrpcTransport({ baseUrl: grpcUrl }),
-  },
   JSON_OVER_HTTP,
   PROTOBUF_OVER_HTTP,
   {
@@ -169,82 +156,23 @@ export function pathOf({ parent, name }: DescMethod): string {
   return `/${parent.typeName}/${name}`;
 }
 
-/**
- * Sends unary and server-streaming calls with grpc-js, so that the clients that
- * Connect generates can use it.
- */
-function grpcJsTransport(address: string): Transport {
-  const client = new GrpcClient(address, credentials.createInsecure());
-  const empty = { header: new Headers(), trailer: new Headers() };
-  return {
-    unary: async (method, signal, timeoutMs, header, input) => {
-      const request = toBinary(method.input, create(method.input, input));
-      const headers = Object.fromEntries(new Headers(header));
-      const options = { headers, timeoutMs, signal };
-      const response = await callWithBytes(client, pathOf(method), request, options);
-      const message = fromBinary(method.output, response);
-      return { ...empty, stream: false, service: method.parent, method, message };
-    },
-    stream: async (method, signal, timeoutMs, header, input) => {
-      const { value: first } = await input[Symbol.asyncIterator]().next();
-      const request = toBinary(method.input, create(method.input, first));
-      const headers = Object.fromEntries(new Headers(header));
-      const message = answersOf(client, method, request, { headers, timeoutMs, signal });
-      return { ...empty, stream: true, service: method.parent, method, message };
-    },
-  };
-}
-
-/** What goes with a call of `callWithBytes`. */
-export interface RawCallOptions {
-  readonly headers?: Readonly<Record<string, string>>;
-  readonly timeoutMs?: number | undefined;
-  /** Cancels the call. */
-  readonly signal?: AbortSignal | undefined;
-}
-
-/** Makes a unary gRPC call with any bytes as its message. Rejects with a ConnectError. */
+/** Makes a unary call with grpc-js, with any bytes as its message. Rejects with a ConnectError. */
 export function callWithBytes(
   client: GrpcClient,
   path: string,
   request: Uint8Array,
-  options: RawCallOptions = {},
+  { headers = {} }: { readonly headers?: Readonly<Record<string, string>> } = {},
 ): Promise<Uint8Array> {
-  return new Promise((resolve, reject) => {
-    const call = client.makeUnaryRequest(...callOf(path, request, options), (error, response) => {
-      if (error) reject(toConnectError(error));
-      else if (response) resolve(response);
-    });
-    options.signal?.addEventListener("abort", () => call.cancel(), { once: true });
-  });
-}
-
-/** The messages of a server-streaming gRPC call. A reader that stops cancels the call. */
-async function* answersOf<Output extends DescMessage>(
-  client: GrpcClient,
-  method: DescMethod & { readonly output: Output },
-  request: Uint8Array,
-  options: RawCallOptions,
-): AsyncGenerator<MessageShape<Output>> {
-  const call = client.makeServerStreamRequest(...callOf(pathOf(method), request, options));
-  options.signal?.addEventListener("abort", () => call.cancel(), { once: true });
-  try {
-    for await (const bytes of call) yield fromBinary(method.output, bytes as Uint8Array);
-  } catch (error) {
-    throw toConnectError(error as ServiceError);
-  } finally {
-    call.cancel();
-  }
-}
-
-/** The arguments that calls of grpc-js begin with. */
-function callOf(path: string, request: Uint8Array, { headers = {}, timeoutMs }: RawCallOptions) {
   const metadata = new Metadata();
   for (const [name, value] of Object.entries(headers)) metadata.set(name, value);
   const serialize = (bytes: Uint8Array) => Buffer.from(bytes);
   const deserialize = (bytes: Buffer) => new Uint8Array(bytes);
-  const deadline = timeoutMs === undefined ? {} : { deadline: Date.now() + timeoutMs };
-  return [path, serialize, deserialize, request, metadata, deadline] as const;
+  return new Promise((resolve, reject) => {
+    client.makeUnaryRequest(path, serialize, deserialize, request, metadata, (error, response) => {
+      if (error) reject(toConnectError(error));
+      else if (response) resolve(response);
+    });
+  });
 }
 
 /** The same error as Connect's own clients make of it. */

@@ -17,8 +17,8 @@ const IDLE_TIMEOUT_MS = 1_000;
 const MUCH = "x".repeat(1_000);
 /** Every HTTP/2 connection begins with it, and a SETTINGS frame (RFC 9113, 3.4). */
 const PREFACE = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
-/** How the server's own SETTINGS frame begins, after its length. */
-const SETTINGS = /^...\x04/s;
+/** How the SETTINGS frame of the server begins, after its length. */
+const SETTINGS = "\x04\0\0\0\0\0";
 const HTTP1_REQUEST = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
 
 let server: Server;
@@ -72,7 +72,7 @@ test("one port answers both versions of HTTP, in the one that the client speaks"
 });
 
 test.each([
-  ["HTTP/1.1", HTTP1_REQUEST, /^HTTP\/1.1 200/],
+  ["HTTP/1.1", HTTP1_REQUEST, "HTTP/1.1 200"],
   ["HTTP/2", PREFACE, SETTINGS],
 ])("a client may send its %s a byte at a time", async (_, request, answer) => {
   const socket = (await open()).setNoDelay().setEncoding("latin1");
@@ -80,7 +80,7 @@ test.each([
     socket.write(byte, "latin1");
     await setImmediate();
   }
-  expect((await once(socket, "data"))[0]).toMatch(answer);
+  expect((await once(socket, "data"))[0]).toContain(answer);
   socket.destroy();
 });
 
