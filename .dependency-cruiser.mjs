@@ -19,7 +19,7 @@ const FLOORS = {
     "network/": "addresses and URLs",
   },
   "apps/server/src/cli": {
-    "sessiond.ts": "which commands there are",
+    "sessiond.ts": "the command line of this process",
     "cli.ts": "dispatch",
     "*.ts": "one file a command, and what it runs",
     "remote/": "commands that call a server",

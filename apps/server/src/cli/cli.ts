@@ -1,45 +1,14 @@
 import { readFileSync } from "node:fs";
 import { didYouMean } from "../config/closest-name.js";
-import type { Config } from "../config/config.js";
 import { ConfigError } from "../config/config-error.js";
 import type { Command, CommandContext } from "./command/command.js";
 import { EXIT_FAILURE, EXIT_OK, EXIT_USAGE } from "./command/exit-codes.js";
-import { keygenCommand } from "./keygen-command.js";
-import { keysCommand } from "./keys-command.js";
-import { lockCommand } from "./remote/lock-command.js";
-import type { LockRunOptions } from "./remote/lock-run.js";
-import type { RateLimitCallOptions } from "./remote/rate-limit-calls.js";
-import { rateLimitCommand } from "./remote/rate-limit-command.js";
-import type { ResealOptions } from "./reseal.js";
-import { serveCommand } from "./serve-command.js";
-import { tokenCommand } from "./token-command.js";
+import { type Commands, type CommandWork, commandsOf } from "./commands.js";
 
 /** What the command line runs with. */
-export interface CliContext extends Omit<CommandContext, "args"> {
+export interface CliContext extends Omit<CommandContext, "args">, CommandWork {
   /** The arguments after the program: `process.argv.slice(2)`. */
   readonly argv: readonly string[];
-  /** Serves until it is told to stop; rejects where it cannot. */
-  readonly serve: (config: Config) => Promise<void>;
-  /** Seals sessions anew; answers the exit code. Rejects where it cannot. */
-  readonly reseal: (options: ResealOptions) => Promise<number>;
-  /** Runs a command under a lock of a server; answers the exit code. */
-  readonly lockRun: (options: LockRunOptions) => Promise<number>;
-  /** Asks a server about a rate limit; answers the exit code. */
-  readonly rateLimitCall: (options: RateLimitCallOptions) => Promise<number>;
-}
-
-type Commands = ReadonlyMap<string, Command>;
-
-/** Every command, with what it runs. */
-function commandsOf({ serve, reseal, lockRun, rateLimitCall }: CliContext): Commands {
-  return new Map([
-    ["serve", serveCommand(serve)],
-    ["token", tokenCommand],
-    ["keygen", keygenCommand],
-    ["keys", keysCommand(reseal)],
-    ["lock", lockCommand(lockRun)],
-    ["rate-limit", rateLimitCommand(rateLimitCall)],
-  ]);
 }
 
 /**
