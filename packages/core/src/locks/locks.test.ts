@@ -1,13 +1,13 @@
 import { randomUUID } from "node:crypto";
-import { once } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
-import { Redis } from "ioredis";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { connectRedis, openRedisStores } from "../redis/index.js";
+import { openRedisStores } from "../redis/index.js";
 import { openSqliteStores } from "../sqlite/index.js";
 import { startTcpFaultProxy } from "../testing/network/tcp-fault-proxy.js";
+import { connectTo } from "../testing/redis/connect-to.js";
 import { type RedisServer, startRedisServer } from "../testing/redis/redis-server.js";
-import type { AcquiredLock } from "./lock-store.js";
+import { withRedis } from "../testing/redis/with-redis.js";
+import type { AcquiredLock, LockStore } from "./lock-store.js";
 import { type AcquireLock, Locks } from "./locks.js";
 
 /** What "at once" is on a machine that does much else. */
@@ -27,27 +27,20 @@ beforeEach(() => {
 });
 afterEach(() => opened.disposeAsync());
 
-async function openRedis(port = server.port) {
-  const address = { host: "127.0.0.1", port };
-  const redis = connectRedis({ kind: "redis", address, db: 0, tls: false }, () => {});
-  await once(redis, "ready");
-  const stores = openRedisStores({ redis, keyPrefix });
+/** Locks on stores; both are closed after the test. */
+function locksOn(stores: { readonly locks: LockStore; close(): Promise<void> }): Locks {
   const locks = new Locks({ store: stores.locks });
-  opened.defer(async () => {
-    await locks.close();
-    await stores.close();
-  });
+  opened.defer(() => stores.close());
+  opened.defer(() => locks.close());
   return locks;
 }
 
-async function openSqlite() {
-  const stores = await openSqliteStores({ path: ":memory:" });
-  const locks = new Locks({ store: stores.locks });
-  opened.defer(async () => {
-    await locks.close();
-    await stores.close();
-  });
-  return locks;
+async function openRedis(at: { readonly port: number } = server): Promise<Locks> {
+  return locksOn(openRedisStores({ redis: await connectTo(at), keyPrefix }));
+}
+
+async function openSqlite(): Promise<Locks> {
+  return locksOn(await openSqliteStores({ path: ":memory:" }));
 }
 
 /** How long something took, and with which error it ended if it did. */
@@ -60,7 +53,7 @@ async function timed(promise: Promise<unknown>) {
   return { error, ms: performance.now() - startMs };
 }
 
-/** Whether a lock is, within a moment, as expected. */
+/** Waits until something is so. */
 async function eventually(isSo: () => Promise<boolean>, timeoutMs = 5_000): Promise<void> {
   const deadlineMs = performance.now() + timeoutMs;
   while (!(await isSo())) {
@@ -131,25 +124,16 @@ for (const [kind, open] of [
       expect(ms).toBeLessThan(AT_ONCE_MS);
     });
 
-    test("who does not want to wait tries once", async () => {
+    test("who does not want to wait tries once, and is refused at once, also where others wait", async () => {
       const locks = await open();
       const held = await acquire(locks, { waitTimeoutMs: 0 });
-      const refused = await timed(acquire(locks, { waitTimeoutMs: 0 }));
-      expect(refused.error).toMatchObject({ reason: "LOCK_TIMEOUT" });
-      expect(refused.ms).toBeLessThan(AT_ONCE_MS);
-      await locks.release(NAME, held.lockId);
-      await acquire(locks, { waitTimeoutMs: 0 });
-    });
-
-    test("who does not want to wait is refused at once where others wait", async () => {
-      const locks = await open();
-      const held = await acquire(locks);
       const waiting = acquire(locks);
       const refused = await timed(acquire(locks, { waitTimeoutMs: 0 }));
       expect(refused.error).toMatchObject({ reason: "LOCK_TIMEOUT" });
       expect(refused.ms).toBeLessThan(AT_ONCE_MS);
       await locks.release(NAME, held.lockId);
-      await waiting;
+      await locks.release(NAME, (await waiting).lockId);
+      await acquire(locks, { waitTimeoutMs: 0 });
     });
 
     test("who cancels is gone at once, and the next one comes in their place", async () => {
@@ -184,35 +168,24 @@ for (const [kind, open] of [
       expect(order).toEqual(Array.from({ length: 30 }, (_, i) => i));
     });
 
-    test("only its holder renews a lock and gives it back; for others it stays as it is", async () => {
-      const locks = await open();
-      const held = await acquire(locks);
-      const before = await locks.get(NAME);
-      for (const other of [randomUUID(), held.lockId.toUpperCase()]) {
-        const notHeld = { reason: "LOCK_NOT_HELD" };
-        await expect(locks.renew(NAME, other)).rejects.toMatchObject(notHeld);
-        await expect(locks.release(NAME, other)).rejects.toMatchObject(notHeld);
-        await expect(locks.release("another", held.lockId)).rejects.toMatchObject(notHeld);
-      }
-      expect(await locks.get(NAME)).toMatchObject({ expireTimeMs: before?.expireTimeMs });
-      const renewed = await locks.renew(NAME, held.lockId, 60_000);
-      expect(renewed.expireTimeMs - renewed.readTimeMs).toBe(60_000);
-      expect(renewed.fencingToken).toBe(held.fencingToken);
-      await locks.release(NAME, held.lockId);
-      await expect(locks.release(NAME, held.lockId)).rejects.toMatchObject({
-        reason: "LOCK_NOT_HELD",
-      });
-    });
-
-    test("a call made again with the caller's lock id does not wait for itself", async () => {
+    test("only its holder renews a lock and gives it back, and never waits for itself", async () => {
       const locks = await open();
       const lockId = randomUUID();
-      const first = await acquire(locks, { lockId });
+      const notHeld = { reason: "LOCK_NOT_HELD" };
+      const held = await acquire(locks, { lockId });
       const waiting = acquire(locks);
-      await sleep(20);
+      for (const other of [randomUUID(), lockId.toUpperCase()]) {
+        await expect(locks.renew(NAME, other)).rejects.toMatchObject(notHeld);
+        await expect(locks.release(NAME, other)).rejects.toMatchObject(notHeld);
+      }
       const again = await acquire(locks, { lockId, waitTimeoutMs: 0 });
-      expect(again.fencingToken).toBe(first.fencingToken);
+      const { fencingToken, expireTimeMs } = held;
+      expect(again).toMatchObject({ fencingToken, expireTimeMs });
+      const renewed = await locks.renew(NAME, lockId, 60_000);
+      expect(renewed.expireTimeMs - renewed.readTimeMs).toBe(60_000);
+      expect(renewed.fencingToken).toBe(fencingToken);
       await locks.release(NAME, lockId);
+      await expect(locks.release(NAME, lockId)).rejects.toMatchObject(notHeld);
       await waiting;
     });
 
@@ -231,38 +204,32 @@ for (const [kind, open] of [
   });
 }
 
-test("what cannot be is refused, naming the field", async () => {
+test("a faulty request is refused, naming the field", async () => {
   const locks = await openSqlite();
-  const calls: readonly [string, Partial<AcquireLock>][] = [
-    ["name", { name: "" }],
-    ["name", { name: "ä".repeat(129) }],
-    ["name", { name: "a\nb" }],
-    ["name", { name: "\ud800" }],
-    ["ttl", { ttlMs: 99 }],
-    ["ttl", { ttlMs: 3_600_001 }],
-    ["ttl", { ttlMs: 100.5 }],
-    ["wait_timeout", { waitTimeoutMs: -1 }],
-    ["wait_timeout", { waitTimeoutMs: 3_600_001 }],
-    ["wait_timeout", { waitTimeoutMs: Number.NaN }],
-    ["lock_id", { lockId: "" }],
-    ["lock_id", { lockId: "a".repeat(15) }],
-    ["lock_id", { lockId: "a".repeat(129) }],
-    ["lock_id", { lockId: `${randomUUID()} ` }],
-  ];
-  for (const [field, call] of calls) {
-    const refusal = { reason: "INVALID_ARGUMENT", metadata: { field } };
-    await expect(acquire(locks, call), JSON.stringify(call)).rejects.toMatchObject(refusal);
-  }
   const lockId = randomUUID();
-  for (const [field, call] of [
+  const tooLong = { waitTimeoutMs: 3_600_001 };
+  const calls: readonly [string, () => Promise<unknown>][] = [
+    ["name", () => acquire(locks, { name: "" })],
+    ["name", () => acquire(locks, { name: "ä".repeat(129) })],
+    ["name", () => acquire(locks, { name: "a\nb" })],
+    ["ttl", () => acquire(locks, { ttlMs: 99 })],
+    ["ttl", () => acquire(locks, { ttlMs: 3_600_001 })],
+    ["ttl", () => acquire(locks, { ttlMs: 100.5 })],
+    ["wait_timeout", () => acquire(locks, { waitTimeoutMs: -1 })],
+    ["wait_timeout", () => acquire(locks, tooLong)],
+    ["lock_id", () => acquire(locks, { lockId: "a".repeat(15) })],
+    ["lock_id", () => acquire(locks, { lockId: "a".repeat(129) })],
+    ["lock_id", () => acquire(locks, { lockId: `${lockId} ` })],
     ["name", () => locks.renew("", lockId)],
     ["name", () => locks.release("\u007f", lockId)],
     ["name", () => locks.get("")],
     ["lock_id", () => locks.renew(NAME, "")],
     ["lock_id", () => locks.release(NAME, "short")],
     ["ttl", () => locks.renew(NAME, lockId, 99)],
-  ] as const) {
-    await expect(call()).rejects.toMatchObject({ metadata: { field } });
+  ];
+  for (const [field, call] of calls) {
+    const refusal = { reason: "INVALID_ARGUMENT", metadata: { field } };
+    await expect(call(), `${call}`).rejects.toMatchObject(refusal);
   }
   await acquire(locks, { name: "ä".repeat(128), ttlMs: 100, waitTimeoutMs: 3_600_000 });
   await acquire(locks, { name: "b", ttlMs: 3_600_000, lockId: "a".repeat(16) });
@@ -272,11 +239,9 @@ test("ten thousand may wait in a server, and one more is OVERLOADED", async () =
   const locks = await openSqlite();
   await acquire(locks);
   const waiting = Array.from({ length: 10_000 }, () => acquire(locks));
-  const abort = new AbortController();
   const failures = Promise.allSettled(waiting);
   await expect(acquire(locks)).rejects.toMatchObject({ reason: "OVERLOADED" });
   await expect(acquire(locks, { name: "another" })).rejects.toMatchObject({ reason: "OVERLOADED" });
-  abort.abort();
   await locks.close();
   expect((await failures).every(({ status }) => status === "rejected")).toBe(true);
 });
@@ -286,63 +251,39 @@ test("a lock whose release nobody heard of is found free within about a second",
   await acquire(locks);
   const waiting = timed(acquire(locks));
   await sleep(50);
-  using redis = {
-    client: new Redis(server.port),
-    [Symbol.dispose]: () => redis.client.disconnect(),
-  };
-  await redis.client.del(`${keyPrefix}lock:{${NAME}}`);
+  await withRedis(server.port, (redis) => redis.del(`${keyPrefix}lock:{${NAME}}`));
   const { error, ms } = await waiting;
   expect(error).toBeUndefined();
   expect(ms).toBeLessThan(1_300 + AT_ONCE_MS);
 });
 
 describe("when Redis does not answer", () => {
-  test("LOCK_TIMEOUT comes on time, and what was had too late is given back", async () => {
+  test("LOCK_TIMEOUT comes on time, a canceler is gone at once, and a lock had too late is given back", async () => {
     await using redis = await startRedisServer();
-    const locks = await openRedis(redis.port);
-    await isFree(locks);
-    redis.pause();
-    const { error, ms } = await timed(acquire(locks, { waitTimeoutMs: 200 }));
-    expect(error).toMatchObject({ reason: "LOCK_TIMEOUT" });
-    expect(ms).toBeLessThan(200 + AT_ONCE_MS);
-    redis.resume();
-    await sleep(100);
-    await eventually(() => isFree(locks), 1_000);
+    const locks = await openRedis(redis);
+    for (const isCanceled of [false, true]) {
+      expect(await isFree(locks)).toBe(true);
+      redis.pause();
+      const call = isCanceled ? { signal: AbortSignal.timeout(50) } : { waitTimeoutMs: 200 };
+      const { error, ms } = await timed(acquire(locks, call));
+      if (!isCanceled) expect(error).toMatchObject({ reason: "LOCK_TIMEOUT" });
+      expect(ms).toBeLessThan(200 + AT_ONCE_MS);
+      redis.resume();
+      await sleep(100);
+      await eventually(() => isFree(locks), 1_000);
+    }
   });
 
-  test("who cancels is gone at once, and what was had too late is given back", async () => {
-    await using redis = await startRedisServer();
-    const locks = await openRedis(redis.port);
-    await isFree(locks);
-    redis.pause();
-    const abort = new AbortController();
-    const canceled = timed(acquire(locks, { signal: abort.signal }));
-    await sleep(50);
-    abort.abort();
-    expect((await canceled).ms).toBeLessThan(50 + AT_ONCE_MS);
-    redis.resume();
-    await sleep(100);
-    await eventually(() => isFree(locks), 1_000);
-  });
-
-  test("an acquisition whose answer is lost fails, and is given back", async () => {
+  test("an acquisition whose answer is lost fails, and is given back unless its lock id was the caller's", async () => {
     await using proxy = await startTcpFaultProxy({ host: "127.0.0.1", port: server.port });
-    const locks = await openRedis(proxy.port);
-    const observer = await openRedis();
-    await isFree(locks);
+    const [locks, observer] = [await openRedis(proxy), await openRedis()];
     await acquire(locks, { name: "so that Redis knows the script" });
     proxy.dropReplies(1);
     await expect(acquire(locks)).rejects.toMatchObject({ reason: "STORE_UNAVAILABLE" });
     expect(await isFree(observer)).toBe(false);
     proxy.pass();
     await eventually(() => isFree(observer));
-  });
 
-  test("with the caller's lock id it is not given back: the caller comes back for it", async () => {
-    await using proxy = await startTcpFaultProxy({ host: "127.0.0.1", port: server.port });
-    const locks = await openRedis(proxy.port);
-    const observer = await openRedis();
-    await acquire(locks, { name: "so that Redis knows the script" });
     const lockId = randomUUID();
     proxy.dropReplies(1);
     await expect(acquire(locks, { lockId })).rejects.toMatchObject({ reason: "STORE_UNAVAILABLE" });
