@@ -13,7 +13,7 @@ const FAULTS = [
 export default defineConfig({
   test: {
     testTimeout: 30_000,
-    hookTimeout: 30_000,
+    hookTimeout: 60_000,
     maxWorkers: 2,
     projects: [
       {
@@ -30,6 +30,7 @@ export default defineConfig({
         test: {
           name: "faults",
           include: FAULTS,
+          testTimeout: 60_000,
           sequence: { groupOrder: 1 },
           fileParallelism: false,
         },

@@ -1,14 +1,19 @@
 import { randomUUID } from "node:crypto";
-import { once } from "node:events";
-import { Redis } from "ioredis";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import { FENCE_RETENTION_MS } from "../../locks/lock-store.js";
 import { describeLockStore } from "../../testing/contract/locks/describe-lock-store.js";
+import { NAME, take } from "../../testing/contract/locks/lock-fixtures.js";
 import { freePort } from "../../testing/network/free-port.js";
+import { connectTo } from "../../testing/redis/connect-to.js";
 import { RedisProcess } from "../../testing/redis/redis-process.js";
 import { type RedisServer, startRedisServer } from "../../testing/redis/redis-server.js";
-import { connectRedis } from "../connection/connect-redis.js";
+import { withRedis } from "../../testing/redis/with-redis.js";
 import { openRedisStores } from "../open-redis-stores.js";
+
+const TTL_MS = 60_000;
+const LOCK_KEY = `lock:{${NAME}}`;
+const FENCE_KEY = `lock_fence:{${NAME}}`;
 
 let server: RedisServer;
 beforeAll(async () => {
@@ -16,60 +21,43 @@ beforeAll(async () => {
 });
 afterAll(() => server.stop());
 
-async function open(options: { port?: number; keyPrefix?: string; now?: () => number } = {}) {
-  const { port = server.port, ...rest } = options;
-  const redis = connectRedis(
-    { kind: "redis", address: { host: "127.0.0.1", port }, db: 0, tls: false },
-    () => {},
-  );
-  await once(redis, "ready");
-  return openRedisStores({ redis, ...rest });
+/** Opens a store; it is closed after the test. */
+async function open(
+  at: Parameters<typeof connectTo>[0] = server,
+  options: { readonly keyPrefix?: string; readonly now?: () => number } = {},
+) {
+  const stores = openRedisStores({ redis: await connectTo(at), ...options });
+  onTestFinished(() => stores.close());
+  return stores.locks;
 }
 
 describeLockStore("Redis", async ({ now }) => {
-  const keyPrefix = `${randomUUID()}:`;
-  const stores = await open({ keyPrefix, now });
-  const peers = await open({ keyPrefix, now });
+  const options = { keyPrefix: `${randomUUID()}:`, now };
+  const stores = openRedisStores({ redis: await connectTo(server), ...options });
+  const peers = openRedisStores({ redis: await connectTo(server), ...options });
   const dispose = async () => {
-    await stores.close();
-    await peers.close();
+    await Promise.all([stores.close(), peers.close()]);
   };
   return { store: stores.locks, peer: peers.locks, dispose };
 });
 
-async function acquired(stores: Awaited<ReturnType<typeof open>>, lockId: string) {
-  const answer = await stores.locks.acquire("invoices", lockId, 60_000);
-  if ("occupied" in answer) throw new Error("it is held");
-  return answer;
-}
-
-test("a lock that was given back leaves its token, which Redis forgets 30 days later", async () => {
+test("a lock that was given back leaves its token for 30 days, and a lost one does no harm", async () => {
   const keyPrefix = `${randomUUID()}:`;
-  const stores = await open({ keyPrefix });
-  const redis = new Redis(server.port);
-  await acquired(stores, "ann");
-  const keys = [`${keyPrefix}lock:{invoices}`, `${keyPrefix}lock_fence:{invoices}`];
-  expect((await redis.keys(`${keyPrefix}*`)).sort()).toEqual(keys);
-  await stores.locks.release("invoices", "ann");
-  expect(await redis.keys(`${keyPrefix}*`)).toEqual(keys.slice(1));
-  const ttlMs = await redis.pttl(keys[1] ?? "");
-  expect(ttlMs).toBeGreaterThan(FENCE_RETENTION_MS);
-  expect(ttlMs).toBeLessThanOrEqual(FENCE_RETENTION_MS + 60_000);
-  redis.disconnect();
-  await stores.close();
-});
-
-test("tokens grow when the last one is lost, as in a failover", async () => {
-  const keyPrefix = `${randomUUID()}:`;
-  const stores = await open({ keyPrefix });
-  const redis = new Redis(server.port);
-  const before = await acquired(stores, "ann");
-  await stores.locks.release("invoices", "ann");
-  await redis.del(`${keyPrefix}lock_fence:{invoices}`);
-  await new Promise((resolve) => setTimeout(resolve, 5));
-  expect((await acquired(stores, "bob")).fencingToken).toBeGreaterThan(before.fencingToken);
-  redis.disconnect();
-  await stores.close();
+  const locks = await open(server, { keyPrefix });
+  const keys = () => withRedis(server.port, (redis) => redis.keys(`${keyPrefix}*`));
+  const { fencingToken } = await take(locks, "ann");
+  expect((await keys()).sort()).toEqual([keyPrefix + LOCK_KEY, keyPrefix + FENCE_KEY]);
+  await locks.release(NAME, "ann");
+  expect(await keys()).toEqual([keyPrefix + FENCE_KEY]);
+  await withRedis(server.port, async (redis) => {
+    const ttlMs = await redis.pttl(keyPrefix + FENCE_KEY);
+    expect(ttlMs).toBeGreaterThan(FENCE_RETENTION_MS);
+    expect(ttlMs).toBeLessThanOrEqual(FENCE_RETENTION_MS + TTL_MS);
+    // As in a failover.
+    await redis.del(keyPrefix + FENCE_KEY);
+  });
+  await sleep(5);
+  expect((await take(locks, "bob")).fencingToken).toBeGreaterThan(fencingToken);
 });
 
 test("Redis restarted with its append-only file still has the lock, and its tokens go on", async () => {
@@ -79,50 +67,34 @@ test("Redis restarted with its append-only file still has the lock, and its toke
   });
   // A clock that stands still, so that only the token that was kept makes the next one higher.
   const now = Date.now() + 60_000;
-  const before = await open({ port: redis.port, now: () => now });
-  const ann = await acquired(before, "ann");
-  await before.close();
+  const ann = await take(await open(redis, { now: () => now }), "ann");
   await redis.kill();
   await redis.restart();
-  const after = await open({ port: redis.port, now: () => now });
-  await expect(acquired(after, "bob")).rejects.toThrow("it is held");
-  expect(await after.locks.release("invoices", "ann")).toBe(true);
-  expect((await acquired(after, "bob")).fencingToken).toBe(ann.fencingToken + 1);
-  await after.close();
+  const locks = await open(redis, { now: () => now });
+  expect(await locks.acquire(NAME, "bob", TTL_MS)).toMatchObject({ occupied: true });
+  expect(await locks.release(NAME, "ann")).toBe(true);
+  expect((await take(locks, "bob")).fencingToken).toBe(ann.fencingToken + 1);
   await redis.remove("SIGKILL");
 });
 
 test("a Redis that is out of memory still lets locks be renewed and given back", async () => {
   await using small = await startRedisServer({ args: ["--maxmemory-policy", "noeviction"] });
-  const stores = await open({ port: small.port });
-  await acquired(stores, "ann");
-  const redis = new Redis(small.port);
-  await redis.config("SET", "maxmemory", "1");
-  const refused = stores.locks.acquire("another", "ann", 60_000);
+  const locks = await open(small);
+  await take(locks, "ann");
+  await withRedis(small.port, (redis) => redis.config("SET", "maxmemory", "1"));
+  const refused = locks.acquire("another", "ann", TTL_MS);
   await expect(refused).rejects.toMatchObject({ reason: "OVERLOADED" });
-  expect(await stores.locks.renew("invoices", "ann", 60_000)).toBeDefined();
-  expect(await stores.locks.release("invoices", "ann")).toBe(true);
-  redis.disconnect();
-  await stores.close();
+  expect(await locks.renew(NAME, "ann", TTL_MS)).toBeDefined();
+  expect(await locks.release(NAME, "ann")).toBe(true);
 });
 
 test("a user of Redis who may not publish can still give locks back", async () => {
-  const redis = new Redis(server.port);
-  const name = randomUUID();
-  await redis.call("ACL", "SETUSER", name, "on", ">secret", "~*", "+@all", "-publish");
-  const connection = connectRedis(
-    {
-      kind: "redis",
-      address: { host: "127.0.0.1", port: server.port },
-      ...{ db: 0, tls: false, username: name, password: "secret" },
-    },
-    () => {},
-  );
-  await once(connection, "ready");
-  const stores = openRedisStores({ redis: connection, keyPrefix: `${name}:` });
-  await acquired(stores, "ann");
-  expect(await stores.locks.release("invoices", "ann")).toBe(true);
-  expect(await stores.locks.get("invoices")).toBeUndefined();
-  redis.disconnect();
-  await stores.close();
+  const username = randomUUID();
+  const rules = ["on", ">secret", "~*", "+@all", "-publish"];
+  await withRedis(server.port, (redis) => redis.call("ACL", "SETUSER", username, ...rules));
+  const at = { port: server.port, username, password: "secret" };
+  const locks = await open(at, { keyPrefix: `${username}:` });
+  await take(locks, "ann");
+  expect(await locks.release(NAME, "ann")).toBe(true);
+  expect(await locks.get(NAME)).toBeUndefined();
 });

@@ -1,16 +1,15 @@
 import { randomUUID } from "node:crypto";
-import { once } from "node:events";
-import { Redis } from "ioredis";
-import { afterAll, beforeAll, expect, test } from "vitest";
-import type { RateLimitState } from "../../rate-limits/rate-limit-store.js";
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import { describeRateLimitStore } from "../../testing/contract/rate-limits/describe-rate-limit-store.js";
+import { connectTo } from "../../testing/redis/connect-to.js";
 import { type RedisServer, startRedisServer } from "../../testing/redis/redis-server.js";
-import { connectRedis } from "../connection/connect-redis.js";
-import { RedisCommands } from "../connection/redis-commands.js";
-import { RedisRateLimitStore } from "./redis-rate-limit-store.js";
+import { withRedis } from "../../testing/redis/with-redis.js";
+import { openRedisStores } from "../open-redis-stores.js";
 
 const ONE = { cost: 1, countRefused: false };
 const HOUR_MS = 3_600_000;
+const TWO_AN_HOUR = [{ limit: 2, windowMs: HOUR_MS }];
 
 let server: RedisServer;
 beforeAll(async () => {
@@ -18,50 +17,34 @@ beforeAll(async () => {
 });
 afterAll(() => server.stop());
 
-async function connect({ port }: RedisServer = server, now?: () => number) {
-  const address = { host: "127.0.0.1", port };
-  const redis = connectRedis({ kind: "redis", address, db: 0, tls: false }, () => {});
-  await once(redis, "ready");
-  return new RedisCommands(redis, now);
-}
-
-/** A client that shares nothing with the stores. */
-async function inspect<T>(use: (redis: Redis) => Promise<T>, { port } = server): Promise<T> {
-  const redis = new Redis(port);
-  try {
-    return await use(redis);
-  } finally {
-    redis.disconnect();
-  }
-}
-
-async function countEntries(keyPrefix: string): Promise<number> {
-  return inspect(async (redis) => {
-    const keys = await redis.keys(`${keyPrefix}*`);
-    const counts = await Promise.all(keys.map((key) => redis.zcard(key)));
-    return counts.reduce((sum, count) => sum + count, 0);
-  });
+/** A store by the time of Redis; it is closed after the test. */
+async function open(at: RedisServer = server) {
+  const stores = openRedisStores({ redis: await connectTo(at) });
+  onTestFinished(() => stores.close());
+  return stores.rateLimits;
 }
 
 describeRateLimitStore("Redis", async ({ now }) => {
-  const keyPrefix = `${randomUUID()}:`;
-  const connections = [await connect(server, now), await connect(server, now)] as const;
-  const [store, peer] = connections.map((commands) => {
-    return new RedisRateLimitStore({ commands, keyPrefix });
-  });
+  const options = { keyPrefix: `${randomUUID()}:`, now };
+  const stores = openRedisStores({ redis: await connectTo(server), ...options });
+  const peers = openRedisStores({ redis: await connectTo(server), ...options });
   return {
-    store: store as RedisRateLimitStore,
-    peer: peer as RedisRateLimitStore,
-    entries: () => countEntries(keyPrefix),
+    store: stores.rateLimits,
+    peer: peers.rateLimits,
+    entries: () =>
+      withRedis(server.port, async (redis) => {
+        const keys = await redis.keys(`${options.keyPrefix}*`);
+        const counts = await Promise.all(keys.map((key) => redis.zcard(key)));
+        return counts.reduce((sum, count) => sum + count, 0);
+      }),
     async dispose() {
-      for (const commands of connections) commands.close();
+      await Promise.all([stores.close(), peers.close()]);
     },
   };
 });
 
 test("of any number of clients of two stores, by the time of Redis, as many are allowed as the limit says", async () => {
-  const connections = [await connect(), await connect()];
-  const stores = connections.map((commands) => new RedisRateLimitStore({ commands }));
+  const stores = [await open(), await open()];
   const windows = [
     { limit: 100, windowMs: HOUR_MS },
     { limit: 7, windowMs: 150 },
@@ -71,114 +54,100 @@ test("of any number of clients of two stores, by the time of Redis, as many are 
   await Promise.all(
     Array.from({ length: 50 }, async (_, i) => {
       while (performance.now() - startMs < 1_000) {
-        const { isAllowed } = await (stores[i % 2] as RedisRateLimitStore).check("k", windows, ONE);
-        if (isAllowed) allowed++;
+        if ((await stores[i % 2]?.check("k", windows, ONE))?.isAllowed) allowed++;
       }
     }),
   );
-  const members = await inspect((redis) => redis.zrange("rate_limit:k", "0", "-1", "WITHSCORES"));
+  const members = await withRedis(server.port, (redis) =>
+    redis.zrange("rate_limit:k", "0", "-1", "WITHSCORES"),
+  );
   const times = members.filter((_, i) => i % 2 === 1).map(Number);
   expect(times).toHaveLength(allowed);
   expect(allowed).toBeGreaterThan(7);
   for (const [i, time] of times.entries()) {
-    const seventhAfter = times[i + 7];
-    if (seventhAfter !== undefined) expect(seventhAfter - time).toBeGreaterThanOrEqual(150_000);
+    expect((times[i + 7] ?? Infinity) - time).toBeGreaterThanOrEqual(150_000);
   }
-  for (const commands of connections) commands.close();
 });
 
 test("by the time of Redis, an attempt is allowed once it has waited as long as it was told", async () => {
-  const commands = await connect();
-  const store = new RedisRateLimitStore({ commands });
+  const store = await open();
   const windows = [{ limit: 1, windowMs: 120 }];
   await store.check("waits", windows, ONE);
   for (let i = 0; i < 10; i++) {
     const { retryAfterMs } = await store.check("waits", windows, ONE);
-    const { promise, resolve } = Promise.withResolvers<void>();
     // A timer of Node's may be up to a millisecond early.
-    setTimeout(resolve, retryAfterMs + 1);
-    await promise;
+    await sleep(retryAfterMs + 1);
     expect(await store.get("waits", windows, 1)).toMatchObject({ isAllowed: true, remaining: 1 });
     expect((await store.check("waits", windows, ONE)).isAllowed).toBe(true);
   }
-  commands.close();
 });
 
 test("a key lives as long as what it counts, also where windows have become longer", async () => {
-  const commands = await connect();
-  const store = new RedisRateLimitStore({ commands });
-  const ttl = () => inspect((redis) => redis.pttl("rate_limit:ttl"));
-  await store.check("ttl", [{ limit: 1, windowMs: 1 }], ONE);
-  expect(await ttl()).toBeGreaterThan(0);
+  const store = await open();
+  const ttlAfter = async (windowMs: number, countRefused = false) => {
+    await store.check("ttl", [{ limit: 1, windowMs }], { cost: 1, countRefused });
+    return withRedis(server.port, (redis) => redis.pttl("rate_limit:ttl"));
+  };
+  expect(await ttlAfter(1)).toBeGreaterThan(0);
   await store.reset("ttl");
-  await store.check("ttl", [{ limit: 1, windowMs: 60_000 }], ONE);
-  expect(await ttl()).toBeGreaterThan(59_000);
-  expect(await ttl()).toBeLessThan(62_000);
-  await store.check("ttl", [{ limit: 1, windowMs: HOUR_MS }], ONE);
-  expect(await ttl()).toBeGreaterThan(HOUR_MS - 1_000);
-  await store.check("ttl", [{ limit: 1, windowMs: 60_000 }], { cost: 1, countRefused: true });
-  expect(await ttl()).toBeGreaterThan(59_000);
-  commands.close();
+  const minuteMs = await ttlAfter(60_000);
+  expect(minuteMs).toBeGreaterThan(59_000);
+  expect(minuteMs).toBeLessThan(62_000);
+  expect(await ttlAfter(HOUR_MS)).toBeGreaterThan(HOUR_MS - 1_000);
+  expect(await ttlAfter(60_000, true)).toBeGreaterThan(59_000);
 });
 
 test("the greatest limit holds exactly, and answers at once also when it is reached", async () => {
-  const commands = await connect();
-  const store = new RedisRateLimitStore({ commands });
+  const store = await open();
   const windows = [{ limit: 10_000, windowMs: HOUR_MS }];
-  const attempt = { cost: 1, countRefused: true };
-  const answers: RateLimitState[] = [];
+  let allowed = 0;
   // Some at a time: a slow machine takes longer for all of them than one may wait.
-  while (answers.length < 12_000) {
-    const some = Array.from({ length: 1_000 }, () => store.check("many", windows, attempt));
-    answers.push(...(await Promise.all(some)));
+  for (let tried = 0; tried < 12_000; tried += 1_000) {
+    const answers = await Promise.all(
+      Array.from({ length: 1_000 }, () =>
+        store.check("many", windows, { cost: 1, countRefused: true }),
+      ),
+    );
+    allowed += answers.filter(({ isAllowed }) => isAllowed).length;
   }
-  expect(answers.filter(({ isAllowed }) => isAllowed)).toHaveLength(10_000);
-  expect(await inspect((redis) => redis.zcard("rate_limit:many"))).toBe(10_000);
+  expect(allowed).toBe(10_000);
+  expect(await withRedis(server.port, (redis) => redis.zcard("rate_limit:many"))).toBe(10_000);
   await store.reset("many");
   expect(await store.get("many", windows, 10_000)).toMatchObject({ isAllowed: true });
-  commands.close();
 });
 
 test("a Redis that is out of memory allows nothing, and still says where keys stand and resets them", async () => {
   await using small = await startRedisServer();
-  const commands = await connect(small);
-  const store = new RedisRateLimitStore({ commands });
-  const windows = [{ limit: 2, windowMs: HOUR_MS }];
-  await store.check("ann", windows, ONE);
-  await inspect((redis) => redis.call("CONFIG", "SET", "maxmemory", "1"), small);
-  for (const countRefused of [false, true]) {
-    for (let i = 0; i < 3; i++) {
-      await expect(store.check("ann", windows, { cost: 1, countRefused })).rejects.toMatchObject({
-        reason: "OVERLOADED",
-      });
-    }
+  const store = await open(small);
+  const limitMemory = (bytes: string) =>
+    withRedis(small.port, (redis) => redis.config("SET", "maxmemory", bytes));
+  await store.check("ann", TWO_AN_HOUR, ONE);
+  await limitMemory("1");
+  for (const countRefused of [false, true, false, true]) {
+    const attempt = store.check("ann", TWO_AN_HOUR, { cost: 1, countRefused });
+    await expect(attempt).rejects.toMatchObject({ reason: "OVERLOADED" });
   }
-  expect(await store.get("ann", windows, 1)).toMatchObject({ isAllowed: true, remaining: 1 });
+  expect(await store.get("ann", TWO_AN_HOUR, 1)).toMatchObject({ isAllowed: true, remaining: 1 });
   await store.reset("ann");
-  expect(await store.get("ann", windows, 1)).toMatchObject({ remaining: 2 });
-  await inspect((redis) => redis.call("CONFIG", "SET", "maxmemory", "0"), small);
-  expect(await store.check("ann", windows, ONE)).toMatchObject({ isAllowed: true, remaining: 1 });
-  commands.close();
+  expect(await store.get("ann", TWO_AN_HOUR, 1)).toMatchObject({ remaining: 2 });
+  await limitMemory("0");
+  expect(await store.check("ann", TWO_AN_HOUR, ONE)).toMatchObject({ isAllowed: true });
 });
 
 test("a Redis that is gone is never an answer", async () => {
   const gone = await startRedisServer();
-  const commands = await connect(gone);
-  const store = new RedisRateLimitStore({ commands });
-  const windows = [{ limit: 2, windowMs: HOUR_MS }];
+  const store = await open(gone);
   await gone.kill();
   const unavailable = { reason: "STORE_UNAVAILABLE" };
-  await expect(store.check("ann", windows, ONE)).rejects.toMatchObject(unavailable);
-  await expect(store.get("ann", windows, 1)).rejects.toMatchObject(unavailable);
+  await expect(store.check("ann", TWO_AN_HOUR, ONE)).rejects.toMatchObject(unavailable);
+  await expect(store.get("ann", TWO_AN_HOUR, 1)).rejects.toMatchObject(unavailable);
   await expect(store.reset("ann")).rejects.toMatchObject(unavailable);
-  commands.close();
 });
 
 test("after all this, no key is without a TTL", async () => {
-  await inspect(async (redis) => {
-    for await (const keys of redis.scanStream() as AsyncIterable<string[]>) {
-      for (const key of keys) expect(await redis.pttl(key), key).toBeGreaterThanOrEqual(0);
-    }
-    expect(await redis.dbsize()).toBeGreaterThan(0);
+  await withRedis(server.port, async (redis) => {
+    const keys = await redis.keys("*");
+    expect(keys.length).toBeGreaterThan(0);
+    for (const key of keys) expect(await redis.pttl(key), key).toBeGreaterThanOrEqual(0);
   });
 });

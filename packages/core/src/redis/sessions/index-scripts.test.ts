@@ -1,12 +1,11 @@
 import { randomUUID } from "node:crypto";
-import { once } from "node:events";
 import { Redis } from "ioredis";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import { generateSessionId, PARTITIONS, type Partition } from "../../sessions/session-id.js";
 import type { ListQuery } from "../../sessions/session-store.js";
-import { LIMIT, newSession } from "../../testing/contract/promised-load.js";
+import { addSession, idsOf } from "../../testing/contract/sessions/fixtures.js";
+import { connectTo } from "../../testing/redis/connect-to.js";
 import { type RedisServer, startRedisServer } from "../../testing/redis/redis-server.js";
-import { connectRedis } from "../connection/connect-redis.js";
 import { RedisSessionStore } from "./redis-session-store.js";
 
 const NEWEST: ListQuery = { showExpired: false, showRevoked: false, order: "desc", limit: 1_000 };
@@ -25,32 +24,24 @@ afterAll(async () => {
   await server.stop();
 });
 beforeEach(async () => {
-  const address = { host: "127.0.0.1", port: server.port };
-  const redis = connectRedis({ kind: "redis", address, db: 0, tls: false }, () => {});
-  await once(redis, "ready");
   keyPrefix = `${randomUUID()}:`;
-  store = new RedisSessionStore({ redis, keyPrefix });
+  store = new RedisSessionStore({ redis: await connectTo(server), keyPrefix });
 });
 afterEach(() => store.close());
 
 test("pages and counts are the same after Redis has forgotten its scripts", async () => {
-  for (const userId of ["ann", "bob", "carol"]) await store.create(newSession(userId), LIMIT);
+  for (const userId of ["ann", "bob", "carol"]) await addSession(store, { userId });
   const all = await store.list(NEWEST);
-  const first = await store.list({ ...NEWEST, limit: 2 });
+  const { sessions, next: after } = await store.list({ ...NEWEST, limit: 2 });
   await admin.script("FLUSH");
-  const second = await store.list({
-    ...NEWEST,
-    ...(first.next && { after: first.next }),
-    limit: 2,
-  });
-  const ids = [...first.sessions, ...second.sessions].map(({ id }) => id);
-  expect(ids).toEqual(all.sessions.map(({ id }) => id));
-  expect(second.next).toBeUndefined();
+  const rest = await store.list({ ...NEWEST, ...(after && { after }), limit: 2 });
+  expect(idsOf([...sessions, ...rest.sessions])).toEqual(idsOf(all.sessions));
+  expect(rest.next).toBeUndefined();
   await admin.script("FLUSH");
   expect(await store.count()).toBe(3);
 });
 
-// A script keeps everybody else waiting, so how much it reads must not grow with how much there is.
+// A script keeps everybody else waiting, so how much it reads must not grow with the number of sessions.
 test("a page reads few of the indexes again, however sessions are spread", async () => {
   const countReads = () => countCalls("zrevrange", { ...NEWEST, limit: 250 });
   // One that has everything is read again for every doubling of what is known of it.
@@ -82,15 +73,14 @@ function anyTime(): number {
   return Math.floor(Math.random() * Date.now());
 }
 
-/** Enters sessions that there are not. */
+/** Enters sessions that do not exist. */
 async function fillIndex(
   partition: Partition,
   count: number,
   createTimeMs: () => number,
 ): Promise<void> {
-  const entries = Array.from({ length: count }, () => [
-    createTimeMs(),
-    generateSessionId(partition),
-  ]);
+  const entries = Array.from({ length: count }, () => {
+    return [createTimeMs(), generateSessionId(partition)];
+  });
   await admin.zadd(`${keyPrefix}sessions_by_create_time:{${partition}}`, ...entries.flat());
 }

@@ -1,21 +1,28 @@
-import { once } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
-import { type Partition, partitionOfUser } from "../../sessions/session-id.js";
-import type {
-  ListCursor,
-  NewSession,
-  SessionKey,
-  StoredSession,
-} from "../../sessions/session-store.js";
+import { PARTITIONS, partitionOfUser } from "../../sessions/session-id.js";
+import type { NewSession, SessionKey } from "../../sessions/session-store.js";
 import {
-  LIMIT,
+  ACTIVE,
+  addSession,
+  addSessions,
+  comparable,
+  idsOf,
+  keyOf,
+  listAll,
+  NO_LIMIT,
   newSession,
-  orUnavailable,
-  PromisedLoad,
-} from "../../testing/contract/promised-load.js";
+} from "../../testing/contract/sessions/fixtures.js";
+import { orUnavailable, PromisedLoad } from "../../testing/history/promised-load.js";
 import { freePort } from "../../testing/network/free-port.js";
-import { type RedisCluster, startRedisCluster } from "../../testing/redis/redis-cluster.js";
+import { parseClusterNodes } from "../../testing/redis/cluster-view.js";
+import { connectToCluster } from "../../testing/redis/connect-to.js";
+import type { MoveSlotOptions } from "../../testing/redis/move-slot.js";
+import {
+  type RedisCluster,
+  type RedisClusterNode,
+  startRedisCluster,
+} from "../../testing/redis/redis-cluster.js";
 import { withRedis } from "../../testing/redis/with-redis.js";
 import { connectRedis } from "../connection/connect-redis.js";
 import { Primaries } from "../connection/primaries.js";
@@ -34,31 +41,34 @@ let cluster: RedisCluster;
 const stores: RedisSessionStore[] = [];
 beforeAll(async () => {
   cluster = await startRedisCluster({ nodeTimeoutMs: NODE_TIMEOUT_MS });
-}, 60_000);
+});
 afterAll(() => cluster.stop());
 afterEach(async () => {
   await Promise.all(stores.splice(0).map((store) => store.close()));
 });
 
 async function openStore(durability: Durability): Promise<RedisSessionStore> {
-  const nodes = cluster.nodes.map(({ port }) => ({ host: "127.0.0.1", port }));
-  const redis = connectRedis({ kind: "redis-cluster", nodes, tls: false }, () => {});
-  await once(redis, "ready");
+  const redis = await connectToCluster(cluster);
   const store = new RedisSessionStore({ redis, durability });
   stores.push(store);
   return store;
 }
 
-test("slots move under load, and no call notices", { timeout: 60_000 }, async () => {
+/** The key by whose slot everything of a user is found. */
+function slotKeyOf(userId: string): string {
+  return `sessions:{${partitionOfUser(userId)}}`;
+}
+
+test("slots move under load, and no call notices", async () => {
   const store = await openStore("local");
   const load = new PromisedLoad(store, 8);
   await sleep(500);
   const partitions = new Set([...load.active.values()].map(({ partition }) => partition));
   for (const partition of [...partitions].slice(0, 20)) {
     const key = `sessions:{${partition}}`;
-    const from = await cluster.primaryOf(key);
-    const to = await otherPrimary(partition, from.port);
-    await cluster.moveSlot(await cluster.slotOf(key), to, { keysPerBatch: 5 });
+    const { port } = await cluster.primaryOf(key);
+    const to = cluster.nodes.slice(0, 3).find((node) => node.port !== port);
+    if (to) await cluster.moveSlot(await cluster.slotOf(key), to, { keysPerBatch: 5 });
   }
   await load.stop();
   expect(load.unavailable).toBe(0);
@@ -68,77 +78,57 @@ test("slots move under load, and no call notices", { timeout: 60_000 }, async ()
   expect(await store.sweep(1)).toMatchObject({ healed: 0 });
 });
 
-test("a slot that is stuck half way answers for what it can, changes nothing by halves, and is whole after", {
-  timeout: 60_000,
-}, async () => {
+test("a slot that is stuck half way answers for what it can, changes nothing by halves, and is whole after", async () => {
   const store = await openStore("local");
-  const sessions = Array.from({ length: 30 }, () => newSession("stuck"));
-  for (const session of sessions) await store.create(session, LIMIT);
-  const partition = partitionOfUser("stuck");
-  const key = `sessions:{${partition}}`;
-  const to = await otherPrimary(partition, (await cluster.primaryOf(key)).port);
+  const keys = (await addSessions(store, 30, { userId: "stuck" })).map(keyOf);
   let revoked = 0;
-  await cluster.moveSlot(await cluster.slotOf(key), to, {
+  await moveSlotOf("stuck", {
     keysPerBatch: 7,
     betweenBatches: async () => {
-      const found = await store.getMany(sessions.map((session) => session.key));
+      const found = await store.getMany(keys);
       expect(found.filter((session) => session !== undefined)).toHaveLength(30 - revoked);
-      const key = sessions[revoked]?.key as SessionKey;
-      if ((await orUnavailable(store.revoke(key, ""))) === true) revoked++;
+      if (await orUnavailable(store.revoke(keys[revoked] as SessionKey, ""))) revoked++;
     },
   });
-  const left = sessions.length - revoked;
-  expect(await store.count("stuck")).toBe(left);
-  expect(await store.revokeUser("stuck", "")).toBe(left);
+  expect(await store.count("stuck")).toBe(30 - revoked);
+  expect(await store.revokeUser("stuck", "")).toBe(30 - revoked);
   await expectSoundIndexes(store);
 });
 
+type Change = (
+  store: RedisSessionStore,
+  key: SessionKey,
+  tokenHash: Uint8Array,
+) => Promise<unknown>;
+
 // To a script that follows a slot to its new node, a key that has not arrived there looked
-// like one that there is not: sessions were spared, and entries taken out of the indexes or put in twice.
-test.each<{
-  readonly change: string;
-  readonly behind: string;
-  readonly make: (store: RedisSessionStore, key: SessionKey) => Promise<unknown>;
-}>([
-  {
-    change: "revoking a user's sessions",
-    behind: "session:",
-    make: (store) => store.revokeUser("half", ""),
-  },
-  {
-    change: "revoking a session",
-    behind: "user_sessions:",
-    make: (store, key) => store.revoke(key, ""),
-  },
-  {
-    change: "refreshing a session",
-    behind: "user_sessions:",
-    make: (store, key) => store.touch(key),
-  },
-  {
-    change: "rotating a token",
-    behind: "user_sessions:",
-    make: (store, key) => store.rotateToken(key, newSession("half").tokenHash, Buffer.of(1)),
-  },
+// like one that does not exist: sessions were spared, and index entries removed or put in twice.
+test.each<[change: string, behind: string, make: Change]>([
+  ["revoking a user's sessions", "session:", (store) => store.revokeUser("half", "")],
+  ["revoking a session", "user_sessions:", (store, key) => store.revoke(key, "")],
+  ["refreshing a session", "user_sessions:", (store, key) => store.touch(key)],
+  [
+    "rotating a token",
+    "user_sessions:",
+    (store, key, tokenHash) => store.rotateToken(key, tokenHash, Buffer.of(1)),
+  ],
 ])(
-  "$change with $behind… still to be moved is refused, and can be repeated after",
-  {
-    timeout: 60_000,
-  },
-  async ({ behind, make }) => {
+  "%s with %s… still to be moved is refused, and can be repeated after",
+  async (_, behind, make) => {
     const store = await openStore("local");
-    const sessions = Array.from({ length: 3 }, () => newSession("half"));
-    const key = sessions[0]?.key as SessionKey;
-    for (const session of sessions) await store.create(session, LIMIT);
-    const before = await store.getMany(sessions.map((session) => session.key));
+    const sessions = await addSessions(store, 3, { userId: "half" });
+    const [first] = sessions;
+    if (first === undefined) throw new Error("expected a session");
+    const change = () => make(store, keyOf(first), first.tokenHash);
     await halfMove("half", behind, async () => {
-      await expect(make(store, key)).rejects.toMatchObject(RESHARDING);
+      await expect(change()).rejects.toMatchObject(RESHARDING);
     });
-    expect(facts(await store.getMany(sessions.map((session) => session.key)))).toEqual(
-      facts(before),
+    const found = await store.getMany(sessions.map(keyOf));
+    expect(found.map((session) => session && comparable(session))).toEqual(
+      sessions.map(comparable),
     );
     await expectSoundIndexes(store);
-    expect(await make(store, key)).toBeTruthy();
+    expect(await change()).toBeTruthy();
     await expectSoundIndexes(store);
     await store.revokeUser("half", "");
   },
@@ -148,28 +138,25 @@ test.each<{
 // node needs to know the scripts that read them.
 test.each(["sessions", "sessions:", "session:"])(
   "all sessions are counted and listed with %s… still to be moved",
-  { timeout: 60_000 },
   async (behind) => {
     const store = await openStore("local");
-    for (let i = 0; i < 5; i++) await store.create(newSession("counted"), LIMIT);
-    const ids = await listIds(store);
+    await addSessions(store, 5, { userId: "counted" });
+    const list = async () => idsOf(await listAll(store, { ...ACTIVE, limit: 100 }));
+    const ids = await list();
     await halfMove("counted", behind, async () => {
       for (const { port } of cluster.nodes) {
         await withRedis(port, (redis) => redis.script("FLUSH"));
       }
       expect(await store.count()).toBe(ids.length);
-      expect(await listIds(store)).toEqual(ids);
+      expect(await list()).toEqual(ids);
     });
     await store.revokeUser("counted", "");
   },
 );
 
-test("a sweep that comes upon a slot half moved takes no session out of the indexes", {
-  timeout: 60_000,
-}, async () => {
+test("a sweep that comes upon a slot half moved takes no session out of the indexes", async () => {
   const store = await openStore("local");
-  const sessions = Array.from({ length: 5 }, () => newSession("swept"));
-  for (const session of sessions) await store.create(session, LIMIT);
+  await addSessions(store, 5, { userId: "swept" });
   let refused = 0;
   await halfMove("swept", "session:", async () => {
     // As many as it takes to come by every primary.
@@ -187,46 +174,39 @@ test("a sweep that comes upon a slot half moved takes no session out of the inde
 
 // WAIT stands for a write before it on the same connection, and that write was one which a
 // slot that is being moved does not take.
-test("a revocation is confirmed by a replica while its slot is open, too", {
-  timeout: 60_000,
-}, async () => {
+test("a revocation is confirmed by a replica while its slot is open, too", async () => {
   const store = await openStore("auto");
-  const session = newSession("open");
-  await store.create(session, LIMIT);
-  const key = `sessions:{${session.key.partition}}`;
-  const to = await otherPrimary(session.key.partition, (await cluster.primaryOf(key)).port);
+  const key = keyOf(await addSession(store, { userId: "open" }));
   let revoked: boolean | undefined;
-  await cluster.moveSlot(await cluster.slotOf(key), to, {
+  await moveSlotOf("open", {
     keysPerBatch: 1_000,
     betweenBatches: async (movedKeys) => {
-      if (movedKeys === 0) revoked = await store.revoke(session.key, "");
+      if (movedKeys === 0) revoked = await store.revoke(key, "");
     },
   });
   expect(revoked).toBe(true);
-  expect(await store.get(session.key)).toBeUndefined();
+  expect(await store.get(key)).toBeUndefined();
 });
 
 // One write goes before the WAIT that they share, and it was made in the slot of the first.
-test("a slot half moved keeps no revocation in another from being confirmed", {
-  timeout: 60_000,
-}, async () => {
+test("a slot half moved keeps no revocation in another from being confirmed", async () => {
   const store = await openStore("auto");
-  const moving = newSession("moving");
-  const { port } = await cluster.primaryOf(`sessions:{${moving.key.partition}}`);
-  const neighbour = await newSessionOn(port, moving.key.partition);
-  for (const session of [moving, neighbour]) await store.create(session, LIMIT);
-  await store.revoke({ ...moving.key, id: "none" }, "");
+  const moving = await addSession(store, { userId: "moving" });
+  const primary = await cluster.primaryOf(slotKeyOf("moving"));
+  const neighbour = await newSessionBeside("moving", primary);
+  await store.create(neighbour, NO_LIMIT);
+  await store.revoke({ ...keyOf(moving), id: "none" }, "");
   await halfMove("moving", "session:", async () => {
-    const first = expect(store.revoke(moving.key, "")).rejects.toMatchObject(RESHARDING);
+    const first = expect(store.revoke(keyOf(moving), "")).rejects.toMatchObject(RESHARDING);
     expect(await store.revoke(neighbour.key, "")).toBe(true);
     await first;
   });
 });
 
-// Each one that came had all that waited grouped by node anew, until it was too late for any.
+// Each one that came had all that waited grouped by node again, until it was too late for any.
 test("thousands of revocations at once all come to their turn", async () => {
   const store = await openStore("auto");
-  const keys = Array.from({ length: 4_000 }, (_, i) => newSession(`crowd-${i}`).key);
+  const keys = Array.from({ length: 4_000 }, (_, i) => newSession({ userId: `crowd-${i}` }).key);
   const revoked = await Promise.all(keys.map((key) => store.revoke(key, "")));
   expect(new Set(revoked)).toEqual(new Set([false]));
 });
@@ -250,12 +230,10 @@ test(`of ${FAILOVERS} primaries killed under load each is replaced in time, and 
   for (let n = 0; n < FAILOVERS; n++) {
     await sleep(1_000);
     const userId = `victim-${n}`;
-    const victim = await cluster.primaryOf(`sessions:{${partitionOfUser(userId)}}`);
+    const victim = await cluster.primaryOf(slotKeyOf(userId));
     await victim.kill();
     const killedMs = performance.now();
-    while ((await orUnavailable(local.create(newSession(userId), LIMIT))) === undefined) {
-      await sleep(20);
-    }
+    while ((await orUnavailable(addSession(local, { userId }))) === undefined) await sleep(20);
     const recoveryMs = performance.now() - killedMs;
     console.log(`failover ${n + 1}: writes were back after ${Math.round(recoveryMs)} ms`);
     expect(recoveryMs).toBeLessThan(NODE_TIMEOUT_MS + 5_000);
@@ -269,72 +247,67 @@ test(`of ${FAILOVERS} primaries killed under load each is replaced in time, and 
   expect(await load.broken(local)).toEqual([]);
 });
 
-test("a replica promoted without the last revocation is told of it again, and readers of events start anew", {
-  timeout: 60_000,
-}, async () => {
+test("a replica promoted without the last revocation is told of it again, and readers of events start over", async () => {
   const store = await openStore("local");
-  const session = newSession("unlucky");
-  await store.create(session, LIMIT);
-  const cursor = await store.events.end("unlucky");
-  const primary = await cluster.primaryOf(`sessions:{${session.key.partition}}`);
+  const userId = "unlucky";
+  const key = keyOf(await addSession(store, { userId }));
+  const cursor = await store.events.end(userId);
+  const primary = await cluster.primaryOf(slotKeyOf(userId));
   const replica = await replicaOf(primary.nodeId());
   await sleep(100);
   // What was sent to a stopped replica would wait in its socket; to one that was cut off it is not sent.
   replica.pause();
   await withRedis(primary.port, (redis) => redis.call("client", "kill", "type", "replica"));
-  expect(await store.revoke(session.key, "")).toBe(true);
+  expect(await store.revoke(key, "")).toBe(true);
   await primary.kill();
   replica.resume();
   await withRedis(replica.port, async (redis) => {
     await redis.readonly();
-    const { partition, id } = session.key;
     // The first version, and no time of a revocation after the seven numbers.
-    const facts = await redis.hget(`session:{${partition}}:${id}`, "facts");
+    const facts = await redis.hget(`session:{${key.partition}}:${key.id}`, "facts");
     expect(facts).toMatch(/^1( \d+){6}$/);
   });
-  await expect
-    .poll(() => cluster.primaryOf(`sessions:{${session.key.partition}}`), { timeout: 10_000 })
-    .toBe(replica);
+  const timeout = 10_000;
+  await expect.poll(() => cluster.primaryOf(slotKeyOf(userId)), { timeout }).toBe(replica);
 
   // Another server, which knows nothing of it, finds the session ended soon after.
   const other = await openStore("local");
-  const look = () => other.get(session.key).catch(() => "unavailable");
-  await expect.poll(look, { timeout: 10_000 }).toBeUndefined();
+  await expect.poll(() => other.get(key).catch(() => "unavailable"), { timeout }).toBeUndefined();
   const read = () => store.events.read(cursor, 10).catch(() => "unavailable");
-  await expect.poll(read, { timeout: 5_000 }).toBe("lost");
+  await expect.poll(read, { timeout }).toBe("lost");
   await primary.restart();
   await cluster.waitUntilHealthy(30_000);
 });
 
-test("a cluster that has lost its majority answers unavailable at once", {
-  timeout: 60_000,
-}, async () => {
+test("a cluster that has lost its majority answers unavailable at once", async () => {
   const store = await openStore("local");
   const victims = cluster.nodes.slice(0, 5);
   await Promise.all(victims.map((node) => node.kill()));
-  await expect
-    .poll(async () => {
-      const startMs = performance.now();
-      const answer = await orUnavailable(store.create(newSession("down"), LIMIT));
-      expect(performance.now() - startMs).toBeLessThan(2_000);
-      return answer;
-    })
-    .toBeUndefined();
+  const create = async () => {
+    const startMs = performance.now();
+    const answer = await orUnavailable(addSession(store));
+    expect(performance.now() - startMs).toBeLessThan(2_000);
+    return answer;
+  };
+  await expect.poll(create).toBeUndefined();
   for (const node of victims) await node.restart();
   await cluster.waitUntilHealthy(30_000);
-  await expect
-    .poll(() => orUnavailable(store.create(newSession("up"), LIMIT)), { timeout: 10_000 })
-    .toBeDefined();
+  await expect.poll(create, { timeout: 10_000 }).toBeDefined();
 });
+
+/** Moves a user's slot to another primary. */
+async function moveSlotOf(userId: string, options?: MoveSlotOptions): Promise<void> {
+  const slot = await cluster.slotOf(slotKeyOf(userId));
+  await cluster.moveSlot(slot, await otherPrimary(userId), options);
+}
 
 /**
  * Moves a user's slot to another primary: what is `behind` only after `act`, all else before it.
  */
 async function halfMove(userId: string, behind: string, act: () => Promise<void>): Promise<void> {
-  const partition = partitionOfUser(userId);
-  const slot = await cluster.slotOf(`sessions:{${partition}}`);
-  const from = await cluster.primaryOf(`sessions:{${partition}}`);
-  const to = await otherPrimary(partition, from.port);
+  const slot = await cluster.slotOf(slotKeyOf(userId));
+  const from = await cluster.primaryOf(slotKeyOf(userId));
+  const to = await otherPrimary(userId);
   await withRedis(to.port, (target) => target.cluster("SETSLOT", slot, "IMPORTING", from.nodeId()));
   await withRedis(from.port, async (source) => {
     await source.cluster("SETSLOT", slot, "MIGRATING", to.nodeId());
@@ -350,55 +323,37 @@ async function halfMove(userId: string, behind: string, act: () => Promise<void>
   }
 }
 
-/** The active sessions of all users, by page. */
-async function listIds(store: RedisSessionStore): Promise<readonly string[]> {
-  const query = { showExpired: false, showRevoked: false, order: "desc", limit: 100 } as const;
-  const ids: string[] = [];
-  for (let after: ListCursor | undefined; ; ) {
-    const { sessions, next } = await store.list({ ...query, ...(after && { after }) });
-    ids.push(...sessions.map(({ id }) => id));
-    if (next === undefined) return ids;
-    after = next;
-  }
-}
-
-/** What a change of sessions would show in. */
-function facts(sessions: readonly (StoredSession | undefined)[]) {
-  return sessions.map((session) => session && { ...session, readTimeMs: 0 });
-}
-
 /** Checks all keys of all primaries, which are some thousand, some hundred at a time. */
 async function expectSoundIndexes(store: RedisSessionStore): Promise<void> {
   for (let i = 0; i < 12; i++) expect(await store.sweep(1)).toMatchObject({ healed: 0 });
 }
 
-async function otherPrimary(partition: Partition, port: number) {
-  for (let i = 0; i < 256; i++) {
-    const node = await cluster.primaryOf(`sessions:{${i.toString(16).padStart(2, "0")}}`);
+/** A primary that does not serve a user's slot. */
+async function otherPrimary(userId: string): Promise<RedisClusterNode> {
+  const { port } = await cluster.primaryOf(slotKeyOf(userId));
+  for (const partition of PARTITIONS) {
+    const node = await cluster.primaryOf(`sessions:{${partition}}`);
     if (node.port !== port) return node;
   }
-  throw new Error(`no other primary than that of ${partition}`);
+  throw new Error(`no other primary than that of ${userId}`);
 }
 
-/** A session that is with a primary, in another partition than the one given. */
-async function newSessionOn(port: number, partition: Partition): Promise<NewSession> {
-  for (let i = 0; i < 1_000; i++) {
-    const session = newSession(`neighbour-${i}`);
-    const primary = await cluster.primaryOf(`sessions:{${session.key.partition}}`);
-    if (primary.port === port && session.key.partition !== partition) return session;
+/** A session that is with a primary, in another partition than a user's. */
+async function newSessionBeside(userId: string, { port }: RedisClusterNode): Promise<NewSession> {
+  for (let i = 0; ; i++) {
+    const session = newSession({ userId: `neighbour-${i}` });
+    const primary = await cluster.primaryOf(slotKeyOf(session.userId));
+    const isBeside = session.key.partition !== partitionOfUser(userId);
+    if (primary.port === port && isBeside) return session;
   }
-  throw new Error(`no user's sessions are with ${port}`);
 }
 
-async function replicaOf(primaryId: string) {
+async function replicaOf(primaryId: string): Promise<RedisClusterNode> {
   for (const node of cluster.nodes) {
-    const view = await withRedis(node.port, (redis) => redis.cluster("NODES")).then(String);
-    const line = view
-      .split("\n")
-      .find((text) => text.includes("slave") && text.includes(` ${primaryId} `));
-    const id = line?.split(" ")[0];
-    const replica = cluster.nodes.find((other) => other.nodeId() === id);
-    if (replica) return replica;
+    const reply = String(await withRedis(node.port, (redis) => redis.cluster("NODES")));
+    const replica = parseClusterNodes(reply).find((member) => member.primaryId === primaryId);
+    const found = cluster.nodes.find((other) => other.nodeId() === replica?.id);
+    if (found) return found;
   }
   throw new Error("the primary has no replica");
 }

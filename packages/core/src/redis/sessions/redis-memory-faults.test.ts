@@ -1,11 +1,14 @@
-import { once } from "node:events";
 import { expect, test } from "vitest";
-import { partitionOfUser } from "../../sessions/session-id.js";
 import type { SessionKey } from "../../sessions/session-store.js";
 import { FakeClock } from "../../testing/contract/fake-clock.js";
-import { LIMIT, newSession } from "../../testing/contract/promised-load.js";
+import {
+  addSession,
+  keyOf,
+  NO_LIMIT,
+  newSession,
+} from "../../testing/contract/sessions/fixtures.js";
+import { connectTo } from "../../testing/redis/connect-to.js";
 import { startRedisServer } from "../../testing/redis/redis-server.js";
-import { connectRedis } from "../connection/connect-redis.js";
 import { RedisSessionStore } from "./redis-session-store.js";
 
 const RETENTION_MS = 60_000;
@@ -13,33 +16,33 @@ const FULL = { reason: "OVERLOADED", message: "the session store is full" };
 
 test("a Redis out of memory takes no new sessions, but ends, verifies and reclaims those it has", async () => {
   await using server = await startRedisServer({ args: ["--maxmemory", "8mb"] });
-  const address = { host: "127.0.0.1", port: server.port };
-  const redis = connectRedis({ kind: "redis", address, db: 0, tls: false }, () => {});
-  await once(redis, "ready");
+  const redis = await connectTo(server);
   const clock = new FakeClock();
   const store = new RedisSessionStore({ redis, retentionMs: RETENTION_MS, now: clock.now });
   const keys: SessionKey[] = [];
+  const tokenHash = Buffer.alloc(32, 2);
   const fill = async () => {
     for (let n = 0; ; n++) {
-      const session = { ...newSession(`user-${n % 50}`), record: Buffer.alloc(16_000, n) };
-      await store.create(session, LIMIT);
-      keys.push(session.key);
+      const spec = { userId: `user-${n % 50}`, tokenHash, record: Buffer.alloc(16_000, n) };
+      keys.push(keyOf(await addSession(store, spec)));
     }
   };
   await expect(fill()).rejects.toMatchObject(FULL);
   const [one, two, three] = keys as [SessionKey, SessionKey, SessionKey];
-  const chosen = { ...newSession("ann"), key: { partition: partitionOfUser("ann"), id: "jti" } };
-  await expect(store.create(chosen, LIMIT)).rejects.toMatchObject(FULL);
+  const chosen = newSession({ userId: "ann", id: "jti" });
   const request = { key: "request", record: Buffer.of(1), keptForMs: 60_000 };
-  await expect(store.createOnce(request, newSession("ann"), LIMIT)).rejects.toMatchObject(FULL);
-  await expect(store.replaceRecord(one, 1, Buffer.of(1))).rejects.toMatchObject(FULL);
+  for (const call of [
+    () => store.create(chosen, NO_LIMIT),
+    () => store.createOnce(request, newSession({ userId: "ann" }), NO_LIMIT),
+    () => store.replaceRecord(one, 1, Buffer.of(1)),
+  ]) {
+    await expect(call()).rejects.toMatchObject(FULL);
+  }
 
-  const tokenHash = Buffer.alloc(32, 2);
   expect(await store.get(one)).toMatchObject({ version: 1 });
   expect(await store.touch(one)).toMatchObject({ version: 1 });
-  expect(await store.rotateToken(one, tokenHash, Buffer.alloc(32, 3))).toMatchObject({
-    version: 2,
-  });
+  const rotated = await store.rotateToken(one, tokenHash, Buffer.alloc(32, 3));
+  expect(rotated).toMatchObject({ version: 2 });
   const start = await store.events.end();
   expect(await store.revoke(two, "")).toBe(true);
   expect(await store.get(two)).toBeUndefined();
@@ -54,6 +57,6 @@ test("a Redis out of memory takes no new sessions, but ends, verifies and reclai
   for (let n = 0; n < 50; n++) await store.revokeUser(`user-${n}`, "");
   clock.advance(RETENTION_MS + 1);
   expect((await store.sweep(10_000)).reclaimed).toBe(keys.length);
-  expect(await store.create(chosen, LIMIT)).toMatchObject({ session: { id: "jti" } });
+  expect(await store.create(chosen, NO_LIMIT)).toMatchObject({ session: { id: "jti" } });
   await store.close();
 });

@@ -1,32 +1,25 @@
-import { once } from "node:events";
-import { Redis } from "ioredis";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { Keyring } from "../../sessions/keyring.js";
-import { partitionOfUser } from "../../sessions/session-id.js";
 import type { SessionKey, SessionStore } from "../../sessions/session-store.js";
 import { Sessions } from "../../sessions/sessions.js";
-import { newSession } from "../../testing/contract/promised-load.js";
+import {
+  addSession,
+  addSessions,
+  EVERYTHING,
+  keyOf,
+  NO_LIMIT,
+  newSession,
+} from "../../testing/contract/sessions/fixtures.js";
 import { freePort } from "../../testing/network/free-port.js";
+import { connectTo } from "../../testing/redis/connect-to.js";
 import { RedisProcess } from "../../testing/redis/redis-process.js";
 import { type RedisServer, startRedisServer } from "../../testing/redis/redis-server.js";
 import { withRedis } from "../../testing/redis/with-redis.js";
-import { connectRedis } from "../connection/connect-redis.js";
 import { type Durability, RedisSessionStore } from "./redis-session-store.js";
 
-const LIMIT = { maxSessionsPerUser: 10, policy: "evict_oldest" } as const;
-const MANY = { maxSessionsPerUser: 1_000, policy: "reject" } as const;
-const KEY = { partition: partitionOfUser("ada"), id: "one" };
-
-const SESSION = {
-  key: KEY,
-  userId: "ada",
-  record: Buffer.of(1),
-  tokenHash: Buffer.of(2),
-  idleTimeoutMs: 60_000,
-  lifetimeMs: 60_000,
-};
-
-const NOWHERE = { source: 0, epoch: 0, sequence: 0, timeMs: 0 };
+const ADA = { userId: "ada", id: "one" };
+const KEY = keyOf(ADA);
+const NONE = { ...KEY, id: "none" };
 
 let primary: RedisServer;
 let stores: RedisSessionStore[];
@@ -41,11 +34,8 @@ afterEach(async () => {
 
 async function startReplica(): Promise<RedisServer> {
   const replica = await startRedisServer({ args: ["--replicaof", "127.0.0.1", `${primary.port}`] });
-  const redis = new Redis(replica.url);
-  await expect
-    .poll(() => redis.info("replication"), { timeout: 10_000 })
-    .toContain("master_link_status:up");
-  redis.disconnect();
+  const replication = () => withRedis(replica.port, (redis) => redis.info("replication"));
+  await expect.poll(replication, { timeout: 10_000 }).toContain("master_link_status:up");
   return replica;
 }
 
@@ -53,9 +43,7 @@ async function openStore(
   durability: Durability = "auto",
   { port = primary.port, ...options }: { port?: number; retentionMs?: number } = {},
 ): Promise<RedisSessionStore> {
-  const address = { host: "127.0.0.1", port };
-  const redis = connectRedis({ kind: "redis", address, db: 0, tls: false }, () => {});
-  await once(redis, "ready");
+  const redis = await connectTo({ port });
   const store = new RedisSessionStore({ redis, durability, ...options });
   stores.push(store);
   return store;
@@ -63,10 +51,9 @@ async function openStore(
 
 /** Creates so many sessions, and has the store know of its replica. */
 async function createMany(store: RedisSessionStore, count: number): Promise<SessionKey[]> {
-  const sessions = Array.from({ length: count }, () => newSession("many"));
-  await Promise.all(sessions.map((session) => store.create(session, MANY)));
-  await store.revoke({ ...KEY, id: "none" }, "");
-  return sessions.map(({ key }) => key);
+  const sessions = await addSessions(store, count, { userId: "many" });
+  await store.revoke(NONE, "");
+  return sessions.map(keyOf);
 }
 
 async function countActive(store: RedisSessionStore, keys: readonly SessionKey[]): Promise<number> {
@@ -78,16 +65,21 @@ const UNCONFIRMED = {
   message: expect.stringContaining("it is safe to try again"),
 };
 
-test("without replicas, a revocation waits for none", async () => {
-  const store = await openStore();
-  await store.create(SESSION, LIMIT);
-  expect(await store.revoke(KEY, "")).toBe(true);
+test("without replicas, or told to wait for none, a revocation waits for none", async () => {
+  const alone = await openStore();
+  await addSession(alone, ADA);
+  expect(await alone.revoke(KEY, "")).toBe(true);
+  await using replica = await startReplica();
+  const store = await openStore("local");
+  const key = keyOf(await addSession(store, { userId: "bob" }));
+  replica.pause();
+  expect(await store.revoke(key, "")).toBe(true);
 });
 
 test("a revocation that the replica does not confirm is an error, and is confirmed by the next try", async () => {
   await using replica = await startReplica();
   const store = await openStore();
-  await store.create(SESSION, LIMIT);
+  await addSession(store, ADA);
   replica.pause();
 
   const startMs = performance.now();
@@ -99,10 +91,11 @@ test("a revocation that the replica does not confirm is an error, and is confirm
 
   replica.resume();
   await expect.poll(() => store.revoke(KEY, "").catch(() => "failed")).toBe(false);
-  const redis = new Redis(replica.url);
+  const facts = await withRedis(replica.port, (redis) =>
+    redis.hget(`session:{${KEY.partition}}:one`, "facts"),
+  );
   // A revocation, after the seven numbers of every session.
-  expect(await redis.hget(`session:{${KEY.partition}}:one`, "facts")).toMatch(/^(\d+ ){7}\d+ $/);
-  redis.disconnect();
+  expect(facts).toMatch(/^(\d+ ){7}\d+ $/);
 });
 
 // Scripts queued up behind the WAIT of the one before: the calls failed in time, and
@@ -161,23 +154,22 @@ test("a revocation made again after a restart spares a later session with the sa
   const args = ["--appendonly", "yes", "--appendfsync", "always"];
   const redis = await RedisProcess.start({ port: await freePort(), args });
   const store = await openStore("local", { port: redis.port, retentionMs: 1 });
-  const undone = { ...SESSION, key: { ...KEY, id: "undone" } };
-  await store.create(SESSION, LIMIT);
+  const undone = { ...ADA, id: "undone" };
+  await addSession(store, ADA);
   expect(await store.revoke(KEY, "")).toBe(true);
   await expect.poll(async () => (await store.sweep(10)).reclaimed).toBe(1);
-  await store.create(SESSION, LIMIT);
-  await store.create(undone, LIMIT);
-  expect(await store.revoke(undone.key, "")).toBe(true);
+  for (const spec of [ADA, undone]) await addSession(store, spec);
+  expect(await store.revoke(keyOf(undone), "")).toBe(true);
   // As a failover does that loses the revocation, which must be made again.
   await withRedis(redis.port, async (connection) => {
     const key = `session:{${KEY.partition}}:undone`;
     const facts = await connection.hget(key, "facts");
     await connection.hset(key, "facts", facts?.split(" ").slice(0, 7).join(" ") ?? "");
   });
-  expect(await store.get(undone.key)).toBeDefined();
+  expect(await store.get(keyOf(undone))).toBeDefined();
 
   await redis.restart();
-  await expect.poll(() => store.get(undone.key).catch(() => "failed")).toBeUndefined();
+  await expect.poll(() => store.get(keyOf(undone)).catch(() => "failed")).toBeUndefined();
   expect(await store.get(KEY)).toMatchObject({ id: "one" });
   await redis.remove("SIGKILL");
 });
@@ -186,20 +178,21 @@ test("a revocation made again after a restart spares a later session with the sa
 test("a closed store answers unavailable to everything, and leaves no connection", async () => {
   await using _replica = await startReplica();
   const store = await openStore("replicated");
-  await store.create(SESSION, LIMIT);
+  await addSession(store, ADA);
+  const cursor = await store.events.end();
   store.events.subscribe(() => {});
   await expect.poll(() => countConnections()).toBe(3);
-  const underWay = store.revoke({ ...KEY, id: "none" }, "").then(String, () => "failed");
+  const underWay = store.revoke(NONE, "").then(String, () => "failed");
   await store.close();
   await store.close();
   await underWay;
 
-  const { tokenHash, record } = SESSION;
-  const query = { showExpired: true, showRevoked: true, order: "asc", limit: 10 } as const;
+  const session = newSession(ADA);
+  const { tokenHash, record } = session;
   const request = { key: "request", record, keptForMs: 60_000 };
   const calls: Record<Exclude<keyof SessionStore, "events" | "close">, () => Promise<unknown>> = {
-    create: () => store.create(SESSION, LIMIT),
-    createOnce: () => store.createOnce(request, SESSION, LIMIT),
+    create: () => store.create(session, NO_LIMIT),
+    createOnce: () => store.createOnce(request, session, NO_LIMIT),
     partitionOf: () => store.partitionOf("one"),
     get: () => store.get(KEY),
     getMany: () => store.getMany([KEY]),
@@ -209,14 +202,14 @@ test("a closed store answers unavailable to everything, and leaves no connection
     rotateToken: () => store.rotateToken(KEY, tokenHash, tokenHash),
     revoke: () => store.revoke(KEY, ""),
     revokeUser: () => store.revokeUser("ada", ""),
-    list: () => store.list(query),
+    list: () => store.list({ ...EVERYTHING, limit: 10 }),
     count: () => store.count(),
     sweep: () => store.sweep(10),
     check: () => store.check(),
   };
   const events = {
     end: () => store.events.end(),
-    read: () => store.events.read(new Map([[0, NOWHERE]]), 10),
+    read: () => store.events.read(cursor, 10),
   };
   for (const [name, call] of Object.entries({ ...calls, ...events })) {
     await expect(call(), name).rejects.toMatchObject({ reason: "STORE_UNAVAILABLE" });
@@ -226,7 +219,7 @@ test("a closed store answers unavailable to everything, and leaves no connection
   await expect.poll(() => countConnections()).toBe(0);
 });
 
-/** How many there are to the primary, but for the one that asks and its replicas. */
+/** How many connections the primary has, but for the one that asks and its replicas. */
 function countConnections(): Promise<number> {
   return withRedis(primary.port, async (redis) => {
     const list = String(await redis.client("LIST", "TYPE", "NORMAL"));
@@ -238,8 +231,8 @@ function countConnections(): Promise<number> {
 test("a revocation goes on waiting for a replica when the last one is gone", async () => {
   const replica = await startReplica();
   const store = await openStore();
-  await store.create(SESSION, LIMIT);
-  await store.revoke({ ...KEY, id: "none" }, "");
+  await addSession(store, ADA);
+  await store.revoke(NONE, "");
   await replica.stop();
   await expect(store.revoke(KEY, "")).rejects.toMatchObject(UNCONFIRMED);
 });
@@ -248,36 +241,27 @@ test("the other changes wait for a replica only when they are told to", async ()
   await using replica = await startReplica();
   const [automatic, replicated] = [await openStore(), await openStore("replicated")];
   replica.pause();
-  const { session } = await automatic.create(SESSION, LIMIT);
-  expect(await automatic.replaceRecord(KEY, session.version, Buffer.of(3))).toMatchObject({
-    version: 2,
-  });
+  await addSession(automatic, ADA);
+  expect(await automatic.replaceRecord(KEY, 1, Buffer.of(3))).toMatchObject({ version: 2 });
   await expect(replicated.replaceRecord(KEY, 2, Buffer.of(4))).rejects.toMatchObject(UNCONFIRMED);
 
   const request = { key: "request", record: Buffer.of(5), keptForMs: 60_000 };
-  const other = { ...SESSION, key: { ...KEY, id: "two" } };
-  await expect(replicated.createOnce(request, other, LIMIT)).rejects.toMatchObject(UNCONFIRMED);
+  const other = newSession({ ...ADA, id: "two" });
+  const createOnce = () => replicated.createOnce(request, other, NO_LIMIT);
+  await expect(createOnce()).rejects.toMatchObject(UNCONFIRMED);
   replica.resume();
   await expect
-    .poll(() => replicated.createOnce(request, other, LIMIT).catch(() => "failed"))
+    .poll(() => createOnce().catch(() => "failed"))
     .toMatchObject({ repeated: Buffer.of(5), session: { id: "two" } });
-});
-
-test("told so, no change waits for a replica", async () => {
-  await using replica = await startReplica();
-  const store = await openStore("local");
-  await store.create(SESSION, LIMIT);
-  replica.pause();
-  expect(await store.revoke(KEY, "")).toBe(true);
 });
 
 test("reads do not wait behind a change that waits for a replica", async () => {
   await using replica = await startReplica();
   const store = await openStore();
-  await store.create(SESSION, LIMIT);
-  await store.revoke({ ...KEY, id: "none" }, "");
+  await addSession(store, ADA);
+  await store.revoke(NONE, "");
   replica.pause();
-  const revoking = store.revoke({ ...KEY, id: "none" }, "").catch(() => {});
+  const revoking = store.revoke(NONE, "").catch(() => {});
   const startMs = performance.now();
   expect(await store.get(KEY)).toMatchObject({ id: "one" });
   expect(performance.now() - startMs).toBeLessThan(500);

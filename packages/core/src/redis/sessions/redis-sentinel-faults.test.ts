@@ -1,12 +1,8 @@
 import { once } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
-import {
-  LIMIT,
-  newSession,
-  orUnavailable,
-  PromisedLoad,
-} from "../../testing/contract/promised-load.js";
+import { addSession, keyOf } from "../../testing/contract/sessions/fixtures.js";
+import { orUnavailable, PromisedLoad } from "../../testing/history/promised-load.js";
 import { type RedisSentinels, startRedisSentinels } from "../../testing/redis/redis-sentinel.js";
 import { withRedis } from "../../testing/redis/with-redis.js";
 import { connectRedis } from "../connection/connect-redis.js";
@@ -18,7 +14,7 @@ let redis: RedisSentinels;
 const stores: RedisSessionStore[] = [];
 beforeAll(async () => {
   redis = await startRedisSentinels({ downAfterMs: DOWN_AFTER_MS });
-}, 60_000);
+});
 afterAll(() => redis.stop());
 afterEach(async () => {
   await Promise.all(stores.splice(0).map((store) => store.close()));
@@ -36,64 +32,47 @@ async function openStore(durability: Durability): Promise<RedisSessionStore> {
 
 async function untilWritable(store: RedisSessionStore): Promise<number> {
   const startMs = performance.now();
-  while ((await orUnavailable(store.create(newSession("probe"), LIMIT))) === undefined) {
-    await sleep(20);
-  }
+  while ((await orUnavailable(addSession(store))) === undefined) await sleep(20);
   return performance.now() - startMs;
 }
 
-test("a primary killed under load is replaced in time, and no promise is broken", {
-  timeout: 60_000,
-}, async () => {
-  const [local, replicated] = [await openStore("local"), await openStore("replicated")];
-  const load = new PromisedLoad(replicated, 6);
-  await sleep(1_000);
-  const victim = await redis.primary();
-  await victim.kill();
-  expect(await untilWritable(local)).toBeLessThan(DOWN_AFTER_MS + 5_000);
-  await victim.restart();
-  await redis.waitUntilHealthy(30_000);
-  await sleep(500);
-  await load.stop();
-  expect(load.revoked.size).toBeGreaterThan(50);
-  expect(await load.broken(local)).toEqual([]);
-});
-
-test("a frozen primary is replaced, and takes no more writes when it wakes", {
-  timeout: 60_000,
-}, async () => {
-  const [local, replicated] = [await openStore("local"), await openStore("replicated")];
-  const load = new PromisedLoad(replicated, 6);
-  await sleep(500);
-  const victim = await redis.primary();
-  victim.pause();
-  expect(await untilWritable(local)).toBeLessThan(DOWN_AFTER_MS + 5_000);
-  victim.resume();
-  await redis.waitUntilHealthy(30_000);
-  await sleep(500);
-  await load.stop();
-  expect(await load.broken(local)).toEqual([]);
-});
+test.each([["killed", "restart"] as const, ["frozen", "resume"] as const])(
+  "a primary %s under load is replaced in time, and no promise is broken when it is back",
+  async (_, back) => {
+    const [local, replicated] = [await openStore("local"), await openStore("replicated")];
+    const load = new PromisedLoad(replicated, 6);
+    await sleep(1_000);
+    const victim = await redis.primary();
+    if (back === "restart") await victim.kill();
+    else victim.pause();
+    expect(await untilWritable(local)).toBeLessThan(DOWN_AFTER_MS + 5_000);
+    await victim[back]();
+    await redis.waitUntilHealthy(30_000);
+    await sleep(500);
+    await load.stop();
+    expect(load.revoked.size).toBeGreaterThan(50);
+    expect(await load.broken(local)).toEqual([]);
+  },
+);
 
 test("a replica promoted without the last revocation is told of it again", {
   timeout: 120_000,
 }, async () => {
   const store = await openStore("local");
-  const session = newSession("unlucky");
-  await store.create(session, LIMIT);
+  const key = keyOf(await addSession(store));
   const primary = await redis.primary();
   const replicas = redis.nodes.filter((node) => node !== primary);
   await sleep(200);
   // What was sent to a stopped replica would wait in its socket; to one that was cut off it is not sent.
   for (const replica of replicas) replica.pause();
   await withRedis(primary.port, (node) => node.call("client", "kill", "type", "replica"));
-  expect(await store.revoke(session.key, "")).toBe(true);
+  expect(await store.revoke(key, "")).toBe(true);
   await primary.kill();
   for (const replica of replicas) replica.resume();
 
   const seen: boolean[] = [];
   const look = async () => {
-    const isActive = await store.get(session.key).then(Boolean, () => undefined);
+    const isActive = await store.get(key).then(Boolean, () => undefined);
     if (isActive !== undefined) seen.push(isActive);
     return seen.at(-1);
   };
