@@ -1,7 +1,7 @@
 import { performance } from "node:perf_hooks";
 import { setTimeout as sleep } from "node:timers/promises";
+import { explainViolation } from "./explain-violation.js";
 import { checkLinearizability } from "./linearizability.js";
-import { explainViolation } from "./minimal-history.js";
 import { type RecordedStore, RecordedUser } from "./recorded-user.js";
 import { SeededRandom } from "./seeded-random.js";
 import { nextCall, type Workload } from "./workload.js";

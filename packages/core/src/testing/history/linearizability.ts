@@ -17,8 +17,6 @@ export type Verdict =
       readonly state: ModelState;
       /** The calls one of which would have to come next, and none can. */
       readonly stuck: readonly HistoryEntry[];
-      /** The calls of unknown outcome that could change something in some order. */
-      readonly effective: ReadonlySet<HistoryEntry>;
     }
   /** The search was given up. */
   | { readonly kind: "undecided" };
@@ -51,7 +49,6 @@ class Search {
   readonly #taken: boolean[];
   readonly #order: HistoryEntry[] = [];
   readonly #seen = new Set<string>();
-  readonly #effective = new Set<HistoryEntry>();
   #knownLeft: number;
   #longest: {
     readonly order: readonly HistoryEntry[];
@@ -75,7 +72,7 @@ class Search {
     if (this.#explains(ModelState.EMPTY)) return { kind: "linearizable", order: this.#order };
     if (this.#seen.size >= this.#maxConfigurations) return { kind: "undecided" };
     const { order, state, stuck } = this.#longest;
-    return { kind: "violation", longest: order, state, stuck, effective: this.#effective };
+    return { kind: "violation", longest: order, state, stuck };
   }
 
   /** Whether what is left can follow in this state; `#order` is then complete. */
@@ -95,7 +92,6 @@ class Search {
         if (changesNothing && entry.result === undefined) continue;
         if (changesNothing) return this.#take(i, state);
         steps.push({ i, state: step.state });
-        if (entry.result === undefined) this.#effective.add(entry);
       }
     }
     this.#remember(state, next);
