@@ -5,7 +5,7 @@ import {
   type StoredSession,
 } from "../../sessions/session-store.js";
 import { hex } from "../contract/sessions/fixtures.js";
-import { type BrokenSessionStore, broken, listing } from "./broken-session-store.js";
+import { answering, asking, type BrokenSessionStore, broken } from "./broken-session-store.js";
 
 /** The titles of the checks of deadlines. */
 const EDGES = [
@@ -73,18 +73,14 @@ export const brokenChanges: readonly BrokenSessionStore[] = [
       },
     }),
   ),
-  broken(
+  answering(
     "moves the deadline by the clock alone: past the absolute deadline, and back with the clock",
     [
       "a session in steady use lives until its absolute deadline, and not at it",
       "a clock that is set back never shortens a session",
     ],
-    ({ store, now }) => ({
-      async touch(key, tokenHash) {
-        const touched = await store.touch(key, tokenHash);
-        return touched && { ...touched, expireTimeMs: now() + touched.idleTimeoutMs };
-      },
-    }),
+    "touch",
+    (touched, { now }) => touched && { ...touched, expireTimeMs: now() + touched.idleTimeoutMs },
   ),
   broken(
     "touches by any token, and answers no record",
@@ -184,16 +180,15 @@ export const brokenChanges: readonly BrokenSessionStore[] = [
 
 /** Stores that let a holder of a lock write that was overtaken, or refuse one that was not. */
 export const brokenFences: readonly BrokenSessionStore[] = [
-  broken(
+  asking(
     "ignores fences",
     [
       "a change with a lower token than one seen before is fenced, exactly up to 2^53",
       "of changes that race with different tokens none is made after one with a higher token",
       "a session is fenced by a bounded number of locks, and refuses one more",
     ],
-    ({ store }) => ({
-      replaceRecord: (key, version, record) => store.replaceRecord(key, version, record),
-    }),
+    "replaceRecord",
+    (key, version, record) => [key, version, record],
   ),
   broken(
     "remembers the token of any change for all sessions, also of one that was not made",
@@ -273,32 +268,33 @@ export const brokenRevocation: readonly BrokenSessionStore[] = [
       };
     },
   ),
-  broken(
+  asking(
     "lists a revoked session still",
     [
       "revoking says so once, ends the session, and leaves all it had but its token",
       "expired and revoked sessions are listed when asked for, until their retention is over",
     ],
-    ({ store }) => ({ list: (query) => store.list({ ...query, showRevoked: true }) }),
+    "list",
+    (query) => [{ ...query, showRevoked: true }],
   ),
-  listing(
+  answering(
     "leaves no tombstone of an evicted session",
     ["an evicted session is revoked, for the reason of eviction"],
-    (sessions) => sessions.filter(({ revokeReason }) => revokeReason !== EVICTION_REASON),
+    "list",
+    ({ sessions, ...page }) => ({
+      ...page,
+      sessions: sessions.filter(({ revokeReason }) => revokeReason !== EVICTION_REASON),
+    }),
   ),
-  broken(
-    "revokes by any token, and says each time that it did it",
+  answering(
+    "says of every revocation that it was made, whatever the token",
     [
       "revoking says so once, ends the session, and leaves all it had but its token",
       "revoking by a token works with the session's own and no other",
       "of revocations that race exactly one says that it did it",
     ],
-    ({ store }) => ({
-      async revoke(key, reason) {
-        await store.revoke(key, reason);
-        return true;
-      },
-    }),
+    "revoke",
+    () => true,
   ),
   broken(
     "lets a later revocation replace the time and the reason",
@@ -322,12 +318,11 @@ export const brokenRevocation: readonly BrokenSessionStore[] = [
       };
     },
   ),
-  broken(
+  asking(
     "cuts a reason at a NUL",
     ["reasons and user ids may be any text, and sessions and events give them back as they were"],
-    ({ store }) => ({
-      revoke: (key, reason, tokenHash) => store.revoke(key, reason.split("\0")[0] ?? "", tokenHash),
-    }),
+    "revoke",
+    (key, reason, tokenHash) => [key, reason.split("\0")[0] ?? "", tokenHash],
   ),
   broken(
     "revokes all of a user's sessions with one, and ignores the exception",
@@ -345,16 +340,12 @@ export const brokenRevocation: readonly BrokenSessionStore[] = [
       revokeUser: (userId, reason) => store.revokeUser(userId, reason),
     }),
   ),
-  broken(
+  answering(
     "counts expired sessions among the revoked",
     ["revoking a user's sessions revokes all active ones, nobody else's, and says how many"],
-    ({ store, everything }) => ({
-      async revokeUser(userId, reason, exceptId) {
-        const own = (await everything()).filter((session) => session.userId === userId);
-        await store.revokeUser(userId, reason, exceptId);
-        return own.length;
-      },
-    }),
+    "revokeUser",
+    async (_, { everything }, userId) =>
+      (await everything()).filter((session) => session.userId === userId).length,
   ),
   broken(
     "says that it revoked as many sessions of a user as it counted before, a thousand at most",

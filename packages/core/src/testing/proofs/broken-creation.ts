@@ -3,27 +3,12 @@ import type { Partition } from "../../sessions/session-id.js";
 import {
   EVICTION_REASON,
   type NewSession,
-  type OnceOnly,
   type RepeatedCreation,
   type StoredFacts,
   type StoredSession,
 } from "../../sessions/session-store.js";
 import { byCreation, idsOf, keyOf, NO_LIMIT } from "../contract/sessions/fixtures.js";
-import { type BrokenSessionStore, broken } from "./broken-session-store.js";
-
-/** Answers a session that is a little different from the one that it keeps. */
-function answering(
-  fault: string,
-  caughtBy: readonly string[],
-  different: (created: StoredFacts) => StoredFacts,
-): BrokenSessionStore {
-  return broken(fault, caughtBy, ({ store }) => ({
-    async create(session, limit) {
-      const created = await store.create(session, limit);
-      return { ...created, session: different(created.session) };
-    },
-  }));
-}
+import { answering, asking, type BrokenSessionStore, broken } from "./broken-session-store.js";
 
 /** Reads, evicts and creates in steps of their own, the sessions in some order. */
 function evicting(
@@ -43,18 +28,6 @@ function evicting(
   }));
 }
 
-/** Takes a request for another than it is. */
-function asking(
-  fault: string,
-  caughtBy: readonly string[],
-  different: (request: OnceOnly, userId: string) => OnceOnly,
-): BrokenSessionStore {
-  return broken(fault, caughtBy, ({ store }) => ({
-    createOnce: (request, session, limit) =>
-      store.createOnce(different(request, session.userId), session, limit),
-  }));
-}
-
 /** The session that a call creates, as a store answers it. */
 function whole(created: StoredFacts, { record, tokenHash }: NewSession): StoredSession {
   return { ...created, record, tokenHash };
@@ -65,25 +38,23 @@ export const brokenCreation: readonly BrokenSessionStore[] = [
   answering(
     "counts versions from zero",
     ["a created session is answered, and read back, as it was given"],
-    (created) => ({ ...created, version: created.version - 1 }),
+    "create",
+    ({ session, ...rest }) => ({ ...rest, session: { ...session, version: 0 } }),
   ),
-  answering(
-    "forgets the absolute deadline at creation",
+  asking(
+    "forgets the lifetime",
     ["a new session's times are now, and its deadlines follow from its timeouts"],
-    (created) => ({ ...created, expireTimeMs: created.createTimeMs + created.idleTimeoutMs }),
+    "create",
+    (session, limit) => [{ ...session, lifetimeMs: session.idleTimeoutMs }, limit],
   ),
-  broken(
-    "gives all sessions the timeouts of the first",
+  asking(
+    "keeps timeouts in 32 bits",
     ["each session has its own timeouts, kept to the millisecond up to a year"],
-    ({ store }) => {
-      let idleTimeoutMs: number | undefined;
-      return {
-        create: (session, limit) => {
-          idleTimeoutMs ??= session.idleTimeoutMs;
-          return store.create({ ...session, idleTimeoutMs }, limit);
-        },
-      };
-    },
+    "create",
+    ({ idleTimeoutMs, ...session }, limit) => [
+      { ...session, idleTimeoutMs: Math.min(idleTimeoutMs, 2 ** 31 - 1) },
+      limit,
+    ],
   ),
   broken(
     "answers a taken id as if it had created the session",
@@ -171,15 +142,14 @@ export const brokenCreation: readonly BrokenSessionStore[] = [
 
 /** Stores that go wrong where a request must take effect at most once. */
 export const brokenRequests: readonly BrokenSessionStore[] = [
-  broken(
+  asking(
     "ignores the limit for a request",
     [
       "a request that was not made before creates a session as any other call does",
       "a repeated request at the limit is neither refused nor does it evict anyone",
     ],
-    ({ store }) => ({
-      createOnce: (request, session) => store.createOnce(request, session, NO_LIMIT),
-    }),
+    "createOnce",
+    (request, session) => [request, session, NO_LIMIT],
   ),
   broken(
     "recognises only requests that were made to it",
@@ -218,22 +188,20 @@ export const brokenRequests: readonly BrokenSessionStore[] = [
       };
     },
   ),
-  broken(
+  answering(
     "takes the session that has the id now for the one that the request created",
     ["once its session is removed for good, a repeated request creates and finds no other"],
-    ({ store, everything }) => ({
-      async createOnce(request, session, limit) {
-        const answer = await store.createOnce(request, session, limit);
-        if (!("repeated" in answer) || answer.session) return answer;
-        const found = (await everything()).find(({ id }) => id === session.key.id);
-        return { ...answer, session: found };
-      },
-    }),
+    "createOnce",
+    async (answer, { everything }, _request, { key }) => {
+      if (!("repeated" in answer) || answer.session) return answer;
+      return { ...answer, session: (await everything()).find(({ id }) => id === key.id) };
+    },
   ),
   asking(
     "forgets a request a millisecond early",
     ["a request is recognised for as long as its first call said, and is a new one after that"],
-    (request) => ({ ...request, keptForMs: request.keptForMs - 1 }),
+    "createOnce",
+    (request, ...rest) => [{ ...request, keptForMs: request.keptForMs - 1 }, ...rest],
   ),
   broken(
     "looks for an earlier request in one step and creates the session in another",
@@ -256,12 +224,18 @@ export const brokenRequests: readonly BrokenSessionStore[] = [
     },
   ),
   asking(
-    "has a key of a request for each user",
+    "has a key of a request for each user, whatever its case",
     [
       "a request that another user has made is refused and changes nothing",
       "of one request made for two users at once at most one gets a session",
+      "requests of different keys are different requests, however much alike the keys are",
     ],
-    (request, userId) => ({ ...request, key: `${request.key} ${userId}` }),
+    "createOnce",
+    (request, session, limit) => [
+      { ...request, key: `${request.key} ${session.userId}`.toLowerCase() },
+      session,
+      limit,
+    ],
   ),
   broken(
     "keeps the key of a refused request",
@@ -278,10 +252,5 @@ export const brokenRequests: readonly BrokenSessionStore[] = [
         },
       };
     },
-  ),
-  asking(
-    "ignores the case of a request's key",
-    ["requests of different keys are different requests, however much alike the keys are"],
-    (request) => ({ ...request, key: request.key.toLowerCase() }),
   ),
 ];

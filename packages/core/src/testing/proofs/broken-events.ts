@@ -1,10 +1,5 @@
 import type { EventCursor, EventPage, SessionEvent } from "../../watch/session-event.js";
-import {
-  type BrokenSessionStore,
-  broken,
-  type CorrectSessionStore,
-  logging,
-} from "./broken-session-store.js";
+import { type BrokenSessionStore, broken, logging } from "./broken-session-store.js";
 import { overriding } from "./broken-store.js";
 
 const EVICTION =
@@ -14,12 +9,12 @@ const EVICTION =
 function reading(
   fault: string,
   caughtBy: readonly string[],
-  different: (page: EventPage, correct: CorrectSessionStore) => EventPage,
+  different: (page: EventPage) => EventPage,
 ): BrokenSessionStore {
-  return logging(fault, caughtBy, (log, correct) => ({
+  return logging(fault, caughtBy, (log) => ({
     async read(cursor, limit) {
       const page = await log.read(cursor, limit);
-      return page === "lost" ? page : different(page, correct);
+      return page === "lost" ? page : different(page);
     },
   }));
 }

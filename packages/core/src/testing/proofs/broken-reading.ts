@@ -1,5 +1,5 @@
 import type { SessionKey, StoredSession } from "../../sessions/session-store.js";
-import { type BrokenSessionStore, broken, listing } from "./broken-session-store.js";
+import { answering, asking, type BrokenSessionStore, broken } from "./broken-session-store.js";
 
 /** Stores that go wrong where sessions are read, or their values kept. */
 export const brokenReading: readonly BrokenSessionStore[] = [
@@ -17,12 +17,11 @@ export const brokenReading: readonly BrokenSessionStore[] = [
       },
     }),
   ),
-  broken(
+  answering(
     "leaves out of many sessions those that it does not find",
     ["a thousand sessions are answered in the order of their keys, with gaps where none is"],
-    ({ store }) => ({
-      getMany: async (keys) => (await store.getMany(keys)).filter((found) => found !== undefined),
-    }),
+    "getMany",
+    (found) => found.filter((session) => session !== undefined),
   ),
   broken(
     "finds a session in any partition",
@@ -64,38 +63,35 @@ export const brokenReading: readonly BrokenSessionStore[] = [
       };
     },
   ),
-  broken(
+  asking(
     "takes records for text",
     ["records of any bytes come back unchanged, up to 20 KiB"],
-    ({ store }) => ({
-      create: (session, limit) => {
-        const text = Buffer.from(session.record).toString();
-        return store.create({ ...session, record: Buffer.from(text) }, limit);
-      },
-    }),
+    "create",
+    (session, limit) => {
+      const text = Buffer.from(session.record).toString();
+      return [{ ...session, record: Buffer.from(text) }, limit];
+    },
   ),
-  broken(
+  asking(
     "keeps the start of the buffer that a record is a view into",
     ["a record and a token hash may be views into larger buffers"],
-    ({ store }) => ({
-      create: (session, limit) => {
-        const record = new Uint8Array(session.record.buffer, 0, session.record.length);
-        return store.create({ ...session, record }, limit);
-      },
-    }),
+    "create",
+    ({ record, ...session }, limit) => [
+      { ...session, record: new Uint8Array(record.buffer, 0, record.length) },
+      limit,
+    ],
   ),
-  broken(
+  asking(
     "ignores the case of ids",
     [
       "users may be called anything, and have their own sessions and nobody else's",
       "the partition of a chosen id, of any allowed form, is known while its session exists",
     ],
-    ({ store }) => ({
-      create: (session, limit) => {
-        const key = { ...session.key, id: session.key.id.toLowerCase() };
-        return store.create({ ...session, key, userId: session.userId.toLowerCase() }, limit);
-      },
-    }),
+    "create",
+    ({ key, userId, ...session }, limit) => [
+      { ...session, key: { ...key, id: key.id.toLowerCase() }, userId: userId.toLowerCase() },
+      limit,
+    ],
   ),
   broken(
     "reads on after it was closed, and finds nothing",
@@ -121,34 +117,29 @@ export const brokenReading: readonly BrokenSessionStore[] = [
 
 /** Stores that go wrong where sessions are listed, counted or swept. */
 export const brokenListing: readonly BrokenSessionStore[] = [
-  broken(
+  answering(
     "says that there is another page whenever one is full",
     ["a page holds as many as were asked for, and only the last one says nothing of a next"],
-    ({ store }) => ({
-      async list(query) {
-        const { sessions } = await store.list(query);
-        const last = sessions.length === query.limit ? sessions.at(-1) : undefined;
-        return {
-          sessions,
-          ...(last && { next: { createTimeMs: last.createTimeMs, id: last.id } }),
-        };
-      },
-    }),
+    "list",
+    (page, _, { limit }) => {
+      const last = page.sessions[limit - 1];
+      return { ...page, ...(last && { next: { createTimeMs: last.createTimeMs, id: last.id } }) };
+    },
   ),
-  broken(
+  asking(
     "lists everybody's sessions for any user",
     ["a user's list holds that user's sessions only, the list of all everybody's, all whole"],
-    ({ store }) => ({ list: ({ userId: _, ...query }) => store.list(query) }),
+    "list",
+    ({ userId: _, ...query }) => [query],
   ),
-  broken(
+  asking(
     "goes on after all sessions of the same moment",
     ["all pages together are all sessions in the order of creation, then of id, both ways"],
-    ({ store }) => ({
-      list: ({ after, ...query }) => {
-        const id = query.order === "asc" ? "~" : "";
-        return store.list({ ...query, ...(after && { after: { ...after, id } }) });
-      },
-    }),
+    "list",
+    ({ after, ...query }) => {
+      const id = query.order === "asc" ? "~" : "";
+      return [{ ...query, ...(after && { after: { ...after, id } }) }];
+    },
   ),
   broken(
     "counts pages by position",
@@ -178,45 +169,48 @@ export const brokenListing: readonly BrokenSessionStore[] = [
       },
     }),
   ),
-  listing(
+  answering(
     "lists ended sessions after the active ones, and no more than eight of a user on a page",
     [
       "pages of every kind are in order across active and ended sessions",
       "pages are full and in order however unevenly users have sessions, and all are counted",
     ],
-    (sessions) => {
-      const sorted = sessions.toSorted(
-        (a, b) => Number(a.revokeTimeMs !== undefined) - Number(b.revokeTimeMs !== undefined),
-      );
+    "list",
+    (page) => {
+      const isEnded = ({ revokeTimeMs }: StoredSession) => Number(revokeTimeMs !== undefined);
+      const sorted = page.sessions.toSorted((a, b) => isEnded(a) - isEnded(b));
       const ofUsers = Map.groupBy(sorted, ({ userId }) => userId);
-      return sorted.filter((session) => (ofUsers.get(session.userId)?.indexOf(session) ?? 0) < 8);
+      const isShown = (one: StoredSession) => (ofUsers.get(one.userId)?.indexOf(one) ?? 0) < 8;
+      return { ...page, sessions: sorted.filter(isShown) };
     },
   ),
-  broken(
+  asking(
     "leaves out the start of a range",
     ["a range of creation times includes its start and excludes its end"],
-    ({ store }) => ({
-      list: ({ createTimeFromMs: fromMs, ...query }) =>
-        store.list({ ...query, ...(fromMs !== undefined && { createTimeFromMs: fromMs + 1 }) }),
-    }),
+    "list",
+    ({ createTimeFromMs: fromMs, ...query }) => [
+      { ...query, ...(fromMs !== undefined && { createTimeFromMs: fromMs + 1 }) },
+    ],
   ),
-  broken(
+  answering(
     "sorts ids as words",
     ["sessions of one moment are in the order of their ids, byte by byte, on pages of any size"],
-    ({ store }) => ({
-      async list(query) {
-        const page = await store.list(query);
-        const sorted = page.sessions.toSorted(
-          (a, b) => a.createTimeMs - b.createTimeMs || a.id.localeCompare(b.id, "en"),
-        );
-        return { ...page, sessions: query.order === "asc" ? sorted : sorted.toReversed() };
-      },
-    }),
+    "list",
+    (page, _, { order }) => {
+      const sorted = page.sessions.toSorted(
+        (a, b) => a.createTimeMs - b.createTimeMs || a.id.localeCompare(b.id, "en"),
+      );
+      return { ...page, sessions: order === "asc" ? sorted : sorted.toReversed() };
+    },
   ),
-  listing(
+  answering(
     "lists by the last access",
     ["through any sequence of calls and deadlines the store shows what a plain list would"],
-    (sessions) => sessions.toSorted((a, b) => a.lastAccessTimeMs - b.lastAccessTimeMs),
+    "list",
+    ({ sessions, ...page }) => ({
+      ...page,
+      sessions: sessions.toSorted((a, b) => a.lastAccessTimeMs - b.lastAccessTimeMs),
+    }),
   ),
   broken(
     "sweeps active sessions, and everything at once",

@@ -52,28 +52,51 @@ export function broken(
   };
 }
 
+type Method = Exclude<keyof SessionStore, "events" | "close">;
+type Args<M extends Method> = Parameters<SessionStore[M]>;
+type Answer<M extends Method> = Awaited<ReturnType<SessionStore[M]>>;
+type Call = (...args: unknown[]) => Promise<unknown>;
+
+/** Describes a broken store that makes a call with other arguments. */
+export function asking<M extends Method>(
+  fault: string,
+  caughtBy: readonly string[],
+  method: M,
+  different: (...args: Args<M>) => Args<M>,
+): BrokenSessionStore {
+  return broken(fault, caughtBy, ({ store }) => {
+    const correct = store[method].bind(store) as Call;
+    return { [method]: (...args: Args<M>) => correct(...different(...args)) };
+  });
+}
+
+/** Describes a broken store that answers a call with something else. */
+export function answering<M extends Method>(
+  fault: string,
+  caughtBy: readonly string[],
+  method: M,
+  different: (
+    answer: Answer<M>,
+    correct: CorrectSessionStore,
+    ...args: Args<M>
+  ) => Answer<M> | Promise<Answer<M>>,
+): BrokenSessionStore {
+  return broken(fault, caughtBy, (correct) => {
+    const call = correct.store[method].bind(correct.store) as Call;
+    return {
+      [method]: async (...args: Args<M>) =>
+        different((await call(...args)) as Answer<M>, correct, ...args),
+    };
+  });
+}
+
 /** Describes a broken store by the methods in which its log of events differs. */
 export function logging(
   fault: string,
   caughtBy: readonly string[],
-  differ: (log: EventLog, correct: CorrectSessionStore) => Partial<EventLog>,
+  differ: (log: EventLog) => Partial<EventLog>,
 ): BrokenSessionStore {
-  return broken(fault, caughtBy, (correct) => {
-    const log = correct.store.events;
-    return { events: overriding(log, differ(log, correct)) };
+  return broken(fault, caughtBy, ({ store }) => {
+    return { events: overriding(store.events, differ(store.events)) };
   });
-}
-
-/** Describes a broken store by how the sessions that it lists differ. */
-export function listing(
-  fault: string,
-  caughtBy: readonly string[],
-  different: (sessions: readonly StoredSession[]) => readonly StoredSession[],
-): BrokenSessionStore {
-  return broken(fault, caughtBy, ({ store }) => ({
-    async list(query) {
-      const page = await store.list(query);
-      return { ...page, sessions: different(page.sessions) };
-    },
-  }));
 }
