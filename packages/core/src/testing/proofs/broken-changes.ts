@@ -53,7 +53,7 @@ export const brokenChanges: readonly BrokenSessionStore[] = [
   broken(
     "answers a touch but does not move the deadline",
     [
-      "touching sets the last access to now, the deadline a full idle timeout away, no more",
+      "touching sets the last access and the idle deadline, and changes nothing else",
       "a touched session is not swept by the deadline it had before",
     ],
     ({ store }) => ({ touch: (key) => store.get(key) }),
@@ -61,7 +61,7 @@ export const brokenChanges: readonly BrokenSessionStore[] = [
   broken(
     "adds a version with every touch",
     [
-      "touching sets the last access to now, the deadline a full idle timeout away, no more",
+      "touching sets the last access and the idle deadline, and changes nothing else",
       "touches, reads, natural expiry and changes that fail are no events",
       "touching does not get in the way of a change, nor a change of a touch",
     ],
@@ -99,9 +99,9 @@ export const brokenChanges: readonly BrokenSessionStore[] = [
   broken(
     "ignores the version of a change",
     [
-      "the record is replaced at its version, which grows by one, and at no other version",
+      "the record is replaced at its version, which grows by one, and at no other",
       "of changes that race at one version exactly one wins",
-      "rotating replaces the token, counts as authentication and activity, and adds a version",
+      "rotating replaces the token, is authentication and activity, and adds a version",
     ],
     ({ store }) => ({
       async replaceRecord(key, _version, record) {
@@ -117,7 +117,7 @@ export const brokenChanges: readonly BrokenSessionStore[] = [
     "counts a change, and resealing, as activity",
     [
       "changing the content is no activity",
-      "resealing replaces exactly the record, keeps the version and all else, and is no event",
+      "resealing replaces exactly the record, and is neither a version nor an event",
     ],
     ({ store }) => ({
       async replaceRecord(key, ...change) {
@@ -133,7 +133,7 @@ export const brokenChanges: readonly BrokenSessionStore[] = [
   broken(
     "counts a rotation neither as authentication nor as activity",
     [
-      "rotating replaces the token, counts as authentication and activity, and adds a version",
+      "rotating replaces the token, is authentication and activity, and adds a version",
       "rotating the token moves the deadline too, and no further than the absolute one",
     ],
     ({ store }) => ({
@@ -148,7 +148,7 @@ export const brokenChanges: readonly BrokenSessionStore[] = [
   broken(
     "rotates by any token, and lets all racers win",
     [
-      "rotating replaces the token, counts as authentication and activity, and adds a version",
+      "rotating replaces the token, is authentication and activity, and adds a version",
       "of rotations that race exactly one wins, and its token is the one that counts",
     ],
     ({ store }) => ({
@@ -184,7 +184,7 @@ export const brokenFences: readonly BrokenSessionStore[] = [
     "ignores fences",
     [
       "a change with a lower token than one seen before is fenced, exactly up to 2^53",
-      "of changes that race with different tokens none is made after one with a higher token",
+      "of changes that race with different tokens none is made after one with a higher",
       "a session is fenced by a bounded number of locks, and refuses one more",
     ],
     "replaceRecord",
@@ -245,7 +245,7 @@ export const brokenRevocation: readonly BrokenSessionStore[] = [
   broken(
     "brings a session back on a late touch",
     [
-      "nothing brings a revoked session back, or frees its id, until its retention is over",
+      "nothing brings a revoked session back, or frees its id, before it is swept",
       "a session that is revoked in the middle of other calls stays revoked",
     ],
     ({ store }) => {
@@ -272,7 +272,7 @@ export const brokenRevocation: readonly BrokenSessionStore[] = [
     "lists a revoked session still",
     [
       "revoking says so once, ends the session, and leaves all it had but its token",
-      "expired and revoked sessions are listed when asked for, until their retention is over",
+      "expired and revoked sessions are listed when asked for, until they are swept",
     ],
     "list",
     (query) => [{ ...query, showRevoked: true }],
@@ -299,7 +299,7 @@ export const brokenRevocation: readonly BrokenSessionStore[] = [
   broken(
     "lets a later revocation replace the time and the reason",
     [
-      "nothing brings a revoked session back, or frees its id, until its retention is over",
+      "nothing brings a revoked session back, or frees its id, before it is swept",
       "an expired session stays expired, and is not revoked",
     ],
     ({ store, now }) => {
@@ -342,7 +342,7 @@ export const brokenRevocation: readonly BrokenSessionStore[] = [
   ),
   answering(
     "counts expired sessions among the revoked",
-    ["revoking a user's sessions revokes all active ones, nobody else's, and says how many"],
+    ["revoking a user's sessions revokes all active ones, and says how many"],
     "revokeUser",
     async (_, { everything }, userId) =>
       (await everything()).filter((session) => session.userId === userId).length,

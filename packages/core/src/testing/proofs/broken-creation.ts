@@ -61,8 +61,8 @@ export const brokenCreation: readonly BrokenSessionStore[] = [
     [
       "an id that is taken is refused to everybody, before anyone is evicted for it",
       "of users who choose the same id at once exactly one gets it, and no other loses anything",
-      "nothing brings a revoked session back, or frees its id, until its retention is over",
-      "nothing brings an expired session back, or frees its id, until its retention is over",
+      "nothing brings a revoked session back, or frees its id, before it is swept",
+      "nothing brings an expired session back, or frees its id, before it is swept",
     ],
     ({ store, everything }) => ({
       create: (session, limit) =>
@@ -92,7 +92,7 @@ export const brokenCreation: readonly BrokenSessionStore[] = [
   broken(
     "never frees an id, not even of a session that it refuses",
     [
-      "under the policy reject a session beyond the limit is refused and its id stays free",
+      "under policy reject a session beyond the limit is refused, and its id stays free",
       "a swept session's id is free, and its old token opens nothing of the new session",
     ],
     ({ store }) => {
@@ -108,25 +108,25 @@ export const brokenCreation: readonly BrokenSessionStore[] = [
   ),
   evicting(
     "evicts the session that was used longest ago",
-    ["at each user's own limit the oldest session is evicted, however lately it was used"],
+    ["at each user's own limit the oldest session goes, however lately it was used"],
     (a, b) => a.lastAccessTimeMs - b.lastAccessTimeMs || byCreation(a, b),
   ),
   evicting(
     "evicts the greatest id among sessions of the same age",
-    ["a lowered limit evicts as many as are too many, the oldest first, then the least id"],
+    ["a lowered limit evicts as many as are too many, by age and then by id"],
     (a, b) => a.createTimeMs - b.createTimeMs || byCreation(b, a),
   ),
   evicting(
     "reads, evicts and creates in steps of their own",
     [
       "a thousand concurrent creates leave exactly the limit, in count and in list",
-      "of a thousand concurrent creates under the policy reject exactly the limit succeed",
+      "of a thousand concurrent creates under policy reject exactly the limit succeed",
     ],
     byCreation,
   ),
   broken(
     "has one limit for all users together",
-    ["at each user's own limit the oldest session is evicted, however lately it was used"],
+    ["at each user's own limit the oldest session goes, however lately it was used"],
     ({ store, everything }) => ({
       async create(session, limit) {
         const { length } = await everything();
@@ -154,7 +154,7 @@ export const brokenRequests: readonly BrokenSessionStore[] = [
   broken(
     "recognises only requests that were made to it",
     [
-      "a repeated request is told of the session that the first one created, and no more",
+      "a repeated request is told of the session that the first created, and no more",
       "a repeated request is not in the way of its own chosen id, and takes no other",
       "of one request made many times at once one creates the session, and all name it",
       "of one request made for two users at once at most one gets a session",
@@ -169,7 +169,7 @@ export const brokenRequests: readonly BrokenSessionStore[] = [
     "answers a repetition with the session as it was created, and takes its chosen id",
     [
       "a repeated request is not in the way of its own chosen id, and takes no other",
-      "a repeated request is told of its session as it is now: changed, revoked or expired",
+      "a repeated request is told of its session as it is: changed, revoked or expired",
     ],
     ({ store }) => {
       const created = new Map<string, StoredSession>();
@@ -190,7 +190,7 @@ export const brokenRequests: readonly BrokenSessionStore[] = [
   ),
   answering(
     "takes the session that has the id now for the one that the request created",
-    ["once its session is removed for good, a repeated request creates and finds no other"],
+    ["once its session is swept, a repeated request creates and finds no other"],
     "createOnce",
     async (answer, { everything }, _request, { key }) => {
       if (!("repeated" in answer) || answer.session) return answer;
@@ -228,7 +228,7 @@ export const brokenRequests: readonly BrokenSessionStore[] = [
     [
       "a request that another user has made is refused and changes nothing",
       "of one request made for two users at once at most one gets a session",
-      "requests of different keys are different requests, however much alike the keys are",
+      "requests of different keys are different requests, however alike the keys are",
     ],
     "createOnce",
     (request, session, limit) => [

@@ -62,13 +62,13 @@ export const brokenEvents: readonly BrokenSessionStore[] = [
   ),
   merging(
     "logs the revocation of a user's sessions as one event",
-    ["revoking a user's sessions is an event for each of them, and none for the one spared"],
+    ["revoking a user's sessions is an event for each, and none for the one spared"],
     ({ type, userId, timeMs, sessionId }) =>
       type === "revoked" ? `${userId} ${timeMs}` : `${sessionId} ${type}`,
   ),
   merging(
     "logs one event of a kind for a session at a time",
-    ["changes of one session by several servers at once are events without a gap in versions"],
+    ["changes of one session by several servers are events without a gap in versions"],
     ({ type, sessionId, timeMs }) => `${type} ${sessionId} ${timeMs}`,
   ),
   reading(
@@ -87,7 +87,7 @@ export const brokenEvents: readonly BrokenSessionStore[] = [
   telling(
     "gives an event the position of the next, in another lane",
     [
-      "events are numbered one by one in their lane, and a reader may go on after any of them",
+      "events are numbered one by one in their lane, and a reader goes on after any",
       "a reader of one user's lane gets all events of that user",
     ],
     ({ position, lane, ...event }) => ({
@@ -105,8 +105,8 @@ export const brokenEvents: readonly BrokenSessionStore[] = [
   logging(
     "goes on at the end for a reader who has lost events",
     [
-      "a position in another store's log, or one that the log has not come to yet, is lost",
-      "a sweep trims events that are older than the retention, no others, and in the end all",
+      "a position in another store's log, or one that does not exist yet, is lost",
+      "a sweep trims events that are older than the retention, and no others",
     ],
     (log) => ({
       async read(cursor, limit) {

@@ -22,7 +22,7 @@ function broken(
 
 const AGAIN = "acquiring a lock again under the same lock id answers it as it is";
 const HOLDER = "nobody but its holder renews a lock or gives it back";
-const MODEL = "through any sequence of calls and deadlines one at most has a lock, and tokens grow";
+const MODEL = "through any calls and deadlines one at most has a lock, and tokens grow";
 
 /** They prove that the suite catches what it should. */
 export const brokenLockStores: readonly BrokenStore<OpenLockStore>[] = [
@@ -37,7 +37,7 @@ export const brokenLockStores: readonly BrokenStore<OpenLockStore>[] = [
   broken(
     "holds on to a lock at the end of its lease",
     [
-      "a lock is refused to others until just before its lease ends, and free from then on",
+      "a lock is refused to others until just before its lease ends, and free then",
       "a lease that has ended is not renewed, whether or not another has the lock",
       MODEL,
     ],
@@ -85,7 +85,7 @@ export const brokenLockStores: readonly BrokenStore<OpenLockStore>[] = [
   ),
   broken(
     "renews for longer only",
-    ["renewing lets the lease end one ttl from now, later or earlier, under the same token", MODEL],
+    ["renewing lets the lease end one ttl from now, under the same token", MODEL],
     (store) => ({
       renew: async (name, lockId, ttlMs) => {
         const held = await store.get(name, lockId);

@@ -16,8 +16,7 @@ const UP_TO = "attempts are allowed up to the limit, and told what remains";
 const COSTS = "attempts of the same moment count each, as much as they cost";
 const AT_ONCE = "of attempts at once, through any server, as many are allowed as the limit says";
 const GONE = "a key is gone by itself once nothing of it counts, and not before";
-const HISTORY =
-  "whatever attempts come when, no stretch has too many and none is refused that has room";
+const HISTORY = "whatever comes when, no stretch has too many and none is refused that has room";
 
 /** What a broken store is made of. */
 interface Correct {
@@ -115,10 +114,7 @@ export const brokenRateLimitStores: readonly BrokenRateLimitStore[] = [
   ),
   seeing(
     "heeds the first window alone",
-    [
-      "every window must have room; the answer tells of the one with least, then the longest",
-      HISTORY,
-    ],
+    ["every window must have room, and the one with least is told of, or the longest", HISTORY],
     (windows) => windows.slice(0, 1),
   ),
   renaming(
@@ -150,7 +146,7 @@ export const brokenRateLimitStores: readonly BrokenRateLimitStore[] = [
   ),
   broken(
     "goes by the limits of the first attempt",
-    ["windows may change: a lower limit holds at once, and a higher one makes room at once"],
+    ["windows may change: a lower limit holds, and a higher one makes room, at once"],
     ({ store }) => {
       let first: readonly RateLimitWindow[] | undefined;
       return {
@@ -168,10 +164,7 @@ export const brokenRateLimitStores: readonly BrokenRateLimitStore[] = [
   ),
   counting(
     "counts refused attempts never",
-    [
-      "refused attempts that count keep a caller out who goes on trying, and say for how long",
-      HISTORY,
-    ],
+    ["refused attempts that count keep a caller out, and say for how long", HISTORY],
     false,
   ),
   answering(

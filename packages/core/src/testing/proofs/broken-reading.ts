@@ -5,7 +5,7 @@ import { answering, asking, type BrokenSessionStore, broken } from "./broken-ses
 export const brokenReading: readonly BrokenSessionStore[] = [
   broken(
     "makes a session of a touch of one that does not exist",
-    ["a session that does not exist is undefined, and a call on it leaves nothing behind"],
+    ["a session that does not exist is undefined, and calls on it leave nothing behind"],
     ({ store }) => ({
       async touch(key, tokenHash = new Uint8Array(32)) {
         const touched = await store.touch(key, tokenHash);
@@ -19,7 +19,7 @@ export const brokenReading: readonly BrokenSessionStore[] = [
   ),
   answering(
     "leaves out of many sessions those that it does not find",
-    ["a thousand sessions are answered in the order of their keys, with gaps where none is"],
+    ["a thousand sessions are answered in the order of their keys, with gaps"],
     "getMany",
     (found) => found.filter((session) => session !== undefined),
   ),
@@ -85,7 +85,7 @@ export const brokenReading: readonly BrokenSessionStore[] = [
     "ignores the case of ids",
     [
       "users may be called anything, and have their own sessions and nobody else's",
-      "the partition of a chosen id, of any allowed form, is known while its session exists",
+      "the partition of a chosen id, whatever its form, is known while it is taken",
     ],
     "create",
     ({ key, userId, ...session }, limit) => [
@@ -119,7 +119,7 @@ export const brokenReading: readonly BrokenSessionStore[] = [
 export const brokenListing: readonly BrokenSessionStore[] = [
   answering(
     "says that there is another page whenever one is full",
-    ["a page holds as many as were asked for, and only the last one says nothing of a next"],
+    ["a page holds as many as were asked for, and only the last names no next one"],
     "list",
     (page, _, { limit }) => {
       const last = page.sessions[limit - 1];
@@ -128,13 +128,13 @@ export const brokenListing: readonly BrokenSessionStore[] = [
   ),
   asking(
     "lists everybody's sessions for any user",
-    ["a user's list holds that user's sessions only, the list of all everybody's, all whole"],
+    ["a user's list holds that user's sessions, the list of all everybody's, all whole"],
     "list",
     ({ userId: _, ...query }) => [query],
   ),
   asking(
     "goes on after all sessions of the same moment",
-    ["all pages together are all sessions in the order of creation, then of id, both ways"],
+    ["all pages together are all sessions by creation and then by id, both ways"],
     "list",
     ({ after, ...query }) => {
       const id = query.order === "asc" ? "~" : "";
@@ -173,7 +173,7 @@ export const brokenListing: readonly BrokenSessionStore[] = [
     "lists ended sessions after the active ones, and no more than eight of a user on a page",
     [
       "pages of every kind are in order across active and ended sessions",
-      "pages are full and in order however unevenly users have sessions, and all are counted",
+      "pages are full and in order however unevenly users have sessions",
     ],
     "list",
     (page) => {
@@ -205,7 +205,7 @@ export const brokenListing: readonly BrokenSessionStore[] = [
   ),
   answering(
     "lists by the last access",
-    ["through any sequence of calls and deadlines the store shows what a plain list would"],
+    ["through any calls and deadlines the store shows what a plain list would"],
     "list",
     ({ sessions, ...page }) => ({
       ...page,
@@ -238,7 +238,7 @@ export const brokenListing: readonly BrokenSessionStore[] = [
     caughtBy: [
       "after all sessions have ended, however they did, sweeping leaves nothing at all",
       "an expired session is kept until its retention is over, and removed then",
-      "a sweep trims events that are older than the retention, no others, and in the end all",
+      "a sweep trims events that are older than the retention, and no others",
       "a request that is no longer recognised leaves nothing behind",
       "the tokens go with the session",
     ],

@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import fc from "fast-check";
 import { afterAll, beforeAll } from "vitest";
 import { openRedisStores } from "../../redis/index.js";
-import { lockStoreChecks } from "../contract/locks/lock-checks.js";
+import { commonLockStoreChecks, tellingLockStoreChecks } from "../contract/locks/lock-checks.js";
 import { runLockStoreCheck } from "../contract/locks/lock-store-check.js";
 import { connectTo } from "../redis/connect-to.js";
 import { type RedisServer, startRedisServer } from "../redis/redis-server.js";
@@ -19,7 +19,7 @@ beforeAll(async () => {
 afterAll(() => server.stop());
 
 describeProofs({
-  checks: lockStoreChecks,
+  checks: [...commonLockStoreChecks, ...tellingLockStoreChecks],
   run: runLockStoreCheck,
   // On Redis, which keeps all of the contract.
   openCorrect: async ({ now }) => {

@@ -2,90 +2,78 @@ import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { LockStore } from "../../../locks/lock-store.js";
+import { listChecks } from "../checks.js";
 import { assertRefused, eventually, factsOf, NAME, TTL_MS, take } from "./lock-fixtures.js";
 import { lockModelChecks } from "./lock-model-checks.js";
 import { lockQueueChecks } from "./lock-queue-checks.js";
-import type { LockStoreCheck } from "./lock-store-check.js";
+import type { LockStoreCheck, LockStoreChecks } from "./lock-store-check.js";
 
 const RACERS = 50;
 /** As long as nobody may want a lock: over a weekend, a vacation. */
 const DAYS_MS = 20 * 24 * 3_600_000;
 
-const leaseChecks: readonly LockStoreCheck[] = [
-  {
-    title: "a free lock is given for as long as asked, by the store's clock",
-    async run({ store, peer, clock }) {
-      clock.advance(5);
-      const held = await take(store, "ann");
-      assert.equal(held.name, NAME);
-      assert.equal(held.readTimeMs, clock.now());
-      assert.equal(held.expireTimeMs, clock.now() + TTL_MS);
-      assert.deepEqual(factsOf(await peer.get(NAME)), factsOf(held));
-    },
+const leaseChecks: LockStoreChecks = {
+  "a free lock is given for as long as asked, by the store's clock": async (t) => {
+    const { store, peer, clock } = t;
+    clock.advance(5);
+    const held = await take(store, "ann");
+    assert.equal(held.name, NAME);
+    assert.equal(held.readTimeMs, clock.now());
+    assert.equal(held.expireTimeMs, clock.now() + TTL_MS);
+    assert.deepEqual(factsOf(await peer.get(NAME)), factsOf(held));
   },
-  {
-    title: "a lock is refused to others until just before its lease ends, and free from then on",
-    async run({ store, peer, clock }) {
-      const held = await take(store, "ann");
-      for (const other of [store, peer]) {
-        const refusal = await assertRefused(other, "bob");
-        assert.deepEqual(refusal, {
-          occupied: true,
-          expireTimeMs: held.expireTimeMs,
-          readTimeMs: clock.now(),
-        });
-      }
-      clock.advanceTo(held.expireTimeMs - 1);
-      await assertRefused(peer, "bob");
-      assert.deepEqual(factsOf(await store.get(NAME)), factsOf(held));
+  "a lock is refused to others until just before its lease ends, and free then": async (t) => {
+    const { store, peer, clock } = t;
+    const held = await take(store, "ann");
+    for (const other of [store, peer]) {
+      const refusal = await assertRefused(other, "bob");
+      assert.deepEqual(refusal, {
+        occupied: true,
+        expireTimeMs: held.expireTimeMs,
+        readTimeMs: clock.now(),
+      });
+    }
+    clock.advanceTo(held.expireTimeMs - 1);
+    await assertRefused(peer, "bob");
+    assert.deepEqual(factsOf(await store.get(NAME)), factsOf(held));
+    clock.advance(1);
+    assert.equal(await store.get(NAME), undefined);
+    await take(peer, "bob");
+  },
+  "acquiring a lock again under the same lock id answers it as it is": async (t) => {
+    const { store, peer, clock } = t;
+    const held = await take(store, "ann");
+    clock.advance(10);
+    const again = await take(peer, "ann", { ttlMs: 10 * TTL_MS });
+    assert.deepEqual(factsOf(again), factsOf(held));
+    assert.equal(again.readTimeMs, clock.now());
+    clock.advanceTo(held.expireTimeMs);
+    const later = await take(store, "ann");
+    assert.ok(later.fencingToken > held.fencingToken);
+  },
+  "of those who race for a lock exactly one gets it": async ({ store, peer }) => {
+    const answers = await Promise.all(
+      Array.from({ length: RACERS }, (_, i) =>
+        (i % 2 ? store : peer).acquire(NAME, `racer-${i}`, TTL_MS),
+      ),
+    );
+    assert.equal(answers.filter((answer) => !("occupied" in answer)).length, 1);
+  },
+  "locks of different names are different locks, however alike the names are": async (t) => {
+    const { store, clock } = t;
+    const names = ["a", "A", "a ", "a}", "}", "{}", "{a}", "a%7D", "%", "a*", "ä", "a:b", "{a}b"];
+    for (const name of names) await take(store, `holder of ${name}`, { name });
+    for (const name of names) {
+      assert.equal((await store.get(name, `holder of ${name}`))?.name, name);
       clock.advance(1);
-      assert.equal(await store.get(NAME), undefined);
-      await take(peer, "bob");
-    },
+      assert.equal(await store.release(name, `holder of ${name}`), true);
+    }
   },
-  {
-    title: "acquiring a lock again under the same lock id answers it as it is",
-    async run({ store, peer, clock }) {
-      const held = await take(store, "ann");
-      clock.advance(10);
-      const again = await take(peer, "ann", { ttlMs: 10 * TTL_MS });
-      assert.deepEqual(factsOf(again), factsOf(held));
-      assert.equal(again.readTimeMs, clock.now());
-      clock.advanceTo(held.expireTimeMs);
-      const later = await take(store, "ann");
-      assert.ok(later.fencingToken > held.fencingToken);
-    },
-  },
-  {
-    title: "of those who race for a lock exactly one gets it",
-    async run({ store, peer }) {
-      const answers = await Promise.all(
-        Array.from({ length: RACERS }, (_, i) =>
-          (i % 2 ? store : peer).acquire(NAME, `racer-${i}`, TTL_MS),
-        ),
-      );
-      assert.equal(answers.filter((answer) => !("occupied" in answer)).length, 1);
-    },
-  },
-  {
-    title: "locks of different names are different locks, however alike the names are",
-    async run({ store, clock }) {
-      const names = ["a", "A", "a ", "a}", "}", "{}", "{a}", "a%7D", "%", "a*", "ä", "a:b", "{a}b"];
-      for (const name of names) await take(store, `holder of ${name}`, { name });
-      for (const name of names) {
-        assert.equal((await store.get(name, `holder of ${name}`))?.name, name);
-        clock.advance(1);
-        assert.equal(await store.release(name, `holder of ${name}`), true);
-      }
-    },
-  },
-];
+};
 
-const tokenChecks: readonly LockStoreCheck[] = [
-  {
-    title:
-      "every acquisition has a higher token, never below the time, though the clock is set back",
-    async run({ store, peer, clock }) {
+const tokenChecks: LockStoreChecks = {
+  "every acquisition has a higher token, never below the time, though the clock is set back":
+    async ({ store, peer, clock }) => {
       let last = 0;
       const takeAndRelease = async (from: LockStore) => {
         const { fencingToken } = await take(from, "ann");
@@ -102,113 +90,87 @@ const tokenChecks: readonly LockStoreCheck[] = [
       clock.stepBack(DAYS_MS / 2);
       for (const from of [store, peer]) await takeAndRelease(from);
     },
-  },
-];
+};
 
-const renewChecks: readonly LockStoreCheck[] = [
-  {
-    title: "renewing lets the lease end one ttl from now, later or earlier, under the same token",
-    async run({ store, peer, clock }) {
-      const held = await take(store, "ann");
-      clock.advanceTo(held.expireTimeMs - 1);
-      const later = await peer.renew(NAME, "ann", TTL_MS);
-      assert.deepEqual(later, {
-        ...held,
-        expireTimeMs: clock.now() + TTL_MS,
-        readTimeMs: clock.now(),
-      });
-      clock.advance(TTL_MS / 2);
-      await assertRefused(store, "bob");
-      const earlier = await store.renew(NAME, "ann", 100);
-      assert.equal(earlier?.expireTimeMs, clock.now() + 100);
-      assert.equal(earlier?.fencingToken, held.fencingToken);
-      clock.advance(100);
-      assert.ok((await take(store, "bob")).fencingToken > held.fencingToken);
-    },
+const renewChecks: LockStoreChecks = {
+  "renewing lets the lease end one ttl from now, under the same token": async (t) => {
+    const { store, peer, clock } = t;
+    const held = await take(store, "ann");
+    clock.advanceTo(held.expireTimeMs - 1);
+    const later = await peer.renew(NAME, "ann", TTL_MS);
+    assert.deepEqual(later, {
+      ...held,
+      expireTimeMs: clock.now() + TTL_MS,
+      readTimeMs: clock.now(),
+    });
+    clock.advance(TTL_MS / 2);
+    await assertRefused(store, "bob");
+    const earlier = await store.renew(NAME, "ann", 100);
+    assert.equal(earlier?.expireTimeMs, clock.now() + 100);
+    assert.equal(earlier?.fencingToken, held.fencingToken);
+    clock.advance(100);
+    assert.ok((await take(store, "bob")).fencingToken > held.fencingToken);
   },
-  {
-    title: "a lease that has ended is not renewed, whether or not another has the lock",
-    async run({ store, clock }) {
-      const held = await take(store, "ann");
-      clock.advanceTo(held.expireTimeMs);
-      assert.equal(await store.renew(NAME, "ann", TTL_MS), undefined);
-      assert.equal(await store.get(NAME), undefined);
-      const next = await take(store, "bob");
-      assert.equal(await store.renew(NAME, "ann", 10 * TTL_MS), undefined);
-      assert.deepEqual(factsOf(await store.get(NAME)), factsOf(next));
-      await store.release(NAME, "bob");
-      assert.equal(await store.renew(NAME, "bob", TTL_MS), undefined);
-    },
+  "a lease that has ended is not renewed, whether or not another has the lock": async (t) => {
+    const { store, clock } = t;
+    const held = await take(store, "ann");
+    clock.advanceTo(held.expireTimeMs);
+    assert.equal(await store.renew(NAME, "ann", TTL_MS), undefined);
+    assert.equal(await store.get(NAME), undefined);
+    const next = await take(store, "bob");
+    assert.equal(await store.renew(NAME, "ann", 10 * TTL_MS), undefined);
+    assert.deepEqual(factsOf(await store.get(NAME)), factsOf(next));
+    await store.release(NAME, "bob");
+    assert.equal(await store.renew(NAME, "bob", TTL_MS), undefined);
   },
-];
+};
 
-const releaseChecks: readonly LockStoreCheck[] = [
-  {
-    title: "a lock that was given back is free at once, and given back once",
-    async run({ store, peer }) {
-      await take(store, "ann");
-      assert.equal(await peer.release(NAME, "ann"), true);
-      assert.equal(await store.get(NAME), undefined);
-      assert.equal(await store.release(NAME, "ann"), false);
-      await take(store, "bob");
-    },
+const releaseChecks: LockStoreChecks = {
+  "a lock that was given back is free at once, and given back once": async ({ store, peer }) => {
+    await take(store, "ann");
+    assert.equal(await peer.release(NAME, "ann"), true);
+    assert.equal(await store.get(NAME), undefined);
+    assert.equal(await store.release(NAME, "ann"), false);
+    await take(store, "bob");
   },
-  {
-    title: "nobody but its holder renews a lock or gives it back",
-    async run({ store, peer, clock }) {
-      const held = await take(store, "ann", { ttlMs: 1_000 });
-      for (const other of ["bob", "an", "anne", ""]) {
-        assert.equal(await peer.renew(NAME, other, 10 * TTL_MS), undefined);
-        assert.equal(await peer.release(NAME, other), false);
-      }
-      assert.deepEqual(factsOf(await store.get(NAME)), factsOf(held));
-      clock.advance(1_000);
-      assert.equal(await store.release(NAME, "ann"), false);
-      const next = await take(store, "bob");
-      assert.equal(await store.release(NAME, "ann"), false);
-      assert.deepEqual(factsOf(await store.get(NAME)), factsOf(next));
-    },
+  "nobody but its holder renews a lock or gives it back": async ({ store, peer, clock }) => {
+    const held = await take(store, "ann", { ttlMs: 1_000 });
+    for (const other of ["bob", "an", "anne", ""]) {
+      assert.equal(await peer.renew(NAME, other, 10 * TTL_MS), undefined);
+      assert.equal(await peer.release(NAME, other), false);
+    }
+    assert.deepEqual(factsOf(await store.get(NAME)), factsOf(held));
+    clock.advance(1_000);
+    assert.equal(await store.release(NAME, "ann"), false);
+    const next = await take(store, "bob");
+    assert.equal(await store.release(NAME, "ann"), false);
+    assert.deepEqual(factsOf(await store.get(NAME)), factsOf(next));
   },
-  {
-    title: "a caller that asks for a lock learns whether it is held, and never by whom",
-    async run({ store, peer }) {
-      assert.equal(await store.get(NAME), undefined);
-      const lockId = randomUUID();
-      await take(store, lockId);
-      const found = await peer.get(NAME);
-      const fields = ["expireTimeMs", "fencingToken", "name", "readTimeMs"];
-      assert.deepEqual(Object.keys(found ?? {}).sort(), fields);
-      assert.deepEqual(await store.get(NAME, lockId), found);
-      assert.equal(await store.get(NAME, randomUUID()), undefined);
-    },
+  "a caller that asks for a lock learns whether it is held, and never by whom": async (t) => {
+    const { store, peer } = t;
+    assert.equal(await store.get(NAME), undefined);
+    const lockId = randomUUID();
+    await take(store, lockId);
+    const found = await peer.get(NAME);
+    const fields = ["expireTimeMs", "fencingToken", "name", "readTimeMs"];
+    assert.deepEqual(Object.keys(found ?? {}).sort(), fields);
+    assert.deepEqual(await store.get(NAME, lockId), found);
+    assert.equal(await store.get(NAME, randomUUID()), undefined);
   },
-];
+};
 
-const hintChecks: readonly LockStoreCheck[] = [
-  {
-    title: "listeners hear of a lock that is given back, until they stop",
-    async run({ store }) {
-      const heard: string[][] = [[], []];
-      const listeners = heard.map((names) => store.onRelease((name) => names.push(name)));
-      await untilHeard(store, () => heard.every((names) => names.includes("first")), "first");
-      listeners[0]?.();
-      const before = heard[0]?.length;
-      await untilHeard(store, () => heard[1]?.includes("second") === true, "second");
-      listeners[1]?.();
-      assert.equal(heard[0]?.length, before);
-    },
+const hintChecks: LockStoreChecks = {
+  "listeners hear of a lock that is given back, until they stop": async ({ store }) => {
+    const heard: string[][] = [[], []];
+    const listeners = heard.map((names) => store.onRelease((name) => names.push(name)));
+    await untilHeard(store, () => heard.every((names) => names.includes("first")), "first");
+    listeners[0]?.();
+    const before = heard[0]?.length;
+    await untilHeard(store, () => heard[1]?.includes("second") === true, "second");
+    listeners[1]?.();
+    assert.equal(heard[0]?.length, before);
   },
-  {
-    title: "another server's listeners hear of it, too",
-    isOfTellers: true,
-    async run({ store, peer }) {
-      const heard = new Set<string>();
-      const stop = peer.onRelease((name) => heard.add(name));
-      await untilHeard(store, () => heard.has(NAME), NAME);
-      stop();
-    },
-  },
-];
+};
 
 /** Takes a lock and gives it back, again and again: a listener may take a moment to be heard. */
 async function untilHeard(store: LockStore, isHeard: () => boolean, name: string): Promise<void> {
@@ -228,13 +190,27 @@ async function untilHeard(store: LockStore, isHeard: () => boolean, name: string
   }
 }
 
-/** The contract of `LockStore`, promise by promise. */
-export const lockStoreChecks: readonly LockStoreCheck[] = [
-  ...leaseChecks,
-  ...tokenChecks,
-  ...renewChecks,
-  ...releaseChecks,
-  ...hintChecks,
-  ...lockQueueChecks,
-  ...lockModelChecks,
-];
+const tellingChecks: LockStoreChecks = {
+  "another server's listeners hear of it, too": async ({ store, peer }) => {
+    const heard = new Set<string>();
+    const stop = peer.onRelease((name) => heard.add(name));
+    await untilHeard(store, () => heard.has(NAME), NAME);
+    stop();
+  },
+};
+
+/** What every store promises, one by one. */
+export const commonLockStoreChecks: readonly LockStoreCheck[] = listChecks(
+  leaseChecks,
+  tokenChecks,
+  renewChecks,
+  releaseChecks,
+  hintChecks,
+  lockModelChecks,
+);
+
+/** What those stores promise as well that tell other servers of a release. */
+export const tellingLockStoreChecks: readonly LockStoreCheck[] = listChecks(
+  tellingChecks,
+  lockQueueChecks,
+);

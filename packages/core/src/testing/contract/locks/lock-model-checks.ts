@@ -2,11 +2,9 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import type { LockStore } from "../../../locks/lock-store.js";
 import type { FakeClock } from "../fake-clock.js";
-import type { LockStoreCheck } from "./lock-store-check.js";
+import type { LockStoreChecks } from "./lock-store-check.js";
 
 const RUNS = 30;
-/** What a run may take where the store is slow. */
-const RUN_TIMEOUT_MS = 2_000;
 const NAMES = ["a", "b"] as const;
 const LOCK_IDS = ["ann", "bob", "carol"] as const;
 
@@ -94,30 +92,27 @@ function pass(clock: FakeClock, locks: ReadonlyMap<string, ModelLock>, step: Ste
 }
 
 /** Everything together, against a model. */
-export const lockModelChecks: readonly LockStoreCheck[] = [
-  {
-    title: "through any sequence of calls and deadlines one at most has a lock, and tokens grow",
-    timeoutMs: 30_000 + RUNS * RUN_TIMEOUT_MS,
-    async run({ openAnother }) {
-      const property = fc.asyncProperty(steps, async (sequence) => {
-        const { store, peer, clock } = await openAnother();
-        const locks = new Map<string, ModelLock>(
-          NAMES.map((name) => [
-            name,
-            { holder: undefined, token: 0, expireTimeMs: 0, hasQueue: false },
-          ]),
-        );
-        for (const [i, step] of sequence.entries()) {
-          if (pass(clock, locks, step) || !("lockId" in step)) continue;
-          const lock = locks.get(step.name) as ModelLock;
-          await take({ store: i % 3 === 0 ? peer : store, clock, lock }, step);
-          const isHeld = lock.holder !== undefined && clock.now() < lock.expireTimeMs;
-          const { fencingToken, expireTimeMs } = (await store.get(step.name)) ?? {};
-          assert.equal(fencingToken, isHeld ? lock.token : undefined);
-          assert.equal(expireTimeMs, isHeld ? lock.expireTimeMs : undefined);
-        }
-      });
-      await fc.assert(property, { numRuns: RUNS });
-    },
+export const lockModelChecks: LockStoreChecks = {
+  "through any calls and deadlines one at most has a lock, and tokens grow": async (t) => {
+    const { openAnother } = t;
+    const property = fc.asyncProperty(steps, async (sequence) => {
+      const { store, peer, clock } = await openAnother();
+      const locks = new Map<string, ModelLock>(
+        NAMES.map((name) => [
+          name,
+          { holder: undefined, token: 0, expireTimeMs: 0, hasQueue: false },
+        ]),
+      );
+      for (const [i, step] of sequence.entries()) {
+        if (pass(clock, locks, step) || !("lockId" in step)) continue;
+        const lock = locks.get(step.name) as ModelLock;
+        await take({ store: i % 3 === 0 ? peer : store, clock, lock }, step);
+        const isHeld = lock.holder !== undefined && clock.now() < lock.expireTimeMs;
+        const { fencingToken, expireTimeMs } = (await store.get(step.name)) ?? {};
+        assert.equal(fencingToken, isHeld ? lock.token : undefined);
+        assert.equal(expireTimeMs, isHeld ? lock.expireTimeMs : undefined);
+      }
+    });
+    await fc.assert(property, { numRuns: RUNS });
   },
-];
+};

@@ -1,4 +1,5 @@
 import type { LockStore } from "../../../locks/lock-store.js";
+import type { Check, Checks } from "../checks.js";
 import { FakeClock } from "../fake-clock.js";
 
 /** A store under test. */
@@ -23,15 +24,9 @@ export interface LockStoreContext {
   readonly openAnother: () => Promise<LockStoreContext>;
 }
 
-/** One promise of the store contract. `run` rejects where the store breaks it. */
-export interface LockStoreCheck {
-  readonly title: string;
-  /** How long it may take, in ms. As long as any other test by default. */
-  readonly timeoutMs?: number;
-  /** Whether it is a promise of those stores only that tell other servers of a release. */
-  readonly isOfTellers?: boolean;
-  run(context: LockStoreContext): Promise<void>;
-}
+/** One promise of the store contract. */
+export type LockStoreCheck = Check<LockStoreContext>;
+export type LockStoreChecks = Checks<LockStoreContext>;
 
 /** Runs one check on a store of its own. Rejects where the store breaks the promise. */
 export async function runLockStoreCheck(check: LockStoreCheck, open: OpenLockStore): Promise<void> {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import type { RateLimitState, RateLimitWindow } from "../../../rate-limits/rate-limit-store.js";
-import type { RateLimitStoreCheck, RateLimitStoreContext } from "./rate-limit-store-check.js";
+import type { RateLimitStoreChecks, RateLimitStoreContext } from "./rate-limit-store-check.js";
 
 const RUNS = 60;
 const MAX_STEPS = 40;
@@ -154,15 +154,12 @@ async function play(
 }
 
 /** Random attempts, and a judge who knows nothing of how they were counted. */
-export const rateLimitHistoryChecks: readonly RateLimitStoreCheck[] = [
-  {
-    title: "whatever attempts come when, no stretch has too many and none is refused that has room",
-    async run(context) {
-      let run = 0;
-      await fc.assert(
-        fc.asyncProperty(scenarios, (scenario) => play(context, `run-${run++}`, scenario)),
-        { numRuns: RUNS },
-      );
-    },
+export const rateLimitHistoryChecks: RateLimitStoreChecks = {
+  "whatever comes when, no stretch has too many and none is refused that has room": async (t) => {
+    let run = 0;
+    await fc.assert(
+      fc.asyncProperty(scenarios, (scenario) => play(t, `run-${run++}`, scenario)),
+      { numRuns: RUNS },
+    );
   },
-];
+};

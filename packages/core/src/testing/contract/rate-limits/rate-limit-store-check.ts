@@ -1,4 +1,5 @@
 import type { RateLimitStore } from "../../../rate-limits/rate-limit-store.js";
+import type { Check, Checks } from "../checks.js";
 import { FakeClock } from "../fake-clock.js";
 
 /** A store under test. */
@@ -29,11 +30,9 @@ export interface RateLimitStoreContext {
   readonly reclaim: () => Promise<unknown>;
 }
 
-/** One promise of the store contract. `run` rejects where the store breaks it. */
-export interface RateLimitStoreCheck {
-  readonly title: string;
-  run(context: RateLimitStoreContext): Promise<void>;
-}
+/** One promise of the store contract. */
+export type RateLimitStoreCheck = Check<RateLimitStoreContext>;
+export type RateLimitStoreChecks = Checks<RateLimitStoreContext>;
 
 /** Runs one check on a store of its own. Rejects where the store breaks the promise. */
 export async function runRateLimitStoreCheck(

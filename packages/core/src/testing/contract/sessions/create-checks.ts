@@ -18,63 +18,54 @@ import {
   race,
   rejectBeyond,
 } from "./fixtures.js";
-import type { SessionStoreCheck } from "./session-store-check.js";
+import type { SessionStoreChecks } from "./session-store-check.js";
 
 const RACERS = 1_000;
 
 /** Creation, the ids that are taken, and the limit. */
-export const createChecks: readonly SessionStoreCheck[] = [
-  {
-    title: "a created session is answered, and read back, as it was given",
-    async run({ store, clock }) {
-      const given = newSession({ userId: "ann" });
-      const { session, evictedIds } = await store.create(given, evictBeyond(10));
-      assert.deepEqual(evictedIds, []);
-      assert.deepEqual([session.id, session.userId], [given.key.id, "ann"]);
-      assert.deepEqual([session.version, session.readTimeMs], [1, clock.now()]);
-      assert.deepEqual([session.revokeTimeMs, session.revokeReason], [undefined, undefined]);
-      const { record, tokenHash } = given;
-      assertSame(await store.get(given.key), { ...session, record, tokenHash });
-    },
+export const createChecks: SessionStoreChecks = {
+  "a created session is answered, and read back, as it was given": async ({ store, clock }) => {
+    const given = newSession({ userId: "ann" });
+    const { session, evictedIds } = await store.create(given, evictBeyond(10));
+    assert.deepEqual(evictedIds, []);
+    assert.deepEqual([session.id, session.userId], [given.key.id, "ann"]);
+    assert.deepEqual([session.version, session.readTimeMs], [1, clock.now()]);
+    assert.deepEqual([session.revokeTimeMs, session.revokeReason], [undefined, undefined]);
+    const { record, tokenHash } = given;
+    assertSame(await store.get(given.key), { ...session, record, tokenHash });
   },
-  {
-    title: "a new session's times are now, and its deadlines follow from its timeouts",
-    async run({ store, clock }) {
-      clock.advance(1234);
-      const nowMs = clock.now();
-      const session = await addSession(store, { idleTimeoutMs: 60_000, lifetimeMs: 600_000 });
-      assert.equal(session.createTimeMs, nowMs);
-      assert.equal(session.authenticateTimeMs, nowMs);
-      assert.equal(session.lastAccessTimeMs, nowMs);
-      assert.equal(session.idleTimeoutMs, 60_000);
-      assert.equal(session.expireTimeMs, nowMs + 60_000);
-      assert.equal(session.absoluteExpireTimeMs, nowMs + 600_000);
-      const brief = await addSession(store, { idleTimeoutMs: 60_000, lifetimeMs: 59_999 });
-      assert.equal(brief.expireTimeMs, nowMs + 59_999);
-      assert.equal(brief.absoluteExpireTimeMs, nowMs + 59_999);
-    },
+  "a new session's times are now, and its deadlines follow from its timeouts": async (t) => {
+    const { store, clock } = t;
+    clock.advance(1234);
+    const nowMs = clock.now();
+    const session = await addSession(store, { idleTimeoutMs: 60_000, lifetimeMs: 600_000 });
+    assert.equal(session.createTimeMs, nowMs);
+    assert.equal(session.authenticateTimeMs, nowMs);
+    assert.equal(session.lastAccessTimeMs, nowMs);
+    assert.equal(session.idleTimeoutMs, 60_000);
+    assert.equal(session.expireTimeMs, nowMs + 60_000);
+    assert.equal(session.absoluteExpireTimeMs, nowMs + 600_000);
+    const brief = await addSession(store, { idleTimeoutMs: 60_000, lifetimeMs: 59_999 });
+    assert.equal(brief.expireTimeMs, nowMs + 59_999);
+    assert.equal(brief.absoluteExpireTimeMs, nowMs + 59_999);
   },
-  {
-    title: "an id that is taken is refused to everybody, before anyone is evicted for it",
-    async run({ store }) {
-      const chosen = await addSession(store, { userId: "ann", id: "jti-1" });
-      const generated = await addSession(store, { userId: "bob" });
-      const attempts = ["ann", "bob", "carol"].map((userId) => newSession({ userId, id: "jti-1" }));
-      attempts.push(newSession({ userId: "bob", id: generated.id }));
-      for (const attempt of attempts) {
-        for (const limit of [evictBeyond(10), evictBeyond(1), rejectBeyond(1)]) {
-          await assertRefused("SESSION_ALREADY_EXISTS", store.create(attempt, limit));
-        }
+  "an id that is taken is refused to everybody, before anyone is evicted for it": async (t) => {
+    const { store } = t;
+    const chosen = await addSession(store, { userId: "ann", id: "jti-1" });
+    const generated = await addSession(store, { userId: "bob" });
+    const attempts = ["ann", "bob", "carol"].map((userId) => newSession({ userId, id: "jti-1" }));
+    attempts.push(newSession({ userId: "bob", id: generated.id }));
+    for (const attempt of attempts) {
+      for (const limit of [evictBeyond(10), evictBeyond(1), rejectBeyond(1)]) {
+        await assertRefused("SESSION_ALREADY_EXISTS", store.create(attempt, limit));
       }
-      for (const session of [chosen, generated]) await assertUntouched(store, session);
-      assert.equal((await listAll(store, EVERYTHING)).length, 2);
-      assert.equal(await store.count(), 2);
-    },
+    }
+    for (const session of [chosen, generated]) await assertUntouched(store, session);
+    assert.equal((await listAll(store, EVERYTHING)).length, 2);
+    assert.equal(await store.count(), 2);
   },
-  {
-    title:
-      "of users who choose the same id at once exactly one gets it, and no other loses anything",
-    async run(context) {
+  "of users who choose the same id at once exactly one gets it, and no other loses anything":
+    async (context) => {
       const { store } = context;
       const users = Array.from({ length: 64 }, (_, i) => `user-${i}`);
       const before = await Promise.all(users.map((userId) => addSession(store, { userId })));
@@ -94,122 +85,99 @@ export const createChecks: readonly SessionStoreCheck[] = [
         if (won) assert.equal(await store.partitionOf("jti-1"), partitionOfUser(userId));
       }
     },
-  },
-  {
-    title: "at each user's own limit the oldest session is evicted, however lately it was used",
-    async run({ store, clock }) {
-      const sessions = [];
-      for (let i = 0; i < 3; i++) {
-        const { session, evictedIds } = await store.create(newSession(), evictBeyond(3));
-        assert.deepEqual(evictedIds, []);
-        sessions.push(session);
-        clock.advance(1);
-      }
-      const bobs = await store.create(newSession({ userId: "bob" }), evictBeyond(3));
-      assert.deepEqual(bobs.evictedIds, []);
-      const [first, ...others] = sessions;
-      assert.ok(first);
-      await store.touch(keyOf(first));
+  "at each user's own limit the oldest session goes, however lately it was used": async (t) => {
+    const { store, clock } = t;
+    const sessions = [];
+    for (let i = 0; i < 3; i++) {
       const { session, evictedIds } = await store.create(newSession(), evictBeyond(3));
-      assert.deepEqual(evictedIds, [first.id]);
-      const active = idsOf(await listAll(store, { ...ACTIVE, userId: "user" }));
-      assert.deepEqual(active, idsOf([...others, session]));
-      assert.equal(await store.count(), 4);
-    },
-  },
-  {
-    title: "a lowered limit evicts as many as are too many, the oldest first, then the least id",
-    async run({ store, clock }) {
-      const sessions = [];
-      for (let i = 0; i < 3; i++) {
-        sessions.push(...(await addSessions(store, 3)));
-        clock.advance(1);
-      }
-      const ordered = idsOf(sessions.toSorted(byCreation));
-      const { session, evictedIds } = await store.create(newSession(), evictBeyond(3));
-      assert.deepEqual([...evictedIds], ordered.slice(0, 7));
-      const active = idsOf(await listAll(store, ACTIVE));
-      assert.deepEqual(active, [...ordered.slice(7), session.id]);
-    },
-  },
-  {
-    title: "an evicted session is revoked, for the reason of eviction",
-    async run({ store, clock }) {
-      const old = await addSession(store);
-      clock.advance(5);
-      await store.create(newSession(), evictBeyond(1));
-      const revocation = { revokeTimeMs: clock.now(), revokeReason: EVICTION_REASON };
-      await assertUntouched(store, {
-        ...old,
-        ...revocation,
-        version: 2,
-        tokenHash: new Uint8Array(),
-      });
-      assert.equal(await store.get(keyOf(old)), undefined);
-      assert.equal(await store.touch(keyOf(old), old.tokenHash), undefined);
-    },
-  },
-  {
-    title: "under the policy reject a session beyond the limit is refused and its id stays free",
-    async run({ store }) {
-      const own = [await addSession(store), await addSession(store)];
-      const refused = newSession({ id: "jti-1" });
-      await assertRefused("SESSION_LIMIT_REACHED", store.create(refused, rejectBeyond(2)));
-      assert.deepEqual(idsOf(await listAll(store, EVERYTHING)), idsOf(own.toSorted(byCreation)));
-      for (const session of own) await assertUntouched(store, session);
-      assert.equal(await store.count(), 2);
-      assert.equal(await store.partitionOf("jti-1"), undefined);
-      await addSession(store, { userId: "bob", id: "jti-1" });
-      assert.equal(await store.partitionOf("jti-1"), partitionOfUser("bob"));
-    },
-  },
-  {
-    title: "a session counts towards the limit until its deadline or its revocation",
-    async run({ store, clock }) {
-      const { expireTimeMs } = await addSession(store, { idleTimeoutMs: 1_000 });
-      const revoked = await addSession(store);
-      await addSession(store);
-      await store.revoke(keyOf(revoked), "");
-      clock.advanceTo(expireTimeMs - 1);
-      await assertRefused("SESSION_LIMIT_REACHED", store.create(newSession(), rejectBeyond(2)));
-      clock.advanceTo(expireTimeMs);
-      await store.create(newSession(), rejectBeyond(2));
-      await assertRefused("SESSION_LIMIT_REACHED", store.create(newSession(), rejectBeyond(2)));
+      assert.deepEqual(evictedIds, []);
+      sessions.push(session);
       clock.advance(1);
-      assert.deepEqual((await store.create(newSession(), evictBeyond(3))).evictedIds, []);
-      assert.equal((await store.create(newSession(), evictBeyond(3))).evictedIds.length, 1);
-      assert.equal(await store.count(), 3);
-    },
+    }
+    const bobs = await store.create(newSession({ userId: "bob" }), evictBeyond(3));
+    assert.deepEqual(bobs.evictedIds, []);
+    const [first, ...others] = sessions;
+    assert.ok(first);
+    await store.touch(keyOf(first));
+    const { session, evictedIds } = await store.create(newSession(), evictBeyond(3));
+    assert.deepEqual(evictedIds, [first.id]);
+    const active = idsOf(await listAll(store, { ...ACTIVE, userId: "user" }));
+    assert.deepEqual(active, idsOf([...others, session]));
+    assert.equal(await store.count(), 4);
   },
-  {
-    title: "a thousand concurrent creates leave exactly the limit, in count and in list",
-    async run(context) {
-      const { store } = context;
-      const results = await race(context, RACERS, (from) =>
-        from.create(newSession(), evictBeyond(10)),
-      );
-      const evicted = results.flatMap(({ evictedIds }) => evictedIds);
-      const active = idsOf(await listAll(store, ACTIVE));
-      assert.deepEqual(
-        [await store.count("user"), await store.count(), active.length],
-        [10, 10, 10],
-      );
-      assert.equal(evicted.length, RACERS - 10);
-      assert.equal(new Set([...evicted, ...active]).size, RACERS);
-    },
+  "a lowered limit evicts as many as are too many, by age and then by id": async (t) => {
+    const { store, clock } = t;
+    const sessions = [];
+    for (let i = 0; i < 3; i++) {
+      sessions.push(...(await addSessions(store, 3)));
+      clock.advance(1);
+    }
+    const ordered = idsOf(sessions.toSorted(byCreation));
+    const { session, evictedIds } = await store.create(newSession(), evictBeyond(3));
+    assert.deepEqual([...evictedIds], ordered.slice(0, 7));
+    const active = idsOf(await listAll(store, ACTIVE));
+    assert.deepEqual(active, [...ordered.slice(7), session.id]);
   },
-  {
-    title: "of a thousand concurrent creates under the policy reject exactly the limit succeed",
-    async run(context) {
-      const { store } = context;
-      const outcomes = await race(context, RACERS, (from) =>
-        from.create(newSession(), rejectBeyond(10)).catch(() => undefined),
-      );
-      const created = outcomes.flatMap((outcome) => outcome?.session ?? []);
-      assert.equal(created.length, 10);
-      assert.equal(await store.count("user"), 10);
-      const active = idsOf(await listAll(store, ACTIVE));
-      assert.deepEqual(active, idsOf(created.toSorted(byCreation)));
-    },
+  "an evicted session is revoked, for the reason of eviction": async ({ store, clock }) => {
+    const old = await addSession(store);
+    clock.advance(5);
+    await store.create(newSession(), evictBeyond(1));
+    const revocation = { revokeTimeMs: clock.now(), revokeReason: EVICTION_REASON };
+    await assertUntouched(store, {
+      ...old,
+      ...revocation,
+      version: 2,
+      tokenHash: new Uint8Array(),
+    });
+    assert.equal(await store.get(keyOf(old)), undefined);
+    assert.equal(await store.touch(keyOf(old), old.tokenHash), undefined);
   },
-];
+  "under policy reject a session beyond the limit is refused, and its id stays free": async (t) => {
+    const { store } = t;
+    const own = [await addSession(store), await addSession(store)];
+    const refused = newSession({ id: "jti-1" });
+    await assertRefused("SESSION_LIMIT_REACHED", store.create(refused, rejectBeyond(2)));
+    assert.deepEqual(idsOf(await listAll(store, EVERYTHING)), idsOf(own.toSorted(byCreation)));
+    for (const session of own) await assertUntouched(store, session);
+    assert.equal(await store.count(), 2);
+    assert.equal(await store.partitionOf("jti-1"), undefined);
+    await addSession(store, { userId: "bob", id: "jti-1" });
+    assert.equal(await store.partitionOf("jti-1"), partitionOfUser("bob"));
+  },
+  "a session counts towards the limit until its deadline or its revocation": async (t) => {
+    const { store, clock } = t;
+    const { expireTimeMs } = await addSession(store, { idleTimeoutMs: 1_000 });
+    const revoked = await addSession(store);
+    await addSession(store);
+    await store.revoke(keyOf(revoked), "");
+    clock.advanceTo(expireTimeMs - 1);
+    await assertRefused("SESSION_LIMIT_REACHED", store.create(newSession(), rejectBeyond(2)));
+    clock.advanceTo(expireTimeMs);
+    await store.create(newSession(), rejectBeyond(2));
+    await assertRefused("SESSION_LIMIT_REACHED", store.create(newSession(), rejectBeyond(2)));
+    clock.advance(1);
+    assert.deepEqual((await store.create(newSession(), evictBeyond(3))).evictedIds, []);
+    assert.equal((await store.create(newSession(), evictBeyond(3))).evictedIds.length, 1);
+    assert.equal(await store.count(), 3);
+  },
+  "a thousand concurrent creates leave exactly the limit, in count and in list": async (t) => {
+    const { store } = t;
+    const results = await race(t, RACERS, (from) => from.create(newSession(), evictBeyond(10)));
+    const evicted = results.flatMap(({ evictedIds }) => evictedIds);
+    const active = idsOf(await listAll(store, ACTIVE));
+    assert.deepEqual([await store.count("user"), await store.count(), active.length], [10, 10, 10]);
+    assert.equal(evicted.length, RACERS - 10);
+    assert.equal(new Set([...evicted, ...active]).size, RACERS);
+  },
+  "of a thousand concurrent creates under policy reject exactly the limit succeed": async (t) => {
+    const { store } = t;
+    const outcomes = await race(t, RACERS, (from) =>
+      from.create(newSession(), rejectBeyond(10)).catch(() => undefined),
+    );
+    const created = outcomes.flatMap((outcome) => outcome?.session ?? []);
+    assert.equal(created.length, 10);
+    assert.equal(await store.count("user"), 10);
+    const active = idsOf(await listAll(store, ACTIVE));
+    assert.deepEqual(active, idsOf(created.toSorted(byCreation)));
+  },
+};

@@ -1,4 +1,5 @@
 import { describe, test } from "vitest";
+import { MODEL_TIMEOUT_MS } from "./model-checks.js";
 import { type OpenSessionStore, runSessionStoreCheck } from "./session-store-check.js";
 import { sessionStoreChecks } from "./session-store-checks.js";
 
@@ -6,8 +7,7 @@ import { sessionStoreChecks } from "./session-store-checks.js";
 export function describeSessionStore(name: string, open: OpenSessionStore): void {
   describe(`${name} keeps the store contract:`, () => {
     for (const check of sessionStoreChecks) {
-      const timeout = check.timeoutMs === undefined ? {} : { timeout: check.timeoutMs };
-      test(check.title, timeout, () => runSessionStoreCheck(check, open));
+      test(check.title, { timeout: MODEL_TIMEOUT_MS }, () => runSessionStoreCheck(check, open));
     }
   });
 }

@@ -15,7 +15,7 @@ import {
   race,
   rejectBeyond,
 } from "./fixtures.js";
-import type { SessionStoreCheck } from "./session-store-check.js";
+import type { SessionStoreChecks } from "./session-store-check.js";
 
 const RACERS = 60;
 const MAX_SESSIONS = 3;
@@ -37,35 +37,31 @@ async function change(store: SessionStore, session: { id: string; userId: string
 }
 
 /** What changes append to the log, and what appends nothing. */
-export const eventChecks: readonly SessionStoreCheck[] = [
-  {
-    title: "each change of a session is an event with its version, time and reason, in order",
-    async run({ store, clock }) {
-      const news = await followEvents(store);
-      const session = await addSession(store, { userId: "ann" });
-      const createdAtMs = clock.now();
-      assert.deepEqual(await news(), [eventOf("created", session, 1, createdAtMs)]);
-      clock.advance(5);
-      await store.replaceRecord(keyOf(session), 1, randomBytes(8));
-      clock.advance(5);
-      await store.rotateToken(keyOf(session), session.tokenHash, randomBytes(32));
-      clock.advance(5);
-      await store.replaceRecord(keyOf(session), 3, randomBytes(8));
-      clock.advance(5);
-      await store.revoke(keyOf(session), "logout");
-      assert.deepEqual(await news(), [
-        eventOf("updated", session, 2, createdAtMs + 5),
-        eventOf("token_rotated", session, 3, createdAtMs + 10),
-        eventOf("updated", session, 4, createdAtMs + 15),
-        eventOf("revoked", session, 5, createdAtMs + 20, "logout"),
-      ]);
-      assert.deepEqual(await news(), []);
-    },
+export const eventChecks: SessionStoreChecks = {
+  "each change of a session is an event with its version, time and reason, in order": async (t) => {
+    const { store, clock } = t;
+    const news = await followEvents(store);
+    const session = await addSession(store, { userId: "ann" });
+    const createdAtMs = clock.now();
+    assert.deepEqual(await news(), [eventOf("created", session, 1, createdAtMs)]);
+    clock.advance(5);
+    await store.replaceRecord(keyOf(session), 1, randomBytes(8));
+    clock.advance(5);
+    await store.rotateToken(keyOf(session), session.tokenHash, randomBytes(32));
+    clock.advance(5);
+    await store.replaceRecord(keyOf(session), 3, randomBytes(8));
+    clock.advance(5);
+    await store.revoke(keyOf(session), "logout");
+    assert.deepEqual(await news(), [
+      eventOf("updated", session, 2, createdAtMs + 5),
+      eventOf("token_rotated", session, 3, createdAtMs + 10),
+      eventOf("updated", session, 4, createdAtMs + 15),
+      eventOf("revoked", session, 5, createdAtMs + 20, "logout"),
+    ]);
+    assert.deepEqual(await news(), []);
   },
-  {
-    title:
-      "the events of an eviction come with the creation that caused it, the evicted ones first",
-    async run({ store, clock }) {
+  "the events of an eviction come with the creation that caused it, the evicted ones first":
+    async ({ store, clock }) => {
       const own = (await addSessions(store, 4)).toSorted(byCreation);
       await addSession(store, { userId: "ann" });
       const news = await followEvents(store);
@@ -76,82 +72,72 @@ export const eventChecks: readonly SessionStoreCheck[] = [
         eventOf("created", session, 1, clock.now()),
       ]);
     },
+  "nowhere in the log does a user have more sessions than the limit": async (context) => {
+    const news = await followEvents(context.store);
+    await race(context, RACERS, (from) => from.create(newSession(), evictBeyond(MAX_SESSIONS)));
+    const events = await news();
+    const active = new Set<string>();
+    for (const { type, sessionId } of events) {
+      if (type === "created") active.add(sessionId);
+      else assert.ok(active.delete(sessionId), "evicted before it was created, or twice");
+      assert.ok(active.size <= MAX_SESSIONS);
+    }
+    assert.equal(events.length, RACERS + RACERS - MAX_SESSIONS);
   },
-  {
-    title: "nowhere in the log does a user have more sessions than the limit",
-    async run(context) {
-      const news = await followEvents(context.store);
-      await race(context, RACERS, (from) => from.create(newSession(), evictBeyond(MAX_SESSIONS)));
-      const events = await news();
-      const active = new Set<string>();
-      for (const { type, sessionId } of events) {
-        if (type === "created") active.add(sessionId);
-        else assert.ok(active.delete(sessionId), "evicted before it was created, or twice");
-        assert.ok(active.size <= MAX_SESSIONS);
-      }
-      assert.equal(events.length, RACERS + RACERS - MAX_SESSIONS);
-    },
+  "revoking a user's sessions is an event for each, and none for the one spared": async (t) => {
+    const { store, clock } = t;
+    const own = await addSessions(store, 5, { userId: "ann" });
+    const [spared, revokedBefore, ...others] = own;
+    assert.ok(spared && revokedBefore);
+    await addSession(store, { userId: "bob" });
+    await store.revoke(keyOf(revokedBefore), "logout");
+    const news = await followEvents(store);
+    clock.advance(3);
+    await store.revokeUser("ann", "password changed", spared.id);
+    const events = bySession(await news());
+    assert.equal(events.size, others.length);
+    for (const session of others) {
+      const expected = eventOf("revoked", session, 2, clock.now(), "password changed");
+      assert.deepEqual(events.get(session.id), [expected]);
+    }
+    await store.revokeUser("ann", "all");
+    assert.deepEqual(await news(), [eventOf("revoked", spared, 2, clock.now(), "all")]);
+    await store.revokeUser("ann", "all");
+    assert.deepEqual(await news(), []);
   },
-  {
-    title: "revoking a user's sessions is an event for each of them, and none for the one spared",
-    async run({ store, clock }) {
-      const own = await addSessions(store, 5, { userId: "ann" });
-      const [spared, revokedBefore, ...others] = own;
-      assert.ok(spared && revokedBefore);
-      await addSession(store, { userId: "bob" });
-      await store.revoke(keyOf(revokedBefore), "logout");
-      const news = await followEvents(store);
-      clock.advance(3);
-      await store.revokeUser("ann", "password changed", spared.id);
-      const events = bySession(await news());
-      assert.equal(events.size, others.length);
-      for (const session of others) {
-        const expected = eventOf("revoked", session, 2, clock.now(), "password changed");
-        assert.deepEqual(events.get(session.id), [expected]);
-      }
-      await store.revokeUser("ann", "all");
-      assert.deepEqual(await news(), [eventOf("revoked", spared, 2, clock.now(), "all")]);
-      await store.revokeUser("ann", "all");
-      assert.deepEqual(await news(), []);
-    },
+  "touches, reads, natural expiry and changes that fail are no events": async (t) => {
+    const { store, clock } = t;
+    const session = await addSession(store, { id: "jti-1" });
+    const revoked = await addSession(store, { userId: "ann" });
+    const expired = await addSession(store, { userId: "bob", idleTimeoutMs: 1_000 });
+    const hash = randomBytes(32);
+    await store.revoke(keyOf(revoked), "logout");
+    clock.advance(999);
+    const news = await followEvents(store);
+    assert.ok(await store.touch(keyOf(session), session.tokenHash));
+    assert.ok(await store.get(keyOf(session)));
+    clock.advance(1);
+    assert.equal(await store.get(keyOf(expired)), undefined);
+    await store.sweep(10);
+    assert.equal(await store.replaceRecord(keyOf(session), 2, hash), "version_mismatch");
+    assert.equal(await store.rotateToken(keyOf(session), hash, hash), undefined);
+    assert.equal(await store.revoke(keyOf(session), "", hash), false);
+    for (const key of [keyOf(revoked), keyOf(expired), newSession().key]) {
+      assert.equal(await store.replaceRecord(key, 1, hash), undefined);
+      assert.equal(await store.rotateToken(key, expired.tokenHash, hash), undefined);
+      assert.equal(await store.revoke(key, "again"), false);
+    }
+    for (const userId of ["ann", "bob"]) assert.equal(await store.revokeUser(userId, ""), 0);
+    for (const userId of ["user", "carol"]) {
+      const taken = newSession({ userId, id: "jti-1" });
+      await assertRefused("SESSION_ALREADY_EXISTS", store.create(taken, NO_LIMIT));
+    }
+    const beyond = store.create(newSession({ id: "jti-2" }), rejectBeyond(1));
+    await assertRefused("SESSION_LIMIT_REACHED", beyond);
+    assert.deepEqual(await news(), []);
   },
-  {
-    title: "touches, reads, natural expiry and changes that fail are no events",
-    async run({ store, clock }) {
-      const session = await addSession(store, { id: "jti-1" });
-      const revoked = await addSession(store, { userId: "ann" });
-      const expired = await addSession(store, { userId: "bob", idleTimeoutMs: 1_000 });
-      const hash = randomBytes(32);
-      await store.revoke(keyOf(revoked), "logout");
-      clock.advance(999);
-      const news = await followEvents(store);
-      assert.ok(await store.touch(keyOf(session), session.tokenHash));
-      assert.ok(await store.get(keyOf(session)));
-      clock.advance(1);
-      assert.equal(await store.get(keyOf(expired)), undefined);
-      await store.sweep(10);
-      assert.equal(await store.replaceRecord(keyOf(session), 2, hash), "version_mismatch");
-      assert.equal(await store.rotateToken(keyOf(session), hash, hash), undefined);
-      assert.equal(await store.revoke(keyOf(session), "", hash), false);
-      for (const key of [keyOf(revoked), keyOf(expired), newSession().key]) {
-        assert.equal(await store.replaceRecord(key, 1, hash), undefined);
-        assert.equal(await store.rotateToken(key, expired.tokenHash, hash), undefined);
-        assert.equal(await store.revoke(key, "again"), false);
-      }
-      for (const userId of ["ann", "bob"]) assert.equal(await store.revokeUser(userId, ""), 0);
-      for (const userId of ["user", "carol"]) {
-        const taken = newSession({ userId, id: "jti-1" });
-        await assertRefused("SESSION_ALREADY_EXISTS", store.create(taken, NO_LIMIT));
-      }
-      const beyond = store.create(newSession({ id: "jti-2" }), rejectBeyond(1));
-      await assertRefused("SESSION_LIMIT_REACHED", beyond);
-      assert.deepEqual(await news(), []);
-    },
-  },
-  {
-    title:
-      "reasons and user ids may be any text, and sessions and events give them back as they were",
-    async run({ store }) {
+  "reasons and user ids may be any text, and sessions and events give them back as they were":
+    async ({ store }) => {
       const news = await followEvents(store);
       for (const reason of REASONS) {
         const one = await addSession(store);
@@ -170,30 +156,26 @@ export const eventChecks: readonly SessionStoreCheck[] = [
         assert.deepEqual([event?.userId, event?.sessionId, others], [userId, id, []]);
       }
     },
-  },
-  {
-    title: "changes of one session by several servers at once are events without a gap in versions",
-    async run(context) {
-      const { store, peer, clock } = context;
-      const news = await followEvents(store);
-      const session = await addSession(store);
-      const key = keyOf(session);
-      await Promise.all([
-        race(context, 10, (from) => change(from, session)),
-        race(context, 2, (from) => from.rotateToken(key, session.tokenHash, randomBytes(32))),
-        race(context, 2, (from) => from.touch(key)),
-      ]);
-      const revoked = await Promise.all([store, peer].map((one) => one.revoke(key, "")));
-      assert.deepEqual(revoked.toSorted(), [false, true]);
+  "changes of one session by several servers are events without a gap in versions": async (t) => {
+    const { store, peer, clock } = t;
+    const news = await followEvents(store);
+    const session = await addSession(store);
+    const key = keyOf(session);
+    await Promise.all([
+      race(t, 10, (from) => change(from, session)),
+      race(t, 2, (from) => from.rotateToken(key, session.tokenHash, randomBytes(32))),
+      race(t, 2, (from) => from.touch(key)),
+    ]);
+    const revoked = await Promise.all([store, peer].map((one) => one.revoke(key, "")));
+    assert.deepEqual(revoked.toSorted(), [false, true]);
 
-      const events = await news();
-      const versions = events.map(({ version }) => version);
-      assert.deepEqual(versions, [...Array(14).keys()].slice(1));
-      assert.equal((await inspect(store, session))?.version, 13);
-      const count = (type: string) => events.filter((event) => event.type === type).length;
-      assert.deepEqual([count("updated"), count("token_rotated")], [10, 1]);
-      assert.equal(events.at(-1)?.type, "revoked");
-      assert.ok(events.every(({ timeMs }) => timeMs === clock.now()));
-    },
+    const events = await news();
+    const versions = events.map(({ version }) => version);
+    assert.deepEqual(versions, [...Array(14).keys()].slice(1));
+    assert.equal((await inspect(store, session))?.version, 13);
+    const count = (type: string) => events.filter((event) => event.type === type).length;
+    assert.deepEqual([count("updated"), count("token_rotated")], [10, 1]);
+    assert.equal(events.at(-1)?.type, "revoked");
+    assert.ok(events.every(({ timeMs }) => timeMs === clock.now()));
   },
-];
+};

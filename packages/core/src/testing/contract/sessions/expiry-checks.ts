@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import type { SessionStore, StoredSession } from "../../../sessions/session-store.js";
 import { ACTIVE, addSession, assertSame, assertUntouched, keyOf } from "./fixtures.js";
-import type { SessionStoreCheck } from "./session-store-check.js";
+import type { SessionStoreChecks } from "./session-store-check.js";
 
 interface Attempt {
   readonly what: string;
@@ -50,10 +50,12 @@ const ATTEMPTS: readonly Attempt[] = [
   },
 ];
 
-function edgeCheck({ what, succeeds }: Attempt): SessionStoreCheck {
+function edgeCheck({ what, succeeds }: Attempt): SessionStoreChecks {
   return {
-    title: `a session can be ${what} a millisecond before its deadline, and not at it`,
-    async run({ store, clock }) {
+    [`a session can be ${what} a millisecond before its deadline, and not at it`]: async ({
+      store,
+      clock,
+    }) => {
       const early = await addSession(store, { userId: "early" });
       const late = await addSession(store, { userId: "late" });
       clock.advanceTo(early.expireTimeMs - 1);
@@ -66,111 +68,94 @@ function edgeCheck({ what, succeeds }: Attempt): SessionStoreCheck {
 }
 
 /** Deadlines: idle and absolute, both sides of each. */
-export const expiryChecks: readonly SessionStoreCheck[] = [
-  ...ATTEMPTS.map(edgeCheck),
-  {
-    title: "an expired session stays expired, and is not revoked",
-    async run({ store, clock }) {
-      const session = await addSession(store);
-      clock.advanceTo(session.expireTimeMs);
-      await store.revoke(keyOf(session), "too late");
-      await store.revokeUser(session.userId, "too late");
-      await assertUntouched(store, session);
-      clock.advance(1);
-      assert.equal(await store.touch(keyOf(session)), undefined);
-    },
+export const expiryChecks: SessionStoreChecks = {
+  ...Object.assign({}, ...ATTEMPTS.map(edgeCheck)),
+  "an expired session stays expired, and is not revoked": async ({ store, clock }) => {
+    const session = await addSession(store);
+    clock.advanceTo(session.expireTimeMs);
+    await store.revoke(keyOf(session), "too late");
+    await store.revokeUser(session.userId, "too late");
+    await assertUntouched(store, session);
+    clock.advance(1);
+    assert.equal(await store.touch(keyOf(session)), undefined);
   },
-  {
-    title: "touching sets the last access to now, the deadline a full idle timeout away, no more",
-    async run({ store, clock }) {
-      const session = await addSession(store);
-      clock.advanceTo(session.expireTimeMs - 1);
-      const touched = await store.touch(keyOf(session), session.tokenHash);
-      const expireTimeMs = clock.now() + session.idleTimeoutMs;
-      const expected = { ...session, lastAccessTimeMs: clock.now(), expireTimeMs };
-      assertSame(touched, expected);
-      assert.equal(touched?.readTimeMs, clock.now());
-      await assertUntouched(store, expected);
-      clock.advanceTo(expireTimeMs - 1);
-      assert.ok(await store.get(keyOf(session)));
-      clock.advance(1);
-      assert.equal(await store.get(keyOf(session)), undefined);
-    },
+  "touching sets the last access and the idle deadline, and changes nothing else": async (t) => {
+    const { store, clock } = t;
+    const session = await addSession(store);
+    clock.advanceTo(session.expireTimeMs - 1);
+    const touched = await store.touch(keyOf(session), session.tokenHash);
+    const expireTimeMs = clock.now() + session.idleTimeoutMs;
+    const expected = { ...session, lastAccessTimeMs: clock.now(), expireTimeMs };
+    assertSame(touched, expected);
+    assert.equal(touched?.readTimeMs, clock.now());
+    await assertUntouched(store, expected);
+    clock.advanceTo(expireTimeMs - 1);
+    assert.ok(await store.get(keyOf(session)));
+    clock.advance(1);
+    assert.equal(await store.get(keyOf(session)), undefined);
   },
-  {
-    title: "a session in steady use lives until its absolute deadline, and not at it",
-    async run({ store, clock }) {
-      const session = await addSession(store, { idleTimeoutMs: 60_000, lifetimeMs: 200_000 });
-      const { absoluteExpireTimeMs } = session;
-      while (clock.now() + 59_999 < absoluteExpireTimeMs) {
-        clock.advance(59_999);
-        const touched = await store.touch(keyOf(session));
-        const idleDeadlineMs = clock.now() + 60_000;
-        assert.equal(touched?.expireTimeMs, Math.min(idleDeadlineMs, absoluteExpireTimeMs));
-        assert.equal(touched.absoluteExpireTimeMs, absoluteExpireTimeMs);
-      }
-      clock.advanceTo(absoluteExpireTimeMs - 1);
-      const last = await store.touch(keyOf(session));
-      assert.equal(last?.expireTimeMs, absoluteExpireTimeMs);
-      assert.equal(await store.count(), 1);
-      clock.advanceTo(absoluteExpireTimeMs);
-      assert.equal(await store.touch(keyOf(session)), undefined);
-      assert.equal(await store.count(), 0);
-    },
-  },
-  {
-    title: "rotating the token moves the deadline too, and no further than the absolute one",
-    async run({ store, clock }) {
-      const session = await addSession(store, { idleTimeoutMs: 60_000, lifetimeMs: 100_000 });
-      clock.advance(30_000);
-      const newHash = new Uint8Array(32).fill(1);
-      const rotated = await store.rotateToken(keyOf(session), session.tokenHash, newHash);
-      assert.equal(rotated?.expireTimeMs, clock.now() + 60_000);
-      clock.advance(50_000);
-      const again = await store.rotateToken(keyOf(session), newHash, new Uint8Array(32).fill(2));
-      assert.equal(again?.expireTimeMs, session.absoluteExpireTimeMs);
-    },
-  },
-  {
-    title: "changing the content is no activity",
-    async run({ store, clock }) {
-      const session = await addSession(store);
-      clock.advance(10);
-      await store.replaceRecord(keyOf(session), 1, session.record);
-      await assertUntouched(store, { ...session, version: 2 });
-      clock.advanceTo(session.expireTimeMs);
-      assert.equal(await store.get(keyOf(session)), undefined);
-    },
-  },
-  {
-    title: "a clock that is set back never shortens a session",
-    async run({ store, clock }) {
-      const session = await addSession(store);
-      clock.advance(20_000);
+  "a session in steady use lives until its absolute deadline, and not at it": async (t) => {
+    const { store, clock } = t;
+    const session = await addSession(store, { idleTimeoutMs: 60_000, lifetimeMs: 200_000 });
+    const { absoluteExpireTimeMs } = session;
+    while (clock.now() + 59_999 < absoluteExpireTimeMs) {
+      clock.advance(59_999);
       const touched = await store.touch(keyOf(session));
-      assert.ok(touched);
-      clock.stepBack(15_000);
-      const again = await store.touch(keyOf(session));
-      assert.equal(again?.expireTimeMs, touched.expireTimeMs);
-      const newHash = new Uint8Array(32).fill(1);
-      const rotated = await store.rotateToken(keyOf(session), session.tokenHash, newHash);
-      assert.equal(rotated?.expireTimeMs, touched.expireTimeMs);
-    },
+      const idleDeadlineMs = clock.now() + 60_000;
+      assert.equal(touched?.expireTimeMs, Math.min(idleDeadlineMs, absoluteExpireTimeMs));
+      assert.equal(touched.absoluteExpireTimeMs, absoluteExpireTimeMs);
+    }
+    clock.advanceTo(absoluteExpireTimeMs - 1);
+    const last = await store.touch(keyOf(session));
+    assert.equal(last?.expireTimeMs, absoluteExpireTimeMs);
+    assert.equal(await store.count(), 1);
+    clock.advanceTo(absoluteExpireTimeMs);
+    assert.equal(await store.touch(keyOf(session)), undefined);
+    assert.equal(await store.count(), 0);
   },
-  {
-    title: "each session has its own timeouts, kept to the millisecond up to a year",
-    async run({ store, clock }) {
-      const yearMs = 365 * 24 * 3_600_000;
-      const short = await addSession(store, { idleTimeoutMs: 1_000 });
-      const long = await addSession(store, { idleTimeoutMs: yearMs, lifetimeMs: yearMs });
-      assert.equal(long.expireTimeMs, clock.now() + yearMs);
-      clock.advance(1_000);
-      assert.equal(await store.get(keyOf(short)), undefined);
-      assert.equal(await store.count(), 1);
-      clock.advanceTo(long.expireTimeMs - 1);
-      assert.ok(await store.get(keyOf(long)));
-      clock.advance(1);
-      assert.equal(await store.get(keyOf(long)), undefined);
-    },
+  "rotating the token moves the deadline too, and no further than the absolute one": async (t) => {
+    const { store, clock } = t;
+    const session = await addSession(store, { idleTimeoutMs: 60_000, lifetimeMs: 100_000 });
+    clock.advance(30_000);
+    const newHash = new Uint8Array(32).fill(1);
+    const rotated = await store.rotateToken(keyOf(session), session.tokenHash, newHash);
+    assert.equal(rotated?.expireTimeMs, clock.now() + 60_000);
+    clock.advance(50_000);
+    const again = await store.rotateToken(keyOf(session), newHash, new Uint8Array(32).fill(2));
+    assert.equal(again?.expireTimeMs, session.absoluteExpireTimeMs);
   },
-];
+  "changing the content is no activity": async ({ store, clock }) => {
+    const session = await addSession(store);
+    clock.advance(10);
+    await store.replaceRecord(keyOf(session), 1, session.record);
+    await assertUntouched(store, { ...session, version: 2 });
+    clock.advanceTo(session.expireTimeMs);
+    assert.equal(await store.get(keyOf(session)), undefined);
+  },
+  "a clock that is set back never shortens a session": async ({ store, clock }) => {
+    const session = await addSession(store);
+    clock.advance(20_000);
+    const touched = await store.touch(keyOf(session));
+    assert.ok(touched);
+    clock.stepBack(15_000);
+    const again = await store.touch(keyOf(session));
+    assert.equal(again?.expireTimeMs, touched.expireTimeMs);
+    const newHash = new Uint8Array(32).fill(1);
+    const rotated = await store.rotateToken(keyOf(session), session.tokenHash, newHash);
+    assert.equal(rotated?.expireTimeMs, touched.expireTimeMs);
+  },
+  "each session has its own timeouts, kept to the millisecond up to a year": async (t) => {
+    const { store, clock } = t;
+    const yearMs = 365 * 24 * 3_600_000;
+    const short = await addSession(store, { idleTimeoutMs: 1_000 });
+    const long = await addSession(store, { idleTimeoutMs: yearMs, lifetimeMs: yearMs });
+    assert.equal(long.expireTimeMs, clock.now() + yearMs);
+    clock.advance(1_000);
+    assert.equal(await store.get(keyOf(short)), undefined);
+    assert.equal(await store.count(), 1);
+    clock.advanceTo(long.expireTimeMs - 1);
+    assert.ok(await store.get(keyOf(long)));
+    clock.advance(1);
+    assert.equal(await store.get(keyOf(long)), undefined);
+  },
+};

@@ -15,7 +15,7 @@ import {
   race,
   sweepAll,
 } from "./fixtures.js";
-import type { SessionStoreCheck } from "./session-store-check.js";
+import type { SessionStoreChecks } from "./session-store-check.js";
 
 const TOKEN = 1_700_000_000_000;
 const RACERS = 50;
@@ -47,107 +47,91 @@ async function assertFenced(
 }
 
 /** Changes by holders of locks, some of whom have been overtaken. */
-export const fenceChecks: readonly SessionStoreCheck[] = [
-  {
-    title: "a change with a lower token than one seen before is fenced, exactly up to 2^53",
-    async run({ store, peer }) {
-      let session = await addSession(store);
-      session = await replace(store, session, { lock: "job", token: TOKEN });
-      await assertFenced(peer, session, { lock: "job", token: TOKEN - 1 });
-      await assertFenced(store, session, { lock: "job", token: 1 });
-      session = await replace(peer, session, { lock: "job", token: TOKEN });
-      session = await replace(store, session, { lock: "job", token: TOKEN + 1 });
-      await assertFenced(peer, session, { lock: "job", token: TOKEN });
-      session = await replace(store, session);
-      for (const token of [9, 10, 2 ** 53 - 2, 2 ** 53 - 1]) {
-        session = await replace(store, session, { lock: "exact", token });
-        await assertFenced(store, session, { lock: "exact", token: token - 1 });
-      }
-    },
+export const fenceChecks: SessionStoreChecks = {
+  "a change with a lower token than one seen before is fenced, exactly up to 2^53": async (t) => {
+    const { store, peer } = t;
+    let session = await addSession(store);
+    session = await replace(store, session, { lock: "job", token: TOKEN });
+    await assertFenced(peer, session, { lock: "job", token: TOKEN - 1 });
+    await assertFenced(store, session, { lock: "job", token: 1 });
+    session = await replace(peer, session, { lock: "job", token: TOKEN });
+    session = await replace(store, session, { lock: "job", token: TOKEN + 1 });
+    await assertFenced(peer, session, { lock: "job", token: TOKEN });
+    session = await replace(store, session);
+    for (const token of [9, 10, 2 ** 53 - 2, 2 ** 53 - 1]) {
+      session = await replace(store, session, { lock: "exact", token });
+      await assertFenced(store, session, { lock: "exact", token: token - 1 });
+    }
   },
-  {
-    title: "each lock fences for itself, and each session",
-    async run({ store }) {
-      let session = await addSession(store);
-      const other = await addSession(store);
-      session = await replace(store, session, { lock: "job", token: TOKEN });
-      for (const lock of ["jo", "job ", "Job", "record", "job}", "j\u00f6b"]) {
-        session = await replace(store, session, { lock, token: 1 });
-      }
-      await assertFenced(store, session, { lock: "job", token: TOKEN - 1 });
-      await replace(store, other, { lock: "job", token: 1 });
-    },
+  "each lock fences for itself, and each session": async ({ store }) => {
+    let session = await addSession(store);
+    const other = await addSession(store);
+    session = await replace(store, session, { lock: "job", token: TOKEN });
+    for (const lock of ["jo", "job ", "Job", "record", "job}", "j\u00f6b"]) {
+      session = await replace(store, session, { lock, token: 1 });
+    }
+    await assertFenced(store, session, { lock: "job", token: TOKEN - 1 });
+    await replace(store, other, { lock: "job", token: 1 });
   },
-  {
-    title: "a change that is not made leaves no token behind",
-    async run({ store, clock }) {
-      let session = await addSession(store);
-      const fence = { lock: "job", token: TOKEN };
-      const change = ({ version, ...one }: StoredSession, by: Fence) =>
-        store.replaceRecord(keyOf(one), version, randomBytes(8), by);
-      assert.equal(await change({ ...session, version: 9 }, fence), "version_mismatch");
-      session = await replace(store, session, { lock: "job", token: 1 });
-      clock.advanceTo(session.expireTimeMs);
-      const revoked = await addSession(store);
-      await store.revoke(keyOf(revoked), "");
-      for (const ended of [session, { ...revoked, version: 2 }]) {
-        for (const token of [TOKEN, 1]) {
-          assert.equal(await change(ended, { lock: "job", token }), undefined);
-        }
-      }
-    },
-  },
-  {
-    title: "of changes that race with different tokens none is made after one with a higher token",
-    async run(context) {
-      const session = await addSession(context.store);
-      const made: number[] = [];
-      await race(context, RACERS, async (from, i) => {
-        const token = ((i * 7) % RACERS) + 1;
-        for (;;) {
-          const { version = 0 } = (await from.get(keyOf(session))) ?? {};
-          const fence = { lock: "job", token };
-          const answer = await from.replaceRecord(keyOf(session), version, randomBytes(8), fence);
-          if (typeof answer === "object") made[answer.version] = token;
-          if (answer !== "version_mismatch") return;
-        }
-      });
-      const inOrder = Object.values(made);
-      assert.deepEqual(
-        inOrder,
-        inOrder.toSorted((a, b) => a - b),
-      );
-      assert.equal(inOrder.at(-1), RACERS);
-    },
-  },
-  {
-    title: "a session is fenced by a bounded number of locks, and refuses one more",
-    async run({ store, peer }) {
-      let session = await addSession(store);
-      for (let i = 0; i < MAX_FENCES_PER_SESSION; i++) {
-        session = await replace(store, session, { lock: `lock-${i}`, token: TOKEN });
-      }
-      const tooMany = { lock: "one more", token: TOKEN };
-      const { version } = session;
-      const refused = peer.replaceRecord(keyOf(session), version, randomBytes(8), tooMany);
-      await assertRefused("INVALID_ARGUMENT", refused);
-      await assertUntouched(store, session);
-      session = await replace(peer, session, { lock: "lock-7", token: TOKEN + 1 });
-      await assertFenced(store, session, { lock: "lock-0", token: TOKEN - 1 });
-      await replace(store, session);
-    },
-  },
-  {
-    title: "the tokens go with the session",
-    async run({ store, clock, retentionMs, leftovers }) {
+  "a change that is not made leaves no token behind": async ({ store, clock }) => {
+    let session = await addSession(store);
+    const fence = { lock: "job", token: TOKEN };
+    const change = ({ version, ...one }: StoredSession, by: Fence) =>
+      store.replaceRecord(keyOf(one), version, randomBytes(8), by);
+    assert.equal(await change({ ...session, version: 9 }, fence), "version_mismatch");
+    session = await replace(store, session, { lock: "job", token: 1 });
+    clock.advanceTo(session.expireTimeMs);
+    const revoked = await addSession(store);
+    await store.revoke(keyOf(revoked), "");
+    for (const ended of [session, { ...revoked, version: 2 }]) {
       for (const token of [TOKEN, 1]) {
-        const session = await addSession(store, { id: "chosen" });
-        await replace(store, session, { lock: "job", token });
-        await store.revoke(keyOf(session), "");
-        clock.advance(retentionMs + 60_000);
-        await sweepAll(store);
+        assert.equal(await change(ended, { lock: "job", token }), undefined);
       }
-      if (leftovers !== undefined) assert.equal(await leftovers(), 0);
-    },
+    }
   },
-];
+  "of changes that race with different tokens none is made after one with a higher": async (t) => {
+    const session = await addSession(t.store);
+    const made: number[] = [];
+    await race(t, RACERS, async (from, i) => {
+      const token = ((i * 7) % RACERS) + 1;
+      for (;;) {
+        const { version = 0 } = (await from.get(keyOf(session))) ?? {};
+        const fence = { lock: "job", token };
+        const answer = await from.replaceRecord(keyOf(session), version, randomBytes(8), fence);
+        if (typeof answer === "object") made[answer.version] = token;
+        if (answer !== "version_mismatch") return;
+      }
+    });
+    const inOrder = Object.values(made);
+    assert.deepEqual(
+      inOrder,
+      inOrder.toSorted((a, b) => a - b),
+    );
+    assert.equal(inOrder.at(-1), RACERS);
+  },
+  "a session is fenced by a bounded number of locks, and refuses one more": async (t) => {
+    const { store, peer } = t;
+    let session = await addSession(store);
+    for (let i = 0; i < MAX_FENCES_PER_SESSION; i++) {
+      session = await replace(store, session, { lock: `lock-${i}`, token: TOKEN });
+    }
+    const tooMany = { lock: "one more", token: TOKEN };
+    const { version } = session;
+    const refused = peer.replaceRecord(keyOf(session), version, randomBytes(8), tooMany);
+    await assertRefused("INVALID_ARGUMENT", refused);
+    await assertUntouched(store, session);
+    session = await replace(peer, session, { lock: "lock-7", token: TOKEN + 1 });
+    await assertFenced(store, session, { lock: "lock-0", token: TOKEN - 1 });
+    await replace(store, session);
+  },
+  "the tokens go with the session": async ({ store, clock, retentionMs, leftovers }) => {
+    for (const token of [TOKEN, 1]) {
+      const session = await addSession(store, { id: "chosen" });
+      await replace(store, session, { lock: "job", token });
+      await store.revoke(keyOf(session), "");
+      clock.advance(retentionMs + 60_000);
+      await sweepAll(store);
+    }
+    if (leftovers !== undefined) assert.equal(await leftovers(), 0);
+  },
+};

@@ -31,7 +31,7 @@ import {
   type SessionSpec,
   sweepAll,
 } from "./fixtures.js";
-import type { SessionStoreCheck } from "./session-store-check.js";
+import type { SessionStoreChecks } from "./session-store-check.js";
 
 const KEPT_FOR_MS = 120_000;
 const RACERS = 20;
@@ -94,119 +94,100 @@ async function assertRepetition(
 }
 
 /** Requests that take effect at most once. */
-export const onceChecks: readonly SessionStoreCheck[] = [
-  {
-    title: "a request that was not made before creates a session as any other call does",
-    async run({ store, clock }) {
-      const old = await addSession(store);
-      clock.advance(10);
-      const news = await followEvents(store);
-      const given = newSession();
-      const { session, evictedIds } = await createFirst(
-        store,
-        request("r1"),
-        given,
-        evictBeyond(1),
-      );
-      assert.deepEqual(evictedIds, [old.id]);
-      assert.equal(session.createTimeMs, clock.now());
-      assert.equal(session.expireTimeMs, clock.now() + given.idleTimeoutMs);
-      assert.equal(session.version, 1);
-      assertSame(await store.get(given.key), session);
-      assert.equal(await store.count(), 1);
-      const told = (await news()).map(({ type, sessionId }) => `${type} ${sessionId}`);
-      assert.deepEqual(told, [`evicted ${old.id}`, `created ${session.id}`]);
-    },
+export const onceChecks: SessionStoreChecks = {
+  "a request that was not made before creates a session as any other call does": async (t) => {
+    const { store, clock } = t;
+    const old = await addSession(store);
+    clock.advance(10);
+    const news = await followEvents(store);
+    const given = newSession();
+    const { session, evictedIds } = await createFirst(store, request("r1"), given, evictBeyond(1));
+    assert.deepEqual(evictedIds, [old.id]);
+    assert.equal(session.createTimeMs, clock.now());
+    assert.equal(session.expireTimeMs, clock.now() + given.idleTimeoutMs);
+    assert.equal(session.version, 1);
+    assertSame(await store.get(given.key), session);
+    assert.equal(await store.count(), 1);
+    const told = (await news()).map(({ type, sessionId }) => `${type} ${sessionId}`);
+    assert.deepEqual(told, [`evicted ${old.id}`, `created ${session.id}`]);
   },
-  {
-    title: "a repeated request is told of the session that the first one created, and no more",
-    async run({ store, peer, clock }) {
-      const buffer = randomBytes(100);
-      const first = { ...request("r1"), record: buffer.subarray(13, 77) };
-      const { session } = await createFirst(store, first);
-      for (const from of [store, peer]) await assertRepetition(from, first, session);
-      clock.advance(10);
-      await assertRepetition(store, first, session);
-      const touched = await store.touch(keyOf(session));
-      assert.ok(touched);
-      await assertRepetition(peer, first, touched);
-      assert.equal(await store.count(), 1);
-    },
+  "a repeated request is told of the session that the first created, and no more": async (t) => {
+    const { store, peer, clock } = t;
+    const buffer = randomBytes(100);
+    const first = { ...request("r1"), record: buffer.subarray(13, 77) };
+    const { session } = await createFirst(store, first);
+    for (const from of [store, peer]) await assertRepetition(from, first, session);
+    clock.advance(10);
+    await assertRepetition(store, first, session);
+    const touched = await store.touch(keyOf(session));
+    assert.ok(touched);
+    await assertRepetition(peer, first, touched);
+    assert.equal(await store.count(), 1);
   },
-  {
-    title: "a repeated request is not in the way of its own chosen id, and takes no other",
-    async run({ store, peer }) {
-      const first = request("r1");
-      const { session } = await createFirst(store, first, { id: "jti-1" });
-      for (const from of [store, peer]) {
-        await assertRepetition(from, first, session, { spec: { id: "jti-1" } });
-      }
-      assert.equal(await store.partitionOf("jti-1"), keyOf(session).partition);
-      await assertRepetition(store, first, session, { spec: { id: "jti-2" } });
-      assert.equal(await store.partitionOf("jti-2"), undefined);
-      await addSession(store, { userId: "bob", id: "jti-2" });
-      await assertRepetition(store, first, session, { spec: { id: "jti-2" } });
-    },
+  "a repeated request is not in the way of its own chosen id, and takes no other": async (t) => {
+    const { store, peer } = t;
+    const first = request("r1");
+    const { session } = await createFirst(store, first, { id: "jti-1" });
+    for (const from of [store, peer]) {
+      await assertRepetition(from, first, session, { spec: { id: "jti-1" } });
+    }
+    assert.equal(await store.partitionOf("jti-1"), keyOf(session).partition);
+    await assertRepetition(store, first, session, { spec: { id: "jti-2" } });
+    assert.equal(await store.partitionOf("jti-2"), undefined);
+    await addSession(store, { userId: "bob", id: "jti-2" });
+    await assertRepetition(store, first, session, { spec: { id: "jti-2" } });
   },
-  {
-    title: "a repeated request at the limit is neither refused nor does it evict anyone",
-    async run({ store, peer, clock }) {
-      const first = request("r1");
-      const { session } = await createFirst(store, first, {}, rejectBeyond(1));
-      await assertRepetition(peer, first, session, { limit: rejectBeyond(1) });
-      await assertRepetition(peer, first, session, { limit: evictBeyond(1) });
+  "a repeated request at the limit is neither refused nor does it evict anyone": async (t) => {
+    const { store, peer, clock } = t;
+    const first = request("r1");
+    const { session } = await createFirst(store, first, {}, rejectBeyond(1));
+    await assertRepetition(peer, first, session, { limit: rejectBeyond(1) });
+    await assertRepetition(peer, first, session, { limit: evictBeyond(1) });
 
-      const evicting = request("r2");
-      await addSession(store, { userId: "ann", id: "jti-1" });
-      clock.advance(1);
-      await addSession(store, { userId: "ann", id: "jti-2" });
-      const limit = evictBeyond(1);
-      const created = await createFirst(store, evicting, { userId: "ann" }, limit);
-      const evictedIds = ["jti-1", "jti-2"];
-      assert.deepEqual(created.evictedIds, evictedIds);
-      await assertRepetition(peer, evicting, created.session, { limit, evictedIds });
-    },
+    const evicting = request("r2");
+    await addSession(store, { userId: "ann", id: "jti-1" });
+    clock.advance(1);
+    await addSession(store, { userId: "ann", id: "jti-2" });
+    const limit = evictBeyond(1);
+    const created = await createFirst(store, evicting, { userId: "ann" }, limit);
+    const evictedIds = ["jti-1", "jti-2"];
+    assert.deepEqual(created.evictedIds, evictedIds);
+    await assertRepetition(peer, evicting, created.session, { limit, evictedIds });
   },
-  {
-    title: "a repeated request is told of its session as it is now: changed, revoked or expired",
-    async run({ store, peer, clock }) {
-      const [toRevoke, toExpire] = [request("r1"), request("r2")];
-      const { session: revoked } = await createFirst(store, toRevoke, { userId: "ann" });
-      const { session: expired } = await createFirst(store, toExpire, { userId: "bob" });
-      await store.replaceRecord(keyOf(revoked), 1, randomBytes(9));
-      await assertRepetition(store, toRevoke, await inspect(store, revoked));
-      await store.revoke(keyOf(revoked), "logout");
-      clock.advanceTo(expired.expireTimeMs);
-      const tombstone = await inspect(store, revoked);
-      assert.equal(tombstone?.revokeReason, "logout");
-      for (const from of [store, peer]) {
-        await assertRepetition(from, toRevoke, tombstone);
-        await assertRepetition(from, toExpire, expired);
-      }
-      assert.equal(await store.count(), 0);
-    },
+  "a repeated request is told of its session as it is: changed, revoked or expired": async (t) => {
+    const { store, peer, clock } = t;
+    const [toRevoke, toExpire] = [request("r1"), request("r2")];
+    const { session: revoked } = await createFirst(store, toRevoke, { userId: "ann" });
+    const { session: expired } = await createFirst(store, toExpire, { userId: "bob" });
+    await store.replaceRecord(keyOf(revoked), 1, randomBytes(9));
+    await assertRepetition(store, toRevoke, await inspect(store, revoked));
+    await store.revoke(keyOf(revoked), "logout");
+    clock.advanceTo(expired.expireTimeMs);
+    const tombstone = await inspect(store, revoked);
+    assert.equal(tombstone?.revokeReason, "logout");
+    for (const from of [store, peer]) {
+      await assertRepetition(from, toRevoke, tombstone);
+      await assertRepetition(from, toExpire, expired);
+    }
+    assert.equal(await store.count(), 0);
   },
-  {
-    title: "once its session is removed for good, a repeated request creates and finds no other",
-    async run({ store, peer, clock, retentionMs }) {
-      const first = request("r1", 10 * retentionMs);
-      const spec = { id: "jti-1" };
-      await createFirst(store, first, spec);
-      for (const userId of ["user", "bob"]) {
-        await store.revokeUser("user", "logout");
-        clock.advance(retentionMs);
-        await sweepAll(store);
-        for (const from of [store, peer]) await assertRepetition(from, first, undefined, { spec });
-        assert.equal(await store.partitionOf("jti-1"), undefined);
-        await addSession(store, { ...spec, userId });
-        await assertRepetition(store, first, undefined, { spec });
-      }
-    },
+  "once its session is swept, a repeated request creates and finds no other": async (t) => {
+    const { store, peer, clock, retentionMs } = t;
+    const first = request("r1", 10 * retentionMs);
+    const spec = { id: "jti-1" };
+    await createFirst(store, first, spec);
+    for (const userId of ["user", "bob"]) {
+      await store.revokeUser("user", "logout");
+      clock.advance(retentionMs);
+      await sweepAll(store);
+      for (const from of [store, peer]) await assertRepetition(from, first, undefined, { spec });
+      assert.equal(await store.partitionOf("jti-1"), undefined);
+      await addSession(store, { ...spec, userId });
+      await assertRepetition(store, first, undefined, { spec });
+    }
   },
-  {
-    title:
-      "a request is recognised for as long as its first call said, and is a new one after that",
-    async run({ store, peer, clock }) {
+  "a request is recognised for as long as its first call said, and is a new one after that":
+    async ({ store, peer, clock }) => {
       const [long, short] = [request("r1", 600_000), request("r2", 30_000)];
       const userId = "ann";
       const { session } = await createFirst(store, long, { userId });
@@ -234,132 +215,116 @@ export const onceChecks: readonly SessionStoreCheck[] = [
       clock.advance(1 + CLAIM_SLACK_MS);
       await createFirst(store, request("r1"), { userId: "bob" });
     },
+  "of one request made many times at once one creates the session, and all name it": async (t) => {
+    for (let round = 0; round < 5; round++) {
+      const userId = `user-${round}`;
+      const requests = Array.from({ length: RACERS }, () => request(`r${round}`));
+      const answers = await race(t, RACERS, (from, i) =>
+        from.createOnce(requests[i] as OnceOnly, newSession({ userId }), rejectBeyond(5)),
+      );
+      const winner = answers.findIndex((answer) => !("repeated" in answer));
+      const [created, first] = [answers[winner], requests[winner]];
+      assert.ok(created?.session && first);
+      for (const [i, answer] of answers.entries()) {
+        if (i !== winner) assertRepeats(answer, first, created.session);
+      }
+      const all = await listAll(t.store, { ...EVERYTHING, userId });
+      assert.deepEqual(idsOf(all), [created.session.id]);
+    }
   },
-  {
-    title: "of one request made many times at once one creates the session, and all name it",
-    async run(context) {
-      for (let round = 0; round < 5; round++) {
-        const userId = `user-${round}`;
-        const requests = Array.from({ length: RACERS }, () => request(`r${round}`));
-        const answers = await race(context, RACERS, (from, i) =>
-          from.createOnce(requests[i] as OnceOnly, newSession({ userId }), rejectBeyond(5)),
-        );
-        const winner = answers.findIndex((answer) => !("repeated" in answer));
-        const [created, first] = [answers[winner], requests[winner]];
-        assert.ok(created?.session && first);
-        for (const [i, answer] of answers.entries()) {
-          if (i !== winner) assertRepeats(answer, first, created.session);
-        }
-        const all = await listAll(context.store, { ...EVERYTHING, userId });
-        assert.deepEqual(idsOf(all), [created.session.id]);
+  "a request that another user has made is refused and changes nothing": async (t) => {
+    const { store, peer } = t;
+    const first = request("r1");
+    const { session } = await createFirst(store, first, { userId: "ann" });
+    const news = await followEvents(store);
+    for (const spec of [{}, { id: "jti-1" }]) {
+      const others = newSession({ userId: "bob", ...spec });
+      for (const from of [store, peer]) {
+        const call = from.createOnce(request("r1"), others, evictBeyond(1));
+        await assertRefused("REQUEST_ID_REUSED", call);
       }
-    },
+    }
+    assert.deepEqual(await news(), []);
+    assert.equal(await store.count("bob"), 0);
+    assert.equal(await store.partitionOf("jti-1"), undefined);
+    await assertRepetition(store, first, session);
   },
-  {
-    title: "a request that another user has made is refused and changes nothing",
-    async run({ store, peer }) {
-      const first = request("r1");
-      const { session } = await createFirst(store, first, { userId: "ann" });
-      const news = await followEvents(store);
-      for (const spec of [{}, { id: "jti-1" }]) {
-        const others = newSession({ userId: "bob", ...spec });
-        for (const from of [store, peer]) {
-          const call = from.createOnce(request("r1"), others, evictBeyond(1));
-          await assertRefused("REQUEST_ID_REUSED", call);
-        }
-      }
-      assert.deepEqual(await news(), []);
-      assert.equal(await store.count("bob"), 0);
-      assert.equal(await store.partitionOf("jti-1"), undefined);
-      await assertRepetition(store, first, session);
-    },
+  "of one request made for two users at once at most one gets a session": async (context) => {
+    for (let round = 0; round < 20; round++) {
+      const users = round % 4 < 2 ? ["ann", "bob"] : ["bob", "ann"];
+      const outcomes = await race(context, 2, (from, i) => {
+        const given = newSession({ userId: users[i] ?? "" });
+        return from.createOnce(request(`r${round}`), given, NO_LIMIT).catch((error) => error);
+      });
+      const refused = outcomes.filter((outcome) => outcome instanceof Error);
+      assert.equal(refused.length, 1, `${refused.length} of 2 were refused`);
+      await assertRefused("REQUEST_ID_REUSED", Promise.reject(refused[0]));
+      assert.equal(await context.store.count(), round + 1);
+    }
   },
-  {
-    title: "of one request made for two users at once at most one gets a session",
-    async run(context) {
-      for (let round = 0; round < 20; round++) {
-        const users = round % 4 < 2 ? ["ann", "bob"] : ["bob", "ann"];
-        const outcomes = await race(context, 2, (from, i) => {
-          const given = newSession({ userId: users[i] ?? "" });
-          return from.createOnce(request(`r${round}`), given, NO_LIMIT).catch((error) => error);
-        });
-        const refused = outcomes.filter((outcome) => outcome instanceof Error);
-        assert.equal(refused.length, 1, `${refused.length} of 2 were refused`);
-        await assertRefused("REQUEST_ID_REUSED", Promise.reject(refused[0]));
-        assert.equal(await context.store.count(), round + 1);
-      }
-    },
-  },
-  {
-    title: "a request that was refused is as if it had not been made",
-    async run({ store, peer }) {
-      const taken = await addSession(store, { userId: "ann", id: "jti-1" });
-      for (const [key, userId] of [["r1", "ann"] as const, ["r2", "bob"] as const]) {
-        const call = store.createOnce(request(key), newSession({ userId, id: "jti-1" }), NO_LIMIT);
-        await assertRefused("SESSION_ALREADY_EXISTS", call);
-      }
-      for (const key of ["r3", "r4"]) {
-        const beyond = newSession({ userId: "ann", id: "jti-2" });
-        const call = store.createOnce(request(key), beyond, rejectBeyond(1));
-        await assertRefused("SESSION_LIMIT_REACHED", call);
-      }
-      await assertUntouched(store, taken);
-
-      for (const [key, userId] of [["r1", "carol"] as const, ["r2", "bob"] as const]) {
-        const again = request(key);
-        const { session } = await createFirst(peer, again, { userId });
-        await assertRepetition(store, again, session);
-      }
-      await createFirst(peer, request("r3"), { userId: "dave", id: "jti-2" });
-      // By the same user, once there is room.
-      await store.revoke(keyOf(taken), "logout");
-      await createFirst(store, request("r4"), { userId: "ann" }, rejectBeyond(1));
-    },
-  },
-  {
-    title: "requests of different keys are different requests, however much alike the keys are",
-    async run({ store }) {
-      const long = "x".repeat(199);
-      const keys = [
-        "a",
-        "A",
-        "a:",
-        ":a",
-        "*",
-        "{49}",
-        "'",
-        "\\",
-        "%",
-        "__proto__",
-        "\u00e9",
-        "e\u0301",
-      ];
-      keys.push(`${long}y`, `${long}z`);
-      const requests = keys.map((key) => request(key));
-      const created: StoredSession[] = [];
-      for (const first of requests) created.push((await createFirst(store, first)).session);
-      assert.equal(await store.count("user"), keys.length);
-      for (const [i, first] of requests.entries()) await assertRepetition(store, first, created[i]);
-    },
-  },
-  {
-    title: "a request that is no longer recognised leaves nothing behind",
-    async run({ store, clock, retentionMs, leftovers, requestReclaimMs }) {
-      // Short, because a store may leave it to real time to reclaim requests.
-      for (let i = 0; i < 20; i++) {
-        const { session } = await createFirst(store, request(`r${i}`, 20), { userId: `user-${i}` });
-        await store.revoke(keyOf(session), "");
-      }
-      const taken = await createFirst(store, request("r", 20), { id: "jti-1" });
-      const call = store.createOnce(request("s", 20), newSession({ id: "jti-1" }), NO_LIMIT);
+  "a request that was refused is as if it had not been made": async ({ store, peer }) => {
+    const taken = await addSession(store, { userId: "ann", id: "jti-1" });
+    for (const [key, userId] of [["r1", "ann"] as const, ["r2", "bob"] as const]) {
+      const call = store.createOnce(request(key), newSession({ userId, id: "jti-1" }), NO_LIMIT);
       await assertRefused("SESSION_ALREADY_EXISTS", call);
-      clock.advanceTo(taken.session.expireTimeMs + retentionMs + 1);
-      assert.equal(await sweepAll(store, 7), 21);
-      if (leftovers === undefined) return;
-      for (let waitedMs = 0; (await leftovers()) > 0; waitedMs += RECLAIM_INTERVAL_MS) {
-        assert.ok(waitedMs < requestReclaimMs, `${await leftovers()} are left`);
-        await sleep(RECLAIM_INTERVAL_MS);
-      }
-    },
+    }
+    for (const key of ["r3", "r4"]) {
+      const beyond = newSession({ userId: "ann", id: "jti-2" });
+      const call = store.createOnce(request(key), beyond, rejectBeyond(1));
+      await assertRefused("SESSION_LIMIT_REACHED", call);
+    }
+    await assertUntouched(store, taken);
+
+    for (const [key, userId] of [["r1", "carol"] as const, ["r2", "bob"] as const]) {
+      const again = request(key);
+      const { session } = await createFirst(peer, again, { userId });
+      await assertRepetition(store, again, session);
+    }
+    await createFirst(peer, request("r3"), { userId: "dave", id: "jti-2" });
+    // By the same user, once there is room.
+    await store.revoke(keyOf(taken), "logout");
+    await createFirst(store, request("r4"), { userId: "ann" }, rejectBeyond(1));
   },
-];
+  "requests of different keys are different requests, however alike the keys are": async (t) => {
+    const { store } = t;
+    const long = "x".repeat(199);
+    const keys = [
+      "a",
+      "A",
+      "a:",
+      ":a",
+      "*",
+      "{49}",
+      "'",
+      "\\",
+      "%",
+      "__proto__",
+      "\u00e9",
+      "e\u0301",
+    ];
+    keys.push(`${long}y`, `${long}z`);
+    const requests = keys.map((key) => request(key));
+    const created: StoredSession[] = [];
+    for (const first of requests) created.push((await createFirst(store, first)).session);
+    assert.equal(await store.count("user"), keys.length);
+    for (const [i, first] of requests.entries()) await assertRepetition(store, first, created[i]);
+  },
+  "a request that is no longer recognised leaves nothing behind": async (t) => {
+    const { store, clock, retentionMs, leftovers, requestReclaimMs } = t;
+    // Short, because a store may leave it to real time to reclaim requests.
+    for (let i = 0; i < 20; i++) {
+      const { session } = await createFirst(store, request(`r${i}`, 20), { userId: `user-${i}` });
+      await store.revoke(keyOf(session), "");
+    }
+    const taken = await createFirst(store, request("r", 20), { id: "jti-1" });
+    const call = store.createOnce(request("s", 20), newSession({ id: "jti-1" }), NO_LIMIT);
+    await assertRefused("SESSION_ALREADY_EXISTS", call);
+    clock.advanceTo(taken.session.expireTimeMs + retentionMs + 1);
+    assert.equal(await sweepAll(store, 7), 21);
+    if (leftovers === undefined) return;
+    for (let waitedMs = 0; (await leftovers()) > 0; waitedMs += RECLAIM_INTERVAL_MS) {
+      assert.ok(waitedMs < requestReclaimMs, `${await leftovers()} are left`);
+      await sleep(RECLAIM_INTERVAL_MS);
+    }
+  },
+};

@@ -20,7 +20,7 @@ import {
   race,
   sweepAll,
 } from "./fixtures.js";
-import type { SessionStoreCheck } from "./session-store-check.js";
+import type { SessionStoreChecks } from "./session-store-check.js";
 
 /** A session as it is once it was revoked at a time. */
 function revokedAt(session: StoredSession, revokeTimeMs: number, revokeReason: string) {
@@ -60,195 +60,166 @@ async function assertFinal(store: SessionStore, before: StoredSession): Promise<
 }
 
 /** Revocation, of one session and of all of a user. */
-export const revokeChecks: readonly SessionStoreCheck[] = [
-  {
-    title: "revoking says so once, ends the session, and leaves all it had but its token",
-    async run({ store, clock }) {
-      const session = await addSession(store);
-      clock.advance(10);
-      assert.equal(await store.revoke(keyOf(session), "logout"), true);
-      assert.equal(await store.revoke(keyOf(session), "logout"), false);
-      await assertGone(store, session);
-      assert.equal(await store.count(), 0);
-      await assertUntouched(store, revokedAt(session, clock.now(), "logout"));
-    },
+export const revokeChecks: SessionStoreChecks = {
+  "revoking says so once, ends the session, and leaves all it had but its token": async (t) => {
+    const { store, clock } = t;
+    const session = await addSession(store);
+    clock.advance(10);
+    assert.equal(await store.revoke(keyOf(session), "logout"), true);
+    assert.equal(await store.revoke(keyOf(session), "logout"), false);
+    await assertGone(store, session);
+    assert.equal(await store.count(), 0);
+    await assertUntouched(store, revokedAt(session, clock.now(), "logout"));
   },
-  {
-    title: "revoking by a token works with the session's own and no other",
-    async run({ store }) {
-      const session = await addSession(store);
-      const other = await addSession(store);
-      for (const wrong of [other.tokenHash, ...othersThan(session.tokenHash)]) {
-        assert.equal(await store.revoke(keyOf(session), "", wrong), false);
-      }
-      await assertUntouched(store, session);
-      assert.equal(await store.revoke(keyOf(session), "", session.tokenHash), true);
-    },
+  "revoking by a token works with the session's own and no other": async ({ store }) => {
+    const session = await addSession(store);
+    const other = await addSession(store);
+    for (const wrong of [other.tokenHash, ...othersThan(session.tokenHash)]) {
+      assert.equal(await store.revoke(keyOf(session), "", wrong), false);
+    }
+    await assertUntouched(store, session);
+    assert.equal(await store.revoke(keyOf(session), "", session.tokenHash), true);
   },
-  {
-    title: "of revocations that race exactly one says that it did it",
-    async run(context) {
-      const session = await addSession(context.store);
-      const answers = await race(context, 50, (from, i) =>
-        from.revoke(keyOf(session), `racer ${i}`),
-      );
-      assert.equal(answers.filter(Boolean).length, 1);
-      const revoked = await inspect(context.store, session);
-      assert.equal(revoked?.version, 2);
-      assert.equal(revoked.revokeReason, `racer ${answers.indexOf(true)}`);
-    },
+  "of revocations that race exactly one says that it did it": async (context) => {
+    const session = await addSession(context.store);
+    const answers = await race(context, 50, (from, i) => from.revoke(keyOf(session), `racer ${i}`));
+    assert.equal(answers.filter(Boolean).length, 1);
+    const revoked = await inspect(context.store, session);
+    assert.equal(revoked?.version, 2);
+    assert.equal(revoked.revokeReason, `racer ${answers.indexOf(true)}`);
   },
-  {
-    title: "nothing brings a revoked session back, or frees its id, until its retention is over",
-    async run({ store, clock, retentionMs }) {
-      const chosen = await addSession(store, { id: "jti-1" });
-      const withUser = await addSession(store, { userId: "ann" });
-      const evicted = await addSession(store, { userId: "bob" });
-      await store.revoke(keyOf(chosen), "logout");
-      await store.revokeUser("ann", "logout");
-      const { session } = await store.create(newSession({ userId: "bob" }), evictBeyond(1));
-      await store.revoke(keyOf(session), "");
-      const endMs = clock.now() + retentionMs;
-      for (const timeMs of [clock.now(), clock.now(), endMs - 1]) {
-        clock.advanceTo(timeMs);
-        for (const one of [chosen, withUser, evicted]) await assertFinal(store, one);
-        await store.sweep(100);
-      }
-    },
-  },
-  {
-    title: "nothing brings an expired session back, or frees its id, until its retention is over",
-    async run({ store, clock, retentionMs }) {
-      const session = await addSession(store, { id: "jti-1" });
-      clock.advanceTo(session.expireTimeMs + retentionMs - 1);
+  "nothing brings a revoked session back, or frees its id, before it is swept": async (t) => {
+    const { store, clock, retentionMs } = t;
+    const chosen = await addSession(store, { id: "jti-1" });
+    const withUser = await addSession(store, { userId: "ann" });
+    const evicted = await addSession(store, { userId: "bob" });
+    await store.revoke(keyOf(chosen), "logout");
+    await store.revokeUser("ann", "logout");
+    const { session } = await store.create(newSession({ userId: "bob" }), evictBeyond(1));
+    await store.revoke(keyOf(session), "");
+    const endMs = clock.now() + retentionMs;
+    for (const timeMs of [clock.now(), clock.now(), endMs - 1]) {
+      clock.advanceTo(timeMs);
+      for (const one of [chosen, withUser, evicted]) await assertFinal(store, one);
       await store.sweep(100);
-      assert.equal(await store.touch(keyOf(session), session.tokenHash), undefined);
-      for (const userId of ["user", "bob"]) {
-        const sameId = newSession({ id: "jti-1", userId });
-        await assertRefused("SESSION_ALREADY_EXISTS", store.create(sameId, NO_LIMIT));
-      }
+    }
+  },
+  "nothing brings an expired session back, or frees its id, before it is swept": async (t) => {
+    const { store, clock, retentionMs } = t;
+    const session = await addSession(store, { id: "jti-1" });
+    clock.advanceTo(session.expireTimeMs + retentionMs - 1);
+    await store.sweep(100);
+    assert.equal(await store.touch(keyOf(session), session.tokenHash), undefined);
+    for (const userId of ["user", "bob"]) {
+      const sameId = newSession({ id: "jti-1", userId });
+      await assertRefused("SESSION_ALREADY_EXISTS", store.create(sameId, NO_LIMIT));
+    }
+    await assertUntouched(store, session);
+  },
+  "a swept session's id is free, and its old token opens nothing of the new session": async (t) => {
+    const { store, clock, retentionMs } = t;
+    let old: StoredSession | undefined;
+    for (const userId of ["ann", "ann", "bob"]) {
+      const session = await addSession(store, { id: "jti-1", userId });
+      assert.equal(
+        await store.touch(keyOf(session), old?.tokenHash ?? new Uint8Array()),
+        undefined,
+      );
+      assert.equal(
+        await store.revoke(keyOf(session), "", old?.tokenHash ?? new Uint8Array()),
+        false,
+      );
       await assertUntouched(store, session);
-    },
+      await store.revoke(keyOf(session), "logout");
+      clock.advance(retentionMs);
+      assert.equal(await sweepAll(store), 1);
+      old = session;
+    }
   },
-  {
-    title: "a swept session's id is free, and its old token opens nothing of the new session",
-    async run({ store, clock, retentionMs }) {
-      let old: StoredSession | undefined;
-      for (const userId of ["ann", "ann", "bob"]) {
-        const session = await addSession(store, { id: "jti-1", userId });
-        assert.equal(
-          await store.touch(keyOf(session), old?.tokenHash ?? new Uint8Array()),
-          undefined,
-        );
-        assert.equal(
-          await store.revoke(keyOf(session), "", old?.tokenHash ?? new Uint8Array()),
-          false,
-        );
-        await assertUntouched(store, session);
-        await store.revoke(keyOf(session), "logout");
-        clock.advance(retentionMs);
-        assert.equal(await sweepAll(store), 1);
-        old = session;
-      }
-    },
+  "a session that is revoked in the middle of other calls stays revoked": async (t) => {
+    const { store, peer } = t;
+    for (let round = 0; round < 20; round++) {
+      const session = await addSession(store, { userId: `user-${round}` });
+      const key = keyOf(session);
+      const newHash = randomBytes(32);
+      const calls: (() => Promise<unknown>)[] = [
+        () => peer.touch(key),
+        () => store.touch(key, session.tokenHash),
+        () => peer.replaceRecord(key, 1, randomBytes(16)),
+        () => store.rotateToken(key, session.tokenHash, newHash),
+        () => peer.touch(key, newHash),
+        () => store.replaceRecord(key, 2, randomBytes(16)),
+      ];
+      calls.splice(round % (calls.length + 1), 0, () => store.revoke(key, "logout"));
+      await Promise.all(calls.map((call) => call()));
+      await assertFinal(store, { ...session, tokenHash: newHash });
+      assert.equal((await inspect(store, session))?.revokeReason, "logout");
+    }
   },
-  {
-    title: "a session that is revoked in the middle of other calls stays revoked",
-    async run({ store, peer }) {
-      for (let round = 0; round < 20; round++) {
-        const session = await addSession(store, { userId: `user-${round}` });
-        const key = keyOf(session);
-        const newHash = randomBytes(32);
-        const calls: (() => Promise<unknown>)[] = [
-          () => peer.touch(key),
-          () => store.touch(key, session.tokenHash),
-          () => peer.replaceRecord(key, 1, randomBytes(16)),
-          () => store.rotateToken(key, session.tokenHash, newHash),
-          () => peer.touch(key, newHash),
-          () => store.replaceRecord(key, 2, randomBytes(16)),
-        ];
-        calls.splice(round % (calls.length + 1), 0, () => store.revoke(key, "logout"));
-        await Promise.all(calls.map((call) => call()));
-        await assertFinal(store, { ...session, tokenHash: newHash });
-        assert.equal((await inspect(store, session))?.revokeReason, "logout");
-      }
-    },
+  "revoking a user's sessions revokes all active ones, and says how many": async (t) => {
+    const { store, clock } = t;
+    const anns = await addSessions(store, 5, { userId: "ann" });
+    const expired = await addSession(store, { userId: "ann", idleTimeoutMs: 10 });
+    const bobs = await addSession(store, { userId: "bob" });
+    clock.advance(10);
+    assert.equal(await store.revokeUser("ann", "password changed"), 5);
+    assert.equal(await store.revokeUser("ann", "password changed"), 0);
+    for (const session of anns) {
+      await assertGone(store, session);
+      await assertUntouched(store, revokedAt(session, clock.now(), "password changed"));
+    }
+    await assertUntouched(store, expired);
+    await assertUntouched(store, bobs);
+    assert.equal(await store.count(), 1);
   },
-  {
-    title: "revoking a user's sessions revokes all active ones, nobody else's, and says how many",
-    async run({ store, clock }) {
-      const anns = await addSessions(store, 5, { userId: "ann" });
-      const expired = await addSession(store, { userId: "ann", idleTimeoutMs: 10 });
-      const bobs = await addSession(store, { userId: "bob" });
-      clock.advance(10);
-      assert.equal(await store.revokeUser("ann", "password changed"), 5);
-      assert.equal(await store.revokeUser("ann", "password changed"), 0);
-      for (const session of anns) {
-        await assertGone(store, session);
-        await assertUntouched(store, revokedAt(session, clock.now(), "password changed"));
-      }
-      await assertUntouched(store, expired);
-      await assertUntouched(store, bobs);
-      assert.equal(await store.count(), 1);
-    },
+  "revoking a user's sessions spares the excepted one, if it is one of the user's": async (t) => {
+    const { store } = t;
+    const [kept] = await addSessions(store, 4, { userId: "ann" });
+    const bobs = await addSession(store, { userId: "bob" });
+    assert.ok(kept);
+    assert.equal(await store.revokeUser("ann", "", kept.id), 3);
+    assert.deepEqual(idsOf(await listAll(store, { ...ACTIVE, userId: "ann" })), [kept.id]);
+    assert.equal(await store.revokeUser("ann", "", kept.id), 0);
+    await assertUntouched(store, kept);
+    assert.equal(await store.revokeUser("ann", "", bobs.id), 1);
+    await addSessions(store, 2, { userId: "ann" });
+    assert.equal(await store.revokeUser("ann", "", "no-such-session"), 2);
+    await assertUntouched(store, bobs);
   },
-  {
-    title: "revoking a user's sessions spares the excepted one, if it is one of the user's",
-    async run({ store }) {
-      const [kept] = await addSessions(store, 4, { userId: "ann" });
-      const bobs = await addSession(store, { userId: "bob" });
-      assert.ok(kept);
-      assert.equal(await store.revokeUser("ann", "", kept.id), 3);
-      assert.deepEqual(idsOf(await listAll(store, { ...ACTIVE, userId: "ann" })), [kept.id]);
-      assert.equal(await store.revokeUser("ann", "", kept.id), 0);
-      await assertUntouched(store, kept);
-      assert.equal(await store.revokeUser("ann", "", bobs.id), 1);
-      await addSessions(store, 2, { userId: "ann" });
-      assert.equal(await store.revokeUser("ann", "", "no-such-session"), 2);
-      await assertUntouched(store, bobs);
-    },
+  "a user's many sessions are revoked at once": async ({ store }) => {
+    await addSessions(store, 1_500);
+    assert.equal(await store.revokeUser("user", ""), 1_500);
+    assert.equal(await store.count(), 0);
+    assert.equal((await listAll(store, EVERYTHING)).length, 1_500);
   },
-  {
-    title: "a user's many sessions are revoked at once",
-    async run({ store }) {
-      await addSessions(store, 1_500);
-      assert.equal(await store.revokeUser("user", ""), 1_500);
-      assert.equal(await store.count(), 0);
-      assert.equal((await listAll(store, EVERYTHING)).length, 1_500);
-    },
+  "racing revocations of a user and of single sessions revoke each session once": async (t) => {
+    const { store, peer } = t;
+    const sessions = await addSessions(store, 30);
+    const [all, again, ...singles] = await Promise.all([
+      store.revokeUser("user", "all"),
+      peer.revokeUser("user", "all"),
+      ...sessions.map((session) => peer.revoke(keyOf(session), "single")),
+    ]);
+    const revoked = Number(all) + Number(again) + singles.filter(Boolean).length;
+    assert.equal(revoked, 30);
+    for (const session of await listAll(store, EVERYTHING)) {
+      assert.equal(session.version, 2);
+      assert.equal(hex(session.tokenHash), "");
+    }
   },
-  {
-    title: "racing revocations of a user and of single sessions revoke each session once",
-    async run({ store, peer }) {
-      const sessions = await addSessions(store, 30);
-      const [all, again, ...singles] = await Promise.all([
-        store.revokeUser("user", "all"),
-        peer.revokeUser("user", "all"),
-        ...sessions.map((session) => peer.revoke(keyOf(session), "single")),
+  "of a session's creation and its user's revocation that race, either comes first": async (t) => {
+    const { store, peer } = t;
+    for (let round = 0; round < 10; round++) {
+      const userId = `user-${round}`;
+      await addSession(store, { userId });
+      const [created, revoked] = await Promise.all([
+        store.create(newSession({ userId }), NO_LIMIT),
+        peer.revokeUser(userId, ""),
       ]);
-      const revoked = Number(all) + Number(again) + singles.filter(Boolean).length;
-      assert.equal(revoked, 30);
-      for (const session of await listAll(store, EVERYTHING)) {
-        assert.equal(session.version, 2);
-        assert.equal(hex(session.tokenHash), "");
-      }
-    },
+      const active = idsOf(await listAll(store, { ...ACTIVE, userId }));
+      assert.ok(revoked === 1 || revoked === 2, `revoked ${revoked}`);
+      assert.deepEqual(active, revoked === 1 ? [created.session.id] : []);
+      assert.equal(await store.count(userId), active.length);
+    }
   },
-  {
-    title: "of a session's creation and its user's revocation that race, either comes first",
-    async run({ store, peer }) {
-      for (let round = 0; round < 10; round++) {
-        const userId = `user-${round}`;
-        await addSession(store, { userId });
-        const [created, revoked] = await Promise.all([
-          store.create(newSession({ userId }), NO_LIMIT),
-          peer.revokeUser(userId, ""),
-        ]);
-        const active = idsOf(await listAll(store, { ...ACTIVE, userId }));
-        assert.ok(revoked === 1 || revoked === 2, `revoked ${revoked}`);
-        assert.deepEqual(active, revoked === 1 ? [created.session.id] : []);
-        assert.equal(await store.count(userId), active.length);
-      }
-    },
-  },
-];
+};

@@ -1,4 +1,5 @@
 import type { SessionStore } from "../../../sessions/session-store.js";
+import type { Check, Checks } from "../checks.js";
 import { FakeClock } from "../fake-clock.js";
 
 /** What a store under test is opened with. */
@@ -42,13 +43,9 @@ export interface SessionStoreContext {
   readonly close: () => Promise<void>;
 }
 
-/** One promise of the store contract. `run` rejects where the store breaks it. */
-export interface SessionStoreCheck {
-  readonly title: string;
-  /** How long it may take, in ms. As long as any other test by default. */
-  readonly timeoutMs?: number;
-  run(context: SessionStoreContext): Promise<void>;
-}
+/** One promise of the store contract. */
+export type SessionStoreCheck = Check<SessionStoreContext>;
+export type SessionStoreChecks = Checks<SessionStoreContext>;
 
 /** As in production, and longer than any check takes: Redis TTLs run on real time. */
 const RETENTION_MS = 600_000;

@@ -1,10 +1,11 @@
+import { listChecks } from "../checks.js";
 import { changeChecks } from "./change-checks.js";
 import { createChecks } from "./create-checks.js";
 import { eventChecks } from "./event-checks.js";
 import { eventLogChecks } from "./event-log-checks.js";
 import { expiryChecks } from "./expiry-checks.js";
 import { fenceChecks } from "./fence-checks.js";
-import { listChecks } from "./list-checks.js";
+import { listingChecks } from "./list-checks.js";
 import { modelChecks } from "./model-checks.js";
 import { onceChecks } from "./once-checks.js";
 import { readChecks } from "./read-checks.js";
@@ -14,18 +15,18 @@ import type { SessionStoreCheck } from "./session-store-check.js";
 import { sweepChecks } from "./sweep-checks.js";
 
 /** The contract of `SessionStore`, promise by promise. */
-export const sessionStoreChecks: readonly SessionStoreCheck[] = [
-  ...createChecks,
-  ...onceChecks,
-  ...readChecks,
-  ...expiryChecks,
-  ...changeChecks,
-  ...fenceChecks,
-  ...resealChecks,
-  ...revokeChecks,
-  ...listChecks,
-  ...eventChecks,
-  ...eventLogChecks,
-  ...sweepChecks,
-  ...modelChecks,
-];
+export const sessionStoreChecks: readonly SessionStoreCheck[] = listChecks(
+  createChecks,
+  onceChecks,
+  readChecks,
+  expiryChecks,
+  changeChecks,
+  fenceChecks,
+  resealChecks,
+  revokeChecks,
+  listingChecks,
+  eventChecks,
+  eventLogChecks,
+  sweepChecks,
+  modelChecks,
+);
