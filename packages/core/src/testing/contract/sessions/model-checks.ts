@@ -13,8 +13,15 @@ import {
   type SessionStore,
   type StoredSession,
 } from "../../../sessions/session-store.js";
-import type { EventCursor, SessionEventType } from "../../../watch/session-event.js";
-import { bySession, type EventFacts, eventOf, factsOf, readToEnd } from "./event-fixtures.js";
+import type { SessionEventType } from "../../../watch/session-event.js";
+import {
+  bySession,
+  type EventFacts,
+  eventOf,
+  factsOf,
+  followEvents,
+  readToEnd,
+} from "./event-fixtures.js";
 import {
   ACTIVE,
   byCreation,
@@ -52,27 +59,8 @@ const KEPT_FOR_MS = 60_000;
 /** Longer than any run takes by the store's clock. */
 const FOREVER_IN_RETENTIONS = 1_000;
 
-/** What a session is created with; what is undefined is long, or generated. */
-interface Creating {
-  readonly user: number;
-  readonly idleTimeoutMs: number | undefined;
-  readonly lifetimeMs: number | undefined;
-  readonly chosenId: string | undefined;
-  readonly policy: SessionLimit["policy"];
-}
-
-/** One step. It may concern the session created this far `back`: some of them have ended. */
-type Step =
-  | ({ readonly op: "create" } & Creating)
-  | ({ readonly op: "createOnce"; key: string; isKeptForever: boolean } & Creating)
-  | { readonly op: "touch" | "replaceRecord" | "rotateToken" | "revoke"; back: number }
-  | { readonly op: "reseal"; back: number; hasRecord: boolean }
-  | { readonly op: "revokeUser"; user: number; exceptBack: number | undefined }
-  | { readonly op: "wait"; ms: number }
-  | { readonly op: "sweep" }
-  | { readonly op: "outlastRetention" };
-
 const user = fc.integer({ min: 0, max: USERS.length - 1 });
+/** A step may concern the session created this far back: some of them have ended. */
 const back = fc.oneof(fc.nat({ max: 2 }), fc.nat({ max: 9 }));
 /** A value, or undefined, this often in ten. */
 const orUndefined = <T>(timesInTen: number, arbitrary: fc.Arbitrary<T>) =>
@@ -80,45 +68,36 @@ const orUndefined = <T>(timesInTen: number, arbitrary: fc.Arbitrary<T>) =>
     { weight: timesInTen, arbitrary: fc.constant(undefined) },
     { weight: 10 - timesInTen, arbitrary },
   );
+/** With whatever is undefined long, or generated. */
 const creating = {
   user,
   idleTimeoutMs: orUndefined(3, fc.integer({ min: 1, max: 100 })),
   lifetimeMs: orUndefined(4, fc.integer({ min: 1, max: SHORT_MS })),
   chosenId: orUndefined(7, fc.constantFrom(...CHOSEN_IDS)),
-  policy: fc.constantFrom("evict_oldest", "evict_oldest", "reject" as const),
+  policy: fc.constantFrom("evict_oldest" as const, "evict_oldest" as const, "reject" as const),
 };
-const op = <Op extends Step["op"]>(...ops: readonly Op[]) => fc.constantFrom(...ops);
-const steps: fc.Arbitrary<Step[]> = fc.array(
-  fc.oneof(
-    { weight: 8, arbitrary: fc.record({ op: op("create"), ...creating }) },
-    {
-      weight: 6,
-      arbitrary: fc.record({
-        op: op("createOnce"),
-        key: fc.constantFrom(...REQUEST_KEYS),
-        isKeptForever: fc.boolean(),
-        ...creating,
-      }),
-    },
-    { weight: 5, arbitrary: fc.record({ op: op("touch"), back }) },
-    { weight: 7, arbitrary: fc.record({ op: op("replaceRecord", "rotateToken", "revoke"), back }) },
-    {
-      weight: 3,
-      arbitrary: fc.record({ op: op("reseal"), back, hasRecord: fc.boolean() }),
-    },
-    {
-      weight: 1,
-      arbitrary: fc.record({ op: op("revokeUser"), user, exceptBack: orUndefined(5, back) }),
-    },
-    {
-      weight: 8,
-      arbitrary: fc.record({ op: op("wait"), ms: fc.integer({ min: 1, max: 30 }) }),
-    },
-    { weight: 1, arbitrary: fc.record({ op: op("sweep") }) },
-    { weight: 1, arbitrary: fc.record({ op: op("outlastRetention") }) },
-  ),
-  { minLength: 10, maxLength: 42, size: "max" },
+const request = { key: fc.constantFrom(...REQUEST_KEYS), isKeptForever: fc.boolean() };
+/** One of some steps, with its arguments, this often in forty. */
+const steps = <Op extends string, Args extends object>(
+  weight: number,
+  ops: readonly Op[],
+  args: { [Name in keyof Args]: fc.Arbitrary<Args[Name]> },
+) => {
+  const op = fc.constantFrom(...ops);
+  const arbitrary = fc.tuple(op, fc.record<Args>(args)).map(([op, rest]) => ({ op, ...rest }));
+  return { weight, arbitrary };
+};
+const step = fc.oneof(
+  steps(8, ["create"], creating),
+  steps(6, ["createOnce"], { ...creating, ...request }),
+  steps(5, ["touch"], { back }),
+  steps(7, ["replaceRecord", "rotateToken", "revoke"], { back }),
+  steps(3, ["reseal"], { back, hasRecord: fc.boolean() }),
+  steps(1, ["revokeUser"], { user, exceptBack: orUndefined(5, back) }),
+  steps(8, ["wait"], { ms: fc.integer({ min: 1, max: 30 }) }),
+  steps(2, ["sweep", "outlastRetention"], {}),
 );
+type Step = typeof step extends fc.Arbitrary<infer T> ? T : never;
 
 /** What an earlier request did. */
 interface ModelRequest {
@@ -216,35 +195,14 @@ class Model {
   }
 }
 
-/** A reader of the log, who may be slow but never lets the retention pass by. */
-class Reader {
-  readonly #store: SessionStore;
-  readonly events: EventFacts[] = [];
-  #cursor: EventCursor;
-
-  private constructor(store: SessionStore, cursor: EventCursor) {
-    this.#store = store;
-    this.#cursor = cursor;
-  }
-
-  static async start(store: SessionStore): Promise<Reader> {
-    return new Reader(store, await store.events.end());
-  }
-
-  async read(): Promise<void> {
-    const { events, cursor } = await readToEnd(this.#store, this.#cursor, 50);
-    this.events.push(...events.map(factsOf));
-    this.#cursor = cursor;
-  }
-}
-
-/** One run: a store, the model of it, and a reader of its log. */
+/** One run: a store, the model of it, and what a reader of its log has read. */
 interface Run {
   readonly context: SessionStoreContext;
   /** The server that this step goes through. */
   readonly store: SessionStore;
   readonly model: Model;
-  readonly reader: Reader;
+  /** Reads on. The reader may be slow, but never lets the retention pass by. */
+  readonly read: () => Promise<readonly EventFacts[]>;
 }
 
 /** Takes a step in the store and in the model, and compares the answers. */
@@ -283,17 +241,17 @@ function nthLast(model: Model, back: number): StoredSession | undefined {
 }
 
 /** Lets what had ended before be over for good, and sweeps it away. */
-async function outlastRetention({ context, store, model, reader }: Run): Promise<void> {
+async function outlastRetention({ context, store, model, read }: Run): Promise<void> {
   // In two steps, so that the reader is not away for as long as the retention.
   for (let half = 0; half < 2; half++) {
-    await reader.read();
+    await read();
     context.clock.advance(context.retentionMs / 2 + SHORT_MS);
   }
-  await reader.read();
+  await read();
   assert.equal(await sweepAll(store, 3), model.sweep(context.retentionMs));
 }
 
-async function create(run: Run, step: Step & { op: "create" | "createOnce" }): Promise<void> {
+async function create(run: Run, step: Extract<Step, { policy: unknown }>): Promise<void> {
   const { store, model, context } = run;
   const longMs = context.retentionMs * LONG_IN_RETENTIONS;
   const given = newSession({
@@ -385,7 +343,7 @@ async function orReason<T>(answer: Promise<T>): Promise<T | string> {
 
 async function changeOne(
   { store, model }: Run,
-  step: Step & { readonly back: number },
+  step: Extract<Step, { back: number }>,
   session: StoredSession,
 ): Promise<void> {
   const active = model.isActive(session);
@@ -396,24 +354,23 @@ async function changeOne(
       assert.equal((await store.touch(key)) !== undefined, active);
       if (active) model.change(session.id, model.activity(session));
       return;
-    case "replaceRecord": {
-      const replaced = await store.replaceRecord(key, session.version, bytes);
-      assert.equal(typeof replaced === "object", active);
+    case "replaceRecord":
+      assert.equal(
+        typeof (await store.replaceRecord(key, session.version, bytes)) === "object",
+        active,
+      );
       if (active) model.replaceRecord(session, bytes);
       return;
-    }
     case "reseal": {
       const record = step.hasRecord ? session.record : randomBytes(8);
       assert.equal(await store.reseal(key, record, bytes), step.hasRecord);
       if (step.hasRecord) model.change(session.id, { record: bytes });
       return;
     }
-    case "rotateToken": {
-      const rotated = await store.rotateToken(key, session.tokenHash, bytes);
-      assert.equal(rotated !== undefined, active);
+    case "rotateToken":
+      assert.equal((await store.rotateToken(key, session.tokenHash, bytes)) !== undefined, active);
       if (active) model.rotate(session, bytes);
       return;
-    }
     case "revoke":
       assert.equal(await store.revoke(key, "one"), active);
       if (active) model.revoke(session, "one");
@@ -421,7 +378,7 @@ async function changeOne(
 }
 
 /** Compares all that the store shows with the model. */
-async function compare({ context: { store }, model, reader }: Run): Promise<void> {
+async function compare({ context: { store }, model, read }: Run): Promise<void> {
   assert.equal(await store.count(), model.active().length);
   for (const userId of USERS) {
     const active = model.active(userId);
@@ -436,21 +393,25 @@ async function compare({ context: { store }, model, reader }: Run): Promise<void
   );
   const all = await listAll(store, { ...EVERYTHING, limit: 7 });
   assert.deepEqual(all.map(comparable), model.sessions.toSorted(byCreation).map(comparable));
-  await reader.read();
-  assert.deepEqual(bySession(reader.events), bySession(model.events));
+  assert.deepEqual(bySession(await read()), bySession(model.events));
 }
 
 /** Everything together, against a model. */
 export const modelChecks: SessionStoreChecks = {
   "through any calls and deadlines the store shows what a plain list would": async (t) => {
-    const { openAnother } = t;
-    const property = fc.asyncProperty(steps, async (sequence) => {
-      const context = await openAnother();
+    const sequences = fc.array(step, { minLength: 10, maxLength: 42, size: "max" });
+    const property = fc.asyncProperty(sequences, async (sequence) => {
+      const context = await t.openAnother();
       const { store, peer, clock } = context;
       const model = new Model(clock.now);
       const start = await store.events.end();
-      const reader = await Reader.start(peer);
-      const run = { context, model, reader };
+      const news = await followEvents(peer);
+      const events: EventFacts[] = [];
+      const read = async () => {
+        events.push(...(await news()));
+        return events;
+      };
+      const run = { context, model, read };
       for (const [i, step] of sequence.entries()) {
         await take({ ...run, store: i % 3 === 0 ? peer : store }, step);
         if (i % STEPS_BETWEEN_COMPARISONS === 0) await compare({ ...run, store });
