@@ -1,7 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { SessiondError } from "../../errors.js";
-import { partitionOfUser } from "../../sessions/session-id.js";
-import type { SessionKey, SessionLimit, StoredSession } from "../../sessions/session-store.js";
+import type { SessionKey, StoredSession } from "../../sessions/session-store.js";
 import { hex } from "../contract/sessions/fixtures.js";
 import type { RecordedStore } from "./recorded-user.js";
 
@@ -14,7 +13,6 @@ export interface BrokenUnderConcurrency {
   readonly differ: (store: RecordedStore) => Partial<RecordedStore>;
 }
 
-const UNLIMITED: SessionLimit = { maxSessionsPerUser: 1_000_000, policy: "reject" };
 const STALE_FOR_MS = 50;
 const MAX_REPLAYS = 20;
 
@@ -75,35 +73,6 @@ export const brokenUnderConcurrency: readonly BrokenUnderConcurrency[] = [
         },
       };
     },
-  },
-  {
-    fault: "revokes a user's sessions one after the other",
-    differ: (store) => ({
-      async revokeUser(userId, reason, exceptId) {
-        const { sessions } = await store.list({
-          userId,
-          showExpired: false,
-          showRevoked: false,
-          order: "asc",
-          limit: 1_000,
-        });
-        let revoked = 0;
-        for (const { id, userId } of sessions) {
-          const key = { partition: partitionOfUser(userId), id };
-          if (id !== exceptId && (await store.revoke(key, reason))) revoked++;
-        }
-        return revoked;
-      },
-    }),
-  },
-  {
-    fault: "counts a user's sessions first, and creates one more then",
-    differ: (store) => ({
-      async create(session, limit) {
-        const active = await store.count(session.userId);
-        return store.create(session, active < limit.maxSessionsPerUser ? UNLIMITED : limit);
-      },
-    }),
   },
   {
     fault: "brings a session back when a touch under way meets its revocation",

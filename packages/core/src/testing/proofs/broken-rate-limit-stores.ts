@@ -16,7 +16,7 @@ const UP_TO = "attempts are allowed up to the limit, and told what remains";
 const COSTS = "attempts of the same moment count each, as much as they cost";
 const AT_ONCE = "of attempts at once, through any server, as many are allowed as the limit says";
 const GONE = "a key is gone by itself once nothing of it counts, and not before";
-const HISTORY = "whatever comes when, no stretch has too many and none is refused that has room";
+const HISTORY = "whatever comes when, no stretch has too many, and none waits too long or short";
 
 /** What a broken store is made of. */
 interface Correct {
@@ -157,25 +157,15 @@ export const brokenRateLimitStores: readonly BrokenRateLimitStore[] = [
       };
     },
   ),
-  counting(
-    "counts refused attempts always",
-    ["refused attempts take no room", COSTS, HISTORY],
-    true,
-  ),
+  counting("counts refused attempts always", [COSTS, HISTORY], true),
   counting(
     "counts refused attempts never",
     ["refused attempts that count keep a caller out, and say for how long", HISTORY],
     false,
   ),
-  answering(
-    "lets wait a millisecond too short",
-    [
-      UP_TO,
-      "an attempt is allowed once it has waited as long as it was told, and not before",
-      HISTORY,
-    ],
-    ({ retryAfterMs }) => ({ retryAfterMs: Math.max(0, retryAfterMs - 1) }),
-  ),
+  answering("lets wait a millisecond too short", [UP_TO, HISTORY], ({ retryAfterMs }) => ({
+    retryAfterMs: Math.max(0, retryAfterMs - 1),
+  })),
   broken(
     "keeps every attempt",
     ["a key takes no more than its limit, nor what has left all windows", GONE],

@@ -65,29 +65,6 @@ test("a slot moves in batches, keys are found meanwhile, and a move that failed 
   expect(await cluster.primaryOf("{moving}")).toBe(to);
 });
 
-test.each([["killed"], ["frozen"]])(
-  "a replica takes over from a %s primary, and stays it",
-  async (how) => {
-    const first = await cluster.primaryOf(how);
-    const id = first.nodeId();
-    if (how === "killed") await first.kill();
-    else first.pause();
-    if (how === "killed") await expect(cluster.waitUntilHealthy(0)).rejects.toThrow("slots");
-    await cluster.waitUntilHealthy();
-    const second = await cluster.primaryOf(how);
-    expect(second).not.toBe(first);
-
-    if (how === "killed") await first.restart();
-    else first.resume();
-    await cluster.waitUntilHealthy();
-    expect(await cluster.primaryOf(how)).toBe(second);
-    await withRedis(first.port, async (redis) => {
-      expect((await redis.role()).slice(0, 3)).toEqual(["slave", "127.0.0.1", second.port]);
-      expect(await redis.cluster("MYID")).toBe(id);
-    });
-  },
-);
-
 test("a cluster that cannot be formed, or was stopped with a frozen node, leaves nothing behind", async () => {
   const user = ["--user", "default", "on", "nopass", "~*", "&*", "+@all", "-cluster|replicate"];
   const leftovers = await leftoversOf(async () => {

@@ -136,26 +136,6 @@ const windowChecks: RateLimitStoreChecks = {
       assert.equal(answer.resetTimeMs, clock.now() + THREE_AN_HOUR.windowMs);
     }
   },
-  "an attempt is allowed once it has waited as long as it was told, and not before": async (t) => {
-    const { store, clock } = t;
-    const windows = [
-      { limit: 5, windowMs: MINUTE_MS },
-      { limit: 8, windowMs: 10 * MINUTE_MS },
-      { limit: 12, windowMs: 60 * MINUTE_MS },
-    ];
-    for (const [i, cost] of [1, 3, 5, 2, 4, 5, 1, 5, 3, 5].entries()) {
-      clock.advance(1_234 * (i + 1));
-      const attempt = { ...ONE, cost };
-      const { isAllowed, retryAfterMs } = await store.check("ann", windows, attempt);
-      assert.equal(isAllowed, retryAfterMs === 0);
-      if (isAllowed) continue;
-      clock.advance(retryAfterMs - 1);
-      assert.equal((await store.get("ann", windows, cost)).isAllowed, false);
-      clock.advance(1);
-      assert.equal((await store.get("ann", windows, cost)).isAllowed, true);
-      assert.equal((await store.check("ann", windows, attempt)).isAllowed, true);
-    }
-  },
   "windows may change: a lower limit holds, and a higher one makes room, at once": async (t) => {
     const { store } = t;
     assert.equal(await allowedOf(store, "ann", [THREE_A_MINUTE], 3), 3);
@@ -168,16 +148,6 @@ const windowChecks: RateLimitStoreChecks = {
 };
 
 const refusalChecks: RateLimitStoreChecks = {
-  "refused attempts take no room": async ({ store, clock }) => {
-    await allowedOf(store, "ann", [THREE_A_MINUTE], 3);
-    for (let i = 0; i < 5; i++) {
-      clock.advance(10_000);
-      const { retryAfterMs } = await store.check("ann", [THREE_A_MINUTE], ONE);
-      assert.equal(retryAfterMs, MINUTE_MS - 10_000 * (i + 1));
-    }
-    clock.advance(10_000);
-    assert.equal(await allowedOf(store, "ann", [THREE_A_MINUTE], 3), 3);
-  },
   "refused attempts that count keep a caller out, and say for how long": async (t) => {
     const { store, clock } = t;
     const windows = [THREE_A_MINUTE];

@@ -155,7 +155,7 @@ async function play(
 
 /** Random attempts, and a judge who knows nothing of how they were counted. */
 export const rateLimitHistoryChecks: RateLimitStoreChecks = {
-  "whatever comes when, no stretch has too many and none is refused that has room": async (t) => {
+  "whatever comes when, no stretch has too many, and none waits too long or short": async (t) => {
     let run = 0;
     await fc.assert(
       fc.asyncProperty(scenarios, (scenario) => play(t, `run-${run++}`, scenario)),
