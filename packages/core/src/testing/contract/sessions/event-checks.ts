@@ -1,13 +1,15 @@
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { EVICTION_REASON, type SessionStore } from "../../../sessions/session-store.js";
-import { bySession, eventOf, followEvents } from "./event-fixtures.js";
 import {
   addSession,
   addSessions,
   assertRefused,
   byCreation,
+  bySession,
+  eventOf,
   evictBeyond,
+  followEvents,
   inspect,
   keyOf,
   NO_LIMIT,

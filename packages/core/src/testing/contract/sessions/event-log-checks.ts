@@ -2,14 +2,16 @@ import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { SessionStore } from "../../../sessions/session-store.js";
 import type { EventCursor, EventPosition, SessionEvent } from "../../../watch/session-event.js";
-import { bySession, factsOf, readToEnd } from "./event-fixtures.js";
 import {
   addSession,
   addSessions,
+  bySession,
   EVERYTHING,
+  factsOf,
   idsOf,
   keyOf,
   listAll,
+  readToEnd,
   sweepAll,
 } from "./fixtures.js";
 import type { SessionStoreChecks } from "./session-store-check.js";

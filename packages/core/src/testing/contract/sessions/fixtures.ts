@@ -12,6 +12,7 @@ import type {
   StoredFacts,
   StoredSession,
 } from "../../../sessions/session-store.js";
+import type { EventCursor, SessionEvent, SessionEventType } from "../../../watch/session-event.js";
 
 /** A limit under which the oldest session makes room for one too many. */
 export function evictBeyond(maxSessionsPerUser: number): SessionLimit {
@@ -171,7 +172,7 @@ export const ACTIVE: Listing = {
   order: "asc",
 };
 
-/** More pages than any check needs; a list that goes on for longer never ends. */
+/** More pages than any check needs; a list or a log that goes on for longer never ends. */
 const MAX_PAGES = 2_000;
 
 /** Walks through all pages of a list, calling `between` after each. */
@@ -217,4 +218,73 @@ export async function sweepAll(store: SessionStore, limit = 1_000): Promise<numb
     if (!result.more) return reclaimed;
   }
   throw new assert.AssertionError({ message: "sweeping never comes to an end" });
+}
+
+/** What an event tells of a session, without its position in the log. */
+export interface EventFacts {
+  readonly type: SessionEventType;
+  readonly sessionId: string;
+  readonly userId: string;
+  readonly version: number;
+  readonly timeMs: number;
+  readonly reason: string | undefined;
+}
+
+/** An event without its position, to compare. */
+export function factsOf(event: SessionEvent): EventFacts {
+  const { type, sessionId, userId, version, timeMs, reason } = event;
+  return { type, sessionId, userId, version, timeMs, reason };
+}
+
+/** The event that a change of a session makes. */
+export function eventOf(
+  type: SessionEventType,
+  { id, userId }: Pick<StoredSession, "id" | "userId">,
+  version: number,
+  timeMs: number,
+  reason?: string,
+): EventFacts {
+  return { type, sessionId: id, userId, version, timeMs, reason };
+}
+
+/** The events from a cursor to the end of the log. */
+export interface EventsToEnd {
+  readonly events: readonly SessionEvent[];
+  /** The position after them. */
+  readonly cursor: EventCursor;
+}
+
+/** Reads the log from a cursor to its end, which must not be lost. */
+export async function readToEnd(
+  store: SessionStore,
+  from: EventCursor,
+  limit = 1_000,
+): Promise<EventsToEnd> {
+  const events: SessionEvent[] = [];
+  let cursor = from;
+  for (let pages = 0; pages < MAX_PAGES; pages++) {
+    const page = await store.events.read(cursor, limit);
+    assert.ok(page !== "lost", "nothing may be lost here");
+    events.push(...page.events);
+    cursor = page.cursor;
+    if (page.isComplete) return { events, cursor };
+  }
+  throw new assert.AssertionError({ message: `the log goes on after ${MAX_PAGES} pages` });
+}
+
+/** Follows the log of a store from where it ends now; each call answers what is new. */
+export async function followEvents(store: SessionStore): Promise<() => Promise<EventFacts[]>> {
+  let cursor = await store.events.end();
+  return async () => {
+    const news = await readToEnd(store, cursor);
+    cursor = news.cursor;
+    return news.events.map(factsOf);
+  };
+}
+
+/** The events of each session, in their order. */
+export function bySession<Event extends { readonly sessionId: string }>(
+  events: readonly Event[],
+): Map<string, Event[]> {
+  return Map.groupBy(events, ({ sessionId }) => sessionId);
 }

@@ -15,23 +15,21 @@ import {
 } from "../../../sessions/session-store.js";
 import type { SessionEventType } from "../../../watch/session-event.js";
 import {
+  ACTIVE,
+  byCreation,
   bySession,
+  comparable,
+  EVERYTHING,
   type EventFacts,
   eventOf,
   factsOf,
   followEvents,
-  readToEnd,
-} from "./event-fixtures.js";
-import {
-  ACTIVE,
-  byCreation,
-  comparable,
-  EVERYTHING,
   hex,
   idsOf,
   keyOf,
   listAll,
   newSession,
+  readToEnd,
   sweepAll,
 } from "./fixtures.js";
 import type { SessionStoreChecks, SessionStoreContext } from "./session-store-check.js";

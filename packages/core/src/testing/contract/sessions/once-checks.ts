@@ -9,7 +9,6 @@ import type {
   SessionStore,
   StoredSession,
 } from "../../../sessions/session-store.js";
-import { followEvents } from "./event-fixtures.js";
 import {
   type AnsweredSession,
   addSession,
@@ -19,6 +18,7 @@ import {
   comparable,
   EVERYTHING,
   evictBeyond,
+  followEvents,
   hex,
   idsOf,
   inspect,

@@ -1,18 +1,16 @@
 import { listChecks } from "../checks.js";
-import { changeChecks } from "./change-checks.js";
+import { changeChecks, resealChecks } from "./change-checks.js";
 import { createChecks } from "./create-checks.js";
 import { eventChecks } from "./event-checks.js";
 import { eventLogChecks } from "./event-log-checks.js";
-import { expiryChecks } from "./expiry-checks.js";
+import { expiryChecks, sweepChecks } from "./expiry-checks.js";
 import { fenceChecks } from "./fence-checks.js";
 import { listingChecks } from "./list-checks.js";
 import { modelChecks } from "./model-checks.js";
 import { onceChecks } from "./once-checks.js";
 import { readChecks } from "./read-checks.js";
-import { resealChecks } from "./reseal-checks.js";
 import { revokeChecks } from "./revoke-checks.js";
 import type { SessionStoreCheck } from "./session-store-check.js";
-import { sweepChecks } from "./sweep-checks.js";
 
 /** The contract of `SessionStore`, promise by promise. */
 export const sessionStoreChecks: readonly SessionStoreCheck[] = listChecks(
