@@ -16,17 +16,22 @@ export const laneOf = (userId: string) => USERS.indexOf(userId) % LANES;
 export type Trouble = "none" | "slow" | "slow to look" | "fails";
 export type Hint = "once" | "twice" | "never";
 
+/** A lane, and when its newest event was, and the newest of an earlier epoch. */
+interface Lane {
+  events: SessionEvent[];
+  epoch: number;
+  sequence: number;
+  newestMs: number;
+  lastMs: number;
+}
+const EMPTY = { epoch: 0, sequence: 0, newestMs: 0, lastMs: 0 };
+
 /**
  * An event log in memory that does all that the contract allows. Each user has
  * one session, of the same name, whose events carry the versions 1, 2, 3 and so on.
  */
 export class TroubledLog implements EventLog {
-  readonly #lanes: SessionEvent[][] = Array.from({ length: LANES }, () => []);
-  readonly #epochs: number[] = Array.from({ length: LANES }, () => 0);
-  readonly #sequences: number[] = Array.from({ length: LANES }, () => 0);
-  /** When the newest event was, in each lane, and the newest of an earlier epoch. */
-  readonly #newestMs: number[] = Array.from({ length: LANES }, () => 0);
-  readonly #lastTimesMs: number[] = Array.from({ length: LANES }, () => 0);
+  readonly #lanes: Lane[] = Array.from({ length: LANES }, () => ({ ...EMPTY, events: [] }));
   readonly #listeners = new Set<(lane: number) => void>();
   readonly versions = new Map<string, number>();
   /** When each session got its versions. */
@@ -44,17 +49,16 @@ export class TroubledLog implements EventLog {
 
   append(userId: string): void {
     const lane = laneOf(userId);
-    const version = (this.versions.get(userId) ?? 0) + 1;
-    this.versions.set(userId, version);
     const timesMs = this.#timesMs.get(userId) ?? [];
     this.#timesMs.set(userId, [...timesMs, Date.now()]);
-    if (this.#sequences[lane] === 0) this.#epochs[lane] = Date.now();
-    const sequence = (this.#sequences[lane] ?? 0) + 1;
-    this.#sequences[lane] = sequence;
-    this.#newestMs[lane] = Date.now();
+    const version = timesMs.length + 1;
+    this.versions.set(userId, version);
+    const state = this.#lane(lane);
+    if (state.sequence === 0) state.epoch = Date.now();
+    state.sequence++;
+    state.newestMs = Date.now();
     const event = { type: "updated", sessionId: userId, userId, version } as const;
-    const position = this.#positionAt(lane, sequence);
-    this.#lanes[lane]?.push({ ...event, timeMs: Date.now(), lane, position });
+    state.events.push({ ...event, timeMs: Date.now(), lane, position: this.#positionAt(lane) });
     const times = { never: 0, once: 1, twice: 2 }[this.hints.shift() ?? "once"];
     for (let i = 0; i < times; i++) for (const listener of this.#listeners) listener(lane);
   }
@@ -66,7 +70,7 @@ export class TroubledLog implements EventLog {
 
   /** Forgets all events, as if they had become too old. */
   trim(): void {
-    for (const lane of this.#lanes) lane.length = 0;
+    for (const lane of this.#lanes) lane.events = [];
   }
 
   /** As when a replica without the newest events takes over. */
@@ -76,10 +80,9 @@ export class TroubledLog implements EventLog {
 
   /** Every lane was without events for so long that even its numbers are forgotten. */
   beginAnew(): void {
-    this.#lastTimesMs.splice(0, LANES, ...this.#newestMs);
-    this.trim();
-    this.#sequences.fill(0);
-    this.#epochs.fill(0);
+    for (const lane of this.#lanes) {
+      Object.assign(lane, { ...EMPTY, events: [], lastMs: lane.newestMs, newestMs: lane.newestMs });
+    }
   }
 
   async end(userId?: string): Promise<EventCursor> {
@@ -95,8 +98,7 @@ export class TroubledLog implements EventLog {
     try {
       if (trouble === "slow to look") await later(40);
       const page = this.#look(cursor, limit);
-      if (trouble === "slow") await later(40);
-      else await later(0);
+      await later(trouble === "slow" ? 40 : 0);
       if (trouble === "fails") throw storeUnavailable("for a test");
       return page;
     } finally {
@@ -110,28 +112,33 @@ export class TroubledLog implements EventLog {
   }
 
   #look(cursor: EventCursor, limit: number): EventPage | "lost" {
-    const places = new Map<number, EventPosition>();
+    const positions = new Map<number, EventPosition>();
     const events: SessionEvent[] = [];
     let isComplete = true;
     for (const [lane, from] of cursor) {
+      const state = this.#lane(lane);
       if (from.source !== this.#source) return "lost";
-      const isSameEpoch = from.epoch === this.#epochs[lane];
-      if ((!isSameEpoch || from.epoch === 0) && from.timeMs <= (this.#lastTimesMs[lane] ?? 0))
-        return "lost";
+      const isSameEpoch = from.epoch === state.epoch;
+      if ((!isSameEpoch || from.epoch === 0) && from.timeMs <= state.lastMs) return "lost";
       const after = isSameEpoch ? from.sequence : 0;
-      const kept = this.#lanes[lane]?.filter(({ position }) => position.sequence > after) ?? [];
-      if (kept.length !== (this.#sequences[lane] ?? 0) - after) return "lost";
+      const kept = state.events.filter(({ position }) => position.sequence > after);
+      if (kept.length !== state.sequence - after) return "lost";
       const part = kept.slice(0, limit);
       events.push(...part);
       const last = part.length < kept.length ? part.at(-1) : undefined;
       if (last !== undefined) isComplete = false;
-      places.set(lane, last?.position ?? this.#positionAt(lane));
+      positions.set(lane, last?.position ?? this.#positionAt(lane));
     }
-    return { events, cursor: places, isComplete };
+    return { events, cursor: positions, isComplete };
   }
 
-  #positionAt(lane: number, sequence = this.#sequences[lane] ?? 0): EventPosition {
-    return { source: this.#source, epoch: this.#epochs[lane] ?? 0, sequence, timeMs: Date.now() };
+  #lane(lane: number): Lane {
+    return this.#lanes[lane] as Lane;
+  }
+
+  #positionAt(lane: number): EventPosition {
+    const { epoch, sequence } = this.#lane(lane);
+    return { source: this.#source, epoch, sequence, timeMs: Date.now() };
   }
 }
 

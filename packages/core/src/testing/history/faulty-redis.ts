@@ -1,12 +1,12 @@
-import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { Redis } from "ioredis";
-import { connectRedis, RedisSessionStore } from "../../redis/index.js";
+import { RedisSessionStore } from "../../redis/index.js";
 import { startTcpFaultProxy, type TcpFaultProxy } from "../network/tcp-fault-proxy.js";
+import { connectTo } from "../redis/connect-to.js";
 import { type RedisServer, startRedisServer } from "../redis/redis-server.js";
+import { withRedis } from "../redis/with-redis.js";
 import type { Fault, FaultyStores } from "./fault-run.js";
 import type { RecordedStore } from "./recorded-user.js";
 
@@ -24,7 +24,7 @@ export async function startFaultyRedis(): Promise<FaultyStores> {
   const faults = [faultsOf(redis)];
   for (const server of ["server 1", "server 2"]) {
     const network = stack.use(await startTcpFaultProxy({ host: HOST, port: redis.port }));
-    const store = await openStore(network.port);
+    const store = new RedisSessionStore({ redis: await connectTo(network) });
     stack.defer(() => store.close());
     stores.push(store);
     faults.push(networkFaultsOf(network, server));
@@ -35,14 +35,6 @@ export async function startFaultyRedis(): Promise<FaultyStores> {
     faults,
     [Symbol.asyncDispose]: () => opened.disposeAsync(),
   };
-}
-
-async function openStore(port: number): Promise<RedisSessionStore> {
-  const address = { host: HOST, port };
-  // A connection that fails is what this is about, and calls report it.
-  const redis = connectRedis({ kind: "redis", address, db: 0, tls: false }, () => {});
-  await once(redis, "ready");
-  return new RedisSessionStore({ redis });
 }
 
 /** A Redis server that can crash and comes back on its port with its file. */
@@ -74,13 +66,7 @@ class CrashingRedis implements AsyncDisposable {
 
   /** Sends a command past whatever lies between the stores and the server. */
   async command(name: string, ...args: readonly string[]): Promise<void> {
-    const redis = new Redis({ host: HOST, port: this.port, retryStrategy: () => null });
-    redis.on("error", () => {});
-    try {
-      await redis.call(name, ...args);
-    } finally {
-      redis.disconnect();
-    }
+    await withRedis(this.port, (redis) => redis.call(name, ...args));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

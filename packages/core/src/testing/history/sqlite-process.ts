@@ -123,39 +123,31 @@ export class SqliteProcess implements AsyncDisposable {
     const child = this.#child;
     this.#child = undefined;
     for (const { reject } of this.#waiting.values()) reject(storeUnavailable("it was killed"));
-    this.#waiting.clear();
     if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
     const ended = once(child, "exit");
     child.kill("SIGKILL");
     await ended;
   }
 
-  #call(method: StoreRequest["method"], args: readonly unknown[]): Promise<unknown> {
+  async #call(method: StoreRequest["method"], args: readonly unknown[]): Promise<unknown> {
     const child = this.#child;
-    if (!child?.connected) return Promise.reject(storeUnavailable("its process is gone"));
+    if (!child?.connected) throw storeUnavailable("its process is gone");
     const request: StoreRequest = { id: ++this.#lastId, method, args };
-    return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => {
-        this.#waiting.delete(request.id);
-        reject(storeUnavailable("its process did not answer"));
-      }, CALL_TIMEOUT_MS);
-      this.#waiting.set(request.id, {
-        resolve: (value) => {
-          clearTimeout(timer);
-          resolve(value);
-        },
-        reject: (error) => {
-          clearTimeout(timer);
-          reject(error);
-        },
-      });
-      child.send(request);
-    });
+    const { promise, resolve, reject } = Promise.withResolvers<unknown>();
+    this.#waiting.set(request.id, { resolve, reject });
+    const timeout = () => reject(storeUnavailable("its process did not answer"));
+    const timer = setTimeout(timeout, CALL_TIMEOUT_MS);
+    child.send(request);
+    try {
+      return await promise;
+    } finally {
+      clearTimeout(timer);
+      this.#waiting.delete(request.id);
+    }
   }
 
   #settle({ id, value, failure }: StoreReply): void {
     const waiting = this.#waiting.get(id);
-    this.#waiting.delete(id);
     if (failure === undefined) waiting?.resolve(value);
     else if (failure.reason === undefined) waiting?.reject(new Error(failure.message));
     else waiting?.reject(new SessiondError(failure.reason, failure.message));
