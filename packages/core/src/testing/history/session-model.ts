@@ -9,51 +9,29 @@ import { EVICTION_REASON, type LimitPolicy } from "../../sessions/session-store.
  * All values are labels, short and unique, so that histories can be read.
  */
 export type Operation =
-  | {
-      readonly kind: "create";
-      readonly id: string;
-      readonly tokenHash: string;
-      readonly record: string;
-      readonly maxSessions: number;
-      readonly policy: LimitPolicy;
-      /** With `createOnce`: the key of the request. */
-      readonly request?: string;
-    }
-  | {
-      /** One session as `get` sees it, or as one of several that a call looked at in turn. */
-      readonly kind: "read";
-      readonly id: string;
-      readonly by: "get" | "getMany" | "list";
-      /** Whether ended sessions are shown too. */
-      readonly showRevoked: boolean;
-    }
-  | { readonly kind: "count" }
-  | { readonly kind: "touch"; readonly id: string; readonly tokenHash?: string }
-  | {
-      readonly kind: "replaceRecord";
-      readonly id: string;
-      readonly version: number;
-      readonly record: string;
-    }
-  | {
-      readonly kind: "reseal";
-      readonly id: string;
-      readonly record: string;
-      readonly resealed: string;
-    }
-  | {
-      readonly kind: "rotateToken";
-      readonly id: string;
-      readonly tokenHash: string;
-      readonly newTokenHash: string;
-    }
-  | {
-      readonly kind: "revoke";
-      readonly id: string;
-      readonly reason: string;
-      readonly tokenHash?: string;
-    }
-  | { readonly kind: "revokeUser"; readonly reason: string; readonly exceptId?: string };
+  | Readonly<{ kind: "create"; id: string; tokenHash: string; record: string } & Creating>
+  | Readonly<{ kind: "read"; id: string } & Reading>
+  | Readonly<{ kind: "count" }>
+  | Readonly<{ kind: "touch"; id: string; tokenHash?: string }>
+  | Readonly<{ kind: "replaceRecord"; id: string; version: number; record: string }>
+  | Readonly<{ kind: "reseal"; id: string; record: string; resealed: string }>
+  | Readonly<{ kind: "rotateToken"; id: string; tokenHash: string; newTokenHash: string }>
+  | Readonly<{ kind: "revoke"; id: string; reason: string; tokenHash?: string }>
+  | Readonly<{ kind: "revokeUser"; reason: string; exceptId?: string }>;
+
+interface Creating {
+  maxSessions: number;
+  policy: LimitPolicy;
+  /** With `createOnce`: the key of the request. */
+  request?: string;
+}
+
+interface Reading {
+  /** One session as `get` sees it, or as one of several that a call looked at in turn. */
+  by: "get" | "getMany" | "list";
+  /** Whether ended sessions are shown too. */
+  showRevoked: boolean;
+}
 
 /** A session as the model keeps it. */
 export interface ModelSession {

@@ -73,15 +73,6 @@ export const brokenReading: readonly BrokenSessionStore[] = [
     },
   ),
   asking(
-    "keeps the start of the buffer that a record is a view into",
-    ["a record and a token hash may be views into larger buffers"],
-    "create",
-    ({ record, ...session }, limit) => [
-      { ...session, record: new Uint8Array(record.buffer, 0, record.length) },
-      limit,
-    ],
-  ),
-  asking(
     "ignores the case of ids",
     [
       "users may be called anything, and have their own sessions and nobody else's",
