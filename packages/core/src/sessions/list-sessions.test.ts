@@ -1,4 +1,3 @@
-import fc from "fast-check";
 import { expect, test } from "vitest";
 import type { CreateSession } from "./create-request.js";
 import type { ListSessions } from "./list-sessions.js";
@@ -131,23 +130,22 @@ test("pages cover everything that matches exactly once, whatever their size", as
     { roles: ["a", "b"] },
     { roles: [], userId: "bob" },
   ]);
-  const requests = fc.record({
-    role: fc.constantFrom(undefined, "a", "b"),
-    userId: fc.constantFrom(undefined, "ann"),
-    order: fc.constantFrom("asc" as const, "desc" as const),
-    pageSize: fc.oneof(fc.integer({ min: 50, max: 1_000 }), fc.constantFrom(1_000, 600, 601)),
-  });
-  const property = fc.asyncProperty(requests, async ({ role, userId, order, pageSize }) => {
-    const matching = created.filter(
-      (session) =>
-        (role === undefined || session.roles.includes(role)) &&
-        (userId === undefined || session.userId === userId),
-    );
-    const filter = { ...(role && { role }), ...(userId && { userId }) };
-    const listed = await listAll({ order, pageSize, ...filter });
-    expect(idsOf(listed)).toEqual(idsOf(order === "desc" ? matching : matching.toReversed()));
-  });
-  await fc.assert(property, { numRuns: 15 });
+  for (const role of [undefined, "a"]) {
+    for (const userId of [undefined, "ann"]) {
+      const matching = created.filter(
+        (session) =>
+          (role === undefined || session.roles.includes(role)) &&
+          (userId === undefined || session.userId === userId),
+      );
+      const filter = { ...(role && { role }), ...(userId && { userId }) };
+      for (const pageSize of [50, 601, 1_000]) {
+        const listed = await listAll({ ...filter, pageSize });
+        expect(idsOf(listed)).toEqual(idsOf(matching));
+        const ascending = await listAll({ ...filter, pageSize, order: "asc" });
+        expect(idsOf(ascending)).toEqual(idsOf(matching.toReversed()));
+      }
+    }
+  }
 });
 
 test("a page ends early when it has looked at thousands in vain, and the next goes on", async () => {

@@ -43,21 +43,7 @@ test("a page token is good for its own query only", () => {
 });
 
 test("anything that is no page token is refused by name", () => {
-  const [fingerprint] = JSON.parse(
-    Buffer.from(formatPageToken(query, { createTimeMs: 1, id: "a" }), "base64url").toString(),
-  );
-  const encode = (parts: unknown) => Buffer.from(JSON.stringify(parts)).toString("base64url");
-  for (const parts of [
-    ...[
-      [fingerprint],
-      [fingerprint, "1", "a"],
-      [fingerprint, 1.5, "a"],
-      [fingerprint, 2 ** 60, "a"],
-    ],
-    ...[[fingerprint, 1, 7], [fingerprint, 1, "{a}"], { 0: fingerprint, 1: 1, 2: "a" }, null],
-  ]) {
-    expect(refusal(encode(parts))).toContain("expected the next_page_token");
-  }
+  const encode = (json: string) => Buffer.from(json).toString("base64url");
   const garbage = fc.oneof(fc.string({ unit: anyCharacter }), fc.json().map(encode));
   fc.assert(fc.property(garbage, (text) => void refusal(text)));
   refusal("A".repeat(1_025));

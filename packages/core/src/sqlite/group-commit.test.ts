@@ -112,28 +112,8 @@ test("an operation that makes the commit fail is undone, and fails alone", async
   expect(committed()).toEqual(["a", "b"]);
 });
 
-test("while another holds the lock nothing is run, and all is unavailable", async () => {
-  observer.exec("BEGIN IMMEDIATE");
-  let runs = 0;
-  const calls = Array.from({ length: 3 }, () => writes.run(() => runs++));
-  for (const outcome of await Promise.allSettled(calls)) {
-    expect(outcome).toMatchObject({ reason: { reason: "STORE_UNAVAILABLE" } });
-  }
-  expect(runs).toBe(0);
-  observer.exec("ROLLBACK");
-  expect(await writes.run(() => add("a"))).toBe("a");
-});
-
 test("more writes than fit in a batch are all made", async () => {
   const entries = Array.from({ length: 2_500 }, (_, i) => `${i}`.padStart(4, "0"));
   await Promise.all(entries.map((entry) => writes.run(() => add(entry))));
   expect(committed()).toEqual(entries);
-});
-
-test("what is not committed when the queue is closed is refused", async () => {
-  const pending = writes.run(() => add("a"));
-  writes.close();
-  await expect(pending).rejects.toMatchObject({ reason: "STORE_UNAVAILABLE" });
-  await new Promise(setImmediate);
-  expect(committed()).toEqual([]);
 });

@@ -151,18 +151,6 @@ test("after the file was opened again, readers go on and requests are recognised
   expect(await second.count()).toBe(1);
 });
 
-test("a position in another kind of store is lost", async () => {
-  const store = await open();
-  const position = (await store.events.end()).get(0);
-  if (position === undefined) throw new Error("expected a position");
-  const read = (lane: number, other: object) =>
-    store.events.read(new Map([[lane, { ...position, ...other }]]), 10);
-  expect(await read(1, {})).toBe("lost");
-  expect(await read(0, { source: 7 })).toBe("lost");
-  expect(await read(0, { epoch: 7 })).toBe("lost");
-  expect(await read(0, {})).not.toBe("lost");
-});
-
 describe("sweeping", () => {
   test("trims events, and forgets requests, once they are old enough, some at a time", async () => {
     const store = await open();
@@ -257,17 +245,6 @@ describe("a listener", () => {
     await vi.waitFor(() => expect(heard.mock.calls).toEqual([[0]]), 2_000);
     await sleep(150);
     expect(heard).toHaveBeenCalledTimes(1);
-  });
-
-  test("subscribed twice is called twice, until each subscription is stopped", async () => {
-    const store = await open();
-    const heard = vi.fn();
-    const stops = [store.events.subscribe(heard), store.events.subscribe(heard)];
-    await addSession(store);
-    expect(heard).toHaveBeenCalledTimes(2);
-    for (let times = 0; times < 2; times++) stops[0]?.();
-    await addSession(store);
-    expect(heard).toHaveBeenCalledTimes(3);
   });
 
   test("keeps a timer only while it is subscribed and the store is open, and no process", async () => {

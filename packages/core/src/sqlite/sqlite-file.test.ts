@@ -286,12 +286,6 @@ test("servers that open a new file at the same moment share it, and none exceeds
   expect(pragma("user_version")).toBe(MIGRATIONS.length);
 });
 
-test("a new file that another program is writing to is waited for", async () => {
-  const child = spawnChild("hold-lock.test.child.ts", "300");
-  await once(child.stdout ?? child, "data");
-  await addSession(await open());
-});
-
 describe("a server that is killed", () => {
   /** Runs the writer until it has said that much, kills it, and answers all that it said. */
   async function killAfter(lines: number): Promise<string[][]> {

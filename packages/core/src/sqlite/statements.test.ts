@@ -1,7 +1,6 @@
 import { DatabaseSync } from "node:sqlite";
 import { describe, expect, test } from "vitest";
 import type { ListQuery } from "../sessions/session-store.js";
-import { ACTIVE } from "../testing/contract/sessions/fixtures.js";
 import { migrate } from "./migrations.js";
 import { listStatement, STATEMENTS } from "./statements.js";
 
@@ -73,21 +72,3 @@ function lowerBounds(sql: string): number {
   const [branch = ""] = sql.split("UNION ALL");
   return branch.match(/create_time_ms(, id\))? >/g)?.length ?? 0;
 }
-
-test("a page has one condition at the end it starts from", () => {
-  const conditions = (query: Partial<ListQuery>) => {
-    const { sql } = listStatement({ ...ACTIVE, limit: 10, ...query }, 0);
-    return sql.match(/:(afterId|createTimeFromMs|createTimeToMs)/g) ?? [];
-  };
-  const after = { createTimeMs: 5, id: "x" };
-  expect(conditions({ after, createTimeFromMs: 5 })).toEqual([":afterId"]);
-  expect(conditions({ after, createTimeFromMs: 6 })).toEqual([":createTimeFromMs"]);
-  expect(conditions({ after, createTimeToMs: 5 })).toEqual([":afterId", ":createTimeToMs"]);
-  const order = "desc";
-  expect(conditions({ order, after, createTimeToMs: 6 })).toEqual([":afterId"]);
-  expect(conditions({ order, after, createTimeToMs: 5 })).toEqual([":createTimeToMs"]);
-  expect(conditions({ order, after, createTimeFromMs: 6 })).toEqual([
-    ":afterId",
-    ":createTimeFromMs",
-  ]);
-});

@@ -305,21 +305,6 @@ test("a token of another store is answered with a reset, from which the watch go
   await stop(watcher);
 });
 
-test("a token of a watch of another user, or no token at all, is refused", async () => {
-  const { log, watches } = await setUp();
-  const token = formatResumeToken("ann", await log.end("ann"));
-  for (const request of [
-    { userId: "bob", resumeToken: token },
-    { resumeToken: token },
-    { userId: "ann", resumeToken: `${token}A` },
-    { resumeToken: "" },
-  ]) {
-    const refused = { reason: "INVALID_ARGUMENT", metadata: { field: "resume_token" } };
-    expect(await new Watcher(watches, request).ended).toMatchObject(refused);
-  }
-  expect(watches.size).toBe(0);
-});
-
 test("a watcher that is too slow is cut, loses nothing by it, and holds nobody up", async () => {
   const { log, watches } = await setUp({ limits: { maxQueuedEvents: 1_000 } });
   const held = Promise.withResolvers<void>();

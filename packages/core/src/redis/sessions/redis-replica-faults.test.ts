@@ -1,11 +1,10 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { Keyring } from "../../sessions/keyring.js";
-import type { SessionKey, SessionStore } from "../../sessions/session-store.js";
+import type { SessionKey } from "../../sessions/session-store.js";
 import { Sessions } from "../../sessions/sessions.js";
 import {
   addSession,
   addSessions,
-  EVERYTHING,
   keyOf,
   NO_LIMIT,
   newSession,
@@ -175,45 +174,18 @@ test("a revocation made again after a restart spares a later session with the sa
 });
 
 // A store that was closed opened a connection for its next WAIT, and left it open.
-test("a closed store answers unavailable to everything, and leaves no connection", async () => {
+test("a closed store leaves no connection, whatever is asked of it", async () => {
   await using _replica = await startReplica();
   const store = await openStore("replicated");
   await addSession(store, ADA);
-  const cursor = await store.events.end();
   store.events.subscribe(() => {});
   await expect.poll(() => countConnections()).toBe(3);
   const underWay = store.revoke(NONE, "").then(String, () => "failed");
-  await store.close();
-  await store.close();
+  for (let times = 0; times < 2; times++) await store.close();
   await underWay;
-
-  const session = newSession(ADA);
-  const { tokenHash, record } = session;
-  const request = { key: "request", record, keptForMs: 60_000 };
-  const calls: Record<Exclude<keyof SessionStore, "events" | "close">, () => Promise<unknown>> = {
-    create: () => store.create(session, NO_LIMIT),
-    createOnce: () => store.createOnce(request, session, NO_LIMIT),
-    partitionOf: () => store.partitionOf("one"),
-    get: () => store.get(KEY),
-    getMany: () => store.getMany([KEY]),
-    touch: () => store.touch(KEY),
-    replaceRecord: () => store.replaceRecord(KEY, 1, record),
-    reseal: () => store.reseal(KEY, record, record),
-    rotateToken: () => store.rotateToken(KEY, tokenHash, tokenHash),
-    revoke: () => store.revoke(KEY, ""),
-    revokeUser: () => store.revokeUser("ada", ""),
-    list: () => store.list({ ...EVERYTHING, limit: 10 }),
-    count: () => store.count(),
-    sweep: () => store.sweep(10),
-    check: () => store.check(),
-  };
-  const events = {
-    end: () => store.events.end(),
-    read: () => store.events.read(cursor, 10),
-  };
-  for (const [name, call] of Object.entries({ ...calls, ...events })) {
-    await expect(call(), name).rejects.toMatchObject({ reason: "STORE_UNAVAILABLE" });
-  }
+  const unavailable = { reason: "STORE_UNAVAILABLE" };
+  await expect(store.revoke(KEY, "")).rejects.toMatchObject(unavailable);
+  await expect(addSession(store, ADA)).rejects.toMatchObject(unavailable);
   store.events.subscribe(() => {})();
   store.events.subscribe(() => {});
   await expect.poll(() => countConnections()).toBe(0);

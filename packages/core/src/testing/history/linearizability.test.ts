@@ -204,11 +204,6 @@ const WRONG: Readonly<Record<string, readonly Row[]>> = {
     [create("s2", { request: "q1" }), 11, 20, `created ${fresh("s2")}`],
     [{ kind: "count" }, 21, 22, "2"],
   ],
-  "more sessions than the limit": [
-    CREATED,
-    CREATED_NEXT,
-    [create("s3"), 13, 14, `created ${fresh("s3")}`],
-  ],
   "an error that the contract does not name": [[get("s1"), 0, 1, "failed: ERR unknown command"]],
 };
 

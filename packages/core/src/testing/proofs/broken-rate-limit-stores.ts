@@ -1,9 +1,5 @@
 import { setImmediate } from "node:timers/promises";
-import type {
-  RateLimitState,
-  RateLimitStore,
-  RateLimitWindow,
-} from "../../rate-limits/rate-limit-store.js";
+import type { RateLimitStore, RateLimitWindow } from "../../rate-limits/rate-limit-store.js";
 import type {
   OpenedRateLimitStore,
   OpenRateLimitStore,
@@ -54,19 +50,6 @@ function seeing(
   return broken(fault, caughtBy, ({ store }) => ({
     check: (key, windows, attempt) => store.check(key, differ(windows), attempt),
     get: (key, windows, cost) => store.get(key, differ(windows), cost),
-  }));
-}
-
-/** Does what is right and answers something else. */
-function answering(
-  fault: string,
-  caughtBy: readonly string[],
-  differ: (state: RateLimitState) => Partial<RateLimitState>,
-): BrokenRateLimitStore {
-  const patch = (state: RateLimitState) => ({ ...state, ...differ(state) });
-  return broken(fault, caughtBy, ({ store }) => ({
-    check: async (...args) => patch(await store.check(...args)),
-    get: async (...args) => patch(await store.get(...args)),
   }));
 }
 
@@ -163,8 +146,11 @@ export const brokenRateLimitStores: readonly BrokenRateLimitStore[] = [
     ["refused attempts that count keep a caller out, and say for how long", HISTORY],
     false,
   ),
-  answering("lets wait a millisecond too short", [UP_TO, HISTORY], ({ retryAfterMs }) => ({
-    retryAfterMs: Math.max(0, retryAfterMs - 1),
+  broken("lets wait a millisecond too short", [UP_TO, HISTORY], ({ store }) => ({
+    async check(...args) {
+      const state = await store.check(...args);
+      return { ...state, retryAfterMs: Math.max(0, state.retryAfterMs - 1) };
+    },
   })),
   broken(
     "keeps every attempt",

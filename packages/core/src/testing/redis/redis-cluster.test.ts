@@ -1,6 +1,5 @@
 import type { Cluster } from "ioredis";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
-import { leftoversOf } from "../processes/leftovers.js";
 import { connectToCluster } from "./connect-to.js";
 import { type RedisCluster, startRedisCluster } from "./redis-cluster.js";
 import { withRedis } from "./with-redis.js";
@@ -63,16 +62,4 @@ test("a slot moves in batches, keys are found meanwhile, and a move that failed 
   ]);
   await cluster.waitUntilHealthy();
   expect(await cluster.primaryOf("{moving}")).toBe(to);
-});
-
-test("a cluster that cannot be formed, or was stopped with a frozen node, leaves nothing behind", async () => {
-  const user = ["--user", "default", "on", "nopass", "~*", "&*", "+@all", "-cluster|replicate"];
-  const leftovers = await leftoversOf(async () => {
-    await expect(startRedisCluster({ primaries: 1, args: user })).rejects.toThrow("NOPERM");
-    const small = await startRedisCluster({ primaries: 1, replicasPerPrimary: 0 });
-    small.nodes[0]?.pause();
-    await small.stop();
-    await small.stop();
-  });
-  expect(leftovers).toEqual({ files: [], processes: 0 });
 });
