@@ -3,26 +3,19 @@ import { type AddressInfo, connect, createServer } from "node:net";
 import { Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { startRedisServer } from "@sessiond/core/testing";
-import { pino } from "pino";
 import { expect, test, vi } from "vitest";
 import { parseStoreLocation } from "../config/store-location.js";
-import type { LogLine } from "../testing/test-server.js";
+import { type LogLine, recordLog } from "../testing/test-server.js";
 import { openStores } from "./open-stores.js";
 
 /** What the log warns of about a Redis, once it warns of anything. */
 async function warningsOf(redisUrl: string): Promise<readonly LogLine[]> {
-  const lines: LogLine[] = [];
-  const logger = pino(
-    { level: "warn", base: null },
-    { write: (line) => lines.push(JSON.parse(line)) },
-  );
-  const stores = await openStores(
-    { store: parseStoreLocation(redisUrl), retentionMs: 60_000, durability: "auto" },
-    logger,
-  );
-  await vi.waitFor(() => expect(lines).not.toEqual([]), { timeout: 10_000 });
+  const { logger, logs } = recordLog("warn");
+  const store = parseStoreLocation(redisUrl);
+  const stores = await openStores({ store, retentionMs: 60_000, durability: "auto" }, logger);
+  await vi.waitFor(() => expect(logs).not.toEqual([]), { timeout: 10_000 });
   await stores.close();
-  return lines;
+  return logs;
 }
 
 /** A relay to a Redis which makes it say that it is of version 6. */
@@ -45,9 +38,8 @@ async function startAgingRelay(port: number) {
 
 test("a Redis that may evict sessions is warned of", async () => {
   await using redis = await startRedisServer({ args: ["--maxmemory-policy", "allkeys-lru"] });
-  expect(await warningsOf(redis.url)).toMatchObject([
-    { level: 40, maxmemory_policy: "allkeys-lru" },
-  ]);
+  const warning = { level: 40, maxmemory_policy: "allkeys-lru" };
+  expect(await warningsOf(redis.url)).toMatchObject([warning]);
 });
 
 test("a Redis that is too old is named as such", async () => {

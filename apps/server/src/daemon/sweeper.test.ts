@@ -1,8 +1,7 @@
 import { Keyring, type SessionStore, Sessions } from "@sessiond/core";
 import { SqliteSessionStore } from "@sessiond/core/sqlite";
-import { pino } from "pino";
-import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import type { LogLine } from "../testing/test-server.js";
+import { afterEach, beforeEach, expect, type MockInstance, test, vi } from "vitest";
+import { type LogLine, recordLog } from "../testing/test-server.js";
 import { Sweeper } from "./sweeper.js";
 
 const RETENTION_MS = 60_000;
@@ -11,30 +10,19 @@ const REST_MS = 30_000;
 const PAUSE_MS = 50;
 
 let store: SessionStore;
-let sweeps: number;
-let logs: LogLine[];
+let sweep: MockInstance<SessionStore["sweep"]>;
+let logs: readonly LogLine[];
 let sweeper: Sweeper;
 
 beforeEach(async () => {
   // Not setImmediate, by which the store reads and writes.
   vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "Date"] });
-  store = await SqliteSessionStore.open({
-    path: ":memory:",
-    retentionMs: RETENTION_MS,
-    now: Date.now,
-  });
-  sweeps = 0;
-  const sweep = store.sweep.bind(store);
-  store.sweep = (limit) => {
-    sweeps++;
-    return sweep(limit);
-  };
-  logs = [];
-  const logger = pino(
-    { level: "debug", base: null },
-    { write: (line) => logs.push(JSON.parse(line)) },
-  );
-  sweeper = new Sweeper(store, logger);
+  const options = { path: ":memory:", retentionMs: RETENTION_MS, now: Date.now };
+  store = await SqliteSessionStore.open(options);
+  sweep = vi.spyOn(store, "sweep");
+  const log = recordLog();
+  logs = log.logs;
+  sweeper = new Sweeper(store, log.logger);
   sweeper.start();
 });
 afterEach(async () => {
@@ -68,7 +56,7 @@ test("sessions are removed once they have ended and their retention is over", as
   await passTime(REST_MS);
   await passTime(REST_MS);
   expect(await stored()).toBe(0);
-  expect(sweeps).toBe(3);
+  expect(sweep).toHaveBeenCalledTimes(3);
   expect(logs).toMatchObject([{ msg: "removed ended sessions", reclaimed: 3 }]);
 });
 
@@ -85,35 +73,26 @@ test("many are removed slice by slice, with room for calls in between", async ()
 });
 
 test("a sweep that fails is said, and tried again later", async () => {
-  const { sweep } = store;
-  store.sweep = () => Promise.reject(new Error("the disk is gone"));
+  sweep.mockRejectedValueOnce(new Error("the disk is gone"));
   await createSessions(1);
   await passTime(REST_MS);
   expect(logs.at(-1)).toMatchObject({ level: 40, err: { message: "the disk is gone" } });
-  store.sweep = sweep;
   await passTime(REST_MS);
   await passTime(REST_MS);
   expect(await stored()).toBe(0);
 });
 
 test("stopping waits for the slice under way, and there is none after it", async () => {
-  let finish = () => {};
-  store.sweep = () => {
-    sweeps++;
-    return new Promise((resolve) => {
-      finish = () => resolve({ reclaimed: 0, healed: 0, more: true });
-    });
-  };
+  const slice = Promise.withResolvers<Awaited<ReturnType<SessionStore["sweep"]>>>();
+  sweep.mockReturnValueOnce(slice.promise);
   await passTime(REST_MS);
-  expect(sweeps).toBe(1);
-  let isStopped = false;
-  const stopped = sweeper.stop().then(() => {
-    isStopped = true;
-  });
+  expect(sweep).toHaveBeenCalledTimes(1);
+  const onStopped = vi.fn();
+  const stopped = sweeper.stop().then(onStopped);
   await passTime(REST_MS);
-  expect(isStopped).toBe(false);
-  finish();
+  expect(onStopped).not.toHaveBeenCalled();
+  slice.resolve({ reclaimed: 0, healed: 0, more: true });
   await stopped;
   await passTime(10 * REST_MS);
-  expect(sweeps).toBe(1);
+  expect(sweep).toHaveBeenCalledTimes(1);
 });

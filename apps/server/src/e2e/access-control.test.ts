@@ -10,7 +10,12 @@ import { SERVICES } from "../services/services.js";
 import { type Failure, failureIfAny } from "../testing/outcome.js";
 import { GRPC, JSON_OVER_HTTP, PROTOCOLS, type Protocol } from "../testing/protocols.js";
 import type { TestIssuer } from "../testing/test-issuer.js";
-import { startTestIssuer, startTestServer, useTestServer } from "../testing/test-server.js";
+import {
+  startTestIssuer,
+  startTestServer,
+  testConfig,
+  useTestServer,
+} from "../testing/test-server.js";
 
 type Method = DescMethodUnary | DescMethodServerStreaming;
 
@@ -77,26 +82,27 @@ function unsigned(header: object): string {
 }
 
 /** A token signed by HS256 with a spelling of the public key as the secret. */
-function signedWithPublicKey(spell: (jwk: JWK) => string | Buffer): string {
+function signWithPublicKey(spell: (jwk: JWK) => string | Buffer): string {
   const text = unsigned({ alg: "HS256", typ: "JWT", kid: "test" });
   const [key = {}] = server.issuer.published;
   return `${text}.${createHmac("sha256", spell(key)).update(text).digest("base64url")}`;
 }
 
-const exported = (jwk: JWK, format: "pem" | "der") =>
+const spki = (format: "pem" | "der") => (jwk: JWK) =>
   createPublicKey({ key: jwk, format: "jwk" }).export({ type: "spki", format } as never);
+
+const validBearer = () => `Bearer ${server.accessToken}`;
+const MALFORMED = /the authorization header is malformed/;
+const ALGORITHM = /algorithm that is not accepted/;
+const UNSIGNED = /algorithm that is not accepted|malformed/;
 
 /** Whole `authorization` headers; undefined is none. */
 const HEADERS: readonly [who: string, authorization: () => string | undefined, RegExp][] = [
   ["without a token", () => undefined, /missing/],
   ["with an empty header", () => "", /missing|malformed/],
-  ["with a password", () => "Basic YW5uOnNlY3JldA==", /the authorization header is malformed/],
-  ["with a bare token", () => server.accessToken, /the authorization header is malformed/],
-  [
-    "with two tokens",
-    () => `Bearer ${server.accessToken} ${server.accessToken}`,
-    /the authorization header is malformed/,
-  ],
+  ["with a password", () => "Basic YW5uOnNlY3JldA==", MALFORMED],
+  ["with a bare token", () => server.accessToken, MALFORMED],
+  ["with two tokens", () => `${validBearer()} ${server.accessToken}`, MALFORMED],
 ];
 
 const TOKENS: readonly [what: string, token: () => string | Promise<string>, RegExp][] = [
@@ -117,31 +123,15 @@ const TOKENS: readonly [what: string, token: () => string | Promise<string>, Reg
     () => signByStranger({ iss: server.issuer.url }),
     /signature is wrong/,
   ],
-  [
-    "is unsigned",
-    () => `${unsigned({ alg: "none" })}.`,
-    /algorithm that is not accepted|malformed/,
-  ],
+  ["is unsigned", () => `${unsigned({ alg: "none" })}.`, UNSIGNED],
   [
     "is unsigned and keeps a signature",
     () => `${unsigned({ alg: "none" })}.${server.accessToken.split(".")[2]}`,
-    /algorithm that is not accepted|malformed/,
+    UNSIGNED,
   ],
-  [
-    "is signed with the public key as PEM",
-    () => signedWithPublicKey((jwk) => exported(jwk, "pem")),
-    /algorithm that is not accepted/,
-  ],
-  [
-    "is signed with the public key as DER",
-    () => signedWithPublicKey((jwk) => exported(jwk, "der")),
-    /algorithm that is not accepted/,
-  ],
-  [
-    "is signed with the public key as JSON",
-    () => signedWithPublicKey((jwk) => JSON.stringify(jwk)),
-    /algorithm that is not accepted/,
-  ],
+  ["is signed with the public key as PEM", () => signWithPublicKey(spki("pem")), ALGORITHM],
+  ["is signed with the public key as DER", () => signWithPublicKey(spki("der")), ALGORITHM],
+  ["is signed with the public key as JSON", () => signWithPublicKey(JSON.stringify), ALGORITHM],
   [
     "was given more permissions after it was signed",
     async () => {
@@ -203,11 +193,8 @@ describe.each([GRPC, JSON_OVER_HTTP])("over $name", (protocol) => {
 
 test("the permissions of a role are those that the configuration gives it", async () => {
   const { issuer } = server;
-  const accepted = {
-    ...{ issuer: issuer.url, audiences: ["sessiond"], algorithms: ["ES256"] },
-    ...{ keys: { kind: "inline", jwks: issuer.jwks } as const, clockToleranceMs: 0 },
-  };
-  const auth = { issuers: [accepted], roles: new Map([["support", ["sessions:read"]]]) };
+  const issuers = testConfig({}, issuer).auth?.issuers ?? [];
+  const auth = { issuers, roles: new Map([["support", ["sessions:read"]]]) };
   await using supported = await startTestServer({ issuer, config: { auth } });
   const token = await issuer.sign({ claims: { roles: ["support", "unheard-of"] } });
   expect(await callAs(GRPC, countSessions, `bearer ${token}`, supported)).toBeUndefined();

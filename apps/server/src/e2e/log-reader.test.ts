@@ -1,4 +1,5 @@
 import { execFileSync } from "node:child_process";
+import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { closeSync, constants, openSync, writeSync } from "node:fs";
 import { connect } from "node:net";
@@ -38,52 +39,35 @@ beforeAll(async () => {
 });
 afterAll(() => opened.disposeAsync());
 
-/** A pipe to write a log to. Nobody reads it. */
-class LogPipe implements Disposable {
-  static #count = 0;
-  readonly #path = join(directory, `pipe-${LogPipe.#count++}`);
-  readonly #reader: number;
-  #isOpen = true;
+/** A pipe to write a log to. Nobody reads it, and from `loseReader` on writing to it is EPIPE. */
+function openPipe() {
+  const path = join(directory, randomUUID());
+  execFileSync("mkfifo", [path]);
+  const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  const writer = openSync(path, constants.O_WRONLY | constants.O_NONBLOCK);
+  return { writer, loseReader: () => closeSync(reader) };
+}
 
-  constructor() {
-    execFileSync("mkfifo", [this.#path]);
-    this.#reader = openSync(this.#path, constants.O_RDONLY | constants.O_NONBLOCK);
-  }
-
-  open(): number {
-    return openSync(this.#path, constants.O_WRONLY | constants.O_NONBLOCK);
-  }
-
-  /** Leaves no room for another byte. */
-  fill(): void {
-    const writer = this.open();
-    for (const bytes of [4096, 1]) {
-      try {
-        for (;;) writeSync(writer, Buffer.alloc(bytes));
-      } catch (error) {
-        if ((error as NodeJS.ErrnoException).code !== "EAGAIN") throw error;
-      }
+/** Leaves no room for another byte. */
+function fill(writer: number): void {
+  for (const bytes of [4096, 1]) {
+    try {
+      for (;;) writeSync(writer, Buffer.alloc(bytes));
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EAGAIN") throw error;
     }
-    closeSync(writer);
-  }
-
-  /** From now on every writer gets EPIPE. */
-  [Symbol.dispose](): void {
-    if (this.#isOpen) closeSync(this.#reader);
-    this.#isOpen = false;
   }
 }
 
 type HttpServerProcess = ServerProcess & { readonly httpUrl: string };
 
-/** A development server that writes its welcome and its log to the pipe, and serves. */
-async function startWith(pipe: LogPipe, onSpawn = () => {}): Promise<HttpServerProcess> {
+/** A development server that writes its welcome and its log to a pipe, and serves. */
+async function startWith(writer: number, onSpawn = () => {}): Promise<HttpServerProcess> {
   const httpAddress = `127.0.0.1:${await freePort()}`;
   const addresses = ["--grpc-address", "127.0.0.1:0", "--http-address", httpAddress];
-  const flags = [...addresses, "--store", "sqlite::memory:", "--data-dir", directory];
-  const stdout = pipe.open();
-  const process = spawnSessiond(["serve", ...flags], { stdout, env: CRASH_ON_SIGUSR2 });
-  closeSync(stdout);
+  const args = ["serve", ...addresses, "--store", "sqlite::memory:", "--data-dir", directory];
+  const process = spawnSessiond(args, { stdout: writer, env: CRASH_ON_SIGUSR2 });
+  closeSync(writer);
   onSpawn();
   const server = Object.assign(process, { httpUrl: `http://${httpAddress}` });
   try {
@@ -113,30 +97,37 @@ async function beginCall({ httpUrl }: HttpServerProcess): Promise<Disposable> {
   return { [Symbol.dispose]: () => void socket.destroy() };
 }
 
-/** What becomes of a log that nobody takes. Each leaves the pipe so that no byte can be written. */
-const READERS: readonly [name: string, start: (pipe: LogPipe) => Promise<HttpServerProcess>][] = [
-  ["went away before it started", (pipe) => startWith(pipe, () => pipe[Symbol.dispose]())],
+/** A server whose log nobody takes: not a byte of it can be written. */
+const READERS: readonly [reader: string, start: () => Promise<HttpServerProcess>][] = [
+  [
+    "went away before it started",
+    () => {
+      const { writer, loseReader } = openPipe();
+      return startWith(writer, loseReader);
+    },
+  ],
   [
     "went away while it served",
-    async (pipe) => {
-      const server = await startWith(pipe);
-      pipe[Symbol.dispose]();
+    async () => {
+      const { writer, loseReader } = openPipe();
+      const server = await startWith(writer);
+      loseReader();
       return server;
     },
   ],
   [
     "reads no more",
-    (pipe) => {
-      pipe.fill();
-      return startWith(pipe);
+    () => {
+      const { writer } = openPipe();
+      fill(writer);
+      return startWith(writer);
     },
   ],
 ];
 
 describe.each(READERS)("a server whose log's reader %s", (_, start) => {
   test("goes on serving, and exits with 0 on SIGTERM", async () => {
-    using pipe = new LogPipe();
-    await using server = await start(pipe);
+    await using server = await start();
     for (let call = 0; call < 3; call++) {
       await expectServing(server);
       // Long enough for the log to be written, or to fail to be.
@@ -148,8 +139,7 @@ describe.each(READERS)("a server whose log's reader %s", (_, start) => {
   });
 
   test("ends on a second SIGTERM, whatever is under way", async () => {
-    using pipe = new LogPipe();
-    await using server = await start(pipe);
+    await using server = await start();
     using _ = await beginCall(server);
     server.kill("SIGTERM");
     await sleep(SECOND_SIGNAL_MS);
@@ -158,8 +148,7 @@ describe.each(READERS)("a server whose log's reader %s", (_, start) => {
   });
 
   test("exits with 1 when it crashes", async () => {
-    using pipe = new LogPipe();
-    await using server = await start(pipe);
+    await using server = await start();
     await expectServing(server);
     server.kill("SIGUSR2");
     expect(await within(END_TIMEOUT_MS, server.ended)).toBe(1);

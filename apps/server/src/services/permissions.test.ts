@@ -16,21 +16,18 @@ import { SERVICES } from "./services.js";
 function methodWith(value: string | undefined): DescMethod {
   const options = create(MethodOptionsSchema);
   if (value !== undefined) setExtension(options, permission, value);
-  const type = ".google.protobuf.Empty";
+  const [inputType, outputType] = [".google.protobuf.Empty", ".google.protobuf.Empty"];
+  const method = [{ name: "Open", inputType, outputType, options }];
   const file = create(FileDescriptorProtoSchema, {
-    name: "test.proto",
-    package: "test",
-    syntax: "proto3",
+    ...{ name: "test.proto", package: "test", syntax: "proto3" },
     dependency: ["google/protobuf/empty.proto"],
-    service: [
-      { name: "Door", method: [{ name: "Open", inputType: type, outputType: type, options }] },
-    ],
+    service: [{ name: "Door", method }],
   });
   const files = [file_google_protobuf_descriptor.proto, file_google_protobuf_empty.proto, file];
   const set = create(FileDescriptorSetSchema, { file: files });
-  const method = createFileRegistry(set).getService("test.Door")?.methods[0];
-  if (method === undefined) throw new Error("the test's service has no method");
-  return method;
+  const [open] = createFileRegistry(set).getService("test.Door")?.methods ?? [];
+  if (open === undefined) throw new Error("the test's service has no method");
+  return open;
 }
 
 test("a method's permission is what its option in the proto says", () => {

@@ -7,6 +7,7 @@ import { MAX_MESSAGE_BYTES } from "../transport/limits.js";
 import { toConnectError, toStatus } from "./rpc-error.js";
 
 const CONTRACT = new URL("../../../../proto/sessiond/v1/session_service.proto", import.meta.url);
+const [COMMENT = ""] = readFileSync(CONTRACT, "utf8").split("service SessionService");
 
 const MAX_MIB = MAX_MESSAGE_BYTES / 1024 ** 2;
 
@@ -18,26 +19,15 @@ interface Documented {
 
 /** The reasons that the contract's comment lists, each with its code and what else it says. */
 function documentedReasons(): readonly Documented[] {
-  const comment = readFileSync(CONTRACT, "utf8").split("service SessionService")[0] ?? "";
-  const lines = comment.match(/^\/\/ {3}.*$/gm)?.map((line) => line.slice(5)) ?? [];
-  const reasons: Documented[] = [];
-  for (const line of lines) {
-    const [, reason, code, text = ""] = /^([A-Z_]+) +([A-Z_]+) +(.*)$/.exec(line) ?? [];
-    const last = reasons.pop();
-    if (reason !== undefined && code !== undefined) {
-      if (last) reasons.push(last);
-      reasons.push({ reason: reason as ErrorReason, code, text });
-    } else if (last) {
-      reasons.push({ ...last, text: `${last.text} ${line.trim()}` });
-    }
-  }
-  return reasons;
+  const reasons = COMMENT.matchAll(/^\/\/ {3}([A-Z_]+) +([A-Z_]+) +(.*(?:\n\/\/ {4,}.*)*)/gm);
+  return [...reasons].map(([, reason, code = "", text = ""]) => {
+    return { reason: reason as ErrorReason, code, text };
+  });
 }
 
 function failureFrom(error: unknown) {
-  // As it looks after the protocol, where details are bytes.
-  const connectError = toConnectError(error);
-  return failureOf(Promise.reject(connectError));
+  // As its caller gets it, where details are bytes.
+  return failureOf(Promise.reject(toConnectError(error)));
 }
 
 describe("the contract's list of reasons", () => {
@@ -48,8 +38,7 @@ describe("the contract's list of reasons", () => {
   });
 
   test("comes with the limit on what is sent, which no reason tells of", () => {
-    const [comment] = readFileSync(CONTRACT, "utf8").split("service SessionService");
-    expect(comment).toContain(`RESOURCE_EXHAUSTED for a request of more than ${MAX_MIB} MiB`);
+    expect(COMMENT).toContain(`RESOURCE_EXHAUSTED for a request of more than ${MAX_MIB} MiB`);
   });
 
   test.each(reasons)("$reason is sent as $code", async ({ reason, code, text }) => {

@@ -32,8 +32,8 @@ export function useDisturbedRedis(options: TestServerOptions = {}): DisturbedRed
   beforeEach(async () => {
     opened = new AsyncDisposableStack();
     const redis = opened.use(await startRedisServer());
-    const address = { host: "127.0.0.1", port: redis.port };
-    const network = opened.use(await startTcpFaultProxy(address));
+    const { port } = redis;
+    const network = opened.use(await startTcpFaultProxy({ host: "127.0.0.1", port }));
     const store = `redis://127.0.0.1:${network.port}`;
     const server = opened.use(await startTestServer({ ...options, store }));
     opened.defer(() => {
@@ -41,10 +41,8 @@ export function useDisturbedRedis(options: TestServerOptions = {}): DisturbedRed
       network.pass();
     });
     const grpc = clientOver(GRPC, server);
-    const clients = [
-      grpc,
-      ...[JSON_OVER_HTTP, PROTOBUF_OVER_HTTP].map((p) => clientOver(p, server)),
-    ] as const;
+    const json = clientOver(JSON_OVER_HTTP, server);
+    const clients = [grpc, json, clientOver(PROTOBUF_OVER_HTTP, server)] as const;
     await Promise.all(clients.map((client) => client.countSessions({})));
     const clientAt = (index: number) => clients[index % clients.length] ?? grpc;
     Object.assign(disturbed, { redis, network, server, clients, clientAt });

@@ -1,56 +1,41 @@
 import { once } from "node:events";
-import {
-  type ClientReadableStream,
-  credentials,
-  makeGenericClientConstructor,
-  type ServiceError,
-} from "@grpc/grpc-js";
+import { credentials, makeGenericClientConstructor, type ServiceError } from "@grpc/grpc-js";
 import { service } from "grpc-health-check";
 
 interface HealthResponse {
   readonly status: string;
 }
 
-interface HealthStub {
-  check(
-    request: { service: string },
-    callback: (error: ServiceError | null, response?: HealthResponse) => void,
-  ): void;
-  watch(request: { service: string }): ClientReadableStream<HealthResponse>;
-  close(): void;
-}
-
-/** What a load balancer that watches a server's health hears. */
+/** What a load balancer hears that watches a server's health. */
 export interface HealthWatch {
   /** Every status so far, in order. */
   readonly statuses: readonly string[];
-  /** Resolves once this many have come. */
+  /** Resolves once there are this many statuses. */
   heard(count: number): Promise<void>;
-  /** Resolves with the code that the server ended the watch with. */
+  /** Resolves with the code with which the server ended the watch. */
   readonly ended: Promise<number>;
 }
 
 /** A client of gRPC's health service, without any access token. */
 export class HealthClient implements Disposable {
-  readonly #stub: HealthStub;
+  readonly #stub;
 
   constructor(address: string) {
     const Stub = makeGenericClientConstructor(service, "Health");
-    this.#stub = new Stub(address, credentials.createInsecure()) as unknown as HealthStub;
+    this.#stub = new Stub(address, credentials.createInsecure());
   }
 
-  /** The status of a service, of the whole server by default. Rejects with a `ServiceError`. */
+  /** The status of a service, by default of the whole server. Rejects with a `ServiceError`. */
   check(name = ""): Promise<string> {
     return new Promise((resolve, reject) => {
-      this.#stub.check({ service: name }, (error, response) => {
-        if (error) reject(error);
-        else resolve(response?.status ?? "");
-      });
+      const done = (error: ServiceError | null, response?: HealthResponse) =>
+        error ? reject(error) : resolve(response?.status ?? "");
+      this.#stub["check"]?.({ service: name }, done);
     });
   }
 
   watch(name = ""): HealthWatch {
-    const call = this.#stub.watch({ service: name });
+    const call = this.#stub["watch"]?.({ service: name });
     const statuses: string[] = [];
     call.on("data", ({ status }: HealthResponse) => statuses.push(status));
     const ended = new Promise<number>((resolve) => {

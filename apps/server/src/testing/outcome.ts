@@ -28,14 +28,14 @@ export async function failureOf(call: Promise<unknown>): Promise<Failure> {
 }
 
 /** How a call failed, if it did. */
-export async function failureIfAny(call: Promise<unknown>): Promise<Failure | undefined> {
-  try {
-    await call;
-    return undefined;
-  } catch (error) {
-    if (error instanceof ConnectError) return describe(error);
-    throw error;
-  }
+export function failureIfAny(call: Promise<unknown>): Promise<Failure | undefined> {
+  return call.then(
+    () => undefined,
+    (error) => {
+      if (error instanceof ConnectError) return describe(error);
+      throw error;
+    },
+  );
 }
 
 /** How one result of a batch failed. Throws if it is a session. */
@@ -53,10 +53,9 @@ function describe(error: ConnectError): Failure {
   const [info] = error.findDetails(ErrorInfoSchema);
   const [badRequest] = error.findDetails(BadRequestSchema);
   const [retryInfo] = error.findDetails(RetryInfoSchema);
-  const violations = badRequest?.fieldViolations.map(({ field, description }) => ({
-    field,
-    description,
-  }));
+  const violations = badRequest?.fieldViolations.map(({ field, description }) => {
+    return { field, description };
+  });
   return {
     code: codeName(error.code),
     message: error.rawMessage,

@@ -25,7 +25,6 @@ export interface ServerProcessOptions {
 
 /** A process of `sessiond`, as it was built. Killed when disposed of. */
 export interface ServerProcess extends AsyncDisposable {
-  readonly pid: number;
   /** What it has written so far, unless it writes to a file descriptor of the test. */
   readonly stdout: string;
   readonly stderr: string;
@@ -69,7 +68,6 @@ export function spawnSessiond(
     });
   }
   const server: ServerProcess = {
-    pid: child.pid ?? -1,
     get stdout() {
       return output.stdout;
     },
@@ -123,20 +121,12 @@ export async function spawnServer(
 
 /** Waits for something that the server writes, as long as it runs. */
 async function waitForOutput(server: ServerProcess, isThere: () => boolean): Promise<void> {
-  let hasEnded = false;
-  server.ended.then(() => {
-    hasEnded = true;
-  });
-  await vi
-    .waitUntil(() => isThere() || hasEnded, { timeout: OUTPUT_TIMEOUT_MS, interval: 20 })
-    .catch(() => {});
+  const isOver = { timeout: OUTPUT_TIMEOUT_MS, interval: 20 };
+  await Promise.race([server.ended, vi.waitUntil(isThere, isOver).catch(() => {})]);
   if (!isThere()) throw new Error(`this is all there is:\n${server.stdout}${server.stderr}`);
 }
 
 function logLines(stdout: string): LogLine[] {
-  const complete = stdout.slice(0, stdout.lastIndexOf("\n") + 1);
-  return complete
-    .split("\n")
-    .filter((line) => line.startsWith('{"level"'))
-    .map((line) => JSON.parse(line));
+  const lines = stdout.match(/^\{"level".*(?=\n)/gm) ?? [];
+  return lines.map((line) => JSON.parse(line));
 }

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, vi } from "vitest";
-import { type Failure, failureIfAny } from "./outcome.js";
+import { failureIfAny } from "./outcome.js";
 import type { TestServer } from "./test-server.js";
 
 /** How fast every call is answered, whatever the store does. */
@@ -18,9 +18,7 @@ export const STORE_UNAVAILABLE = {
 };
 
 /** How long a call took, and how it failed if it did. */
-export async function timed(
-  call: () => Promise<unknown>,
-): Promise<{ readonly elapsedMs: number; readonly failure: Failure | undefined }> {
+export async function timed(call: () => Promise<unknown>) {
   const startMs = performance.now();
   const failure = await failureIfAny(call());
   return { elapsedMs: performance.now() - startMs, failure };
@@ -57,11 +55,8 @@ export function expectReadiness(server: TestServer, status: 200 | 503): Promise<
   return vi.waitFor(check, { timeout: 15_000, interval: 20 });
 }
 
-/** What a path of the HTTP port answers. */
-export async function getText(
-  server: TestServer,
-  path: string,
-): Promise<[status: number, text: string]> {
-  const response = await fetch(server.httpUrl + path);
+/** The status and the text that a path of the HTTP port answers with. */
+export async function getText({ httpUrl }: TestServer, path: string): Promise<[number, string]> {
+  const response = await fetch(httpUrl + path);
   return [response.status, await response.text()];
 }

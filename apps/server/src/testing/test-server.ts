@@ -6,7 +6,7 @@ import {
 } from "@sessiond/core";
 import { type Logger, pino } from "pino";
 import { afterAll, beforeAll } from "vitest";
-import type { AuthConfig, IssuerConfig } from "../auth/issuer.js";
+import type { IssuerConfig } from "../auth/issuer.js";
 import type { Config } from "../config/config.js";
 import { parseStoreLocation } from "../config/store-location.js";
 import { startServer } from "../daemon/start-server.js";
@@ -42,8 +42,6 @@ export interface TestServer extends AsyncDisposable {
   readonly logs: readonly LogLine[];
   stop(): Promise<void>;
 }
-
-const AUDIENCE = "sessiond";
 
 /** Starts a server as `sessiond serve` would with this configuration, but in this process. */
 export async function startTestServer(options: TestServerOptions = {}): Promise<TestServer> {
@@ -111,7 +109,7 @@ export function testConfig(options: TestServerOptions, issuer: TestIssuer): Conf
     rateLimits: parseRateLimitPolicies("login: 10 per 15m; burst: 5 per 1s (count refused)"),
     retentionMs: 600_000,
     keyring: options.keyring ?? Keyring.parse(Keyring.generateKey("test")),
-    auth: testAuthConfig(issuer),
+    auth: { issuers: [testIssuerConfig(issuer)], roles: new Map() },
     reflection: true,
     logLevel: "trace",
     dataDir: "unused",
@@ -119,13 +117,7 @@ export function testConfig(options: TestServerOptions, issuer: TestIssuer): Conf
   };
 }
 
-function testAuthConfig(issuer: TestIssuer): AuthConfig {
-  const accepted: IssuerConfig = {
-    issuer: issuer.url,
-    audiences: [AUDIENCE],
-    algorithms: ["ES256"],
-    keys: { kind: "url", url: issuer.jwksUrl },
-    clockToleranceMs: 0,
-  };
-  return { issuers: [accepted], roles: new Map() };
+function testIssuerConfig(issuer: TestIssuer): IssuerConfig {
+  const accepted = { audiences: ["sessiond"], algorithms: ["ES256"], clockToleranceMs: 0 };
+  return { issuer: issuer.url, keys: { kind: "url", url: issuer.jwksUrl }, ...accepted };
 }
