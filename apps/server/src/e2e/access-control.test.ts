@@ -91,7 +91,6 @@ function signWithPublicKey(spell: (jwk: JWK) => string | Buffer): string {
 const spki = (format: "pem" | "der") => (jwk: JWK) =>
   createPublicKey({ key: jwk, format: "jwk" }).export({ type: "spki", format } as never);
 
-const validBearer = () => `Bearer ${server.accessToken}`;
 const MALFORMED = /the authorization header is malformed/;
 const ALGORITHM = /algorithm that is not accepted/;
 const UNSIGNED = /algorithm that is not accepted|malformed/;
@@ -102,7 +101,7 @@ const HEADERS: readonly [who: string, authorization: () => string | undefined, R
   ["with an empty header", () => "", /missing|malformed/],
   ["with a password", () => "Basic YW5uOnNlY3JldA==", MALFORMED],
   ["with a bare token", () => server.accessToken, MALFORMED],
-  ["with two tokens", () => `${validBearer()} ${server.accessToken}`, MALFORMED],
+  ["with two tokens", () => `Bearer ${server.accessToken} ${server.accessToken}`, MALFORMED],
 ];
 
 const TOKENS: readonly [what: string, token: () => string | Promise<string>, RegExp][] = [

@@ -14,12 +14,7 @@ const SECOND_MS = 1_000;
 const AT_ONCE_MS = 1_000;
 /** How long every other call may take. */
 const OTHER_CALLS_MS = 1_700;
-const TIMEOUT = {
-  code: "DEADLINE_EXCEEDED",
-  reason: "LOCK_TIMEOUT",
-  domain: "sessiond",
-  message: "the lock is held by another",
-};
+const TIMEOUT = { code: "DEADLINE_EXCEEDED", reason: "LOCK_TIMEOUT", domain: "sessiond" };
 const NOT_HELD = { code: "FAILED_PRECONDITION", reason: "LOCK_NOT_HELD", domain: "sessiond" };
 const MIXED_SIGNS = { seconds: 1n, nanos: -1 };
 

@@ -97,19 +97,14 @@ async function beginCall({ httpUrl }: HttpServerProcess): Promise<Disposable> {
   return { [Symbol.dispose]: () => void socket.destroy() };
 }
 
-/** A server whose log nobody takes: not a byte of it can be written. */
-const READERS: readonly [reader: string, start: () => Promise<HttpServerProcess>][] = [
-  [
-    "went away before it started",
-    () => {
-      const { writer, loseReader } = openPipe();
-      return startWith(writer, loseReader);
-    },
-  ],
+type Pipe = ReturnType<typeof openPipe>;
+
+/** What becomes of a log that nobody takes: not a byte of it can be written. */
+const READERS: readonly [reader: string, start: (pipe: Pipe) => Promise<HttpServerProcess>][] = [
+  ["went away before it started", ({ writer, loseReader }) => startWith(writer, loseReader)],
   [
     "went away while it served",
-    async () => {
-      const { writer, loseReader } = openPipe();
+    async ({ writer, loseReader }) => {
       const server = await startWith(writer);
       loseReader();
       return server;
@@ -117,8 +112,7 @@ const READERS: readonly [reader: string, start: () => Promise<HttpServerProcess>
   ],
   [
     "reads no more",
-    () => {
-      const { writer } = openPipe();
+    ({ writer }) => {
       fill(writer);
       return startWith(writer);
     },
@@ -127,7 +121,7 @@ const READERS: readonly [reader: string, start: () => Promise<HttpServerProcess>
 
 describe.each(READERS)("a server whose log's reader %s", (_, start) => {
   test("goes on serving, and exits with 0 on SIGTERM", async () => {
-    await using server = await start();
+    await using server = await start(openPipe());
     for (let call = 0; call < 3; call++) {
       await expectServing(server);
       // Long enough for the log to be written, or to fail to be.
@@ -139,7 +133,7 @@ describe.each(READERS)("a server whose log's reader %s", (_, start) => {
   });
 
   test("ends on a second SIGTERM, whatever is under way", async () => {
-    await using server = await start();
+    await using server = await start(openPipe());
     using _ = await beginCall(server);
     server.kill("SIGTERM");
     await sleep(SECOND_SIGNAL_MS);
@@ -148,7 +142,7 @@ describe.each(READERS)("a server whose log's reader %s", (_, start) => {
   });
 
   test("exits with 1 when it crashes", async () => {
-    await using server = await start();
+    await using server = await start(openPipe());
     await expectServing(server);
     server.kill("SIGUSR2");
     expect(await within(END_TIMEOUT_MS, server.ended)).toBe(1);

@@ -65,13 +65,6 @@ describe.each(STORES)("on $name", ({ open }) => {
     await expectRemaining(3);
   });
 
-  test("an attempt may cost more, and is refused if less is left", async () => {
-    const attempt = newAttempt("login");
-    expect(await check({ ...attempt, cost: 2 })).toMatchObject({ allowed: true, remaining: 1 });
-    expect(await check({ ...attempt, cost: 2 })).toMatchObject({ allowed: false, remaining: 1 });
-    expect(await check({ ...attempt, cost: 1 })).toMatchObject({ allowed: true, remaining: 0 });
-  });
-
   test.each([
     ["policy", { policy: "unheard-of", key: "x" }],
     ["key", { policy: "login", key: "" }],

@@ -13,16 +13,17 @@ import { temporaryDirectory } from "../testing/temporary-directory.js";
 import { startTestServer, type TestServer } from "../testing/test-server.js";
 
 /** Content that is sealed: no store, and nobody who listens to one, learns of it. */
-const CANARIES = {
+const CONTENT = {
   displayName: "canary-display-name",
-  role: "canary-role",
-  ip: "203.0.113.77",
-  userAgent: "canary-user-agent",
-  device: "canary-device",
-  dataKey: "canary-data-key",
-  dataValue: "canary-data-value",
-  updated: "canary-updated",
+  roles: ["canary-role"],
+  client: { ip: "203.0.113.77", userAgent: "canary-user-agent", device: "canary-device" },
+  data: { "canary-data-key": "canary-data-value" },
 };
+const UPDATED = "canary-updated";
+const CANARIES: readonly string[] = [
+  ...[CONTENT.displayName, ...CONTENT.roles, ...Object.values(CONTENT.client)],
+  ...[...Object.entries(CONTENT.data).flat(), UPDATED],
+];
 /** Text that is stored as it is. It shows that the search finds what is there. */
 const PLAIN = {
   userId: "plain-user-id",
@@ -38,24 +39,19 @@ async function useEveryCall(server: TestServer): Promise<readonly string[]> {
   const tokens: string[] = [];
   for (const [i, protocol] of PROTOCOLS.entries()) {
     const client = clientOver(protocol, server);
-    const { displayName, role, ip, userAgent, device, dataKey, dataValue } = CANARIES;
-    const content = {
-      ...{ displayName, roles: [role], client: { userAgent, device, ip } },
-      data: { [dataKey]: dataValue },
-    };
     const { userId, reason } = PLAIN;
     const sessionId = i % 2 ? `${PLAIN.sessionId}-${i}` : "";
-    const request = { userId, sessionId, ...content, requestId: `${PLAIN.requestId}-${i}` };
+    const request = { userId, sessionId, ...CONTENT, requestId: `${PLAIN.requestId}-${i}` };
     const { session, token } = await client.createSession(request);
     await client.verifySession({ token });
     await client.refreshSession(byToken(token));
     await client.updateSession({
       sessionId: session?.id ?? "",
-      session: { ...content, data: { key: CANARIES.updated } },
+      session: { ...CONTENT, data: { key: UPDATED } },
       updateMask: { paths: ["display_name", "data.key"] },
     });
     const { token: rotated } = await client.rotateSessionToken({ token });
-    const { token: revoked } = await client.createSession({ userId, ...content });
+    const { token: revoked } = await client.createSession({ userId, ...CONTENT });
     await client.revokeSession({ ...byToken(revoked), reason });
     tokens.push(token, rotated, revoked);
   }
@@ -65,7 +61,7 @@ async function useEveryCall(server: TestServer): Promise<readonly string[]> {
 /** Everything that must not be found, in every form in which it might be kept. */
 function secretsIn(tokens: readonly string[]): readonly (readonly [name: string, bytes: Buffer])[] {
   return [
-    ...Object.entries(CANARIES).flatMap(([name, text]) => formsOf(name, Buffer.from(text))),
+    ...CANARIES.flatMap((text) => formsOf(text, Buffer.from(text))),
     ...tokens.flatMap((token, i) => formsOf(`secret ${i}`, secretOf(token))),
     ...tokens.map((token, i) => [`token ${i}`, Buffer.from(token.slice("sst_".length))] as const),
   ];

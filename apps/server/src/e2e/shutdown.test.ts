@@ -38,15 +38,23 @@ const { countSessions } = SessionService.method;
 describe("a server that is told to stop", () => {
   test.each([GRPC, JSON_OVER_HTTP])("finishes a call under way over $name", async (protocol) => {
     await using server = await startTestServer();
+    using health = new HealthClient(server.grpcAddress);
+    const watch = health.watch();
+    await watch.heard(1);
     const keys = holdKeys(server.issuer);
     const call = clientOver(protocol, server).createSession({ userId: "ann" });
     await keys.asked();
     const stopped = within(SOON_MS, server.stop());
+    // Load balancers are told before connections are refused.
+    await watch.heard(2);
+    expect(watch.statuses).toEqual(["SERVING", "NOT_SERVING"]);
     // On both ports, while the one still works on the call.
     for (const url of [server.grpcUrl, server.httpUrl]) await expectRefused(url);
     keys.release();
     expect((await call).session?.userId).toBe("ann");
     await stopped;
+    const messages = server.logs.map(({ msg }) => msg);
+    expect(messages.indexOf("stopping")).toBeLessThan(messages.indexOf("call"));
   });
 
   test("does not wait for the next request on a connection that it tells to close", async () => {
@@ -90,23 +98,6 @@ describe("a server that is told to stop", () => {
       expect(await watch.ended).toBe(status.UNAVAILABLE);
       expect(watch.statuses).toEqual(["SERVING", "NOT_SERVING"]);
     }
-  });
-
-  test("tells so before it refuses connections", async () => {
-    await using server = await startTestServer();
-    using health = new HealthClient(server.grpcAddress);
-    const watch = health.watch();
-    await watch.heard(1);
-    const keys = holdKeys(server.issuer);
-    const call = clientOver(GRPC, server).countSessions({});
-    await keys.asked();
-    const stopped = server.stop();
-    await watch.heard(2);
-    expect(watch.statuses).toEqual(["SERVING", "NOT_SERVING"]);
-    keys.release();
-    await Promise.all([call, stopped]);
-    const messages = server.logs.map(({ msg }) => msg);
-    expect(messages.indexOf("stopping")).toBeLessThan(messages.indexOf("call"));
   });
 
   test("does not wait for a client that has its contract open", async () => {

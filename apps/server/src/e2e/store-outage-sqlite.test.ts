@@ -10,7 +10,7 @@ import {
   type SessionServiceClient,
 } from "../testing/protocols.js";
 import { developmentToken, spawnServer } from "../testing/server-process.js";
-import { byId, byToken, newSession, newUser, renaming } from "../testing/session-requests.js";
+import { byId, byToken, newSession, renaming } from "../testing/session-requests.js";
 import { expectStoreUnavailable, MAX_ANSWER_MS, timed } from "../testing/store-unavailable.js";
 import { temporaryDirectory } from "../testing/temporary-directory.js";
 
@@ -45,16 +45,13 @@ test("while another process has the file locked, writes fail in time, reads succ
   other.exec("BEGIN IMMEDIATE");
   const endMs = performance.now() + LOCKED_MS;
   const writes: Promise<void>[] = [];
-  const userIds: string[] = [];
   let reads = 0;
   // The last write begins early enough that the lock outlasts it.
   while (performance.now() < endMs - MAX_ANSWER_MS) {
     for (const each of clients) {
-      const userId = newUser();
-      userIds.push(userId);
       for (const write of [
-        () => each.createSession({ userId }),
-        () => each.createSession({ userId, requestId: randomUUID() }),
+        () => newSession(each),
+        () => newSession(each, { requestId: randomUUID() }),
         () => each.updateSession(renaming(sessionId, "x")),
         () => each.refreshSession(byId(sessionId)),
         () => each.rotateSessionToken({ token }),
@@ -87,7 +84,7 @@ test("while another process has the file locked, writes fail in time, reads succ
   expect((await client.countSessions({})).count).toBe(1);
   const { session: still } = await client.verifySession({ token });
   expect(still?.etag).toBe(session.etag);
-  for (const userId of userIds.slice(0, 10)) await client.createSession({ userId });
+  for (const each of clients) await newSession(each);
   expect(await client.revokeSession(byId(sessionId))).toMatchObject({ revoked: true });
 });
 

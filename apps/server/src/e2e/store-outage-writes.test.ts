@@ -3,7 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { SessionEvent } from "@sessiond/proto/sessiond/v1/session_service";
 import { expect, test } from "vitest";
 import { useDisturbedRedis } from "../testing/disturbed-redis.js";
-import { failureOf } from "../testing/outcome.js";
+import { failureOf, SESSION_NOT_FOUND } from "../testing/outcome.js";
 import type { SessionServiceClient } from "../testing/protocols.js";
 import { byId, byToken, newSession, newUser } from "../testing/session-requests.js";
 import {
@@ -23,7 +23,6 @@ const DELAY_MS = 200;
 /** How soon after an outage health checks know: they come every second, and each may have to reconnect. */
 const READY_AGAIN_MS = 3_000;
 
-const NOT_FOUND = { code: "NOT_FOUND", reason: "SESSION_NOT_FOUND" };
 const MISMATCH = { code: "ABORTED", reason: "ETAG_MISMATCH" };
 
 const disturbed = useDisturbedRedis({ policy: { maxSessionsPerUser: 1_000 } });
@@ -123,7 +122,7 @@ const rotation: PrepareWrite = async (client) => {
       }
       // If neither token is known to work, the session can still be ended by its id.
       expect(await client.revokeSession(byId(sessionId))).toMatchObject({ revoked: true });
-      expect(await failureOf(client.verifySession({ token }))).toMatchObject(NOT_FOUND);
+      expect(await failureOf(client.verifySession({ token }))).toEqual(SESSION_NOT_FOUND);
       return !isOldAlive;
     },
   };
@@ -138,7 +137,7 @@ function revocation(by: "id" | "token"): PrepareWrite {
       verify: async (isAnswered) => {
         const { revoked } = await revoke();
         if (isAnswered) expect(revoked).toBe(false);
-        expect(await failureOf(client.verifySession({ token }))).toMatchObject(NOT_FOUND);
+        expect(await failureOf(client.verifySession({ token }))).toEqual(SESSION_NOT_FOUND);
         return !revoked;
       },
     };
@@ -204,7 +203,7 @@ test.each(OUTAGES)(
       await write.begin();
       await write.verify(true);
     }
-    const resumeToken = await firstResumeToken(client);
+    const { resumeToken } = await eventsUntilNow(client);
     const prepared = KINDS.flatMap((prepare) =>
       Array.from({ length: WRITES_OF_A_KIND }, (_, i) => prepare(clientAt(i))),
     );
@@ -230,7 +229,7 @@ test.each(OUTAGES)(
     const isMade = await Promise.all(writes.map(({ verify }, i) => verify(isAnswered[i] ?? false)));
     madeUnanswered += isMade.filter((made, i) => made === true && !isAnswered[i]).length;
     await Promise.all(laterWrites.map(({ verify }) => verify(false)));
-    expectNoneTwice(await eventsSince(client, resumeToken));
+    expectNoneTwice((await eventsUntilNow(client, resumeToken)).events);
   },
 );
 
@@ -256,21 +255,13 @@ async function callMeanwhile(forMs: number): Promise<readonly Write[]> {
   return writes;
 }
 
-async function firstResumeToken(client: SessionServiceClient): Promise<string> {
-  for await (const { resumeToken } of client.watchSessions({})) return resumeToken;
-  throw new Error("the watch ended");
-}
-
-/** All events after a token until now. */
-async function eventsSince(
-  client: SessionServiceClient,
-  resumeToken: string,
-): Promise<readonly SessionEvent[]> {
+/** The events since a token, or none, until now. */
+async function eventsUntilNow(client: SessionServiceClient, resumeToken = "") {
   const events: SessionEvent[] = [];
-  for await (const { message } of client.watchSessions({ resumeToken })) {
-    if (message.case === "events") events.push(...message.value.events);
-    else if (message.case === "checkpoint") return events;
-    else throw new Error(`unexpected ${message.case}`);
+  for await (const { message, resumeToken: next } of client.watchSessions({ resumeToken })) {
+    if (message.case === "checkpoint") return { events, resumeToken: next };
+    if (message.case !== "events") throw new Error(`unexpected ${message.case}`);
+    events.push(...message.value.events);
   }
   throw new Error("the watch ended");
 }

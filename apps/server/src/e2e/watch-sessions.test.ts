@@ -1,9 +1,7 @@
 import { EventEmitter, once } from "node:events";
-import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { timestampMs } from "@bufbuild/protobuf/wkt";
-import { createSessionClient, type SessionClient } from "@sessiond/client";
 import {
   type SessionEvent,
   SessionEventType,
@@ -19,9 +17,7 @@ import {
   PROTOCOLS,
   type SessionServiceClient,
 } from "../testing/protocols.js";
-import { developmentToken, spawnServer } from "../testing/server-process.js";
 import { byId, newSession, newUser, renaming } from "../testing/session-requests.js";
-import { temporaryDirectory } from "../testing/temporary-directory.js";
 import { startTestServer, type TestServer, useTestServer } from "../testing/test-server.js";
 import { STORES } from "../testing/test-stores.js";
 import { within } from "../testing/within.js";
@@ -248,48 +244,4 @@ test("clients that go away without a word make room for others", async () => {
     for (const watch of await beginMany(client, 400)) watch[Symbol.dispose]();
     await expect.poll(() => watchesIn(server.logs).length).toBe(round * 400);
   }
-});
-
-test("the SDK goes on watching by itself when its server is killed and started again", {
-  timeout: SLOW_MS,
-}, async () => {
-  await using directory = await temporaryDirectory();
-  const store = `sqlite:${join(directory.path, "sessions.db")}`;
-  const flags = ["--data-dir", directory.path, "--store", store];
-  let server = await spawnServer({ flags });
-  const { grpcAddress, grpcUrl, httpUrl } = server;
-  const httpAddress = new URL(httpUrl).host;
-  const token = await developmentToken(directory.path);
-  using overGrpc = createSessionClient({ baseUrl: grpcUrl, token });
-  using overHttp = createSessionClient({ baseUrl: httpUrl, protocol: "connect", token });
-  const follow = async (client: SessionClient) => {
-    const told: string[] = [];
-    const watch = client.watchSessions();
-    expect((await watch.next()).value).toMatchObject({ type: "checkpoint" });
-    const goOn = async () => {
-      for await (const message of watch) {
-        if (message.type === "reset") told.push("reset");
-        if (message.type !== "events") continue;
-        // Evictions of the oldest sessions are events as well.
-        const creations = message.events.filter(({ type }) => type === "created");
-        told.push(...creations.map(({ sessionId }) => sessionId));
-      }
-    };
-    // It ends when its client is closed.
-    goOn().catch(() => {});
-    return told;
-  };
-  const watches = [await follow(overGrpc), await follow(overHttp)];
-  const created: string[] = [];
-  for (let round = 0; round < 2; round++) {
-    const client = clientOver(GRPC, server, token);
-    const userId = newUser();
-    for (let i = 0; i < 20; i++) created.push((await newSession(client, { userId })).sessionId);
-    // In the midst of it: some of these it has told of, and some not.
-    await server[Symbol.asyncDispose]();
-    server = await spawnServer({ flags, grpcAddress, httpAddress });
-  }
-  for (const told of watches) await expect.poll(() => told, { timeout: 20_000 }).toEqual(created);
-  server.kill("SIGTERM");
-  expect(await within(SOON_MS + 1_000, server.ended)).toBe(0);
 });

@@ -1,8 +1,8 @@
 import { randomUUID } from "node:crypto";
-import { create, type MessageInitShape, toJsonString } from "@bufbuild/protobuf";
+import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { CallOptions } from "@connectrpc/connect";
 import { SessionService } from "@sessiond/proto/sessiond/v1/session_service";
-import { pathOf, type SessionServiceClient } from "./protocols.js";
+import type { SessionServiceClient } from "./protocols.js";
 import { byId, byToken, newSession, newUser, renaming } from "./session-requests.js";
 
 type Methods = typeof SessionService.method;
@@ -22,9 +22,6 @@ interface KnownSession {
 /** A request that succeeds while the store is there. */
 export interface ReadyCall {
   readonly name: UnaryMethod;
-  readonly path: string;
-  /** The request in JSON. */
-  readonly json: string;
   call(client: SessionServiceClient, options?: CallOptions): Promise<object>;
 }
 
@@ -92,8 +89,6 @@ export async function prepareCalls(client: SessionServiceClient): Promise<readon
     const name = method.localName as UnaryMethod;
     return REQUESTS[name]({ ...known, userId, chosenId }).map((init) => ({
       name,
-      path: pathOf(method),
-      json: toJsonString(method.input, create(method.input, init)),
       // Which request belongs to which method is checked above, where they stand together.
       call: (client, options) => client[name](init as never, options),
     }));

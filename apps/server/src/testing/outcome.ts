@@ -20,6 +20,12 @@ export interface Failure {
   readonly retryDelayMs?: number;
 }
 
+/** The failure of every call that finds no session, whatever the cause. */
+export const SESSION_NOT_FOUND: Failure = {
+  ...{ code: "NOT_FOUND", message: "session not found" },
+  ...{ reason: "SESSION_NOT_FOUND", domain: "sessiond", metadata: {} },
+};
+
 /** How a call failed. Throws if it did not. */
 export async function failureOf(call: Promise<unknown>): Promise<Failure> {
   const failure = await failureIfAny(call);

@@ -79,15 +79,8 @@ export const PROTOCOLS: readonly Protocol[] = [
 ];
 
 /** A client whose calls carry these headers. */
-export function sessionClient(
-  transport: Transport,
-  headers: Readonly<Record<string, string>>,
-): SessionServiceClient {
-  return clientOf(
-    SessionService,
-    () => transport,
-    () => headers,
-  );
+export function sessionClient(transport: Transport, headers: Readonly<Record<string, string>>) {
+  return clientOf(SessionService, { open: () => transport, headersOf: () => headers });
 }
 
 /**
@@ -95,42 +88,31 @@ export function sessionClient(
  * permission. It may be made before the server has started: it connects with its
  * first call.
  */
-export function clientOver(
-  protocol: Protocol,
-  server: AccessibleServer,
-  token?: string,
-): SessionServiceClient {
-  return accessibleClient(SessionService, protocol, server, token);
+export function clientOver(protocol: Protocol, server: AccessibleServer, token?: string) {
+  return clientOf(SessionService, accessTo(protocol, server, token));
 }
 
 /** The same for locks. */
 export function locksOver(protocol: Protocol, server: AccessibleServer) {
-  return accessibleClient(LockService, protocol, server);
+  return clientOf(LockService, accessTo(protocol, server));
 }
 
 /** The same for rate limits. */
 export function rateLimitsOver(protocol: Protocol, server: AccessibleServer) {
-  return accessibleClient(RateLimitService, protocol, server);
+  return clientOf(RateLimitService, accessTo(protocol, server));
 }
 
-function accessibleClient<S extends DescService>(
-  service: S,
-  protocol: Protocol,
-  server: AccessibleServer,
-  token?: string,
-): Client<S> {
-  return clientOf(
-    service,
-    () => protocol.open(server),
-    () => bearer(token ?? server.accessToken ?? ""),
-  );
+interface Access {
+  readonly open: () => Transport;
+  readonly headersOf: () => Readonly<Record<string, string>>;
 }
 
-function clientOf<S extends DescService>(
-  service: S,
-  open: () => Transport,
-  headersOf: () => Readonly<Record<string, string>>,
-): Client<S> {
+function accessTo(protocol: Protocol, server: AccessibleServer, token?: string): Access {
+  const headersOf = () => bearer(token ?? server.accessToken ?? "");
+  return { open: () => protocol.open(server), headersOf };
+}
+
+function clientOf<S extends DescService>(service: S, { open, headersOf }: Access): Client<S> {
   let transport: Transport | undefined;
   const opened = () => {
     transport ??= open();

@@ -13,9 +13,6 @@ const OUTPUT_TIMEOUT_MS = 20_000;
 export interface ServerProcessOptions {
   /** Flags of `sessiond serve`, besides the addresses. */
   readonly flags?: readonly string[];
-  /** Where `spawnServer` has the server listen; on free ports by default. */
-  readonly grpcAddress?: string;
-  readonly httpAddress?: string;
   readonly env?: Readonly<Record<string, string>>;
   /** The working directory. */
   readonly cwd?: string;
@@ -99,13 +96,12 @@ export function developmentToken(dataDir: string): Promise<string> {
   return mintDevelopmentToken({ dataDir, permissions, subject: "test", ttlMs: 600_000 });
 }
 
-/** Runs `sessiond serve` and waits until it listens. */
+/** Runs `sessiond serve` on free ports and waits until it listens. */
 export async function spawnServer(
   options: ServerProcessOptions = {},
 ): Promise<ListeningServerProcess> {
-  const { grpcAddress = "127.0.0.1:0", httpAddress = "127.0.0.1:0", flags = [] } = options;
-  const addresses = ["--grpc-address", grpcAddress, "--http-address", httpAddress];
-  const server = spawnSessiond(["serve", ...addresses, ...flags], options);
+  const addresses = ["--grpc-address", "127.0.0.1:0", "--http-address", "127.0.0.1:0"];
+  const server = spawnSessiond(["serve", ...addresses, ...(options.flags ?? [])], options);
   try {
     const { grpc_address, http_address } = await server.logged("listening");
     return Object.defineProperties(server, {

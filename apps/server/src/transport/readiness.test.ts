@@ -20,12 +20,6 @@ test("a server is not ready before its store was first asked", async () => {
   expect([readiness.isReady, readiness.describe()]).toEqual([true, "ready"]);
 });
 
-test("a server whose store is gone is not ready", async () => {
-  await store.close();
-  await readiness.start();
-  expect([readiness.isReady, readiness.describe()]).toEqual([false, "store unavailable"]);
-});
-
 test("a server that stops is not ready again, whatever a late answer of its store says", async () => {
   let answer = () => {};
   store.check = () =>
