@@ -37,9 +37,11 @@ describe.each(["grpc", "connect"] as const)("the SDK over %s", (protocol) => {
     const changes = { displayName: "Bob", setData: { "a.B": [1] }, deleteData: ["theme"] };
     const updated = await client.updateSession(session.id, changes, { etag: session.etag });
     expect(updated).toMatchObject({ displayName: "Bob", data: { "a.B": [1] } });
+    const { lastAccessTime } = await client.refreshSession({ token });
+    expect(lastAccessTime.getTime()).toBeGreaterThan(session.lastAccessTime.getTime());
     const { token: newToken } = await client.rotateSessionToken(token);
     expect(await client.verifySession(token)).toBeUndefined();
-    expect((await client.refreshSession({ token: newToken })).id).toBe(session.id);
+    expect((await client.verifySession(newToken))?.id).toBe(session.id);
 
     expect(await client.countSessions({ userId })).toBe(1);
     for await (const listed of client.listAllSessions({ userId })) {

@@ -12,7 +12,7 @@ import { STORES } from "../testing/test-stores.js";
 
 const MINUTE_MS = 60_000;
 
-// That the other protocols answer the same as gRPC is for protocols.test.ts to prove.
+// protocols.test.ts proves that the other protocols answer the same as gRPC.
 describe.each(STORES)("on $name", ({ open }) => {
   const server = useTestServer({ open });
   const client = clientOver(GRPC, server);
@@ -56,11 +56,8 @@ describe.each(STORES)("on $name", ({ open }) => {
     expect(await client.countSessions({ userId: request.userId })).toMatchObject({ count: 1 });
 
     const changed = client.createSession({ ...request, roles: [] });
-    expect(await failureOf(changed)).toMatchObject({
-      code: "ALREADY_EXISTS",
-      reason: "REQUEST_ID_REUSED",
-      domain: "sessiond",
-    });
+    const reused = { code: "ALREADY_EXISTS", reason: "REQUEST_ID_REUSED" };
+    expect(await failureOf(changed)).toMatchObject(reused);
     const malformed = client.createSession({ ...request, requestId: "a b" });
     expect(await failureOf(malformed)).toMatchObject({ violations: [{ field: "request_id" }] });
     expect(await client.countSessions({ userId: request.userId })).toMatchObject({ count: 1 });
@@ -208,11 +205,14 @@ describe.each(STORES)("on $name", ({ open }) => {
     const userId = newUser();
     const { sessionId: spared } = await newSession(client, { userId });
     for (let i = 0; i < 2; i++) await newSession(client, { userId });
-    const revoke = async (exceptSessionId = "") =>
-      (await client.revokeUserSessions({ userId, exceptSessionId })).revokedCount;
-    expect(await revoke(spared)).toBe(2);
+    const revoke = async (reason: string, exceptSessionId = "") =>
+      (await client.revokeUserSessions({ userId, exceptSessionId, reason })).revokedCount;
+    expect(await revoke("stolen", spared)).toBe(2);
     expect((await listAll(client, { userId })).map(({ id }) => id)).toEqual([spared]);
-    expect([await revoke(), await revoke()]).toEqual([1, 0]);
+    expect([await revoke("left"), await revoke("left")]).toEqual([1, 0]);
+    const revoked = await listAll(client, { userId, showRevoked: true });
+    const reasons = revoked.map(({ revokeReason }) => revokeReason);
+    expect(reasons.sort()).toEqual(["left", "stolen", "stolen"]);
   });
 
   test("the eleventh session of a user evicts the oldest, and says so", async () => {
@@ -257,11 +257,8 @@ test("under the policy reject, a session beyond the limit is refused", async () 
   const client = clientOver(GRPC, server);
   const userId = newUser();
   const { token } = await newSession(client, { userId });
-  expect(await failureOf(newSession(client, { userId }))).toMatchObject({
-    code: "RESOURCE_EXHAUSTED",
-    reason: "SESSION_LIMIT_REACHED",
-    domain: "sessiond",
-  });
+  const refused = { code: "RESOURCE_EXHAUSTED", reason: "SESSION_LIMIT_REACHED" };
+  expect(await failureOf(newSession(client, { userId }))).toMatchObject(refused);
   expect((await client.verifySession({ token })).session?.userId).toBe(userId);
 });
 

@@ -34,7 +34,7 @@ describe("the contract's list of reasons", () => {
   const reasons = documentedReasons();
 
   test("is complete, and comes with the limit on what is sent", () => {
-    expect(reasons.length).toBeGreaterThanOrEqual(15);
+    expect(reasons.length).toBeGreaterThanOrEqual(14);
     expect(COMMENT).toContain(`RESOURCE_EXHAUSTED for a request of more than ${MAX_MIB} MiB`);
   });
 

@@ -5,7 +5,7 @@ import type { TestIssuer } from "./test-issuer.js";
 export interface HeldIssuer {
   /** Resolves once a call waits for the issuer, and so is under way for as long as the test likes. */
   asked(): Promise<void>;
-  /** Answers, from now on and whoever waits. */
+  /** Answers every call that waits, and from now on at once. */
   release(): void;
 }
 
