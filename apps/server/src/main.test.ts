@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { spawnSessiond } from "./testing/server-process.js";
 
-/** Makes a process believe that it runs on another Node. */
+/** The environment of a process that takes its Node for this version. */
 function asNode(version: string): { readonly NODE_OPTIONS: string } {
   const versions = `{ ...process.versions, node: ${JSON.stringify(version)} }`;
   const code = `Object.defineProperty(process, "versions", { value: ${versions} })`;

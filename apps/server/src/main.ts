@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 import { EXIT_FAILURE } from "./cli/command/exit-codes.js";
 
-/** As `engines` in package.json says. */
+/** The same as `engines` in package.json. */
 const OLDEST_NODE = 24;
 
 const { node } = process.versions;
@@ -9,7 +9,7 @@ if (Number.parseInt(node, 10) < OLDEST_NODE) {
   process.stderr.write(`sessiond needs Node.js ${OLDEST_NODE} or newer; this is ${node}\n`);
   process.exitCode = EXIT_FAILURE;
 } else {
-  // Only now: what it imports does not even load on an older Node.
+  // Imported only now: an older Node cannot even load its imports.
   const { runSessiond } = await import("./cli/sessiond.js");
   process.exitCode = await runSessiond();
 }

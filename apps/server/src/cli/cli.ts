@@ -3,29 +3,30 @@ import { didYouMean } from "../config/closest-name.js";
 import { ConfigError } from "../config/config-error.js";
 import type { Command, CommandContext } from "./command/command.js";
 import { EXIT_FAILURE, EXIT_OK, EXIT_USAGE } from "./command/exit-codes.js";
-import { type Commands, type CommandWork, commandsOf } from "./commands.js";
 
-/** What the command line runs with. */
-export interface CliContext extends Omit<CommandContext, "args">, CommandWork {
+/** The commands by name, in the order in which `sessiond help` lists them. */
+export type Commands = ReadonlyMap<string, Command>;
+
+/** The input and the outputs of the program. */
+export interface CliContext extends Omit<CommandContext, "args"> {
   /** The arguments after the program: `process.argv.slice(2)`. */
   readonly argv: readonly string[];
 }
 
 /**
- * Runs one command and answers the exit code: 0 when all is well, 1 when it
- * failed, 2 when the command line or the configuration is at fault, 128 and its
- * number when a signal stopped it, or what the command's own help says. Never rejects. The
- * command's output goes to `stdout`, everything else to `stderr`.
+ * Runs the command that `argv` names. Returns its exit code, which the command's
+ * help explains. The codes of all commands: 0 for success, 1 for a failure, 2 if
+ * the command line or the configuration is at fault, 128 and its number if a
+ * signal stopped it. Writes faults and failures to `stderr`. Never rejects.
  */
-export async function runCli(context: CliContext): Promise<number> {
+export async function runCli(commands: Commands, context: CliContext): Promise<number> {
   const { argv, stdout, stderr } = context;
   const [first = "help", ...args] = argv;
-  const commands = commandsOf(context);
   try {
     if (first === "--version") stdout.write(`sessiond ${version()}\n`);
     else if (first === "help" || first === "--help" || first === "-h")
-      stdout.write(help(commands, args));
-    else if (asksForHelp(args)) stdout.write(help(commands, [first]));
+      stdout.write(help(commands, args[0]));
+    else if (asksForHelp(args)) stdout.write(help(commands, first));
     else return await commandNamed(commands, first).run({ ...context, args });
     return EXIT_OK;
   } catch (error) {
@@ -38,7 +39,7 @@ export async function runCli(context: CliContext): Promise<number> {
   }
 }
 
-/** What comes after `--` is for the command that stands there. */
+/** Arguments after `--` belong to another program, as in `lock run`. */
 function asksForHelp(args: readonly string[]): boolean {
   const end = args.indexOf("--");
   const own = end === -1 ? args : args.slice(0, end);
@@ -49,17 +50,17 @@ function commandNamed(commands: Commands, name: string): Command {
   const command = commands.get(name);
   if (command !== undefined) return command;
   if (name.startsWith("-")) {
-    throw new ConfigError([
-      `expected a command before flags: sessiond serve ${nameOfFlag(name)} …`,
-    ]);
+    // Only the flag's name: `--store=redis://…` may hold a password.
+    const [flag] = name.split("=");
+    throw new ConfigError([`expected a command before flags: sessiond serve ${flag} …`]);
   }
   const shown = /^[a-z-]{1,32}$/i.test(name) ? ` ${name}` : "";
   const hint = didYouMean(name, [...commands.keys(), "help"]);
   throw new ConfigError([`unknown command${shown}${hint}; see: sessiond help`]);
 }
 
-function help(commands: Commands, [name]: readonly string[]): string {
-  if (name !== undefined && name !== "help") return commandNamed(commands, name).help();
+function help(commands: Commands, name = "help"): string {
+  if (name !== "help") return commandNamed(commands, name).help();
   const summaries = [...commands].map(([command, { summary }]) => [command, summary]);
   const lines = [...summaries, ["help", "prints this, or with a command's name what that takes"]];
   return `sessiond ${version()}, a session service over gRPC, Connect and JSON
@@ -79,16 +80,11 @@ function version(): string {
   return hasVersion ? String(json.version) : "";
 }
 
-/** The error's message and those of what caused it, one per line. */
+/** The messages of an error and its causes, one per line. */
 function describeFailure(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   const { cause } = error;
   return cause === undefined
     ? error.message
     : `${error.message}\n  caused by: ${describeFailure(cause)}`;
-}
-
-/** `--store=redis://…` may hold a password. */
-function nameOfFlag(flag: string): string {
-  return flag.split("=")[0] ?? flag;
 }

@@ -10,7 +10,7 @@ const SERVICE = "sessiond.v1.SessionService";
 const BUF = "npx --yes @bufbuild/buf@1.75.0 curl --protocol grpc --http2-prior-knowledge";
 const GRPCURL = "grpcurl -plaintext";
 
-/** What a development server tells whoever started it: where it is, a token, and what to try. */
+/** The text that a development server prints at its start: its addresses, a token, and calls to try. */
 export async function developmentWelcome(config: Config, server: RunningServer): Promise<string> {
   const grpc = formatAddress(server.grpcAddress);
   const http = formatAddress(server.httpAddress);
@@ -43,7 +43,7 @@ ${pair((method, body) => `${GRPCURL} -H "authorization: Bearer $TOKEN" -d ${body
 `;
 }
 
-/** Two commands that create a session and verify it, made of one that calls a method. */
+/** Two shell commands that create a session and verify it. `call` is the command for one RPC. */
 function pair(call: (method: string, body: string) => string): string {
   const create = call("CreateSession", `'{"userId": "ann", "roles": ["admin"]}'`);
   const verify = call("VerifySession", `"{\\"token\\": \\"$SESSION\\"}"`);

@@ -1,27 +1,13 @@
 import { Keyring } from "@sessiond/core";
 import { ConfigError } from "../config/config-error.js";
-import { parseFlags } from "../config/flags.js";
-import type { Command, CommandContext } from "./command/command.js";
+import type { Command } from "./command/command.js";
 import { EXIT_OK } from "./command/exit-codes.js";
+import { FlagReader } from "./command/flag-reader.js";
 
-/** `sessiond keygen`: prints a new key for SESSIOND_KEYRING. */
-export const keygenCommand: Command = { summary: "makes a key for SESSIOND_KEYRING", help, run };
-
-async function run({ args, stdout }: CommandContext): Promise<number> {
-  const { values, faults } = parseFlags(args, ["kid"]);
-  if (faults.length > 0) throw new ConfigError(faults);
-  const key = Keyring.generateKey(values.get("kid"));
-  try {
-    Keyring.parse(key);
-  } catch {
-    throw new ConfigError(["--kid: expected 1 to 32 characters out of A-Z a-z 0-9 . _ -"]);
-  }
-  stdout.write(`${key}\n`);
-  return EXIT_OK;
-}
-
-function help(): string {
-  return `Usage: sessiond keygen [--kid NAME]
+/** `sessiond keygen`: prints a new key for the keyring. */
+export const keygenCommand: Command = {
+  summary: "makes a key for SESSIOND_KEYRING",
+  help: () => `Usage: sessiond keygen [--kid NAME]
 
 Prints a new key as SESSIOND_KEYRING takes it: kid:base64. To rotate keys, put the
 new one behind the old, SESSIOND_KEYRING="old:…,new:…", until every server has it:
@@ -30,5 +16,17 @@ one can go: sessiond keys --help.
 
   --kid NAME   the key's name, 1 to 32 characters out of A-Z a-z 0-9 . _ -
                (default a random one)
-`;
-}
+`,
+  run: async ({ args, stdout }) => {
+    const flags = new FlagReader(args, ["kid"]);
+    flags.throwIfFaulty();
+    const key = Keyring.generateKey(flags.values.get("kid"));
+    try {
+      Keyring.parse(key);
+    } catch {
+      throw new ConfigError(["--kid: expected 1 to 32 characters out of A-Z a-z 0-9 . _ -"]);
+    }
+    stdout.write(`${key}\n`);
+    return EXIT_OK;
+  },
+};

@@ -3,20 +3,21 @@ import { ConfigError } from "../config/config-error.js";
 import type { Command } from "./command/command.js";
 import type { ResealOptions } from "./reseal.js";
 
-/** Settings that a server's environment may have and that say nothing about keys or the store. */
+/**
+ * A server's environment has these settings too. Resealing needs no address and
+ * no auth file, so a faulty one must not stop it.
+ */
 const SERVER_ONLY = ["SESSIOND_GRPC_ADDRESS", "SESSIOND_HTTP_ADDRESS", "SESSIOND_AUTH"];
 
-/** `sessiond keys`: reads the command line, and has sessions sealed anew. */
+/** `sessiond keys`. `reseal` returns the exit code. */
 export function keysCommand(reseal: (options: ResealOptions) => Promise<number>): Command {
   return {
     summary: "seals sessions anew after a new key",
-    help,
-    async run({ args, env, stdout, stderr }) {
-      const [action, ...flags] = args;
+    help: () => HELP,
+    run: async ({ args: [action, ...flags], env, stdout, stderr }) => {
       if (action !== "reseal") {
         throw new ConfigError(["expected sessiond keys reseal; see: sessiond help keys"]);
       }
-      // Where a server would listen, and whom it would let in, is not asked for here.
       const relevant = Object.entries(env).filter(([name]) => !SERVER_ONLY.includes(name));
       const config = await loadConfig({ argv: flags, env: Object.fromEntries(relevant) });
       const { keyring } = config;
@@ -30,8 +31,7 @@ export function keysCommand(reseal: (options: ResealOptions) => Promise<number>)
   };
 }
 
-function help(): string {
-  return `Usage: sessiond keys reseal [flags]
+const HELP = `Usage: sessiond keys reseal [flags]
 
 Seals every session anew that is not under the first key of SESSIOND_KEYRING, ended
 ones included, while servers go on. To rotate keys without downtime:
@@ -54,4 +54,3 @@ The flags and variables are those of sessiond serve. These matter here:
   --store STORE            SESSIOND_STORE
   --data-dir DIRECTORY     SESSIOND_DATA_DIR, where the default store is
 `;
-}

@@ -5,26 +5,27 @@ import { pino } from "pino";
 import type { Config } from "../config/config.js";
 import { describeStore } from "../config/store-location.js";
 import { openStores } from "../daemon/open-stores.js";
+import type { ReportOutput, TextOutput } from "./command/command.js";
 import { EXIT_FAILURE, EXIT_OK, exitCodeOf } from "./command/exit-codes.js";
-import { ProgressReport, type ReportOutput } from "./command/progress-report.js";
+import { ProgressReport } from "./command/progress-report.js";
 import { onStopSignals } from "./command/signals.js";
 
-/** How long it rests after a page that it changed, so that servers' calls come first. */
+/** The rest after a page with changes, so that the servers' calls come first. */
 const PAUSE_MS = 20;
-/** How many ids are listed of what could not be resealed. */
+/** At most this many ids of each kind of failure are listed. */
 const MAX_LISTED_IDS = 1_000;
 
-/** What `sessiond keys reseal` works with. */
+/** Options of `runReseal`. */
 export interface ResealOptions {
   readonly config: Pick<Config, "store" | "retentionMs" | "durability">;
   readonly keyring: Keyring;
-  /** The summary. */
-  readonly stdout: Pick<ReportOutput, "write">;
-  /** Progress, and what could not be done. */
+  /** Takes the summary. */
+  readonly stdout: TextOutput;
+  /** Takes the progress and the failures. */
   readonly stderr: ReportOutput;
 }
 
-/** The sessions so far, and the signal that stops the work. */
+/** Counts of the sessions so far, and the signal that stops the work. */
 interface Tally {
   seen: number;
   resealed: number;
@@ -35,28 +36,25 @@ interface Tally {
 }
 
 /**
- * Seals every session anew that is not under the keyring's first key. Answers the
- * exit code: 0 when nothing is left to do, 1 when some sessions could not be
- * resealed, 130 or 143 when SIGINT or SIGTERM stopped it after the page under
- * way; a second signal ends the process at once. Rejects where the store cannot
- * be opened, or fails.
+ * Reseals every session that is not under the keyring's first key. Returns the exit
+ * code: 0 if every session is under that key, 1 if some could not be resealed, 130
+ * or 143 if SIGINT or SIGTERM stopped the work after the current page. A second
+ * signal ends the process at once. Rejects if the store cannot be opened or fails.
  */
 export async function runReseal(options: ResealOptions): Promise<number> {
   const { config, keyring, stderr } = options;
   if (config.store.kind === "sqlite" && !existsSync(config.store.path)) {
-    // Opening it would make an empty one, and report success.
+    // Opening would create an empty store, and report success.
     throw new Error(`there is no store ${describeStore(config.store)}`);
   }
   const tally: Tally = { seen: 0, resealed: 0, current: 0, unreadable: [], busy: [] };
-  await using opened = new AsyncDisposableStack();
-  opened.use(
-    onStopSignals(
-      (signal) => {
-        tally.stoppedBy = signal;
-      },
-      (signal) => process.exit(exitCodeOf(signal)),
-    ),
+  using _signals = onStopSignals(
+    (signal) => {
+      tally.stoppedBy = signal;
+    },
+    (signal) => process.exit(exitCodeOf(signal)),
   );
+  await using opened = new AsyncDisposableStack();
   let connectionError: Error | undefined;
   const stores = await openStores(config, pino({ level: "silent" }), (error) => {
     connectionError = error;
@@ -65,7 +63,7 @@ export async function runReseal(options: ResealOptions): Promise<number> {
   const store = stores.sessions;
 
   const count = await store.count().catch((error: unknown) => {
-    // What the call failed with does not say why there is no connection.
+    // The call's own error does not say why there is no connection.
     const cause = connectionError ?? error;
     throw new Error(`cannot use the store ${describeStore(config.store)}`, { cause });
   });
@@ -114,23 +112,25 @@ function summarize(
     `resealed ${resealed} sessions under key "${keyring.activeKeyId}"; ` +
       `${current} already were, ${unreadable.length} are unreadable\n`,
   );
-  if (unreadable.length > 0) {
-    report.say("no key of the keyring opens these; a key may be missing, or they are damaged:");
-    for (const line of listOf(unreadable)) report.say(line);
-  }
-  if (busy.length > 0) {
-    report.say(
-      "a server with an old key in front kept changing these; run it again once none has:",
-    );
-    for (const line of listOf(busy)) report.say(line);
-  }
+  list(
+    "no key of the keyring opens these; a key may be missing, or they are damaged:",
+    unreadable,
+    report,
+  );
+  list(
+    "a server with an old key in front kept changing these; run it again once none has:",
+    busy,
+    report,
+  );
   return unreadable.length + busy.length > 0 ? EXIT_FAILURE : EXIT_OK;
 }
 
-function listOf(ids: readonly string[]): readonly string[] {
-  const lines = ids.slice(0, MAX_LISTED_IDS).map((id) => `  ${id}`);
-  const more = ids.length - lines.length;
-  return more > 0 ? [...lines, `  and ${more} more`] : lines;
+function list(heading: string, ids: readonly string[], report: ProgressReport): void {
+  if (ids.length === 0) return;
+  report.say(heading);
+  for (const id of ids.slice(0, MAX_LISTED_IDS)) report.say(`  ${id}`);
+  const more = ids.length - MAX_LISTED_IDS;
+  if (more > 0) report.say(`  and ${more} more`);
 }
 
 function describeProgress({ seen, resealed, current }: Tally, { total }: ProgressReport): string {

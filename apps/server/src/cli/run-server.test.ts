@@ -1,6 +1,7 @@
 import { once } from "node:events";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { connect as connectHttp2 } from "node:http2";
+import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Keyring } from "@sessiond/core";
@@ -12,11 +13,9 @@ import {
   GRPC,
   JSON_OVER_HTTP,
   type Protocol,
-  type SessionServiceClient,
   sessionClient,
 } from "../testing/protocols.js";
 import { spawnServer, spawnSessiond } from "../testing/server-process.js";
-import type { TestIssuer } from "../testing/test-issuer.js";
 import { startTestIssuer } from "../testing/test-server.js";
 
 let directory: string;
@@ -25,8 +24,10 @@ beforeAll(async () => {
 });
 afterAll(() => rm(directory, { recursive: true }));
 
-/** Starts a server that accepts an issuer's tokens, as an operator would set it up. */
-async function start(issuer: TestIssuer) {
+/** Starts an issuer and a server that accepts its tokens, set up as an operator would do it. */
+async function start() {
+  await using opened = new AsyncDisposableStack();
+  const issuer = opened.adopt(await startTestIssuer(), (started) => started.close());
   const auth = {
     issuer: issuer.url,
     audience: "sessiond",
@@ -35,24 +36,27 @@ async function start(issuer: TestIssuer) {
   };
   const file = join(directory, `auth-${new URL(issuer.url).port}.json`);
   await writeFile(file, JSON.stringify({ issuers: [auth] }));
-  return spawnServer({
-    env: {
-      SESSIOND_AUTH: file,
-      SESSIOND_KEYRING: Keyring.generateKey("test"),
-      SESSIOND_STORE: "sqlite::memory:",
-    },
-  });
-}
-
-type Started = Awaited<ReturnType<typeof start>>;
-
-async function clientOf(
-  server: Started,
-  issuer: TestIssuer,
-  wire: Protocol = GRPC,
-): Promise<SessionServiceClient> {
+  const env = {
+    SESSIOND_AUTH: file,
+    SESSIOND_KEYRING: Keyring.generateKey("test"),
+    SESSIOND_STORE: "sqlite::memory:",
+  };
+  const server = opened.use(await spawnServer({ env }));
   const token = await issuer.sign({ claims: { scope: KNOWN_PERMISSIONS.join(" ") } });
-  return sessionClient(wire.open(server), bearer(token));
+  const client = (protocol: Protocol = GRPC) => sessionClient(protocol.open(server), bearer(token));
+  /** Makes a call that goes on until `release`. */
+  const hold = async (protocol?: Protocol) => {
+    const { asked, release } = holdKeys(issuer);
+    const call = client(protocol).createSession({ userId: "ann" });
+    const outcome = call.then(
+      ({ session }) => session?.userId,
+      () => "failed",
+    );
+    await asked();
+    return { outcome, release };
+  };
+  const closing = opened.move();
+  return { server, client, hold, [Symbol.asyncDispose]: () => closing.disposeAsync() };
 }
 
 describe.concurrent("a server process", () => {
@@ -61,16 +65,14 @@ describe.concurrent("a server process", () => {
     ["SIGINT", JSON_OVER_HTTP],
   ] as const)(
     "lets a call under way finish on %s, and then exits with 0",
-    async ([signal, wire]) => {
-      await using issuer = await disposable();
-      await using server = await start(issuer.started);
-      const keys = holdKeys(issuer.started);
-      const call = (await clientOf(server, issuer.started, wire)).createSession({ userId: "ann" });
-      await keys.asked();
+    async ([signal, protocol]) => {
+      await using started = await start();
+      const { server } = started;
+      const call = await started.hold(protocol);
       server.kill(signal);
       expect(await server.logged("stopping")).toMatchObject({ level: 30 });
-      keys.release();
-      expect((await call).session?.userId).toBe("ann");
+      call.release();
+      expect(await call.outcome).toBe("ann");
       expect(await server.ended).toBe(0);
       const messages = server.logs.map(({ msg }) => msg);
       expect(messages.filter((message) => message === "call")).toHaveLength(1);
@@ -81,57 +83,47 @@ describe.concurrent("a server process", () => {
   );
 
   test("ends at once on a second signal, of whichever kind", async () => {
-    await using issuer = await disposable();
-    await using server = await start(issuer.started);
-    const keys = holdKeys(issuer.started);
-    const call = (await clientOf(server, issuer.started)).createSession({ userId: "ann" });
-    const failed = call.then(
-      () => false,
-      () => true,
-    );
-    await keys.asked();
+    await using started = await start();
+    const { server } = started;
+    const call = await started.hold();
     server.kill("SIGTERM");
     await server.logged("stopping");
     server.kill("SIGINT");
     expect(await server.ended).toBe(1);
-    expect(await failed).toBe(true);
-    keys.release();
+    expect(await call.outcome).toBe("failed");
   });
 
-  test("says which port is taken, and exits with 1", async () => {
-    await using issuer = await disposable();
-    await using server = await start(issuer.started);
-    for (const [flag, url] of [
-      ["--grpc-address", server.grpcUrl],
-      ["--http-address", server.httpUrl],
-    ] as const) {
-      const taken = new URL(url).host;
-      const other = flag === "--grpc-address" ? "--http-address" : "--grpc-address";
-      const args = ["serve", flag, taken, other, "127.0.0.1:0", "--data-dir", directory];
-      await using second = spawnSessiond(args);
-      expect(await second.ended).toBe(1);
-      expect(second.stderr).toContain(
-        `sessiond: cannot listen on ${taken}: the address is in use (EADDRINUSE); ${flag} takes another\n`,
-      );
-      // No stack, nor a welcome to a server that is none.
-      expect(second.stderr + second.stdout).not.toMatch(/\n +at |TOKEN=/);
-    }
-  });
-
-  test("says that its store cannot be opened, and exits with 1", async () => {
-    const args = ["serve", "--store", "sqlite:/dev/null/x.db", "--data-dir", directory];
-    await using server = spawnSessiond([
-      ...args,
-      "--grpc-address=127.0.0.1:0",
-      "--http-address=127.0.0.1:0",
-    ]);
+  test.for([
+    [
+      "--grpc-address",
+      "cannot listen on TAKEN: the address is in use (EADDRINUSE); --grpc-address takes another\n",
+    ],
+    [
+      "--http-address",
+      "cannot listen on TAKEN: the address is in use (EADDRINUSE); --http-address takes another\n",
+    ],
+    ["--store", "the session store is unavailable: cannot open"],
+  ] as const)("says that it cannot use its %s, and exits with 1", async ([flag, message]) => {
+    const listener = createServer().listen(0, "127.0.0.1");
+    await once(listener, "listening");
+    const taken = `127.0.0.1:${(listener.address() as AddressInfo).port}`;
+    const flags = {
+      "--data-dir": directory,
+      "--grpc-address": "127.0.0.1:0",
+      "--http-address": "127.0.0.1:0",
+      [flag]: flag === "--store" ? "sqlite:/dev/null/x.db" : taken,
+    };
+    await using server = spawnSessiond(["serve", ...Object.entries(flags).flat()]);
     expect(await server.ended).toBe(1);
-    expect(server.stderr).toContain("sessiond: the session store is unavailable: cannot open");
+    expect(server.stderr).toContain(`sessiond: ${message.replace("TAKEN", taken)}`);
+    // No stack trace, and no welcome to a server that does not run.
+    expect(server.stderr + server.stdout).not.toMatch(/\n +at |TOKEN=/);
+    listener.close();
   });
 
-  test("repeats nothing of headers that gRPC cannot carry, on stderr neither", async () => {
-    await using issuer = await disposable();
-    await using server = await start(issuer.started);
+  test("never repeats a header that gRPC cannot carry, not even on stderr", async () => {
+    await using started = await start();
+    const { server } = started;
     const session = connectHttp2(server.grpcUrl);
     const call = session.request({
       ":method": "POST",
@@ -149,19 +141,13 @@ describe.concurrent("a server process", () => {
     expect(server.stdout).not.toContain("canary");
   });
 
-  test("writes its log as JSON lines with the time, and no welcome once it has an auth file", async () => {
-    await using issuer = await disposable();
-    await using server = await start(issuer.started);
-    await (await clientOf(server, issuer.started)).countSessions({});
+  test("logs JSON lines with the time, and prints no welcome if it has an auth file", async () => {
+    await using started = await start();
+    const { server } = started;
+    await started.client().countSessions({});
     const call = await server.logged("call");
     expect(call["time"]).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
     expect(call).not.toHaveProperty("hostname");
     for (const line of server.stdout.trimEnd().split("\n")) expect(JSON.parse(line)).toBeTruthy();
   });
 });
-
-/** An issuer that is closed when disposed of. */
-async function disposable() {
-  const started = await startTestIssuer();
-  return { started, [Symbol.asyncDispose]: () => started.close() };
-}

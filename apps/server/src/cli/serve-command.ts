@@ -3,20 +3,11 @@ import { describeSettings } from "../config/settings-help.js";
 import type { Command } from "./command/command.js";
 import { EXIT_OK } from "./command/exit-codes.js";
 
-/** `sessiond serve`: reads the configuration, and has it served until the server is told to stop. */
-export function serveCommand(serve: (config: Config) => Promise<void>): Command {
+/** `sessiond serve`. `runServer` resolves when the server has stopped and rejects if it cannot start. */
+export function serveCommand(runServer: (config: Config) => Promise<void>): Command {
   return {
     summary: "runs the server",
-    help,
-    async run({ args, env }) {
-      await serve(await loadConfig({ argv: args, env }));
-      return EXIT_OK;
-    },
-  };
-}
-
-function help(): string {
-  return `Usage: sessiond serve [flags]
+    help: () => `Usage: sessiond serve [flags]
 
 Runs the server until SIGTERM or SIGINT. Every setting is a flag or an environment
 variable; flags go first. Durations are written 500ms, 30s, 30m, 24h, 7d or 1h30m.
@@ -25,5 +16,10 @@ On loopback addresses, without a keyring or an auth file, this is a development
 server: it makes its own keys, keeps them in the data directory, and accepts the
 tokens that \`sessiond token\` makes there.
 
-${describeSettings()}`;
+${describeSettings()}`,
+    run: async ({ args, env }) => {
+      await runServer(await loadConfig({ argv: args, env }));
+      return EXIT_OK;
+    },
+  };
 }

@@ -1,20 +1,39 @@
 import { readEnvironment } from "../config/environment.js";
-import { runCli } from "./cli.js";
-import { runReseal } from "./reseal.js";
-import { runServer } from "./run-server.js";
+import { type Commands, runCli } from "./cli.js";
+import { keygenCommand } from "./keygen-command.js";
+import { keysCommand } from "./keys-command.js";
+import { lockCommand } from "./remote/lock-command.js";
+import { rateLimitCommand } from "./remote/rate-limit-command.js";
+import { serveCommand } from "./serve-command.js";
+import { tokenCommand } from "./token-command.js";
 
-/** Runs the command that this process was started with and answers the exit code. */
+/**
+ * The commands of `sessiond`. Each loads the server, the stores or the SDK only when
+ * it runs, so that help and a fault in the command line come at once.
+ */
+export const COMMANDS: Commands = new Map([
+  ["serve", serveCommand(async (config) => (await import("./run-server.js")).runServer(config))],
+  ["token", tokenCommand],
+  ["keygen", keygenCommand],
+  ["keys", keysCommand(async (options) => (await import("./reseal.js")).runReseal(options))],
+  [
+    "lock",
+    lockCommand(async (options) => (await import("./remote/lock-run.js")).runUnderLock(options)),
+  ],
+  [
+    "rate-limit",
+    rateLimitCommand(async (options) =>
+      (await import("./remote/rate-limit-calls.js")).callRateLimits(options),
+    ),
+  ],
+]);
+
+/** Runs the command that this process was started with. Returns the exit code. */
 export function runSessiond(): Promise<number> {
-  return runCli({
+  return runCli(COMMANDS, {
     argv: process.argv.slice(2),
     env: readEnvironment(),
     stdout: process.stdout,
     stderr: process.stderr,
-    serve: runServer,
-    reseal: runReseal,
-    // A server has no need of the SDK.
-    lockRun: async (options) => (await import("./remote/lock-run.js")).runUnderLock(options),
-    rateLimitCall: async (options) =>
-      (await import("./remote/rate-limit-calls.js")).callRateLimits(options),
   });
 }

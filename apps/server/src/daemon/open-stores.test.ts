@@ -8,7 +8,7 @@ import { parseStoreLocation } from "../config/store-location.js";
 import { type LogLine, recordLog } from "../testing/test-server.js";
 import { openStores } from "./open-stores.js";
 
-/** What the log warns of about a Redis, once it warns of anything. */
+/** The warnings in the log about a Redis, once there is one. */
 async function warningsOf(redisUrl: string): Promise<readonly LogLine[]> {
   const { logger, logs } = recordLog("warn");
   const store = parseStoreLocation(redisUrl);
@@ -18,7 +18,7 @@ async function warningsOf(redisUrl: string): Promise<readonly LogLine[]> {
   return logs;
 }
 
-/** A relay to a Redis which makes it say that it is of version 6. */
+/** A relay to a Redis that makes it report version 6. */
 async function startAgingRelay(port: number) {
   const server = createServer(async (client) => {
     const redis = connect(port, "127.0.0.1");
@@ -36,13 +36,13 @@ async function startAgingRelay(port: number) {
   };
 }
 
-test("a Redis that may evict sessions is warned of", async () => {
+test("the log warns of a Redis that may evict sessions", async () => {
   await using redis = await startRedisServer({ args: ["--maxmemory-policy", "allkeys-lru"] });
   const warning = { level: 40, maxmemory_policy: "allkeys-lru" };
   expect(await warningsOf(redis.url)).toMatchObject([warning]);
 });
 
-test("a Redis that is too old is named as such", async () => {
+test("the log names a Redis that is too old", async () => {
   await using redis = await startRedisServer();
   using relay = await startAgingRelay(Number(new URL(redis.url).port));
   expect(await warningsOf(relay.url)).toMatchObject([

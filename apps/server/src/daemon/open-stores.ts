@@ -12,23 +12,22 @@ import { openSqliteStores } from "@sessiond/core/sqlite";
 import type { Logger } from "pino";
 import type { Config } from "../config/config.js";
 
-/** How long starting waits for Redis. */
+/** How long the start waits for Redis. */
 const CONNECT_WAIT_MS = 2_000;
 
-/** All that a server keeps, in one place. */
+/** Everything that a server stores. */
 export interface Stores {
   readonly sessions: SessionStore;
   readonly locks: LockStore;
   readonly rateLimits: RateLimitStore;
-  /** Calls still under way, and later ones, fail with STORE_UNAVAILABLE. */
+  /** Makes calls under way and later calls fail with STORE_UNAVAILABLE. */
   close(): Promise<void>;
 }
 
 /**
- * Opens the stores where the configuration says. Rejects where a file cannot be
- * opened. A Redis that is down is no fault here: the server starts, says that it
- * is not ready, and is once Redis comes; `onConnectionError` hears why it could not
- * be reached, each time.
+ * Opens the stores that the configuration names. Rejects if a file cannot be
+ * opened. Does not reject if Redis is down: the server starts, and is ready once
+ * Redis is. `onConnectionError` gets the error of each failed connection.
  */
 export async function openStores(
   {
@@ -53,12 +52,12 @@ export async function openStores(
   try {
     await once(redis, "ready", { signal: AbortSignal.timeout(CONNECT_WAIT_MS) });
   } catch {
-    // Said by readiness, which goes on asking.
+    // Readiness reports it, and keeps asking.
   }
   return openRedisStores({ redis, retentionMs, durability });
 }
 
-/** A Redis that is too old refuses most calls, with errors that do not say why. */
+/** A Redis that is too old refuses most calls, and its errors do not say why. */
 async function warnOfAge(redis: ReturnType<typeof connectRedis>, logger: Logger) {
   try {
     const [outdated] = await readOutdatedVersions(redis);
@@ -72,7 +71,7 @@ async function warnOfAge(redis: ReturnType<typeof connectRedis>, logger: Logger)
   }
 }
 
-/** A Redis that may evict keys drops sessions, and tombstones, without a word. */
+/** A Redis that may evict keys silently drops sessions and tombstones. */
 async function warnOfEviction(redis: ReturnType<typeof connectRedis>, logger: Logger) {
   try {
     const policies = await readEvictionPolicies(redis);

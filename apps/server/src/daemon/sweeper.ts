@@ -1,17 +1,14 @@
 import type { SessionStore } from "@sessiond/core";
 import type { Logger } from "pino";
 
-/** How long the sweeper rests once there is nothing left to remove. */
+/** The rest once nothing is left to remove. */
 const REST_MS = 30_000;
-/** How long it pauses between slices, so that calls come first. */
+/** The pause between slices, so that calls come first. */
 const PAUSE_MS = 50;
-/** How many sessions a slice removes. */
+/** The most sessions that a slice removes. */
 const SLICE_SIZE = 500;
 
-/**
- * Removes ended sessions in the background, a slice at a time, puts indexes right,
- * and logs what it did.
- */
+/** Removes ended sessions and repairs indexes in the background, slice by slice. Logs its changes. */
 export class Sweeper {
   readonly #store: SessionStore;
   readonly #logger: Logger;
@@ -28,7 +25,7 @@ export class Sweeper {
     this.#schedule(REST_MS);
   }
 
-  /** Resolves when the slice under way, if any, is done. */
+  /** Resolves when the current slice, if any, is done. */
   async stop(): Promise<void> {
     this.#isStopped = true;
     clearTimeout(this.#timer);
@@ -46,7 +43,7 @@ export class Sweeper {
     try {
       const { reclaimed, healed, more } = await this.#store.sweep(SLICE_SIZE);
       if (reclaimed > 0) this.#logger.info({ reclaimed, more }, "removed ended sessions");
-      // Nothing of ours makes an index wrong, so somebody should know.
+      // No code of ours makes an index wrong, so an operator should know.
       if (healed > 0) this.#logger.warn({ healed }, "put index entries right");
       this.#schedule(more ? PAUSE_MS : REST_MS);
     } catch (error) {

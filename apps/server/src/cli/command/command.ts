@@ -1,22 +1,35 @@
 import type { Environment } from "../../config/environment.js";
-import type { ReportOutput } from "./progress-report.js";
 
-/** What a command runs with. */
+/** Takes text: `process.stdout`. */
+export interface TextOutput {
+  write(text: string): unknown;
+}
+
+/** Takes text, and may be a terminal: `process.stderr`. */
+export interface ReportOutput extends TextOutput {
+  readonly isTTY?: boolean;
+  readonly columns?: number;
+}
+
+/** The input and the outputs of one run of a command. */
 export interface CommandContext {
   /** The arguments after the command's name. */
   readonly args: readonly string[];
   readonly env: Environment;
-  /** What was asked for. */
-  readonly stdout: Pick<ReportOutput, "write">;
-  /** Everything else. */
+  /** Takes the result and nothing else, so that a script can read it. */
+  readonly stdout: TextOutput;
   readonly stderr: ReportOutput;
 }
 
-/** One command of the command line. */
+/** A command of `sessiond`. */
 export interface Command {
-  /** A few words, for the list of commands. */
+  /** One line for the list of commands. */
   readonly summary: string;
-  readonly help: () => string;
-  /** Answers the exit code. Rejects with a ConfigError where the command line is at fault. */
-  readonly run: (context: CommandContext) => Promise<number>;
+  /** The text of `sessiond help` with the command's name. */
+  help(): string;
+  /**
+   * Returns the exit code. Rejects with a ConfigError if the command line or the
+   * configuration is at fault, and with any other error if the command failed.
+   */
+  run(context: CommandContext): Promise<number>;
 }

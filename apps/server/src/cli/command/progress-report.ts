@@ -1,20 +1,15 @@
-/** How often a line is written where there is no terminal. */
+import type { ReportOutput } from "./command.js";
+
+/** How often a line is written if the output is no terminal. */
 const LINE_INTERVAL_MS = 5_000;
 const BAR_WIDTH = 30;
-/** Goes to the line's start and clears it. */
+/** Goes to the start of the line and clears it. */
 const REWIND = "\r\x1b[2K";
 const DEFAULT_COLUMNS = 80;
 
-/** What a report is written to: `process.stderr`. */
-export interface ReportOutput {
-  write(text: string): unknown;
-  readonly isTTY?: boolean;
-  readonly columns?: number;
-}
-
 /**
- * Tells people how far a long command has got: a bar that moves in one line of a
- * terminal, or a line every few seconds in a log.
+ * Shows the progress of a long command: as a bar in one line of a terminal, or as
+ * a line every five seconds in a log.
  */
 export class ProgressReport {
   readonly #output: ReportOutput;
@@ -22,7 +17,7 @@ export class ProgressReport {
   readonly #startMs: number;
   #lastLineMs: number;
   #isBarShown = false;
-  /** How much there is to do, roughly. */
+  /** An estimate of the whole work. */
   readonly total: number;
 
   constructor(output: ReportOutput, total: number, now: () => number = () => performance.now()) {
@@ -33,7 +28,7 @@ export class ProgressReport {
     this.#lastLineMs = this.#startMs;
   }
 
-  /** How much has been done so far; more than the total is no surprise. */
+  /** Shows the work done so far. It may exceed `total`, an estimate. */
   progress(done: number): void {
     const nowMs = this.#now();
     if (this.#output.isTTY) {
@@ -48,13 +43,13 @@ export class ProgressReport {
     }
   }
 
-  /** Writes a line of its own. */
+  /** Writes a separate line. */
   say(text: string): void {
     this.end();
     this.#output.write(`sessiond: ${text}\n`);
   }
 
-  /** Leaves the bar as it is; what is written next starts on a new line. */
+  /** Ends the line of the bar, if one is shown. */
   end(): void {
     if (!this.#isBarShown) return;
     this.#output.write("\n");

@@ -1,55 +1,51 @@
 import { parseDuration } from "@sessiond/core";
 import { ConfigError } from "../../config/config-error.js";
-import { parseFlags } from "../../config/flags.js";
-import type { Command, CommandContext } from "../command/command.js";
+import type { Environment } from "../../config/environment.js";
+import type { Command } from "../command/command.js";
+import { FlagReader } from "../command/flag-reader.js";
 import type { LockRunOptions } from "./lock-run.js";
 import { REMOTE_FLAGS, REMOTE_HELP, remoteServer } from "./remote-server.js";
 
 const USAGE = "sessiond lock run NAME [flags] -- COMMAND …";
+const FLAGS = ["ttl", "wait-timeout", ...REMOTE_FLAGS];
 const DEFAULT_TTL = "30s";
 const DEFAULT_WAIT_TIMEOUT = "20s";
-/** As the contract has it. */
+/** The contract's limit of both durations. */
 const MAX_MS = 3_600_000;
-/** Tries once; every other duration is longer than zero. */
+/** Tries once. No other duration of zero is allowed. */
 const NO_WAIT = "0s";
 
-/** `sessiond lock`: reads the command line, and has the command run. */
-export function lockCommand(lockRun: (options: LockRunOptions) => Promise<number>): Command {
+/** `sessiond lock`. `runUnderLock` returns the exit code. */
+export function lockCommand(runUnderLock: (options: LockRunOptions) => Promise<number>): Command {
   return {
     summary: "runs a command under a lock",
-    help,
-    run: async (context) => lockRun(parseLockRun(context)),
+    help: () => HELP,
+    run: async ({ args, env, stderr }) => runUnderLock({ ...parseLockRun(args, env), env, stderr }),
   };
 }
 
-function parseLockRun({ args, env, stderr }: CommandContext): LockRunOptions {
+function parseLockRun(
+  args: readonly string[],
+  env: Environment,
+): Omit<LockRunOptions, "env" | "stderr"> {
   const end = args.indexOf("--");
   const own = end === -1 ? args : args.slice(0, end);
-  const [action, name = "", ...flags] = own;
+  const [action, name = "", ...flagArgs] = own;
   if (action !== "run") throw new ConfigError([`expected ${USAGE}; see: sessiond help lock`]);
   if (name === "" || name.startsWith("-")) {
     throw new ConfigError([`the lock's NAME is missing after run: ${USAGE}`]);
   }
-  // Without it, there is no telling the command's arguments from flags.
+  // Without it, the command's arguments cannot be told from flags.
   if (end === -1) throw new ConfigError([`the -- before the command is missing: ${USAGE}`]);
-  const known = ["ttl", "wait-timeout", ...REMOTE_FLAGS];
-  const { values, faults: flagFaults } = parseFlags(flags, known, own.length - flags.length);
-  const faults = [...flagFaults];
-  const duration = (flag: string, fallback: string) => {
-    try {
-      return parseLimited(values.get(flag) ?? fallback);
-    } catch (error) {
-      faults.push(`--${flag}: ${error instanceof Error ? error.message : error}`);
-      return 0;
-    }
-  };
-  const ttlMs = duration("ttl", DEFAULT_TTL);
-  const wait = values.get("wait-timeout");
-  const waitTimeoutMs = wait === NO_WAIT ? 0 : duration("wait-timeout", DEFAULT_WAIT_TIMEOUT);
+  const flags = new FlagReader(flagArgs, FLAGS, own.length - flagArgs.length);
+  const ttlMs = flags.read("ttl", 0, (text = DEFAULT_TTL) => parseLimited(text));
+  const waitTimeoutMs = flags.read("wait-timeout", 0, (text = DEFAULT_WAIT_TIMEOUT) =>
+    text === NO_WAIT ? 0 : parseLimited(text),
+  );
   const [command = "", ...commandArgs] = args.slice(end + 1);
-  if (command === "") faults.push(`the command after -- is missing: ${USAGE}`);
-  const server = remoteServer(values, env, faults);
-  return { server, name, ttlMs, waitTimeoutMs, command, args: commandArgs, env, stderr };
+  if (command === "") flags.faults.push(`the command after -- is missing: ${USAGE}`);
+  const server = remoteServer(flags, env);
+  return { server, name, ttlMs, waitTimeoutMs, command, args: commandArgs };
 }
 
 function parseLimited(text: string): number {
@@ -58,8 +54,7 @@ function parseLimited(text: string): number {
   return ms;
 }
 
-function help(): string {
-  return `Usage: sessiond lock run NAME [flags] -- COMMAND [ARGUMENT …]
+const HELP = `Usage: sessiond lock run NAME [flags] -- COMMAND [ARGUMENT …]
 
 Waits for a lock, runs a command while no one else has it, and renews it meanwhile.
 Signals are passed on to the command. If the lock is lost, because the server
@@ -80,4 +75,3 @@ command line is at fault.
   --wait-timeout DURATION  how long to wait for the lock, at most 1h; 0s tries once
                            (default ${DEFAULT_WAIT_TIMEOUT})
 ${REMOTE_HELP}`;
-}

@@ -26,41 +26,41 @@ afterAll(async () => {
 });
 
 function startServer(): Promise<ListeningServerProcess> {
-  const limits = "login: 10 per 15m; once: 1 per 1h";
-  return spawnServer({ flags: ["--data-dir", dataDir, "--rate-limits", limits] });
+  return spawnServer({ flags: ["--data-dir", dataDir, "--rate-limits", "once: 1 per 1h"] });
 }
 
-/** Runs `sessiond` as somebody beside the server would. */
+/** Runs `sessiond` with the data directory of the server. */
 function sessiond(args: readonly string[], url = server.grpcUrl): ServerProcess {
   return spawnSessiond(args, { env: { SESSIOND_SERVER: url, SESSIOND_DATA_DIR: dataDir } });
 }
 
 /** Runs a line of shell under a lock. */
-function underLock(name: string, flags: readonly string[], line: string): ServerProcess {
-  return sessiond(["lock", "run", name, ...flags, "--", "sh", "-c", line]);
+function underLock(
+  name: string,
+  flags: readonly string[],
+  line: string,
+  url?: string,
+): ServerProcess {
+  return sessiond(["lock", "run", name, ...flags, "--", "sh", "-c", line], url);
 }
 
 const file = (name: string) => join(directory, name);
-const linesOf = (path: string) => {
-  try {
-    return readFileSync(path, "utf8").trim().split("\n");
-  } catch {
-    return [];
-  }
-};
-/** Resolves once the file has this many lines. */
-async function written(path: string, lines = 1): Promise<readonly string[]> {
-  await expect.poll(() => linesOf(path).length, { timeout: 10_000 }).toBeGreaterThanOrEqual(lines);
-  return linesOf(path);
-}
 
-/** Ends what a killed `sessiond` has left behind. */
-function endGroup(pid: string | undefined): void {
-  process.kill(-Number(pid), "SIGKILL");
+/** Resolves with the content of a file once it ends with a newline. */
+async function written(path: string): Promise<string> {
+  const read = () => {
+    try {
+      return readFileSync(path, "utf8");
+    } catch {
+      return "";
+    }
+  };
+  await expect.poll(read, { timeout: 20_000 }).toMatch(/\n$/);
+  return read();
 }
 
 describe("sessiond lock run", () => {
-  test("gives the command a fencing token, and passes on what it prints and its exit code", async () => {
+  test("gives the command a fencing token, and passes on its output and exit code", async () => {
     const run = underLock("codes", [], 'echo "token $SESSIOND_FENCING_TOKEN"; exit 7');
     expect(await run.ended).toBe(7);
     expect(run.stdout).toMatch(/^token \d{13,}\n$/);
@@ -69,31 +69,15 @@ describe("sessiond lock run", () => {
 
   test.each([
     ["ended by a signal", ["sh", "-c", "kill -9 $$"], 137, ""],
-    ["that is not there", ["/no/such/command"], 127, "/no/such/command: command not found"],
-    ["that is none", [tmpdir()], 126, "EACCES"],
-  ])(
-    "a command %s has the exit code that shells have for it",
-    async (_, command, code, message) => {
-      const run = sessiond(["lock", "run", "codes", "--", ...command]);
-      expect(await run.ended).toBe(code);
-      expect(run.stderr).toContain(message);
-    },
-  );
-
-  test("commands under one lock never overlap, and their tokens grow", async () => {
-    const log = file("overlap");
-    const line = `echo "begin $SESSIOND_FENCING_TOKEN" >> ${log}; sleep 0.1; echo end >> ${log}`;
-    const runs = Array.from({ length: 6 }, () => underLock("overlap", ["--ttl=5s"], line));
-    expect(await Promise.all(runs.map(({ ended }) => ended))).toEqual(runs.map(() => 0));
-    const lines = linesOf(log);
-    expect(lines).toHaveLength(12);
-    const tokens = lines.filter((_, i) => i % 2 === 0).map((begin) => Number(begin.slice(6)));
-    expect(lines.filter((_, i) => i % 2 === 1)).toEqual(runs.map(() => "end"));
-    expect(tokens).toEqual(tokens.toSorted((a, b) => a - b));
-    expect(new Set(tokens).size).toBe(6);
+    ["that does not exist", ["/no/such/command"], 127, "/no/such/command: command not found"],
+    ["that is a directory", [tmpdir()], 126, "EACCES"],
+  ])("a command %s has the shells' exit code", async (_, command, code, message) => {
+    const run = sessiond(["lock", "run", "codes", "--", ...command]);
+    expect(await run.ended).toBe(code);
+    expect(run.stderr).toContain(message);
   });
 
-  test("a command may take longer than the ttl, for the lease is renewed", async () => {
+  test("a command may take longer than the ttl, because the lease is renewed", async () => {
     const [begun, finish] = [file("begun-long"), file("finish-long")];
     const line = `echo > ${begun}; while [ ! -e ${finish} ]; do sleep 0.1; done; echo done`;
     const long = underLock("renewed", ["--ttl=1500ms"], line);
@@ -101,6 +85,7 @@ describe("sessiond lock run", () => {
     await sleep(3_500);
     const other = underLock("renewed", ["--wait-timeout=0s"], "echo overlap");
     expect(await other.ended).toBe(75);
+    expect(other.stdout).toBe("");
     expect(other.stderr).toBe('sessiond: the lock "renewed" could not be had in time\n');
     writeFileSync(finish, "");
     expect(await long.ended).toBe(0);
@@ -108,31 +93,30 @@ describe("sessiond lock run", () => {
   });
 
   test("a kill frees the lock once its ttl is over, and the next has a higher token", async () => {
-    const pids = file("killed");
-    const line = `echo "$$ $SESSIOND_FENCING_TOKEN" >> ${pids}`;
-    const killed = underLock("killed", ["--ttl=2s"], `${line}; sleep 60`);
-    const [first] = await written(pids);
+    const path = file("killed");
+    const echo = 'echo "$SESSIOND_FENCING_TOKEN"';
+    const killed = underLock("killed", ["--ttl=2s"], `${echo} $$ > ${path}; sleep 60`);
+    const [token, pid] = (await written(path)).split(" ");
     const killMs = performance.now();
     killed.kill("SIGKILL");
-    const next = underLock("killed", ["--ttl=2s"], line);
+    const next = underLock("killed", ["--ttl=2s"], echo);
     expect(await next.ended).toBe(0);
     expect(performance.now() - killMs).toBeGreaterThan(1_000);
-    const [pid, token] = (first ?? "").split(" ");
-    endGroup(pid);
-    expect(Number(linesOf(pids)[1]?.split(" ")[1])).toBeGreaterThan(Number(token));
+    expect(Number(next.stdout)).toBeGreaterThan(Number(token));
+    // The command outlives a killed `sessiond`.
+    process.kill(-Number(pid), "SIGKILL");
   });
 
   test.each(["SIGINT", "SIGTERM"] as const)(
-    "passes %s on, and waits for the command",
+    "passes %s on, waits for the command, and gives the lock back",
     async (signal) => {
       const begun = file(`begun-${signal}`);
-      const line = `trap 'kill $!; echo caught; exit 3' ${signal.slice(3)}; echo > ${begun}; sleep 30 & wait`;
-      const run = underLock(`signal-${signal}`, [], line);
+      const trap = `trap 'kill $!; echo caught; exit 3' ${signal.slice(3)}`;
+      const run = underLock(`signal-${signal}`, [], `${trap}; echo > ${begun}; sleep 30 & wait`);
       await written(begun);
       run.kill(signal);
       expect(await run.ended).toBe(3);
       expect(run.stdout).toBe("caught\n");
-      // Given back and not left to end by itself.
       expect(await underLock(`signal-${signal}`, ["--wait-timeout=0s"], "exit 0").ended).toBe(0);
     },
   );
@@ -141,9 +125,8 @@ describe("sessiond lock run", () => {
     // Takes the call and never answers.
     const busy = createServer().listen(0, "127.0.0.1");
     await once(busy, "listening");
-    const { port } = busy.address() as AddressInfo;
-    const args = ["lock", "run", "waiting", "--wait-timeout=1h", "--", "echo", "overlap"];
-    await using waiting = sessiond(args, `http://127.0.0.1:${port}`);
+    const url = `http://127.0.0.1:${(busy.address() as AddressInfo).port}`;
+    await using waiting = underLock("waiting", ["--wait-timeout=1h"], "echo overlap", url);
     const [request] = await once(busy, "request");
     expect(request.url).toBe("/sessiond.v1.LockService/AcquireLock");
     waiting.kill("SIGINT");
@@ -152,14 +135,14 @@ describe("sessiond lock run", () => {
     busy.close();
   });
 
-  test("ends the command, by force if need be, when the lease cannot be renewed any more", async () => {
+  test("ends the command, by force if necessary, when the lease cannot be renewed", async () => {
     await using doomed = await startServer();
     const begun = [file("lost-1"), file("lost-2")] as const;
     const start = (name: string, line: string) =>
-      sessiond(["lock", "run", name, "--ttl=1s", "--", "sh", "-c", line], doomed.grpcUrl);
+      underLock(name, ["--ttl=1s"], line, doomed.grpcUrl);
     const polite = start("lost-1", `echo > ${begun[0]}; sleep 60`);
     const stubborn = start("lost-2", `trap '' TERM; echo > ${begun[1]}; sleep 60; sleep 60`);
-    await Promise.all(begun.map((path) => written(path)));
+    await Promise.all(begun.map(written));
     const killMs = performance.now();
     doomed.kill("SIGKILL");
     expect(await polite.ended).toBe(1);
@@ -169,9 +152,8 @@ describe("sessiond lock run", () => {
     expect(performance.now() - killMs).toBeGreaterThan(10_000);
   });
 
-  test("says so where the server is not there, and does not run the command", async () => {
-    const args = ["lock", "run", "x", "--wait-timeout=0s", "--", "echo", "overlap"];
-    const run = sessiond(args, "http://127.0.0.1:1");
+  test("does not run the command if the server cannot be reached, and says so", async () => {
+    const run = underLock("x", ["--wait-timeout=0s"], "echo overlap", "http://127.0.0.1:1");
     expect(await run.ended).toBe(69);
     expect(run.stdout).toBe("");
     expect(run.stderr).toMatch(/ECONNREFUSED.*\(UNAVAILABLE\)/);
@@ -183,11 +165,9 @@ test("a development key that is not the server's is named, with the way out", as
   const made = sessiond(["token", "--permissions=locks:use", "--data-dir", elsewhere]);
   expect(await made.ended).toBe(0);
   const foreign = ["--data-dir", elsewhere];
-  const runs = [
-    sessiond(["lock", "run", "x", ...foreign, "--", "true"]),
-    sessiond(["rate-limit", "check", "login", "x", ...foreign]),
-  ];
-  for (const run of runs) {
+  const lock = sessiond(["lock", "run", "x", ...foreign, "--", "true"]);
+  const limit = sessiond(["rate-limit", "check", "once", "x", ...foreign]);
+  for (const run of [lock, limit]) {
     expect(await run.ended).toBe(69);
     expect(run.stderr).toContain("(UNAUTHENTICATED)\n");
     expect(run.stderr).toContain(`development key in ${elsewhere}`);
@@ -195,27 +175,17 @@ test("a development key that is not the server's is named, with the way out", as
   }
 });
 
-describe("sessiond rate-limit", () => {
-  test("counts an attempt, refuses one too many, and forgets them", async () => {
-    const call = async (...args: readonly string[]) => {
-      const run = sessiond(["rate-limit", ...args]);
-      const code = await run.ended;
-      return [code, run.stdout.trim(), run.stderr];
-    };
-    const key = "203.0.113.7";
-    expect(await call("check", "login", key)).toEqual([
-      ...[0, "allowed: limit 10, remaining 9, retry after 0s", ""],
-    ]);
-    expect(await call("check", "once", key)).toEqual([
-      ...[0, "allowed: limit 1, remaining 0, retry after 0s", ""],
-    ]);
-    expect(await call("check", "once", key)).toEqual([
-      ...[1, expect.stringMatching(/^refused: limit 1, remaining 0, retry after 59m5\d/), ""],
-    ]);
-    expect(await call("reset", "once", key)).toEqual([0, "", ""]);
-    expect((await call("check", "once", key))[0]).toBe(0);
-    expect(await call("check", "unheard-of", key)).toEqual([
-      ...[2, "", expect.stringContaining("there is no policy")],
-    ]);
-  });
+test("sessiond rate-limit counts an attempt, refuses one too many, and forgets them", async () => {
+  const call = async (action: string, policy: string) => {
+    const run = sessiond(["rate-limit", action, policy, "203.0.113.7"]);
+    return [await run.ended, run.stdout.trim(), run.stderr];
+  };
+  const first = [0, "allowed: limit 1, remaining 0, retry after 0s", ""];
+  const refused = /^refused: limit 1, remaining 0, retry after 59m5\d/;
+  expect(await call("check", "once")).toEqual(first);
+  expect(await call("check", "once")).toEqual([1, expect.stringMatching(refused), ""]);
+  expect(await call("reset", "once")).toEqual([0, "", ""]);
+  expect(await call("check", "once")).toEqual(first);
+  const unknown = [2, "", expect.stringContaining("there is no policy")];
+  expect(await call("check", "unheard-of")).toEqual(unknown);
 });

@@ -1,13 +1,13 @@
 import { SessiondError } from "@sessiond/client";
 import type { Environment } from "../../config/environment.js";
+import type { TextOutput } from "../command/command.js";
 import { EXIT_FAILURE, EXIT_TRY_AGAIN, exitCodeOf } from "../command/exit-codes.js";
-import type { ReportOutput } from "../command/progress-report.js";
 import { onSignals } from "../command/signals.js";
 import { connectTo, reportFailure } from "./remote-client.js";
 import type { RemoteServer } from "./remote-server.js";
 import { type RunningCommand, runCommand } from "./run-command.js";
 
-/** What `sessiond lock run` works with. */
+/** Options of `runUnderLock`. */
 export interface LockRunOptions {
   readonly server: RemoteServer;
   readonly name: string;
@@ -15,24 +15,24 @@ export interface LockRunOptions {
   readonly waitTimeoutMs: number;
   readonly command: string;
   readonly args: readonly string[];
-  /** The command's, besides the fencing token. */
+  /** The command's environment. The fencing token is added to it. */
   readonly env: Environment;
-  readonly stderr: Pick<ReportOutput, "write">;
+  readonly stderr: TextOutput;
 }
 
 const FORWARDED = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"] as const;
 
 /**
  * Runs a command while no one else has the lock, and passes signals on to it.
- * Answers the command's exit code; 75 where the lock could not be had in time, 1
- * where it was lost, 128 and its number for a signal that ended the wait, and what
- * `reportFailure` has for all else.
+ * Returns the command's exit code; 75 if the lock was not free in time, 1 if the
+ * lock was lost, 128 and its number if a signal ended the wait, the code of
+ * `reportFailure` if a call failed otherwise.
  */
 export async function runUnderLock(options: LockRunOptions): Promise<number> {
   const { name, ttlMs, waitTimeoutMs, command, args, env, stderr } = options;
   const say = (line: string) => stderr.write(`sessiond: ${line}\n`);
   using client = connectTo(options.server, "locks:use");
-  /** The signals that came before the command ran. The first ends the wait for the lock. */
+  // The signals that came before the command ran. The first ends the wait for the lock.
   const early: NodeJS.Signals[] = [];
   const givingUp = new AbortController();
   let running: RunningCommand | undefined;

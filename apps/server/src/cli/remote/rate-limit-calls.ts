@@ -1,25 +1,25 @@
 import { SessiondError } from "@sessiond/client";
 import { formatDuration } from "@sessiond/core";
+import type { TextOutput } from "../command/command.js";
 import { EXIT_FAILURE, EXIT_OK } from "../command/exit-codes.js";
-import type { ReportOutput } from "../command/progress-report.js";
 import { connectTo, reportFailure } from "./remote-client.js";
 import type { RemoteServer } from "./remote-server.js";
 
-/** What `sessiond rate-limit` works with. */
+/** Options of `callRateLimits`. */
 export interface RateLimitCallOptions {
   readonly action: "check" | "reset";
   readonly server: RemoteServer;
   readonly policy: string;
   readonly key: string;
   readonly cost: number;
-  readonly stdout: Pick<ReportOutput, "write">;
-  readonly stderr: Pick<ReportOutput, "write">;
+  readonly stdout: TextOutput;
+  readonly stderr: TextOutput;
 }
 
 /**
- * Counts an attempt, or forgets those of a key. Answers 0 where the attempt is
- * allowed or the key is forgotten, 1 where it is refused, and what
- * `reportFailure` has where there is no answer.
+ * Counts an attempt of a key, or forgets its attempts so far. Returns the exit
+ * code: 0 if the attempt is allowed or the key is forgotten, 1 if the attempt is
+ * refused, the code of `reportFailure` if the call fails.
  */
 export async function callRateLimits(options: RateLimitCallOptions): Promise<number> {
   const { action, policy, key, cost, stdout, stderr } = options;

@@ -1,24 +1,29 @@
 import { ConfigError } from "../../config/config-error.js";
-import { parseFlags } from "../../config/flags.js";
-import type { Command, CommandContext } from "../command/command.js";
+import type { Environment } from "../../config/environment.js";
+import type { Command } from "../command/command.js";
+import { FlagReader } from "../command/flag-reader.js";
 import type { RateLimitCallOptions } from "./rate-limit-calls.js";
 import { REMOTE_FLAGS, REMOTE_HELP, remoteServer } from "./remote-server.js";
 
 const USAGE = "sessiond rate-limit check|reset POLICY KEY [flags]";
 
-/** `sessiond rate-limit`: reads the command line, and has the server asked. */
+/** `sessiond rate-limit`. `call` returns the exit code. */
 export function rateLimitCommand(
-  rateLimitCall: (options: RateLimitCallOptions) => Promise<number>,
+  call: (options: RateLimitCallOptions) => Promise<number>,
 ): Command {
   return {
     summary: "counts an attempt",
-    help,
-    run: async (context) => rateLimitCall(parseRateLimitCall(context)),
+    help: () => HELP,
+    run: async ({ args, env, stdout, stderr }) =>
+      call({ ...parseRateLimitCall(args, env), stdout, stderr }),
   };
 }
 
-function parseRateLimitCall({ args, env, stdout, stderr }: CommandContext): RateLimitCallOptions {
-  const [action, policy = "", key = "", ...flags] = args;
+function parseRateLimitCall(
+  args: readonly string[],
+  env: Environment,
+): Omit<RateLimitCallOptions, "stdout" | "stderr"> {
+  const [action, policy = "", key = "", ...flagArgs] = args;
   if (action !== "check" && action !== "reset") {
     throw new ConfigError([`expected ${USAGE}; see: sessiond help rate-limit`]);
   }
@@ -28,16 +33,17 @@ function parseRateLimitCall({ args, env, stdout, stderr }: CommandContext): Rate
     throw new ConfigError([`${missing} missing: ${USAGE}`]);
   }
   const known = action === "check" ? ["cost", ...REMOTE_FLAGS] : REMOTE_FLAGS;
-  const { values, faults: flagFaults } = parseFlags(flags, known, args.length - flags.length);
-  const faults = [...flagFaults];
-  const cost = values.get("cost") ?? "1";
-  if (!/^[1-9]\d{0,8}$/.test(cost)) faults.push("--cost: expected a whole number from 1");
-  const server = remoteServer(values, env, faults);
-  return { action, server, policy, key, cost: Number(cost), stdout, stderr };
+  const flags = new FlagReader(flagArgs, known, args.length - flagArgs.length);
+  const cost = flags.read("cost", 1, parseCost);
+  return { action, server: remoteServer(flags, env), policy, key, cost };
 }
 
-function help(): string {
-  return `Usage: sessiond rate-limit check POLICY KEY [flags]
+function parseCost(text = "1"): number {
+  if (!/^[1-9]\d{0,8}$/.test(text)) throw new Error("expected a whole number from 1");
+  return Number(text);
+}
+
+const HELP = `Usage: sessiond rate-limit check POLICY KEY [flags]
        sessiond rate-limit reset POLICY KEY [flags]
 
 Counts an attempt of a key, such as an address, under a policy of the server's
@@ -48,4 +54,3 @@ server could not be asked, 2 when this command line is at fault.
 
   --cost COUNT             how much the attempt counts (check only, default 1)
 ${REMOTE_HELP}`;
-}

@@ -1,27 +1,27 @@
 import { createSessionClient, type SessionClient, type SessiondError } from "@sessiond/client";
 import { mintDevelopmentToken } from "../../auth/development-keys.js";
+import type { TextOutput } from "../command/command.js";
 import { EXIT_UNAVAILABLE, EXIT_USAGE } from "../command/exit-codes.js";
-import type { ReportOutput } from "../command/progress-report.js";
 import type { RemoteServer } from "./remote-server.js";
 
-/** How long a development token is good for, and how long before it ends another is made. */
+/** How long a development token is valid, and after how long it is replaced. */
 const TOKEN_TTL_MS = 10 * 60_000;
-const TOKEN_REST_MS = 5 * 60_000;
+const TOKEN_RENEWAL_MS = 5 * 60_000;
 
-/** Prepares the calls of one command, whose permission a development token would need. */
+/** Prepares calls to a server. A development token gets this one permission. */
 export function connectTo(server: RemoteServer, permission: string): SessionClient {
   const token = server.token ?? developmentTokens(server.dataDir, permission);
   return createSessionClient({ baseUrl: server.url.href, token });
 }
 
-/** Makes tokens as `sessiond token` does, a new one every few minutes. */
+/** Makes the same tokens as `sessiond token`, a new one every five minutes. */
 function developmentTokens(dataDir: string, permission: string): () => Promise<string> {
   const subject = "development";
   let token = Promise.resolve("");
   let renewAtMs = Number.NEGATIVE_INFINITY;
   return () => {
     if (performance.now() >= renewAtMs) {
-      renewAtMs = performance.now() + TOKEN_REST_MS;
+      renewAtMs = performance.now() + TOKEN_RENEWAL_MS;
       token = mintDevelopmentToken({
         dataDir,
         subject,
@@ -33,11 +33,11 @@ function developmentTokens(dataDir: string, permission: string): () => Promise<s
   };
 }
 
-/** Says why a call gave no answer. Answers the exit code: 2 where asking again is of no use, or 69. */
+/** Writes why a call failed. Returns the exit code: 2 if the request itself is at fault, else 69. */
 export function reportFailure(
   { reason, message }: SessiondError,
   { token, dataDir }: Pick<RemoteServer, "token" | "dataDir">,
-  stderr: Pick<ReportOutput, "write">,
+  stderr: TextOutput,
 ): number {
   stderr.write(`sessiond: ${message} (${reason})\n`);
   if (reason === "UNAUTHENTICATED" && token === undefined) {

@@ -4,21 +4,23 @@ import { dataDirectory } from "../../config/config.js";
 import { ConfigError } from "../../config/config-error.js";
 import type { Environment } from "../../config/environment.js";
 import { isLoopback } from "../../network/address.js";
+import type { FlagReader } from "../command/flag-reader.js";
 
-/** The flags that say which server to call, and as whom. */
+/** The flags that name the server and the caller. */
 export const REMOTE_FLAGS = ["server", "token", "data-dir"];
 
-/** A server that runs already, and how its calls are permitted. */
+/** A running server, and the credentials for it. */
 export interface RemoteServer {
   readonly url: URL;
-  /** Undefined where development tokens are made. */
+  /** Undefined if calls use development tokens. */
   readonly token: string | undefined;
+  /** The directory of the development key. */
   readonly dataDir: string;
 }
 
 const DEFAULT_SERVER = "http://127.0.0.1:50051";
 
-/** What `--help` says of `REMOTE_FLAGS`. */
+/** The help text of `REMOTE_FLAGS`. */
 export const REMOTE_HELP = `\
   --server URL             where gRPC is served (SESSIOND_SERVER,
                            default ${DEFAULT_SERVER})
@@ -29,30 +31,24 @@ export const REMOTE_HELP = `\
                            .sessiond)
 `;
 
-/** Reads what `REMOTE_FLAGS` and the environment say. Throws a ConfigError with every fault. */
-export function remoteServer(
-  values: ReadonlyMap<string, string>,
-  env: Environment,
-  faultsSoFar: readonly string[],
-): RemoteServer {
-  const faults = [...faultsSoFar];
+/** Reads `REMOTE_FLAGS` and the environment. Throws a ConfigError with every fault of `flags`. */
+export function remoteServer(flags: FlagReader, env: Environment): RemoteServer {
+  const { values, faults } = flags;
   const text = values.get("server") ?? (env["SESSIOND_SERVER"] || DEFAULT_SERVER);
   const url = URL.parse(text.includes("://") ? text : `http://${text}`);
-  const isUsable =
-    url !== null && ["http:", "https:"].includes(url.protocol) && url.username === "";
-  if (!isUsable)
-    faults.push(`--server (SESSIOND_SERVER): expected a URL such as ${DEFAULT_SERVER}`);
   const token = values.get("token") ?? (env["SESSIOND_TOKEN"] || undefined);
-  const dataDir = dataDirectory(values.get("data-dir"), env);
-  if (isUsable && token === undefined) {
-    const fault = developmentTokenFault(url, dataDir);
-    if (fault !== undefined) faults.push(fault);
+  const dataDir = flags.read("data-dir", "", (path) => dataDirectory(path, env));
+  if (url === null || !["http:", "https:"].includes(url.protocol) || url.username !== "") {
+    faults.push(`--server (SESSIOND_SERVER): expected a URL such as ${DEFAULT_SERVER}`);
+    throw new ConfigError(faults);
   }
-  if (faults.length > 0 || !isUsable) throw new ConfigError(faults);
+  const fault = token === undefined ? developmentTokenFault(url, dataDir) : undefined;
+  if (fault !== undefined) faults.push(fault);
+  flags.throwIfFaulty();
   return { url, token, dataDir };
 }
 
-/** Why no development token can be made for the server. A key that is made now would be no server's. */
+/** Why no development token can be made for the server. No server would know a key made now. */
 function developmentTokenFault(url: URL, dataDir: string): string | undefined {
   const host = url.hostname.replace(/^\[(.*)\]$/, "$1");
   if (!isLoopback(host)) {

@@ -2,37 +2,37 @@ import { type ChildProcess, spawn } from "node:child_process";
 import type { Environment } from "../../config/environment.js";
 import { EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, exitCodeOf } from "../command/exit-codes.js";
 
-/** How long a command that is told to end may take before it is killed. */
+/** How long a command may take to end after SIGTERM before it is killed. */
 const KILL_AFTER_MS = 10_000;
 
-/** What `runCommand` runs. */
+/** Options of `runCommand`. */
 export interface CommandOptions {
   readonly command: string;
   readonly args: readonly string[];
   readonly env: Environment;
-  /** Ends the command when aborted, by force if it has to be. */
+  /** Ends the command when aborted, by force if necessary. */
   readonly signal: AbortSignal;
 }
 
 /** How a command ended. */
 export interface CommandEnd {
-  /** As shells have it: its exit code, 128 and the number of the signal that ended it, 126 or 127. */
+  /** The shells' code: the command's own, 128 and the number of the signal that ended it, 126 or 127. */
   readonly code: number;
-  /** Why it could not even be run. */
+  /** Why the command could not be run. */
   readonly failure?: string;
 }
 
-/** A command that runs. */
+/** A running command. */
 export interface RunningCommand {
   readonly ended: Promise<CommandEnd>;
-  /** Sends a signal to the command and to what it has started. */
+  /** Sends a signal to the command and its child processes. */
   kill(signal: NodeJS.Signals): void;
 }
 
 /**
- * Runs a command, in a process group of its own. So what ends it ends what it has
- * started as well; and a signal that a terminal sends comes to it once, from
- * whoever forwards it.
+ * Runs a command in a process group of its own. A signal then also reaches the
+ * command's child processes. A terminal's signal reaches the command only through
+ * `kill`, and so only once.
  */
 export function runCommand({ command, args, env, signal }: CommandOptions): RunningCommand {
   const child = spawn(command, args, { env, stdio: "inherit", detached: true });
@@ -47,7 +47,7 @@ export function runCommand({ command, args, env, signal }: CommandOptions): Runn
   const ended = endOf(child).finally(() => {
     clearTimeout(force);
     signal.removeEventListener("abort", end);
-    // What it has started must not go on where it was to end.
+    // Its child processes must not outlive a command that was told to end.
     if (signal.aborted) kill("SIGKILL");
   });
   return { ended, kill };
@@ -71,6 +71,6 @@ function killGroup({ pid }: ChildProcess, signal: NodeJS.Signals): void {
   try {
     process.kill(-pid, signal);
   } catch {
-    // All of the group have ended already.
+    // The whole group has ended already.
   }
 }

@@ -1,0 +1,38 @@
+import type { Command } from "../cli/command/command.js";
+import { ConfigError } from "../config/config-error.js";
+import type { Environment } from "../config/environment.js";
+
+/** The exit code and the output of a command. */
+export interface CommandOutcome {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Runs a command in this process. Rejects as the command does. */
+export async function outcomeOf(
+  command: Pick<Command, "run">,
+  args: readonly string[],
+  env: Environment = {},
+): Promise<CommandOutcome> {
+  const stdout: string[] = [];
+  const stderr: string[] = [];
+  const code = await command.run({
+    args,
+    env,
+    stdout: { write: (text) => stdout.push(text) },
+    stderr: { write: (text) => stderr.push(text) },
+  });
+  return { code, stdout: stdout.join(""), stderr: stderr.join("") };
+}
+
+/** The faults for which a command refuses its command line or environment, or none. */
+export async function faultsOf(...run: Parameters<typeof outcomeOf>): Promise<readonly string[]> {
+  try {
+    await outcomeOf(...run);
+    return [];
+  } catch (error) {
+    if (error instanceof ConfigError) return error.faults;
+    throw error;
+  }
+}
