@@ -12,7 +12,7 @@ import type { JsonObject, Message } from "@bufbuild/protobuf";
  * Describes the file sessiond/v1/session.proto.
  */
 export const file_sessiond_v1_session: GenFile = /*@__PURE__*/
-  fileDesc("ChlzZXNzaW9uZC92MS9zZXNzaW9uLnByb3RvEgtzZXNzaW9uZC52MSLRBAoHU2Vzc2lvbhIKCgJpZBgBIAEoCRIPCgd1c2VyX2lkGAIgASgJEhQKDGRpc3BsYXlfbmFtZRgDIAEoCRINCgVyb2xlcxgEIAMoCRIjCgZjbGllbnQYBSABKAsyEy5zZXNzaW9uZC52MS5DbGllbnQSJQoEZGF0YRgGIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3QSLwoLY3JlYXRlX3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjUKEWF1dGhlbnRpY2F0ZV90aW1lGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBI0ChBsYXN0X2FjY2Vzc190aW1lGAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgtleHBpcmVfdGltZRgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASOAoUYWJzb2x1dGVfZXhwaXJlX3RpbWUYCyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KDGlkbGVfdGltZW91dBgMIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIoCgVzdGF0ZRgNIAEoDjIZLnNlc3Npb25kLnYxLlNlc3Npb25TdGF0ZRIMCgRldGFnGA4gASgJEi8KC3Jldm9rZV90aW1lGA8gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIVCg1yZXZva2VfcmVhc29uGBAgASgJIjgKBkNsaWVudBIKCgJpcBgBIAEoCRISCgp1c2VyX2FnZW50GAIgASgJEg4KBmRldmljZRgDIAEoCSp9CgxTZXNzaW9uU3RhdGUSHQoZU0VTU0lPTl9TVEFURV9VTlNQRUNJRklFRBAAEhgKFFNFU1NJT05fU1RBVEVfQUNUSVZFEAESGQoVU0VTU0lPTl9TVEFURV9FWFBJUkVEEAISGQoVU0VTU0lPTl9TVEFURV9SRVZPS0VEEANiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_struct, file_google_protobuf_timestamp]);
+  fileDesc("ChlzZXNzaW9uZC92MS9zZXNzaW9uLnByb3RvEgtzZXNzaW9uZC52MSKIBQoHU2Vzc2lvbhIKCgJpZBgBIAEoCRIPCgd1c2VyX2lkGAIgASgJEhQKDGRpc3BsYXlfbmFtZRgDIAEoCRINCgVyb2xlcxgEIAMoCRIjCgZjbGllbnQYBSABKAsyEy5zZXNzaW9uZC52MS5DbGllbnQSJQoEZGF0YRgGIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3QSLwoLY3JlYXRlX3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjUKEWF1dGhlbnRpY2F0ZV90aW1lGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBI0ChBsYXN0X2FjY2Vzc190aW1lGAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgtleHBpcmVfdGltZRgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASOAoUYWJzb2x1dGVfZXhwaXJlX3RpbWUYCyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KDGlkbGVfdGltZW91dBgMIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIoCgVzdGF0ZRgNIAEoDjIZLnNlc3Npb25kLnYxLlNlc3Npb25TdGF0ZRIMCgRldGFnGA4gASgJEi8KC3Jldm9rZV90aW1lGA8gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIVCg1yZXZva2VfcmVhc29uGBAgASgJEjUKEXRva2VuX2NyZWF0ZV90aW1lGBEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCI4CgZDbGllbnQSCgoCaXAYASABKAkSEgoKdXNlcl9hZ2VudBgCIAEoCRIOCgZkZXZpY2UYAyABKAkqfQoMU2Vzc2lvblN0YXRlEh0KGVNFU1NJT05fU1RBVEVfVU5TUEVDSUZJRUQQABIYChRTRVNTSU9OX1NUQVRFX0FDVElWRRABEhkKFVNFU1NJT05fU1RBVEVfRVhQSVJFRBACEhkKFVNFU1NJT05fU1RBVEVfUkVWT0tFRBADYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_struct, file_google_protobuf_timestamp]);
 
 /**
  * One login of one user. All times are UTC, with millisecond precision.
@@ -23,7 +23,9 @@ export type Session = Message<"sessiond.v1.Session"> & {
   /**
    * The session's name. It is not a credential, so it may stand in logs. Either 64
    * lowercase hex digits that the server made (the first two are the user's
-   * partition, the rest is random), or the id that the caller chose at creation.
+   * partition, the rest is random), or the id that the caller chose at creation, or,
+   * for a session that moved in, `ext:` and 43 characters that follow from its
+   * `token_hash`.
    *
    * @generated from field: string id = 1;
    */
@@ -73,7 +75,7 @@ export type Session = Message<"sessiond.v1.Session"> & {
 
   /**
    * When the user last proved who they are: at creation, and whenever the token
-   * was rotated after a re-authentication.
+   * was rotated without a grace.
    *
    * @generated from field: google.protobuf.Timestamp authenticate_time = 8;
    */
@@ -133,12 +135,19 @@ export type Session = Message<"sessiond.v1.Session"> & {
   revokeTime?: Timestamp | undefined;
 
   /**
-   * Why the session was revoked: the caller's reason, or `session limit reached`
-   * if a newer session evicted it.
+   * Why the session was revoked: the caller's reason, `session limit reached` if a
+   * newer session evicted it, or `token reused` if a replaced token was presented.
    *
    * @generated from field: string revoke_reason = 16;
    */
   revokeReason: string;
+
+  /**
+   * When the session's token was made: at creation or by the last rotation.
+   *
+   * @generated from field: google.protobuf.Timestamp token_create_time = 17;
+   */
+  tokenCreateTime?: Timestamp | undefined;
 };
 
 /**
@@ -155,21 +164,23 @@ export const SessionSchema: GenMessage<Session> = /*@__PURE__*/
  */
 export type Client = Message<"sessiond.v1.Client"> & {
   /**
-   * An IPv4 or IPv6 address without a port.
+   * An IPv4 or IPv6 address without a port or a zone. Stored in one form (RFC 5952),
+   * an IPv4-mapped IPv6 address as IPv4. What is no address is left empty, with a
+   * notice.
    *
    * @generated from field: string ip = 1;
    */
   ip: string;
 
   /**
-   * The User-Agent header; at most 1024 bytes.
+   * The User-Agent header; cut to 1024 bytes, with a notice.
    *
    * @generated from field: string user_agent = 2;
    */
   userAgent: string;
 
   /**
-   * A name for the device; at most 256 bytes.
+   * A name for the device; cut to 256 bytes, with a notice.
    *
    * @generated from field: string device = 3;
    */

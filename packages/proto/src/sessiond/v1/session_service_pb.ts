@@ -17,7 +17,7 @@ import type { JsonObject, Message } from "@bufbuild/protobuf";
  * Describes the file sessiond/v1/session_service.proto.
  */
 export const file_sessiond_v1_session_service: GenFile = /*@__PURE__*/
-  fileDesc("CiFzZXNzaW9uZC92MS9zZXNzaW9uX3NlcnZpY2UucHJvdG8SC3Nlc3Npb25kLnYxIp4CChRDcmVhdGVTZXNzaW9uUmVxdWVzdBIPCgd1c2VyX2lkGAEgASgJEhIKCnNlc3Npb25faWQYAiABKAkSFAoMZGlzcGxheV9uYW1lGAMgASgJEg0KBXJvbGVzGAQgAygJEiMKBmNsaWVudBgFIAEoCzITLnNlc3Npb25kLnYxLkNsaWVudBIlCgRkYXRhGAYgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdBIvCgxpZGxlX3RpbWVvdXQYByABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SKwoIbGlmZXRpbWUYCCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEgoKcmVxdWVzdF9pZBgJIAEoCSJqChVDcmVhdGVTZXNzaW9uUmVzcG9uc2USJQoHc2Vzc2lvbhgBIAEoCzIULnNlc3Npb25kLnYxLlNlc3Npb24SDQoFdG9rZW4YAiABKAkSGwoTZXZpY3RlZF9zZXNzaW9uX2lkcxgDIAMoCSI3ChRWZXJpZnlTZXNzaW9uUmVxdWVzdBINCgV0b2tlbhgBIAEoCRIQCghub190b3VjaBgCIAEoCCI+ChVWZXJpZnlTZXNzaW9uUmVzcG9uc2USJQoHc2Vzc2lvbhgBIAEoCzIULnNlc3Npb25kLnYxLlNlc3Npb24iPgoaQmF0Y2hWZXJpZnlTZXNzaW9uc1JlcXVlc3QSDgoGdG9rZW5zGAEgAygJEhAKCG5vX3RvdWNoGAIgASgIIkoKG0JhdGNoVmVyaWZ5U2Vzc2lvbnNSZXNwb25zZRIrCgdyZXN1bHRzGAEgAygLMhouc2Vzc2lvbmQudjEuU2Vzc2lvblJlc3VsdCJnCg1TZXNzaW9uUmVzdWx0EicKB3Nlc3Npb24YASABKAsyFC5zZXNzaW9uZC52MS5TZXNzaW9uSAASIwoFZXJyb3IYAiABKAsyEi5nb29nbGUucnBjLlN0YXR1c0gAQggKBnJlc3VsdCJnChFHZXRTZXNzaW9uUmVxdWVzdBISCgpzZXNzaW9uX2lkGAEgASgJEg8KB3VzZXJfaWQYAiABKAkSLQoJcmVhZF9tYXNrGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLkZpZWxkTWFzayI7ChJHZXRTZXNzaW9uUmVzcG9uc2USJQoHc2Vzc2lvbhgBIAEoCzIULnNlc3Npb25kLnYxLlNlc3Npb24iXQoXQmF0Y2hHZXRTZXNzaW9uc1JlcXVlc3QSEwoLc2Vzc2lvbl9pZHMYASADKAkSLQoJcmVhZF9tYXNrGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLkZpZWxkTWFzayJHChhCYXRjaEdldFNlc3Npb25zUmVzcG9uc2USKwoHcmVzdWx0cxgBIAMoCzIaLnNlc3Npb25kLnYxLlNlc3Npb25SZXN1bHQitwEKE0xpc3RTZXNzaW9uc1JlcXVlc3QSDwoHdXNlcl9pZBgBIAEoCRIUCgxzaG93X2V4cGlyZWQYAiABKAgSFAoMc2hvd19yZXZva2VkGAMgASgIEioKBmZpbHRlchgEIAEoCzIaLnNlc3Npb25kLnYxLlNlc3Npb25GaWx0ZXISEAoIb3JkZXJfYnkYBSABKAkSEQoJcGFnZV9zaXplGAYgASgFEhIKCnBhZ2VfdG9rZW4YByABKAkihwIKDVNlc3Npb25GaWx0ZXISDAoEcm9sZRgBIAEoCRIKCgJpcBgCIAEoCRI0ChBjcmVhdGVfdGltZV9mcm9tGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIyCg5jcmVhdGVfdGltZV90bxgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASOQoVbGFzdF9hY2Nlc3NfdGltZV9mcm9tGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBI3ChNsYXN0X2FjY2Vzc190aW1lX3RvGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJ3ChRMaXN0U2Vzc2lvbnNSZXNwb25zZRImCghzZXNzaW9ucxgBIAMoCzIULnNlc3Npb25kLnYxLlNlc3Npb24SFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEh4KFnVucmVhZGFibGVfc2Vzc2lvbl9pZHMYAyADKAkiJwoUQ291bnRTZXNzaW9uc1JlcXVlc3QSDwoHdXNlcl9pZBgBIAEoCSImChVDb3VudFNlc3Npb25zUmVzcG9uc2USDQoFY291bnQYASABKAUixAEKFFVwZGF0ZVNlc3Npb25SZXF1ZXN0EhIKCnNlc3Npb25faWQYASABKAkSDwoHdXNlcl9pZBgCIAEoCRIlCgdzZXNzaW9uGAMgASgLMhQuc2Vzc2lvbmQudjEuU2Vzc2lvbhIvCgt1cGRhdGVfbWFzaxgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE1hc2sSDAoEZXRhZxgFIAEoCRIhCgVmZW5jZRgGIAEoCzISLnNlc3Npb25kLnYxLkZlbmNlIiQKBUZlbmNlEgwKBGxvY2sYASABKAkSDQoFdG9rZW4YAiABKAMiPgoVVXBkYXRlU2Vzc2lvblJlc3BvbnNlEiUKB3Nlc3Npb24YASABKAsyFC5zZXNzaW9uZC52MS5TZXNzaW9uIkgKFVJlZnJlc2hTZXNzaW9uUmVxdWVzdBIUCgpzZXNzaW9uX2lkGAEgASgJSAASDwoFdG9rZW4YAiABKAlIAEIICgZ0YXJnZXQiPwoWUmVmcmVzaFNlc3Npb25SZXNwb25zZRIlCgdzZXNzaW9uGAEgASgLMhQuc2Vzc2lvbmQudjEuU2Vzc2lvbiIqChlSb3RhdGVTZXNzaW9uVG9rZW5SZXF1ZXN0Eg0KBXRva2VuGAEgASgJIlIKGlJvdGF0ZVNlc3Npb25Ub2tlblJlc3BvbnNlEiUKB3Nlc3Npb24YASABKAsyFC5zZXNzaW9uZC52MS5TZXNzaW9uEg0KBXRva2VuGAIgASgJIlcKFFJldm9rZVNlc3Npb25SZXF1ZXN0EhQKCnNlc3Npb25faWQYASABKAlIABIPCgV0b2tlbhgCIAEoCUgAEg4KBnJlYXNvbhgDIAEoCUIICgZ0YXJnZXQiKAoVUmV2b2tlU2Vzc2lvblJlc3BvbnNlEg8KB3Jldm9rZWQYASABKAgiVwoZUmV2b2tlVXNlclNlc3Npb25zUmVxdWVzdBIPCgd1c2VyX2lkGAEgASgJEhkKEWV4Y2VwdF9zZXNzaW9uX2lkGAIgASgJEg4KBnJlYXNvbhgDIAEoCSIzChpSZXZva2VVc2VyU2Vzc2lvbnNSZXNwb25zZRIVCg1yZXZva2VkX2NvdW50GAEgASgFIj0KFFdhdGNoU2Vzc2lvbnNSZXF1ZXN0Eg8KB3VzZXJfaWQYASABKAkSFAoMcmVzdW1lX3Rva2VuGAIgASgJIsQBChVXYXRjaFNlc3Npb25zUmVzcG9uc2USLAoGZXZlbnRzGAEgASgLMhouc2Vzc2lvbmQudjEuU2Vzc2lvbkV2ZW50c0gAEjIKCmNoZWNrcG9pbnQYAiABKAsyHC5zZXNzaW9uZC52MS5XYXRjaENoZWNrcG9pbnRIABIoCgVyZXNldBgDIAEoCzIXLnNlc3Npb25kLnYxLldhdGNoUmVzZXRIABIUCgxyZXN1bWVfdG9rZW4YBCABKAlCCQoHbWVzc2FnZSI6Cg1TZXNzaW9uRXZlbnRzEikKBmV2ZW50cxgBIAMoCzIZLnNlc3Npb25kLnYxLlNlc3Npb25FdmVudCKrAQoMU2Vzc2lvbkV2ZW50EisKBHR5cGUYASABKA4yHS5zZXNzaW9uZC52MS5TZXNzaW9uRXZlbnRUeXBlEhIKCnNlc3Npb25faWQYAiABKAkSDwoHdXNlcl9pZBgDIAEoCRIoCgR0aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIPCgd2ZXJzaW9uGAUgASgDEg4KBnJlYXNvbhgGIAEoCSI7Cg9XYXRjaENoZWNrcG9pbnQSKAoEdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiHAoKV2F0Y2hSZXNldBIOCgZyZWFzb24YASABKAkq3AEKEFNlc3Npb25FdmVudFR5cGUSIgoeU0VTU0lPTl9FVkVOVF9UWVBFX1VOU1BFQ0lGSUVEEAASHgoaU0VTU0lPTl9FVkVOVF9UWVBFX0NSRUFURUQQARIeChpTRVNTSU9OX0VWRU5UX1RZUEVfVVBEQVRFRBACEiQKIFNFU1NJT05fRVZFTlRfVFlQRV9UT0tFTl9ST1RBVEVEEAMSHgoaU0VTU0lPTl9FVkVOVF9UWVBFX1JFVk9LRUQQBBIeChpTRVNTSU9OX0VWRU5UX1RZUEVfRVZJQ1RFRBAFMs8LCg5TZXNzaW9uU2VydmljZRJrCg1DcmVhdGVTZXNzaW9uEiEuc2Vzc2lvbmQudjEuQ3JlYXRlU2Vzc2lvblJlcXVlc3QaIi5zZXNzaW9uZC52MS5DcmVhdGVTZXNzaW9uUmVzcG9uc2UiE8K8GA9zZXNzaW9uczpjcmVhdGUSaQoNVmVyaWZ5U2Vzc2lvbhIhLnNlc3Npb25kLnYxLlZlcmlmeVNlc3Npb25SZXF1ZXN0GiIuc2Vzc2lvbmQudjEuVmVyaWZ5U2Vzc2lvblJlc3BvbnNlIhHCvBgNc2Vzc2lvbnM6cmVhZBJ7ChNCYXRjaFZlcmlmeVNlc3Npb25zEicuc2Vzc2lvbmQudjEuQmF0Y2hWZXJpZnlTZXNzaW9uc1JlcXVlc3QaKC5zZXNzaW9uZC52MS5CYXRjaFZlcmlmeVNlc3Npb25zUmVzcG9uc2UiEcK8GA1zZXNzaW9uczpyZWFkEmMKCkdldFNlc3Npb24SHi5zZXNzaW9uZC52MS5HZXRTZXNzaW9uUmVxdWVzdBofLnNlc3Npb25kLnYxLkdldFNlc3Npb25SZXNwb25zZSIUkAIBwrwYDXNlc3Npb25zOnJlYWQSdQoQQmF0Y2hHZXRTZXNzaW9ucxIkLnNlc3Npb25kLnYxLkJhdGNoR2V0U2Vzc2lvbnNSZXF1ZXN0GiUuc2Vzc2lvbmQudjEuQmF0Y2hHZXRTZXNzaW9uc1Jlc3BvbnNlIhSQAgHCvBgNc2Vzc2lvbnM6cmVhZBJpCgxMaXN0U2Vzc2lvbnMSIC5zZXNzaW9uZC52MS5MaXN0U2Vzc2lvbnNSZXF1ZXN0GiEuc2Vzc2lvbmQudjEuTGlzdFNlc3Npb25zUmVzcG9uc2UiFJACAcK8GA1zZXNzaW9uczpyZWFkEmwKDUNvdW50U2Vzc2lvbnMSIS5zZXNzaW9uZC52MS5Db3VudFNlc3Npb25zUmVxdWVzdBoiLnNlc3Npb25kLnYxLkNvdW50U2Vzc2lvbnNSZXNwb25zZSIUkAIBwrwYDXNlc3Npb25zOnJlYWQSawoNVXBkYXRlU2Vzc2lvbhIhLnNlc3Npb25kLnYxLlVwZGF0ZVNlc3Npb25SZXF1ZXN0GiIuc2Vzc2lvbmQudjEuVXBkYXRlU2Vzc2lvblJlc3BvbnNlIhPCvBgPc2Vzc2lvbnM6dXBkYXRlEm4KDlJlZnJlc2hTZXNzaW9uEiIuc2Vzc2lvbmQudjEuUmVmcmVzaFNlc3Npb25SZXF1ZXN0GiMuc2Vzc2lvbmQudjEuUmVmcmVzaFNlc3Npb25SZXNwb25zZSITwrwYD3Nlc3Npb25zOnVwZGF0ZRJ6ChJSb3RhdGVTZXNzaW9uVG9rZW4SJi5zZXNzaW9uZC52MS5Sb3RhdGVTZXNzaW9uVG9rZW5SZXF1ZXN0Gicuc2Vzc2lvbmQudjEuUm90YXRlU2Vzc2lvblRva2VuUmVzcG9uc2UiE8K8GA9zZXNzaW9uczp1cGRhdGUSbgoNUmV2b2tlU2Vzc2lvbhIhLnNlc3Npb25kLnYxLlJldm9rZVNlc3Npb25SZXF1ZXN0GiIuc2Vzc2lvbmQudjEuUmV2b2tlU2Vzc2lvblJlc3BvbnNlIhaQAgLCvBgPc2Vzc2lvbnM6ZGVsZXRlEn0KElJldm9rZVVzZXJTZXNzaW9ucxImLnNlc3Npb25kLnYxLlJldm9rZVVzZXJTZXNzaW9uc1JlcXVlc3QaJy5zZXNzaW9uZC52MS5SZXZva2VVc2VyU2Vzc2lvbnNSZXNwb25zZSIWkAICwrwYD3Nlc3Npb25zOmRlbGV0ZRJrCg1XYXRjaFNlc3Npb25zEiEuc2Vzc2lvbmQudjEuV2F0Y2hTZXNzaW9uc1JlcXVlc3QaIi5zZXNzaW9uZC52MS5XYXRjaFNlc3Npb25zUmVzcG9uc2UiEcK8GA1zZXNzaW9uczpyZWFkMAFiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_field_mask, file_google_protobuf_struct, file_google_protobuf_timestamp, file_google_rpc_status, file_sessiond_v1_permission, file_sessiond_v1_session]);
+  fileDesc("CiFzZXNzaW9uZC92MS9zZXNzaW9uX3NlcnZpY2UucHJvdG8SC3Nlc3Npb25kLnYxIssDChRDcmVhdGVTZXNzaW9uUmVxdWVzdBIPCgd1c2VyX2lkGAEgASgJEhIKCnNlc3Npb25faWQYAiABKAkSFAoMZGlzcGxheV9uYW1lGAMgASgJEg0KBXJvbGVzGAQgAygJEiMKBmNsaWVudBgFIAEoCzITLnNlc3Npb25kLnYxLkNsaWVudBIlCgRkYXRhGAYgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdBIvCgxpZGxlX3RpbWVvdXQYByABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SKwoIbGlmZXRpbWUYCCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEgoKcmVxdWVzdF9pZBgJIAEoCRISCgp0b2tlbl9oYXNoGAogASgMEi8KC2NyZWF0ZV90aW1lGAsgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBI1ChFhdXRoZW50aWNhdGVfdGltZRgMIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLZXhwaXJlX3RpbWUYDSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIpABChVDcmVhdGVTZXNzaW9uUmVzcG9uc2USJQoHc2Vzc2lvbhgBIAEoCzIULnNlc3Npb25kLnYxLlNlc3Npb24SDQoFdG9rZW4YAiABKAkSGwoTZXZpY3RlZF9zZXNzaW9uX2lkcxgDIAMoCRIkCgdub3RpY2VzGAQgAygLMhMuc2Vzc2lvbmQudjEuTm90aWNlIiwKBk5vdGljZRINCgVmaWVsZBgBIAEoCRITCgtkZXNjcmlwdGlvbhgCIAEoCSI3ChRWZXJpZnlTZXNzaW9uUmVxdWVzdBINCgV0b2tlbhgBIAEoCRIQCghub190b3VjaBgCIAEoCCI+ChVWZXJpZnlTZXNzaW9uUmVzcG9uc2USJQoHc2Vzc2lvbhgBIAEoCzIULnNlc3Npb25kLnYxLlNlc3Npb24iPgoaQmF0Y2hWZXJpZnlTZXNzaW9uc1JlcXVlc3QSDgoGdG9rZW5zGAEgAygJEhAKCG5vX3RvdWNoGAIgASgIIkoKG0JhdGNoVmVyaWZ5U2Vzc2lvbnNSZXNwb25zZRIrCgdyZXN1bHRzGAEgAygLMhouc2Vzc2lvbmQudjEuU2Vzc2lvblJlc3VsdCJnCg1TZXNzaW9uUmVzdWx0EicKB3Nlc3Npb24YASABKAsyFC5zZXNzaW9uZC52MS5TZXNzaW9uSAASIwoFZXJyb3IYAiABKAsyEi5nb29nbGUucnBjLlN0YXR1c0gAQggKBnJlc3VsdCJnChFHZXRTZXNzaW9uUmVxdWVzdBISCgpzZXNzaW9uX2lkGAEgASgJEg8KB3VzZXJfaWQYAiABKAkSLQoJcmVhZF9tYXNrGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLkZpZWxkTWFzayI7ChJHZXRTZXNzaW9uUmVzcG9uc2USJQoHc2Vzc2lvbhgBIAEoCzIULnNlc3Npb25kLnYxLlNlc3Npb24iXQoXQmF0Y2hHZXRTZXNzaW9uc1JlcXVlc3QSEwoLc2Vzc2lvbl9pZHMYASADKAkSLQoJcmVhZF9tYXNrGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLkZpZWxkTWFzayJHChhCYXRjaEdldFNlc3Npb25zUmVzcG9uc2USKwoHcmVzdWx0cxgBIAMoCzIaLnNlc3Npb25kLnYxLlNlc3Npb25SZXN1bHQitwEKE0xpc3RTZXNzaW9uc1JlcXVlc3QSDwoHdXNlcl9pZBgBIAEoCRIUCgxzaG93X2V4cGlyZWQYAiABKAgSFAoMc2hvd19yZXZva2VkGAMgASgIEioKBmZpbHRlchgEIAEoCzIaLnNlc3Npb25kLnYxLlNlc3Npb25GaWx0ZXISEAoIb3JkZXJfYnkYBSABKAkSEQoJcGFnZV9zaXplGAYgASgFEhIKCnBhZ2VfdG9rZW4YByABKAkihwIKDVNlc3Npb25GaWx0ZXISDAoEcm9sZRgBIAEoCRIKCgJpcBgCIAEoCRI0ChBjcmVhdGVfdGltZV9mcm9tGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIyCg5jcmVhdGVfdGltZV90bxgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASOQoVbGFzdF9hY2Nlc3NfdGltZV9mcm9tGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBI3ChNsYXN0X2FjY2Vzc190aW1lX3RvGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJ3ChRMaXN0U2Vzc2lvbnNSZXNwb25zZRImCghzZXNzaW9ucxgBIAMoCzIULnNlc3Npb25kLnYxLlNlc3Npb24SFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEh4KFnVucmVhZGFibGVfc2Vzc2lvbl9pZHMYAyADKAkiJwoUQ291bnRTZXNzaW9uc1JlcXVlc3QSDwoHdXNlcl9pZBgBIAEoCSImChVDb3VudFNlc3Npb25zUmVzcG9uc2USDQoFY291bnQYASABKAUihAIKFFVwZGF0ZVNlc3Npb25SZXF1ZXN0EhIKCnNlc3Npb25faWQYASABKAkSDwoHdXNlcl9pZBgCIAEoCRIlCgdzZXNzaW9uGAMgASgLMhQuc2Vzc2lvbmQudjEuU2Vzc2lvbhIvCgt1cGRhdGVfbWFzaxgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE1hc2sSDAoEZXRhZxgFIAEoCRIhCgVmZW5jZRgGIAEoCzISLnNlc3Npb25kLnYxLkZlbmNlEikKCHNldF9kYXRhGAcgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdBITCgtkZWxldGVfZGF0YRgIIAMoCSIkCgVGZW5jZRIMCgRsb2NrGAEgASgJEg0KBXRva2VuGAIgASgDImQKFVVwZGF0ZVNlc3Npb25SZXNwb25zZRIlCgdzZXNzaW9uGAEgASgLMhQuc2Vzc2lvbmQudjEuU2Vzc2lvbhIkCgdub3RpY2VzGAIgAygLMhMuc2Vzc2lvbmQudjEuTm90aWNlIkgKFVJlZnJlc2hTZXNzaW9uUmVxdWVzdBIUCgpzZXNzaW9uX2lkGAEgASgJSAASDwoFdG9rZW4YAiABKAlIAEIICgZ0YXJnZXQiPwoWUmVmcmVzaFNlc3Npb25SZXNwb25zZRIlCgdzZXNzaW9uGAEgASgLMhQuc2Vzc2lvbmQudjEuU2Vzc2lvbiJoChlSb3RhdGVTZXNzaW9uVG9rZW5SZXF1ZXN0Eg0KBXRva2VuGAEgASgJEhIKCnJlcXVlc3RfaWQYAiABKAkSKAoFZ3JhY2UYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iUgoaUm90YXRlU2Vzc2lvblRva2VuUmVzcG9uc2USJQoHc2Vzc2lvbhgBIAEoCzIULnNlc3Npb25kLnYxLlNlc3Npb24SDQoFdG9rZW4YAiABKAkiaAoUUmV2b2tlU2Vzc2lvblJlcXVlc3QSFAoKc2Vzc2lvbl9pZBgBIAEoCUgAEg8KBXRva2VuGAIgASgJSAASDgoGcmVhc29uGAMgASgJEg8KB3VzZXJfaWQYBCABKAlCCAoGdGFyZ2V0IigKFVJldm9rZVNlc3Npb25SZXNwb25zZRIPCgdyZXZva2VkGAEgASgIIlcKGVJldm9rZVVzZXJTZXNzaW9uc1JlcXVlc3QSDwoHdXNlcl9pZBgBIAEoCRIZChFleGNlcHRfc2Vzc2lvbl9pZBgCIAEoCRIOCgZyZWFzb24YAyABKAkiMwoaUmV2b2tlVXNlclNlc3Npb25zUmVzcG9uc2USFQoNcmV2b2tlZF9jb3VudBgBIAEoBSI9ChRXYXRjaFNlc3Npb25zUmVxdWVzdBIPCgd1c2VyX2lkGAEgASgJEhQKDHJlc3VtZV90b2tlbhgCIAEoCSLEAQoVV2F0Y2hTZXNzaW9uc1Jlc3BvbnNlEiwKBmV2ZW50cxgBIAEoCzIaLnNlc3Npb25kLnYxLlNlc3Npb25FdmVudHNIABIyCgpjaGVja3BvaW50GAIgASgLMhwuc2Vzc2lvbmQudjEuV2F0Y2hDaGVja3BvaW50SAASKAoFcmVzZXQYAyABKAsyFy5zZXNzaW9uZC52MS5XYXRjaFJlc2V0SAASFAoMcmVzdW1lX3Rva2VuGAQgASgJQgkKB21lc3NhZ2UiOgoNU2Vzc2lvbkV2ZW50cxIpCgZldmVudHMYASADKAsyGS5zZXNzaW9uZC52MS5TZXNzaW9uRXZlbnQiqwEKDFNlc3Npb25FdmVudBIrCgR0eXBlGAEgASgOMh0uc2Vzc2lvbmQudjEuU2Vzc2lvbkV2ZW50VHlwZRISCgpzZXNzaW9uX2lkGAIgASgJEg8KB3VzZXJfaWQYAyABKAkSKAoEdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDwoHdmVyc2lvbhgFIAEoAxIOCgZyZWFzb24YBiABKAkiOwoPV2F0Y2hDaGVja3BvaW50EigKBHRpbWUYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIhwKCldhdGNoUmVzZXQSDgoGcmVhc29uGAEgASgJKoECChBTZXNzaW9uRXZlbnRUeXBlEiIKHlNFU1NJT05fRVZFTlRfVFlQRV9VTlNQRUNJRklFRBAAEh4KGlNFU1NJT05fRVZFTlRfVFlQRV9DUkVBVEVEEAESHgoaU0VTU0lPTl9FVkVOVF9UWVBFX1VQREFURUQQAhIkCiBTRVNTSU9OX0VWRU5UX1RZUEVfVE9LRU5fUk9UQVRFRBADEh4KGlNFU1NJT05fRVZFTlRfVFlQRV9SRVZPS0VEEAQSHgoaU0VTU0lPTl9FVkVOVF9UWVBFX0VWSUNURUQQBRIjCh9TRVNTSU9OX0VWRU5UX1RZUEVfVE9LRU5fUkVVU0VEEAYyzwsKDlNlc3Npb25TZXJ2aWNlEmsKDUNyZWF0ZVNlc3Npb24SIS5zZXNzaW9uZC52MS5DcmVhdGVTZXNzaW9uUmVxdWVzdBoiLnNlc3Npb25kLnYxLkNyZWF0ZVNlc3Npb25SZXNwb25zZSITwrwYD3Nlc3Npb25zOmNyZWF0ZRJpCg1WZXJpZnlTZXNzaW9uEiEuc2Vzc2lvbmQudjEuVmVyaWZ5U2Vzc2lvblJlcXVlc3QaIi5zZXNzaW9uZC52MS5WZXJpZnlTZXNzaW9uUmVzcG9uc2UiEcK8GA1zZXNzaW9uczpyZWFkEnsKE0JhdGNoVmVyaWZ5U2Vzc2lvbnMSJy5zZXNzaW9uZC52MS5CYXRjaFZlcmlmeVNlc3Npb25zUmVxdWVzdBooLnNlc3Npb25kLnYxLkJhdGNoVmVyaWZ5U2Vzc2lvbnNSZXNwb25zZSIRwrwYDXNlc3Npb25zOnJlYWQSYwoKR2V0U2Vzc2lvbhIeLnNlc3Npb25kLnYxLkdldFNlc3Npb25SZXF1ZXN0Gh8uc2Vzc2lvbmQudjEuR2V0U2Vzc2lvblJlc3BvbnNlIhSQAgHCvBgNc2Vzc2lvbnM6cmVhZBJ1ChBCYXRjaEdldFNlc3Npb25zEiQuc2Vzc2lvbmQudjEuQmF0Y2hHZXRTZXNzaW9uc1JlcXVlc3QaJS5zZXNzaW9uZC52MS5CYXRjaEdldFNlc3Npb25zUmVzcG9uc2UiFJACAcK8GA1zZXNzaW9uczpyZWFkEmkKDExpc3RTZXNzaW9ucxIgLnNlc3Npb25kLnYxLkxpc3RTZXNzaW9uc1JlcXVlc3QaIS5zZXNzaW9uZC52MS5MaXN0U2Vzc2lvbnNSZXNwb25zZSIUkAIBwrwYDXNlc3Npb25zOnJlYWQSbAoNQ291bnRTZXNzaW9ucxIhLnNlc3Npb25kLnYxLkNvdW50U2Vzc2lvbnNSZXF1ZXN0GiIuc2Vzc2lvbmQudjEuQ291bnRTZXNzaW9uc1Jlc3BvbnNlIhSQAgHCvBgNc2Vzc2lvbnM6cmVhZBJrCg1VcGRhdGVTZXNzaW9uEiEuc2Vzc2lvbmQudjEuVXBkYXRlU2Vzc2lvblJlcXVlc3QaIi5zZXNzaW9uZC52MS5VcGRhdGVTZXNzaW9uUmVzcG9uc2UiE8K8GA9zZXNzaW9uczp1cGRhdGUSbgoOUmVmcmVzaFNlc3Npb24SIi5zZXNzaW9uZC52MS5SZWZyZXNoU2Vzc2lvblJlcXVlc3QaIy5zZXNzaW9uZC52MS5SZWZyZXNoU2Vzc2lvblJlc3BvbnNlIhPCvBgPc2Vzc2lvbnM6dXBkYXRlEnoKElJvdGF0ZVNlc3Npb25Ub2tlbhImLnNlc3Npb25kLnYxLlJvdGF0ZVNlc3Npb25Ub2tlblJlcXVlc3QaJy5zZXNzaW9uZC52MS5Sb3RhdGVTZXNzaW9uVG9rZW5SZXNwb25zZSITwrwYD3Nlc3Npb25zOnVwZGF0ZRJuCg1SZXZva2VTZXNzaW9uEiEuc2Vzc2lvbmQudjEuUmV2b2tlU2Vzc2lvblJlcXVlc3QaIi5zZXNzaW9uZC52MS5SZXZva2VTZXNzaW9uUmVzcG9uc2UiFpACAsK8GA9zZXNzaW9uczpkZWxldGUSfQoSUmV2b2tlVXNlclNlc3Npb25zEiYuc2Vzc2lvbmQudjEuUmV2b2tlVXNlclNlc3Npb25zUmVxdWVzdBonLnNlc3Npb25kLnYxLlJldm9rZVVzZXJTZXNzaW9uc1Jlc3BvbnNlIhaQAgLCvBgPc2Vzc2lvbnM6ZGVsZXRlEmsKDVdhdGNoU2Vzc2lvbnMSIS5zZXNzaW9uZC52MS5XYXRjaFNlc3Npb25zUmVxdWVzdBoiLnNlc3Npb25kLnYxLldhdGNoU2Vzc2lvbnNSZXNwb25zZSIRwrwYDXNlc3Npb25zOnJlYWQwAWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_field_mask, file_google_protobuf_struct, file_google_protobuf_timestamp, file_google_rpc_status, file_sessiond_v1_permission, file_sessiond_v1_session]);
 
 /**
  * @generated from message sessiond.v1.CreateSessionRequest
@@ -42,7 +42,7 @@ export type CreateSessionRequest = Message<"sessiond.v1.CreateSessionRequest"> &
   sessionId: string;
 
   /**
-   * At most 256 bytes.
+   * Cut to 256 bytes, with a notice.
    *
    * @generated from field: string display_name = 3;
    */
@@ -61,7 +61,9 @@ export type CreateSessionRequest = Message<"sessiond.v1.CreateSessionRequest"> &
   client?: Client | undefined;
 
   /**
-   * At most 16 KiB as JSON, and 32 levels of nesting.
+   * At most 16 KiB as JSON, and 32 levels of nesting. A number is a double, as in
+   * JSON: an integer beyond 2^53 must be sent as a string. JSON with such a number is
+   * refused.
    *
    * @generated from field: google.protobuf.Struct data = 6;
    */
@@ -94,6 +96,46 @@ export type CreateSessionRequest = Message<"sessiond.v1.CreateSessionRequest"> &
    * @generated from field: string request_id = 9;
    */
   requestId: string;
+
+  /**
+   * Moves a session of another system in, together with the credential that the user
+   * has: the SHA-256 of the credential, 32 bytes. The server then makes no token, and
+   * `token` takes the credential as it is: 16 to 1024 printable ASCII characters that
+   * do not begin with `sst_`. The caller promises that it has at least 128 bits of
+   * entropy, as 16 random bytes have: a credential that can be guessed from its hash
+   * or by trying is not safe here.
+   *
+   * The id of such a session follows from the hash, so `session_id` must be empty. A
+   * second session with the same hash fails with SESSION_ALREADY_EXISTS.
+   *
+   * @generated from field: bytes token_hash = 10;
+   */
+  tokenHash: Uint8Array;
+
+  /**
+   * When the session began, if it moves in. Only with `token_hash`. `lifetime` counts
+   * from this time. Now if unset or later than now.
+   *
+   * @generated from field: google.protobuf.Timestamp create_time = 11;
+   */
+  createTime?: Timestamp | undefined;
+
+  /**
+   * When the user last proved who they are, if the session moves in. Only with
+   * `token_hash`. `create_time` if unset or earlier than that, now if later than now.
+   *
+   * @generated from field: google.protobuf.Timestamp authenticate_time = 12;
+   */
+  authenticateTime?: Timestamp | undefined;
+
+  /**
+   * When the session ends without further activity, if it moves in. Only with
+   * `token_hash`. In the future, and at most `idle_timeout` from now, which is also
+   * the default.
+   *
+   * @generated from field: google.protobuf.Timestamp expire_time = 13;
+   */
+  expireTime?: Timestamp | undefined;
 };
 
 /**
@@ -113,7 +155,8 @@ export type CreateSessionResponse = Message<"sessiond.v1.CreateSessionResponse">
   session?: Session | undefined;
 
   /**
-   * The credential to hand to the user. The server keeps only a hash of it.
+   * The credential to hand to the user. The server keeps only a hash of it. Empty if
+   * the request had a `token_hash`.
    *
    * @generated from field: string token = 2;
    */
@@ -125,6 +168,13 @@ export type CreateSessionResponse = Message<"sessiond.v1.CreateSessionResponse">
    * @generated from field: repeated string evicted_session_ids = 3;
    */
   evictedSessionIds: string[];
+
+  /**
+   * What the server changed in the request's descriptions.
+   *
+   * @generated from field: repeated sessiond.v1.Notice notices = 4;
+   */
+  notices: Notice[];
 };
 
 /**
@@ -133,6 +183,35 @@ export type CreateSessionResponse = Message<"sessiond.v1.CreateSessionResponse">
  */
 export const CreateSessionResponseSchema: GenMessage<CreateSessionResponse> = /*@__PURE__*/
   messageDesc(file_sessiond_v1_session_service, 1);
+
+/**
+ * A change to a description. What merely describes a session never fails a call: text
+ * is cut to its limit, and an address that is none is left empty.
+ *
+ * @generated from message sessiond.v1.Notice
+ */
+export type Notice = Message<"sessiond.v1.Notice"> & {
+  /**
+   * The path of the field in the request, such as `client.user_agent`.
+   *
+   * @generated from field: string field = 1;
+   */
+  field: string;
+
+  /**
+   * For people; the wording may change.
+   *
+   * @generated from field: string description = 2;
+   */
+  description: string;
+};
+
+/**
+ * Describes the message sessiond.v1.Notice.
+ * Use `create(NoticeSchema)` to create a new message.
+ */
+export const NoticeSchema: GenMessage<Notice> = /*@__PURE__*/
+  messageDesc(file_sessiond_v1_session_service, 2);
 
 /**
  * @generated from message sessiond.v1.VerifySessionRequest
@@ -158,7 +237,7 @@ export type VerifySessionRequest = Message<"sessiond.v1.VerifySessionRequest"> &
  * Use `create(VerifySessionRequestSchema)` to create a new message.
  */
 export const VerifySessionRequestSchema: GenMessage<VerifySessionRequest> = /*@__PURE__*/
-  messageDesc(file_sessiond_v1_session_service, 2);
+  messageDesc(file_sessiond_v1_session_service, 3);
 
 /**
  * @generated from message sessiond.v1.VerifySessionResponse
@@ -175,7 +254,7 @@ export type VerifySessionResponse = Message<"sessiond.v1.VerifySessionResponse">
  * Use `create(VerifySessionResponseSchema)` to create a new message.
  */
 export const VerifySessionResponseSchema: GenMessage<VerifySessionResponse> = /*@__PURE__*/
-  messageDesc(file_sessiond_v1_session_service, 3);
+  messageDesc(file_sessiond_v1_session_service, 4);
 
 /**
  * @generated from message sessiond.v1.BatchVerifySessionsRequest
@@ -201,7 +280,7 @@ export type BatchVerifySessionsRequest = Message<"sessiond.v1.BatchVerifySession
  * Use `create(BatchVerifySessionsRequestSchema)` to create a new message.
  */
 export const BatchVerifySessionsRequestSchema: GenMessage<BatchVerifySessionsRequest> = /*@__PURE__*/
-  messageDesc(file_sessiond_v1_session_service, 4);
+  messageDesc(file_sessiond_v1_session_service, 5);
 
 /**
  * @generated from message sessiond.v1.BatchVerifySessionsResponse
@@ -220,7 +299,7 @@ export type BatchVerifySessionsResponse = Message<"sessiond.v1.BatchVerifySessio
  * Use `create(BatchVerifySessionsResponseSchema)` to create a new message.
  */
 export const BatchVerifySessionsResponseSchema: GenMessage<BatchVerifySessionsResponse> = /*@__PURE__*/
-  messageDesc(file_sessiond_v1_session_service, 5);
+  messageDesc(file_sessiond_v1_session_service, 6);
 
 /**
  * The outcome for one session of a batch.
@@ -254,7 +333,7 @@ export type SessionResult = Message<"sessiond.v1.SessionResult"> & {
  * Use `create(SessionResultSchema)` to create a new message.
  */
 export const SessionResultSchema: GenMessage<SessionResult> = /*@__PURE__*/
-  messageDesc(file_sessiond_v1_session_service, 6);
+  messageDesc(file_sessiond_v1_session_service, 7);
 
 /**
  * @generated from message sessiond.v1.GetSessionRequest
@@ -288,7 +367,7 @@ export type GetSessionRequest = Message<"sessiond.v1.GetSessionRequest"> & {
  * Use `create(GetSessionRequestSchema)` to create a new message.
  */
 export const GetSessionRequestSchema: GenMessage<GetSessionRequest> = /*@__PURE__*/
-  messageDesc(file_sessiond_v1_session_service, 7);
+  messageDesc(file_sessiond_v1_session_service, 8);
 
 /**
  * @generated from message sessiond.v1.GetSessionResponse
@@ -305,7 +384,7 @@ export type GetSessionResponse = Message<"sessiond.v1.GetSessionResponse"> & {
  * Use `create(GetSessionResponseSchema)` to create a new message.
  */
 export const GetSessionResponseSchema: GenMessage<GetSessionResponse> = /*@__PURE__*/
-  messageDesc(file_sessiond_v1_session_service, 8);
+  messageDesc(file_sessiond_v1_session_service, 9);
 
 /**
  * @generated from message sessiond.v1.BatchGetSessionsRequest
@@ -331,7 +410,7 @@ export type BatchGetSessionsRequest = Message<"sessiond.v1.BatchGetSessionsReque
  * Use `create(BatchGetSessionsRequestSchema)` to create a new message.
  */
 export const BatchGetSessionsRequestSchema: GenMessage<BatchGetSessionsRequest> = /*@__PURE__*/
-  messageDesc(file_sessiond_v1_session_service, 9);
+  messageDesc(file_sessiond_v1_session_service, 10);
 
 /**
  * @generated from message sessiond.v1.BatchGetSessionsResponse
@@ -350,7 +429,7 @@ export type BatchGetSessionsResponse = Message<"sessiond.v1.BatchGetSessionsResp
  * Use `create(BatchGetSessionsResponseSchema)` to create a new message.
  */
 export const BatchGetSessionsResponseSchema: GenMessage<BatchGetSessionsResponse> = /*@__PURE__*/
-  messageDesc(file_sessiond_v1_session_service, 10);
+  messageDesc(file_sessiond_v1_session_service, 11);
 
 /**
  * @generated from message sessiond.v1.ListSessionsRequest
@@ -410,7 +489,7 @@ export type ListSessionsRequest = Message<"sessiond.v1.ListSessionsRequest"> & {
  * Use `create(ListSessionsRequestSchema)` to create a new message.
  */
 export const ListSessionsRequestSchema: GenMessage<ListSessionsRequest> = /*@__PURE__*/
-  messageDesc(file_sessiond_v1_session_service, 11);
+  messageDesc(file_sessiond_v1_session_service, 12);
 
 /**
  * All conditions that are set must hold.
@@ -466,7 +545,7 @@ export type SessionFilter = Message<"sessiond.v1.SessionFilter"> & {
  * Use `create(SessionFilterSchema)` to create a new message.
  */
 export const SessionFilterSchema: GenMessage<SessionFilter> = /*@__PURE__*/
-  messageDesc(file_sessiond_v1_session_service, 12);
+  messageDesc(file_sessiond_v1_session_service, 13);
 
 /**
  * @generated from message sessiond.v1.ListSessionsResponse
@@ -497,7 +576,7 @@ export type ListSessionsResponse = Message<"sessiond.v1.ListSessionsResponse"> &
  * Use `create(ListSessionsResponseSchema)` to create a new message.
  */
 export const ListSessionsResponseSchema: GenMessage<ListSessionsResponse> = /*@__PURE__*/
-  messageDesc(file_sessiond_v1_session_service, 13);
+  messageDesc(file_sessiond_v1_session_service, 14);
 
 /**
  * @generated from message sessiond.v1.CountSessionsRequest
@@ -516,7 +595,7 @@ export type CountSessionsRequest = Message<"sessiond.v1.CountSessionsRequest"> &
  * Use `create(CountSessionsRequestSchema)` to create a new message.
  */
 export const CountSessionsRequestSchema: GenMessage<CountSessionsRequest> = /*@__PURE__*/
-  messageDesc(file_sessiond_v1_session_service, 14);
+  messageDesc(file_sessiond_v1_session_service, 15);
 
 /**
  * @generated from message sessiond.v1.CountSessionsResponse
@@ -533,7 +612,7 @@ export type CountSessionsResponse = Message<"sessiond.v1.CountSessionsResponse">
  * Use `create(CountSessionsResponseSchema)` to create a new message.
  */
 export const CountSessionsResponseSchema: GenMessage<CountSessionsResponse> = /*@__PURE__*/
-  messageDesc(file_sessiond_v1_session_service, 15);
+  messageDesc(file_sessiond_v1_session_service, 16);
 
 /**
  * @generated from message sessiond.v1.UpdateSessionRequest
@@ -562,13 +641,8 @@ export type UpdateSessionRequest = Message<"sessiond.v1.UpdateSessionRequest"> &
   session?: Session | undefined;
 
   /**
-   * Required. Any of `display_name`, `roles`, `client`, `client.ip`,
-   * `client.user_agent`, `client.device`, `data`, and `data.<key>` for one top-level
-   * key of `data` (the rest of the path is the key, dots included).
-   *
-   * In JSON, protobuf writes field mask paths in lowerCamelCase and turns them into
-   * snake_case, so a path cannot name a key with capitals. Replace `data` as a whole
-   * instead.
+   * Any of `display_name`, `roles`, `client`, `client.ip`, `client.user_agent`,
+   * `client.device` and `data`. Required unless `set_data` or `delete_data` is set.
    *
    * @generated from field: google.protobuf.FieldMask update_mask = 4;
    */
@@ -589,6 +663,22 @@ export type UpdateSessionRequest = Message<"sessiond.v1.UpdateSessionRequest"> &
    * @generated from field: sessiond.v1.Fence fence = 6;
    */
   fence?: Fence | undefined;
+
+  /**
+   * Top-level keys of `data` to set, with their values. All other keys stay, unless
+   * `update_mask` names `data`: then `session.data` replaces all of them first.
+   *
+   * @generated from field: google.protobuf.Struct set_data = 7;
+   */
+  setData?: JsonObject | undefined;
+
+  /**
+   * Top-level keys of `data` to delete. A key that is missing is no error; a key that
+   * `set_data` has, too, is INVALID_ARGUMENT.
+   *
+   * @generated from field: repeated string delete_data = 8;
+   */
+  deleteData: string[];
 };
 
 /**
@@ -596,7 +686,7 @@ export type UpdateSessionRequest = Message<"sessiond.v1.UpdateSessionRequest"> &
  * Use `create(UpdateSessionRequestSchema)` to create a new message.
  */
 export const UpdateSessionRequestSchema: GenMessage<UpdateSessionRequest> = /*@__PURE__*/
-  messageDesc(file_sessiond_v1_session_service, 16);
+  messageDesc(file_sessiond_v1_session_service, 17);
 
 /**
  * Keeps out a holder that did not notice the end of its lease. The session remembers
@@ -626,7 +716,7 @@ export type Fence = Message<"sessiond.v1.Fence"> & {
  * Use `create(FenceSchema)` to create a new message.
  */
 export const FenceSchema: GenMessage<Fence> = /*@__PURE__*/
-  messageDesc(file_sessiond_v1_session_service, 17);
+  messageDesc(file_sessiond_v1_session_service, 18);
 
 /**
  * @generated from message sessiond.v1.UpdateSessionResponse
@@ -636,6 +726,13 @@ export type UpdateSessionResponse = Message<"sessiond.v1.UpdateSessionResponse">
    * @generated from field: sessiond.v1.Session session = 1;
    */
   session?: Session | undefined;
+
+  /**
+   * As in CreateSessionResponse.
+   *
+   * @generated from field: repeated sessiond.v1.Notice notices = 2;
+   */
+  notices: Notice[];
 };
 
 /**
@@ -643,7 +740,7 @@ export type UpdateSessionResponse = Message<"sessiond.v1.UpdateSessionResponse">
  * Use `create(UpdateSessionResponseSchema)` to create a new message.
  */
 export const UpdateSessionResponseSchema: GenMessage<UpdateSessionResponse> = /*@__PURE__*/
-  messageDesc(file_sessiond_v1_session_service, 18);
+  messageDesc(file_sessiond_v1_session_service, 19);
 
 /**
  * @generated from message sessiond.v1.RefreshSessionRequest
@@ -674,7 +771,7 @@ export type RefreshSessionRequest = Message<"sessiond.v1.RefreshSessionRequest">
  * Use `create(RefreshSessionRequestSchema)` to create a new message.
  */
 export const RefreshSessionRequestSchema: GenMessage<RefreshSessionRequest> = /*@__PURE__*/
-  messageDesc(file_sessiond_v1_session_service, 19);
+  messageDesc(file_sessiond_v1_session_service, 20);
 
 /**
  * @generated from message sessiond.v1.RefreshSessionResponse
@@ -691,7 +788,7 @@ export type RefreshSessionResponse = Message<"sessiond.v1.RefreshSessionResponse
  * Use `create(RefreshSessionResponseSchema)` to create a new message.
  */
 export const RefreshSessionResponseSchema: GenMessage<RefreshSessionResponse> = /*@__PURE__*/
-  messageDesc(file_sessiond_v1_session_service, 20);
+  messageDesc(file_sessiond_v1_session_service, 21);
 
 /**
  * @generated from message sessiond.v1.RotateSessionTokenRequest
@@ -703,6 +800,28 @@ export type RotateSessionTokenRequest = Message<"sessiond.v1.RotateSessionTokenR
    * @generated from field: string token = 1;
    */
   token: string;
+
+  /**
+   * Makes the call safe to retry, as in CreateSessionRequest: a retry within 10
+   * minutes by the same caller, with the same old token, returns the same new token
+   * and the session as it is now. A session that has ended is SESSION_NOT_FOUND.
+   *
+   * @generated from field: string request_id = 2;
+   */
+  requestId: string;
+
+  /**
+   * How long the old token still verifies, refreshes and revokes, at most 60 s. For a
+   * rotation from time to time: requests that are under way with the old token still
+   * succeed, and `authenticate_time` stays. The grace ends early when the session is
+   * revoked, when its token is replaced again, and when its roles change.
+   *
+   * Zero, the default, is right after a login or a change of privilege: whoever knew
+   * the old token must not profit.
+   *
+   * @generated from field: google.protobuf.Duration grace = 3;
+   */
+  grace?: Duration | undefined;
 };
 
 /**
@@ -710,7 +829,7 @@ export type RotateSessionTokenRequest = Message<"sessiond.v1.RotateSessionTokenR
  * Use `create(RotateSessionTokenRequestSchema)` to create a new message.
  */
 export const RotateSessionTokenRequestSchema: GenMessage<RotateSessionTokenRequest> = /*@__PURE__*/
-  messageDesc(file_sessiond_v1_session_service, 21);
+  messageDesc(file_sessiond_v1_session_service, 22);
 
 /**
  * @generated from message sessiond.v1.RotateSessionTokenResponse
@@ -722,7 +841,7 @@ export type RotateSessionTokenResponse = Message<"sessiond.v1.RotateSessionToken
   session?: Session | undefined;
 
   /**
-   * The new credential. The server refuses the old one from now on.
+   * The new credential.
    *
    * @generated from field: string token = 2;
    */
@@ -734,7 +853,7 @@ export type RotateSessionTokenResponse = Message<"sessiond.v1.RotateSessionToken
  * Use `create(RotateSessionTokenResponseSchema)` to create a new message.
  */
 export const RotateSessionTokenResponseSchema: GenMessage<RotateSessionTokenResponse> = /*@__PURE__*/
-  messageDesc(file_sessiond_v1_session_service, 22);
+  messageDesc(file_sessiond_v1_session_service, 23);
 
 /**
  * @generated from message sessiond.v1.RevokeSessionRequest
@@ -760,11 +879,19 @@ export type RevokeSessionRequest = Message<"sessiond.v1.RevokeSessionRequest"> &
   } | { case: undefined; value?: undefined };
 
   /**
-   * Kept with the revoked session; at most 256 bytes.
+   * Kept with the revoked session; cut to 256 bytes.
    *
    * @generated from field: string reason = 3;
    */
   reason: string;
+
+  /**
+   * Only with `session_id`: the session's user. Another user's session is not
+   * revoked, so a user can be let revoke sessions by id.
+   *
+   * @generated from field: string user_id = 4;
+   */
+  userId: string;
 };
 
 /**
@@ -772,7 +899,7 @@ export type RevokeSessionRequest = Message<"sessiond.v1.RevokeSessionRequest"> &
  * Use `create(RevokeSessionRequestSchema)` to create a new message.
  */
 export const RevokeSessionRequestSchema: GenMessage<RevokeSessionRequest> = /*@__PURE__*/
-  messageDesc(file_sessiond_v1_session_service, 23);
+  messageDesc(file_sessiond_v1_session_service, 24);
 
 /**
  * @generated from message sessiond.v1.RevokeSessionResponse
@@ -791,7 +918,7 @@ export type RevokeSessionResponse = Message<"sessiond.v1.RevokeSessionResponse">
  * Use `create(RevokeSessionResponseSchema)` to create a new message.
  */
 export const RevokeSessionResponseSchema: GenMessage<RevokeSessionResponse> = /*@__PURE__*/
-  messageDesc(file_sessiond_v1_session_service, 24);
+  messageDesc(file_sessiond_v1_session_service, 25);
 
 /**
  * @generated from message sessiond.v1.RevokeUserSessionsRequest
@@ -805,14 +932,15 @@ export type RevokeUserSessionsRequest = Message<"sessiond.v1.RevokeUserSessionsR
   userId: string;
 
   /**
-   * A session to keep, such as the one that the user is looking at.
+   * A session to keep, such as the one that the user is looking at. It must be an
+   * active session of this user.
    *
    * @generated from field: string except_session_id = 2;
    */
   exceptSessionId: string;
 
   /**
-   * Kept with the revoked sessions; at most 256 bytes.
+   * Kept with the revoked sessions; cut to 256 bytes.
    *
    * @generated from field: string reason = 3;
    */
@@ -824,7 +952,7 @@ export type RevokeUserSessionsRequest = Message<"sessiond.v1.RevokeUserSessionsR
  * Use `create(RevokeUserSessionsRequestSchema)` to create a new message.
  */
 export const RevokeUserSessionsRequestSchema: GenMessage<RevokeUserSessionsRequest> = /*@__PURE__*/
-  messageDesc(file_sessiond_v1_session_service, 25);
+  messageDesc(file_sessiond_v1_session_service, 26);
 
 /**
  * @generated from message sessiond.v1.RevokeUserSessionsResponse
@@ -843,7 +971,7 @@ export type RevokeUserSessionsResponse = Message<"sessiond.v1.RevokeUserSessions
  * Use `create(RevokeUserSessionsResponseSchema)` to create a new message.
  */
 export const RevokeUserSessionsResponseSchema: GenMessage<RevokeUserSessionsResponse> = /*@__PURE__*/
-  messageDesc(file_sessiond_v1_session_service, 26);
+  messageDesc(file_sessiond_v1_session_service, 27);
 
 /**
  * @generated from message sessiond.v1.WatchSessionsRequest
@@ -871,7 +999,7 @@ export type WatchSessionsRequest = Message<"sessiond.v1.WatchSessionsRequest"> &
  * Use `create(WatchSessionsRequestSchema)` to create a new message.
  */
 export const WatchSessionsRequestSchema: GenMessage<WatchSessionsRequest> = /*@__PURE__*/
-  messageDesc(file_sessiond_v1_session_service, 27);
+  messageDesc(file_sessiond_v1_session_service, 28);
 
 /**
  * @generated from message sessiond.v1.WatchSessionsResponse
@@ -913,7 +1041,7 @@ export type WatchSessionsResponse = Message<"sessiond.v1.WatchSessionsResponse">
  * Use `create(WatchSessionsResponseSchema)` to create a new message.
  */
 export const WatchSessionsResponseSchema: GenMessage<WatchSessionsResponse> = /*@__PURE__*/
-  messageDesc(file_sessiond_v1_session_service, 28);
+  messageDesc(file_sessiond_v1_session_service, 29);
 
 /**
  * Events that the server read from the store together.
@@ -934,7 +1062,7 @@ export type SessionEvents = Message<"sessiond.v1.SessionEvents"> & {
  * Use `create(SessionEventsSchema)` to create a new message.
  */
 export const SessionEventsSchema: GenMessage<SessionEvents> = /*@__PURE__*/
-  messageDesc(file_sessiond_v1_session_service, 29);
+  messageDesc(file_sessiond_v1_session_service, 30);
 
 /**
  * A change of a session.
@@ -986,7 +1114,7 @@ export type SessionEvent = Message<"sessiond.v1.SessionEvent"> & {
  * Use `create(SessionEventSchema)` to create a new message.
  */
 export const SessionEventSchema: GenMessage<SessionEvent> = /*@__PURE__*/
-  messageDesc(file_sessiond_v1_session_service, 30);
+  messageDesc(file_sessiond_v1_session_service, 31);
 
 /**
  * Everything that happened before `time` has been sent. Comes at least every second,
@@ -1006,7 +1134,7 @@ export type WatchCheckpoint = Message<"sessiond.v1.WatchCheckpoint"> & {
  * Use `create(WatchCheckpointSchema)` to create a new message.
  */
 export const WatchCheckpointSchema: GenMessage<WatchCheckpoint> = /*@__PURE__*/
-  messageDesc(file_sessiond_v1_session_service, 31);
+  messageDesc(file_sessiond_v1_session_service, 32);
 
 /**
  * Comes instead of missing events: the reader must drop what it knows about sessions
@@ -1029,7 +1157,7 @@ export type WatchReset = Message<"sessiond.v1.WatchReset"> & {
  * Use `create(WatchResetSchema)` to create a new message.
  */
 export const WatchResetSchema: GenMessage<WatchReset> = /*@__PURE__*/
-  messageDesc(file_sessiond_v1_session_service, 32);
+  messageDesc(file_sessiond_v1_session_service, 33);
 
 /**
  * What happened to a session.
@@ -1072,6 +1200,13 @@ export enum SessionEventType {
    * @generated from enum value: SESSION_EVENT_TYPE_EVICTED = 5;
    */
   EVICTED = 5,
+
+  /**
+   * Somebody presented a token that had been replaced. It may have been stolen.
+   *
+   * @generated from enum value: SESSION_EVENT_TYPE_TOKEN_REUSED = 6;
+   */
+  TOKEN_REUSED = 6,
 }
 
 /**
@@ -1088,6 +1223,10 @@ export const SessionEventTypeSchema: GenEnum<SessionEventType> = /*@__PURE__*/
  * says which permission the token must grant.
  *
  * A request is at most 4 MiB long, also after it is decompressed.
+ *
+ * The caller's access token may name a namespace. Then the caller sees and changes
+ * nothing outside of it: sessions, ids, limits, request ids, page tokens and watches
+ * of another namespace look as if they did not exist.
  *
  * Every error that answers the request carries a google.rpc.ErrorInfo with domain
  * `sessiond` and one of these reasons:
@@ -1249,9 +1388,18 @@ export const SessionService: GenService<{
     output: typeof RefreshSessionResponseSchema;
   },
   /**
-   * Replaces a session's token after a re-authentication or a change of privilege.
-   * The old token is invalid at once. Of two concurrent calls with the same token,
-   * one wins and the other fails with SESSION_NOT_FOUND.
+   * Replaces a session's token: after a re-authentication or a change of privilege,
+   * or from time to time.
+   *
+   * Without a `grace`, the old token is invalid at once, and `authenticate_time` is
+   * now. Of two concurrent calls with the same token, one wins and the other fails
+   * with SESSION_NOT_FOUND.
+   *
+   * A token that is presented after it was replaced, and after its grace, may have
+   * been stolen. The call fails with SESSION_NOT_FOUND, as with any invalid token,
+   * and the session gets a `TOKEN_REUSED` event, at most one a minute. If the server
+   * is configured so, the session is revoked as well, unless the replacement was less
+   * than ten seconds ago. A session remembers its 8 newest replaced tokens.
    *
    * @generated from rpc sessiond.v1.SessionService.RotateSessionToken
    */
@@ -1272,7 +1420,9 @@ export const SessionService: GenService<{
     output: typeof RevokeSessionResponseSchema;
   },
   /**
-   * Ends all active sessions of a user in one step, optionally all but one.
+   * Ends all active sessions of a user in one step, optionally all but one. Fails with
+   * SESSION_NOT_FOUND, and ends none, if the one to keep is not an active session of
+   * this user.
    *
    * @generated from rpc sessiond.v1.SessionService.RevokeUserSessions
    */
