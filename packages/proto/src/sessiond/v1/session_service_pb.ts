@@ -814,7 +814,7 @@ export type RotateSessionTokenRequest = Message<"sessiond.v1.RotateSessionTokenR
    * How long the old token still verifies, refreshes and revokes, at most 60 s. For a
    * rotation from time to time: requests that are under way with the old token still
    * succeed, and `authenticate_time` stays. The grace ends early when the session is
-   * revoked, when its token is replaced again, and when its roles change.
+   * revoked, when its roles change, and when its token is replaced without a grace.
    *
    * Zero, the default, is right after a login or a change of privilege: whoever knew
    * the old token must not profit.
