@@ -11,7 +11,7 @@ const SEED = Date.now() % 2 ** 32;
 function expectCorrect(report: FaultRunReport): void {
   expect(report.violation ?? "none").toBe("none");
   expect(report).toMatchObject({ undecided: 0 });
-  expect(report.calls).toBeGreaterThan(1_000);
+  expect(report.calls).toBeGreaterThan(100);
   expect(report.unknownChanges).toBeGreaterThan(0);
   expect(Object.keys(report.faults).length).toBeGreaterThan(1);
 }
