@@ -78,6 +78,14 @@ export function lockNotHeld(
   return new SessiondError("LOCK_NOT_HELD", `the lock is not held: ${description}`);
 }
 
+/** A session that moves in would have ended already. Nothing was changed. */
+export function movedInTooLate(): SessiondError {
+  return invalidArgument(
+    "expire_time",
+    "expected a session that has not ended: expire_time, and lifetime after create_time, must be in the future",
+  );
+}
+
 /** The session has the tokens of as many locks as it may. Nothing was changed. */
 export function tooManyFences(maxFences: number): SessiondError {
   return invalidArgument(

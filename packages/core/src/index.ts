@@ -30,9 +30,11 @@ export {
   type RateLimitTarget,
 } from "./rate-limits/rate-limits.js";
 export type { CreateSession } from "./sessions/create-request.js";
+export { hashCredential, idOfCredential } from "./sessions/credential.js";
 export { Keyring } from "./sessions/keyring.js";
 export type { ListSessions, SessionPage } from "./sessions/list-sessions.js";
 export { type ResealedPage, resealSessions } from "./sessions/reseal-sessions.js";
+export type { RotateToken } from "./sessions/rotate-token.js";
 export type {
   JsonObject,
   JsonValue,
@@ -40,8 +42,8 @@ export type {
   SessionClient,
   SessionState,
 } from "./sessions/session.js";
-export type { Fence, LimitPolicy, SessionStore } from "./sessions/session-store.js";
-export { parseSessionToken, SESSION_TOKEN_PREFIX } from "./sessions/session-token.js";
+export type { Fence, LimitPolicy, MovedInTimes, SessionStore } from "./sessions/session-store.js";
+export { SESSION_TOKEN_PREFIX } from "./sessions/session-token.js";
 export type { SessionUpdate } from "./sessions/session-update.js";
 export {
   DEFAULT_SESSION_POLICY,
@@ -49,6 +51,7 @@ export {
   Sessions,
   type SessionTarget,
 } from "./sessions/sessions.js";
+export { sessionIdOfToken } from "./sessions/token-proof.js";
 export { LIMITS } from "./validation.js";
 export type { SessionEvent, SessionEventType } from "./watch/session-event.js";
 export type { WatchMessage, WatchSessions } from "./watch/session-watch.js";

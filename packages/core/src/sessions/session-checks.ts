@@ -1,6 +1,7 @@
 import { isIP } from "node:net";
 import { invalidArgument } from "../errors.js";
 import { checkName, checkRequired, checkText, LIMITS } from "../validation.js";
+import { MOVED_IN_ID_PREFIX } from "./credential.js";
 import type { JsonObject, JsonValue, SessionClient } from "./session.js";
 import { isChosenId, isGeneratedId } from "./session-id.js";
 import type { Fence } from "./session-store.js";
@@ -43,6 +44,9 @@ export function checkSessionId(field: string, value: string): void {
 /** Throws INVALID_ARGUMENT unless a caller may choose `value` for a new session. */
 export function checkChosenId(field: string, value: string): void {
   checkNoToken(field, value);
+  if (value.startsWith(MOVED_IN_ID_PREFIX)) {
+    throw invalidArgument(field, `expected an id that does not begin with ${MOVED_IN_ID_PREFIX}`);
+  }
   if (!isChosenId(value)) {
     throw invalidArgument(
       field,

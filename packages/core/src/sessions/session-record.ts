@@ -69,6 +69,7 @@ export function toSession(facts: StoredFacts, content: SessionContent): Session 
     idleTimeoutMs: facts.idleTimeoutMs,
     expireTimeMs: facts.expireTimeMs,
     absoluteExpireTimeMs: facts.absoluteExpireTimeMs,
+    tokenCreateTimeMs: facts.tokenCreateTimeMs,
     version: facts.version,
     ...(facts.revokeTimeMs !== undefined && { revokeTimeMs: facts.revokeTimeMs }),
     ...(facts.revokeReason !== undefined && { revokeReason: facts.revokeReason }),

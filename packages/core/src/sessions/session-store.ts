@@ -18,8 +18,10 @@ export interface StoredFacts extends SessionFacts {
 export interface StoredSession extends StoredFacts {
   /** The sealed content. Stores neither read nor change it. */
   readonly record: Uint8Array;
-  /** SHA-256 of the token's secret; empty once the session is revoked. */
+  /** SHA-256 of the token's secret, 32 bytes; empty once the session is revoked. */
   readonly tokenHash: Uint8Array;
+  /** The tokens that rotations replaced, as `encodeReplacedTokens` writes them, or empty. */
+  readonly replacedTokens: Uint8Array;
 }
 
 /** A session after a touch. */
@@ -36,6 +38,18 @@ export interface NewSession {
   readonly tokenHash: Uint8Array;
   readonly idleTimeoutMs: number;
   readonly lifetimeMs: number;
+  /** The times of a session that moves in from another system, in ms since the Unix epoch. */
+  readonly movedIn?: MovedInTimes;
+}
+
+/** The times of a session that moves in. Those in the future count as now, but `expireTimeMs`. */
+export interface MovedInTimes {
+  /** The lifetime counts from this time. Now by default. */
+  readonly createTimeMs?: number | undefined;
+  /** At least the creation time, which is the default. */
+  readonly authenticateTimeMs?: number | undefined;
+  /** The idle deadline: at most an idle timeout from now, which is the default. */
+  readonly expireTimeMs?: number | undefined;
 }
 
 /** The lock that protects a write. The store refuses the write after a later holder's write. */
@@ -115,6 +129,14 @@ export interface RepeatedCreation {
   readonly evictedIds: readonly string[];
 }
 
+/** The result of an earlier rotation with the same request. */
+export interface RepeatedRotation {
+  /** The record of the earlier call. */
+  readonly repeated: Uint8Array;
+  /** The session as it is now. Undefined if it is not active. */
+  readonly session: StoredSession | undefined;
+}
+
 /** The result of a sweep. */
 export interface SweepResult {
   /** How many ended sessions were removed for good. */
@@ -147,12 +169,13 @@ export interface SessionStore {
   readonly events: EventLog;
 
   /**
-   * Adds a session. Throws SESSION_ALREADY_EXISTS if the id is taken in any partition, also at the
+   * Adds a session. Throws INVALID_ARGUMENT if a session that moves in would have ended already.
+   * Throws SESSION_ALREADY_EXISTS if the id is taken in any partition, also at the
    * limit. At the limit the policy decides: it revokes the user's oldest sessions (by creation
    * time, then id) or throws SESSION_LIMIT_REACHED. Throws OVERLOADED if the store is full.
    *
-   * `createTimeMs`, `authenticateTimeMs` and `lastAccessTimeMs` are now, the version is 1, and the
-   * deadlines follow from the timeouts.
+   * The times are now, unless the session moves in with others, the version is 1, and the deadlines
+   * follow from the timeouts.
    */
   create(session: NewSession, limit: SessionLimit): Promise<Creation>;
 
@@ -180,7 +203,8 @@ export interface SessionStore {
   /**
    * Records activity: the last access is now, and the idle deadline is a full idle timeout away.
    * The deadline never passes the absolute one and never moves back. Undefined if the session is
-   * not active or does not have a given `tokenHash`. At `knownVersion` the answer may leave out the
+   * not active or `tokenHash` is given and proves nothing: it is neither the hash of the session's
+   * token nor that of a replaced token in its grace. At `knownVersion` the answer may leave out the
    * sealed content, because the caller has it.
    */
   touch(
@@ -196,12 +220,15 @@ export interface SessionStore {
    * With a fence, the same step stores the token with the session. Answers `fenced`, at any
    * version, if the session has a higher token of this lock. Throws INVALID_ARGUMENT if it has
    * tokens of `MAX_FENCES_PER_SESSION` other locks.
+   *
+   * With `endsGrace`, the same step ends the grace of all replaced tokens.
    */
   replaceRecord(
     key: SessionKey,
     version: number,
     record: Uint8Array,
     fence?: Fence,
+    endsGrace?: boolean,
   ): Promise<StoredFacts | "version_mismatch" | "fenced" | undefined>;
 
   /**
@@ -211,16 +238,43 @@ export interface SessionStore {
   reseal(key: SessionKey, record: Uint8Array, resealed: Uint8Array): Promise<boolean>;
 
   /**
-   * Replaces the token hash of an active session, touches it and sets `authenticateTimeMs`.
-   * Undefined if the session is not active or has another hash than `tokenHash`.
+   * Replaces the token hash of an active session, touches it and sets `tokenCreateTimeMs`.
+   * Undefined if the session is not active or has another hash than `tokenHash`, be it in its
+   * grace.
+   *
+   * The session remembers its `MAX_REPLACED_TOKENS` newest replaced tokens. Without a grace, the
+   * same step sets `authenticateTimeMs` and ends the grace of all replaced tokens.
    */
   rotateToken(
     key: SessionKey,
     tokenHash: Uint8Array,
     newTokenHash: Uint8Array,
+    graceMs?: number,
   ): Promise<StoredSession | undefined>;
 
-  /** Revokes an active session, if it has a given `tokenHash`. Answers whether it did. */
+  /**
+   * As `rotateToken`, at most once for a request on this session: a repetition changes nothing. The
+   * store does not compare the two calls. A call that answers undefined leaves no trace.
+   */
+  rotateTokenOnce(
+    request: OnceOnly,
+    key: SessionKey,
+    tokenHash: Uint8Array,
+    newTokenHash: Uint8Array,
+    graceMs?: number,
+  ): Promise<StoredSession | RepeatedRotation | undefined>;
+
+  /**
+   * Reports that a token was presented and refused. If the session is active and remembers it as
+   * replaced, and its grace is over, this appends a `token_reused` event and adds a version, unless
+   * the last such event is less than `REUSE_EVENT_INTERVAL_MS` old.
+   *
+   * With `revokes`, the same step also revokes the session for `REUSE_REASON`, if the token was
+   * replaced more than `REUSE_TOLERANCE_MS` ago.
+   */
+  reportReuse(key: SessionKey, tokenHash: Uint8Array, revokes: boolean): Promise<void>;
+
+  /** Revokes an active session, unless a given `tokenHash` proves nothing. Answers whether it did. */
   revoke(key: SessionKey, reason: string, tokenHash?: Uint8Array): Promise<boolean>;
 
   /** Revokes all active sessions of a user except `exceptId`. Answers how many. */

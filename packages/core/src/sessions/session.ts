@@ -36,7 +36,9 @@ export interface SessionFacts {
   /** The earlier of the idle deadline and `absoluteExpireTimeMs`. Alive before it, gone at it. */
   readonly expireTimeMs: number;
   readonly absoluteExpireTimeMs: number;
-  /** Grows by one with every update, rotation and revocation, but not with a touch. */
+  /** When the token was made: at creation or by the last rotation. */
+  readonly tokenCreateTimeMs: number;
+  /** Grows by one with every event of the session, but not with a touch. */
   readonly version: number;
   readonly revokeTimeMs?: number;
   readonly revokeReason?: string;

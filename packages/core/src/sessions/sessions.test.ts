@@ -520,26 +520,6 @@ describe("refreshing a session", () => {
   });
 });
 
-test("rotating a token gives a new one, kills the old, and counts as authentication", async () => {
-  const { session, token } = await create({ sessionId: "jti-1" });
-  clock.advance(1_000);
-  const rotated = await sessions.rotateToken(token);
-  expect(rotated.token).not.toBe(token);
-  expect(rotated.session).toMatchObject({
-    id: session.id,
-    createTimeMs: session.createTimeMs,
-    authenticateTimeMs: clock.now(),
-    lastAccessTimeMs: clock.now(),
-    version: 2,
-  });
-  expect(await sessions.verify(rotated.token)).toEqual(rotated.session);
-  await refused(sessions.verify(token), NOT_FOUND);
-  await refused(sessions.refresh({ token }), NOT_FOUND);
-  await refused(sessions.rotateToken(token), NOT_FOUND);
-  expect(await sessions.revoke({ token })).toBe(false);
-  expect(await sessions.verify(rotated.token)).toBeDefined();
-});
-
 describe("revoking a session", () => {
   test("works by id or by token, says so once, and keeps the reason", async () => {
     const [first, second] = [await create(), await create({ sessionId: "jti-1" })];

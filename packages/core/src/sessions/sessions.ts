@@ -1,50 +1,25 @@
 import { SessiondError, sessionNotFound, settle } from "../errors.js";
-import { checkBatchSize, checkDuration, checkRequired, checkText, LIMITS } from "../validation.js";
+import { checkBatchSize, checkText, LIMITS } from "../validation.js";
 import { SessionWatches, type WatchMessage, type WatchSessions } from "../watch/session-watch.js";
-import {
-  type CreateSession,
-  contentOf,
-  createRequestKey,
-  fingerprintOfRequest,
-  REQUEST_KEPT_FOR_MS,
-  sealCreateRequest,
-  secretOfRepetition,
-} from "./create-request.js";
+import type { CreateSession } from "./create-request.js";
+import { type CreatedSession, type CreationPolicy, createSession } from "./create-session.js";
 import type { Keyring } from "./keyring.js";
 import { type ListSessions, listSessions, type SessionPage } from "./list-sessions.js";
-import type { Session, SessionContent } from "./session.js";
-import {
-  checkChosenId,
-  checkFence,
-  checkRequestId,
-  checkSessionId,
-  checkUserId,
-} from "./session-checks.js";
-import { generateSessionId, isGeneratedId, partitionOfUser } from "./session-id.js";
-import { sealContent, toSession, unsealSession } from "./session-record.js";
-import type {
-  NewSession,
-  SessionKey,
-  SessionLimit,
-  SessionStore,
-  StoredSession,
-} from "./session-store.js";
-import {
-  formatSessionToken,
-  generateSecret,
-  hashesEqual,
-  hashSecret,
-  parseSessionToken,
-} from "./session-token.js";
+import { findReplacedToken, isProof } from "./replaced-tokens.js";
+import { checkGrace, type RotatedToken, type RotateToken, rotateToken } from "./rotate-token.js";
+import type { Session } from "./session.js";
+import { checkFence, checkRequestId, checkSessionId, checkUserId } from "./session-checks.js";
+import { isGeneratedId, partitionOfUser } from "./session-id.js";
+import { unsealSession } from "./session-record.js";
+import type { SessionKey, SessionStore, StoredSession } from "./session-store.js";
 import { checkUpdate, type SessionUpdate } from "./session-update.js";
+import { proofOf, type TokenProof } from "./token-proof.js";
 import { findActive, SessionUpdates, type UpdateConditions } from "./update-session.js";
 
-/** The defaults of a session, and the limits of what a call may ask for. */
-export interface SessionPolicy extends SessionLimit {
-  readonly idleTimeoutMs: number;
-  readonly lifetimeMs: number;
-  /** The maximum of both timeouts. */
-  readonly maxLifetimeMs: number;
+/** The defaults of sessions, the limits of what a call may ask for, and what a theft does. */
+export interface SessionPolicy extends CreationPolicy {
+  /** Whether a replaced token that is presented also revokes its session. */
+  readonly onTokenReuse: "record" | "revoke";
 }
 
 /** 30 minutes idle, 24 hours in all, at most a year. 10 sessions per user, evicting the oldest. */
@@ -54,15 +29,8 @@ export const DEFAULT_SESSION_POLICY: SessionPolicy = {
   maxLifetimeMs: 365 * 24 * 3_600_000,
   maxSessionsPerUser: 10,
   policy: "evict_oldest",
+  onTokenReuse: "record",
 };
-
-/** The result of `Sessions.create`. */
-export interface CreatedSession {
-  readonly session: Session;
-  readonly token: string;
-  /** Oldest first. */
-  readonly evictedSessionIds: readonly string[];
-}
 
 /** A session, named by its id or proven by its token. */
 export type SessionTarget = { readonly sessionId: string } | { readonly token: string };
@@ -102,64 +70,18 @@ export class Sessions {
    * With a request id, a repetition answers the session as it is now, ended or not. Throws
    * REQUEST_ID_REUSED if the first request asked for something else, SESSION_NOT_FOUND if the
    * session is gone for good, and SESSION_UNREADABLE if the first request's record does not open.
+   *
+   * With a `tokenHash`, a session of another system moves in: its credential is then its token.
    */
-  async create(input: CreateSession): Promise<CreatedSession> {
-    const idleTimeoutMs = input.idleTimeoutMs ?? this.#policy.idleTimeoutMs;
-    const lifetimeMs = input.lifetimeMs ?? this.#policy.lifetimeMs;
-    checkUserId("user_id", input.userId);
-    checkDuration("idle_timeout", idleTimeoutMs, this.#policy.maxLifetimeMs);
-    checkDuration("lifetime", lifetimeMs, this.#policy.maxLifetimeMs);
-    if (input.sessionId !== undefined) checkChosenId("session_id", input.sessionId);
-    if (input.requestId !== undefined) checkRequestId("request_id", input.requestId);
-    const content = contentOf(input);
-
-    const partition = partitionOfUser(input.userId);
-    const id = input.sessionId ?? generateSessionId(partition);
-    const secret = generateSecret();
-    const newSession = {
-      key: { partition, id },
-      userId: input.userId,
-      record: sealContent(this.#keyring, { id, userId: input.userId }, content),
-      tokenHash: hashSecret(secret),
-      idleTimeoutMs,
-      lifetimeMs,
-    };
-    if (input.requestId !== undefined) {
-      const key = createRequestKey(input.caller ?? "", input.requestId);
-      const fingerprint = fingerprintOfRequest(input, content);
-      return this.#createOnce(key, fingerprint, newSession, content, secret);
-    }
-    const { session, evictedIds } = await this.#store.create(newSession, this.#policy);
-    return createdSession(newSession.key, toSession(session, content), secret, evictedIds);
-  }
-
-  async #createOnce(
-    key: string,
-    fingerprint: string,
-    newSession: NewSession,
-    content: SessionContent,
-    secret: Uint8Array,
-  ): Promise<CreatedSession> {
-    const record = sealCreateRequest(this.#keyring, key, { fingerprint, secret });
-    const request = { key, record, keptForMs: REQUEST_KEPT_FOR_MS };
-    const creation = await this.#store.createOnce(request, newSession, this.#policy);
-    const { evictedIds } = creation;
-    if (!("repeated" in creation)) {
-      const session = toSession(creation.session, content);
-      return createdSession(newSession.key, session, secret, evictedIds);
-    }
-    const firstSecret = secretOfRepetition(this.#keyring, key, creation.repeated, fingerprint);
-    if (creation.session === undefined) throw sessionNotFound();
-    // The fingerprint is equal, so the session is the same user's and in the same partition.
-    const firstKey = { partition: newSession.key.partition, id: creation.session.id };
-    const session = unsealSession(this.#keyring, creation.session);
-    return createdSession(firstKey, session, firstSecret, evictedIds);
+  create(input: CreateSession): Promise<CreatedSession> {
+    return createSession(this.#store, this.#keyring, this.#policy, input);
   }
 
   /** The session of a token. Counts as activity if `touch` is true. Throws SESSION_NOT_FOUND. */
   async verify(token: string, { touch = true } = {}): Promise<Session> {
-    const { key, tokenHash } = provenBy(token);
-    return this.#verified(key, tokenHash, await this.#store.get(key), touch);
+    const proven = proofOf(this.#store, token);
+    const proof = proven instanceof Promise ? await proven : proven;
+    return this.#verified(proof, await this.#store.get(proof.key), touch);
   }
 
   /** Verifies 1 to 1000 tokens. Answers a session or an error for each, in their order. */
@@ -168,13 +90,15 @@ export class Sessions {
     { touch = true } = {},
   ): Promise<readonly (Session | SessiondError)[]> {
     checkBatchSize("tokens", tokens.length);
-    const proofs = await Promise.all(tokens.map((token) => settle(() => provenBy(token))));
+    const proofs = await Promise.all(
+      tokens.map((token) => settle(() => proofOf(this.#store, token))),
+    );
     const found = await this.#getInOrder(proofs, ({ key }) => key);
     return Promise.all(
       proofs.map((proof, i) =>
         settle(() => {
           if (proof instanceof SessiondError) throw proof;
-          return this.#verified(proof.key, proof.tokenHash, found[i], touch);
+          return this.#verified(proof, found[i], touch);
         }),
       ),
     );
@@ -241,19 +165,28 @@ export class Sessions {
   async refresh(target: SessionTarget): Promise<Session> {
     const { key, tokenHash } = await this.#resolve(target);
     const touched = await this.#store.touch(key, tokenHash);
-    if (touched === undefined) throw sessionNotFound();
+    if (touched === undefined) {
+      await this.#reportRefusal(key, tokenHash);
+      throw sessionNotFound();
+    }
     const { record } = touched;
     if (record === undefined) throw new Error("a touch left out a record that nobody had read");
     return unsealSession(this.#keyring, { ...touched, record });
   }
 
-  /** Replaces a session's token. The old token stops working at once. Throws SESSION_NOT_FOUND. */
-  async rotateToken(token: string): Promise<{ readonly session: Session; readonly token: string }> {
-    const { key, tokenHash } = provenBy(token);
-    const secret = generateSecret();
-    const rotated = await this.#store.rotateToken(key, tokenHash, hashSecret(secret));
-    if (rotated === undefined) throw sessionNotFound();
-    return { session: unsealSession(this.#keyring, rotated), token: tokenOf(key, secret) };
+  /**
+   * Replaces a session's token. The old one stops working at once, or after a grace. Throws
+   * SESSION_NOT_FOUND. With a request id, a repetition answers the same token, and throws
+   * REQUEST_ID_REUSED if the first request asked for something else.
+   */
+  async rotateToken(token: string, options: RotateToken = {}): Promise<RotatedToken> {
+    if (options.graceMs !== undefined) checkGrace("grace", options.graceMs);
+    if (options.requestId !== undefined) checkRequestId("request_id", options.requestId);
+    const proof = await proofOf(this.#store, token);
+    const rotated = await rotateToken(this.#store, this.#keyring, proof, options);
+    if (rotated !== undefined) return rotated;
+    await this.#reportRefusal(proof.key, proof.tokenHash);
+    throw sessionNotFound();
   }
 
   /** Ends a session for good. Answers whether this call did. An inactive session is no error. */
@@ -264,7 +197,10 @@ export class Sessions {
       if (resolved.reason === "SESSION_NOT_FOUND") return false;
       throw resolved;
     }
-    return this.#store.revoke(resolved.key, reason, resolved.tokenHash);
+    const { key, tokenHash } = resolved;
+    const isRevoked = await this.#store.revoke(key, reason, tokenHash);
+    if (!isRevoked) await this.#reportRefusal(key, tokenHash);
+    return isRevoked;
   }
 
   /** Ends all sessions of a user except `exceptSessionId`. Answers how many this call ended. */
@@ -290,21 +226,35 @@ export class Sessions {
 
   /** The session of a token. `stored` is the active session at the token's key, if there is one. */
   #verified(
-    key: SessionKey,
-    tokenHash: Uint8Array,
+    { key, tokenHash }: TokenProof,
     stored: StoredSession | undefined,
     touch: boolean,
   ): Session | Promise<Session> {
-    if (stored === undefined || !hashesEqual(stored.tokenHash, tokenHash)) throw sessionNotFound();
+    if (stored === undefined) throw sessionNotFound();
+    if (!isProof(stored, tokenHash, stored.readTimeMs)) return this.#refuse(key, tokenHash, stored);
     // A hot session must cost few writes.
     const quietMs = stored.readTimeMs - stored.lastAccessTimeMs;
     return touch && quietMs >= stored.idleTimeoutMs * TOUCH_FRACTION
-      ? this.#touched(key, stored)
+      ? this.#touched(key, tokenHash, stored)
       : unsealSession(this.#keyring, stored);
   }
 
-  async #touched(key: SessionKey, stored: StoredSession): Promise<Session> {
-    const touched = await this.#store.touch(key, stored.tokenHash, stored.version);
+  async #refuse(key: SessionKey, tokenHash: Uint8Array, stored: StoredSession): Promise<never> {
+    // Only who had the token learns from the time that this takes.
+    if (findReplacedToken(stored.replacedTokens, tokenHash) !== undefined) {
+      await this.#reportRefusal(key, tokenHash);
+    }
+    throw sessionNotFound();
+  }
+
+  /** A token that was refused may have been replaced and then stolen. */
+  async #reportRefusal(key: SessionKey, tokenHash: Uint8Array | undefined): Promise<void> {
+    if (tokenHash === undefined) return;
+    await this.#store.reportReuse(key, tokenHash, this.#policy.onTokenReuse === "revoke");
+  }
+
+  async #touched(key: SessionKey, tokenHash: Uint8Array, stored: StoredSession): Promise<Session> {
+    const touched = await this.#store.touch(key, tokenHash, stored.version);
     if (touched === undefined) throw sessionNotFound();
     return unsealSession(this.#keyring, { ...stored, ...touched });
   }
@@ -318,7 +268,7 @@ export class Sessions {
     target: SessionTarget,
   ): Promise<{ readonly key: SessionKey; readonly tokenHash?: Uint8Array }> {
     return "token" in target
-      ? provenBy(target.token)
+      ? proofOf(this.#store, target.token)
       : { key: await this.#locate(target.sessionId) };
   }
 
@@ -342,30 +292,4 @@ export class Sessions {
     let next = 0;
     return found.map((one) => (one instanceof SessiondError ? undefined : stored[next++]));
   }
-}
-
-/**
- * The key of a token's session, and the hash that it must have. It hashes before anybody knows
- * whether the session exists, so the time taken reveals nothing. Throws SESSION_NOT_FOUND for a
- * malformed token.
- */
-function provenBy(token: string): { readonly key: SessionKey; readonly tokenHash: Uint8Array } {
-  checkRequired("token", token);
-  const parsed = parseSessionToken(token);
-  if (parsed === undefined) throw sessionNotFound();
-  const key = { partition: parsed.partition, id: parsed.sessionId };
-  return { key, tokenHash: hashSecret(parsed.secret) };
-}
-
-function tokenOf({ partition, id }: SessionKey, secret: Uint8Array): string {
-  return formatSessionToken({ partition, sessionId: id, secret });
-}
-
-function createdSession(
-  key: SessionKey,
-  session: Session,
-  secret: Uint8Array,
-  evictedSessionIds: readonly string[],
-): CreatedSession {
-  return { session, token: tokenOf(key, secret), evictedSessionIds };
 }

@@ -74,7 +74,10 @@ export class SessionUpdates {
       }
       const content = applyUpdate(unsealContent(this.#keyring, stored), update);
       const record = sealContent(this.#keyring, stored, content);
-      const replaced = await this.#store.replaceRecord(key, stored.version, record, fence);
+      // Who has a replaced token must not get new roles with it.
+      const endsGrace = update.roles !== undefined;
+      const { version } = stored;
+      const replaced = await this.#store.replaceRecord(key, version, record, fence, endsGrace);
       if (replaced === undefined) throw sessionNotFound();
       if (replaced === "fenced") throw lockNotHeld("a later holder has updated the session");
       if (replaced !== "version_mismatch") return toSession(replaced, content);

@@ -11,9 +11,7 @@ import {
   addSession,
   addSessions,
   assertSame,
-  comparable,
   EVERYTHING,
-  hex,
   keyOf,
   listAll,
   NO_LIMIT,
@@ -230,30 +228,6 @@ describe("a file that cannot be used is refused with the reason:", () => {
 
 describe("migrations", () => {
   const added = "ALTER TABLE sessions ADD COLUMN shoe_size INTEGER";
-
-  test("give a file of the first version an event log, and keep its sessions", async () => {
-    const session = newSession();
-    const { key, userId, tokenHash, record } = session;
-    using db = new DatabaseSync(path);
-    migrate(db, MIGRATIONS.slice(0, 1));
-    db.prepare(
-      `INSERT INTO sessions VALUES (
-        :id, :partition, :userId, :now, :now, :now, 60000, :now + 60000, :now + 600000, 3,
-        :tokenHash, :record, NULL, NULL, NULL
-      )`,
-    ).run({ ...key, userId, tokenHash, record, now: Date.now() });
-    expect(pragma("user_version")).toBe(1);
-    const store = await open();
-    expect(pragma("user_version")).toBe(MIGRATIONS.length);
-    const kept = (await store.get(key)) as StoredSession;
-    expect(comparable(kept)).toMatchObject({ userId, version: 3, record: hex(record) });
-    const start = await store.events.end();
-    expect(await store.events.read(start, 10)).toMatchObject({ events: [], isComplete: true });
-    await store.revoke(key, "logout");
-    expect(await store.events.read(start, 10)).toMatchObject({
-      events: [{ type: "revoked", sessionId: key.id, version: 4, reason: "logout" }],
-    });
-  });
 
   test("bring an older file to the newest version and keep its sessions", async () => {
     const store = await open();

@@ -1,10 +1,19 @@
 import type { StatementSync } from "node:sqlite";
 import {
+  movedInTooLate,
   requestIdReused,
   sessionAlreadyExists,
   sessionLimitReached,
   tooManyFences,
 } from "../errors.js";
+import {
+  isProof,
+  judgeReuse,
+  REUSE_REASON,
+  withoutGraces,
+  withReplacedToken,
+  withReuseEvent,
+} from "../sessions/replaced-tokens.js";
 import type { Partition } from "../sessions/session-id.js";
 import {
   type Creation,
@@ -16,6 +25,7 @@ import {
   type NewSession,
   type OnceOnly,
   type RepeatedCreation,
+  type RepeatedRotation,
   type SessionKey,
   type SessionLimit,
   type SessionStore,
@@ -23,20 +33,20 @@ import {
   type StoredSession,
   type SweepResult,
 } from "../sessions/session-store.js";
+import { hashesEqual } from "../sessions/session-token.js";
 import type { SessionEventType } from "../watch/session-event.js";
 import { SqliteDatabase } from "./sqlite-database.js";
 import { SqliteEventLog } from "./sqlite-event-log.js";
 import {
   type ChangedRow,
-  type FactRow,
   firstColumn,
   listStatement,
   prepare,
   prepareStatements,
   type RequestRow,
-  type SessionRow,
   type Statements,
 } from "./statements.js";
+import { toStoredFacts, toStoredSession } from "./stored-session.js";
 
 /** Options of `SqliteSessionStore`. */
 export interface SqliteSessionStoreOptions {
@@ -99,6 +109,7 @@ export class SqliteSessionStore implements SessionStore {
         key: request.key,
         partition: session.key.partition,
         sessionId: session.key.id,
+        createTimeMs: creation.session.createTimeMs,
         record: request.record,
         evictedIds: JSON.stringify(creation.evictedIds),
         now,
@@ -123,10 +134,10 @@ export class SqliteSessionStore implements SessionStore {
     );
   }
 
-  touch({ id, partition }: SessionKey, tokenHash?: Uint8Array): Promise<StoredSession | undefined> {
+  touch(key: SessionKey, tokenHash?: Uint8Array): Promise<StoredSession | undefined> {
     return this.#write((now) => {
-      const values = { id, partition, now, tokenHash: tokenHash ?? null };
-      const row = this.#statements.touch.get(values);
+      if (!this.#isProven(key, tokenHash, now)) return undefined;
+      const row = this.#statements.touch.get({ ...key, now });
       return row && toStoredSession(row, now);
     });
   }
@@ -136,6 +147,7 @@ export class SqliteSessionStore implements SessionStore {
     version: number,
     record: Uint8Array,
     fence?: Fence,
+    endsGrace = false,
   ): Promise<StoredFacts | "version_mismatch" | "fenced" | undefined> {
     return this.#write((now) => {
       const { id, partition } = key;
@@ -149,8 +161,9 @@ export class SqliteSessionStore implements SessionStore {
         this.#statements.putFence.run({ id, ...fence });
       }
       const row = this.#statements.replaceRecord.get({ id, partition, now, version, record });
-      if (row !== undefined) return this.#changed("updated", toStoredFacts(row, now), now);
-      return this.#find(key, now) && "version_mismatch";
+      if (row === undefined) return this.#find(key, now) && "version_mismatch";
+      if (endsGrace) this.#endGraces(key, now);
+      return this.#changed("updated", toStoredFacts(row, now), now);
     });
   }
 
@@ -165,22 +178,61 @@ export class SqliteSessionStore implements SessionStore {
   }
 
   rotateToken(
-    { id, partition }: SessionKey,
+    key: SessionKey,
     tokenHash: Uint8Array,
     newTokenHash: Uint8Array,
+    graceMs = 0,
   ): Promise<StoredSession | undefined> {
+    return this.#write((now) => this.#rotate(key, tokenHash, newTokenHash, graceMs, now));
+  }
+
+  rotateTokenOnce(
+    { key: requestKey, record, keptForMs }: OnceOnly,
+    key: SessionKey,
+    tokenHash: Uint8Array,
+    newTokenHash: Uint8Array,
+    graceMs = 0,
+  ): Promise<StoredSession | RepeatedRotation | undefined> {
+    const { id, partition } = key;
+    // No key of a creation begins with a word and a space.
+    const rotation = `rotation ${id} ${requestKey}`;
     return this.#write((now) => {
-      const values = { id, partition, now, tokenHash, newTokenHash };
-      const row = this.#statements.rotateToken.get(values);
-      return row && this.#changed("token_rotated", toStoredSession(row, now), now);
+      const row = this.#statements.findRequest.get({ key: rotation, now });
+      if (row !== undefined) {
+        const [, , , repeated] = row as unknown as RequestRow;
+        return { repeated, session: this.#find(key, now) };
+      }
+      const session = this.#rotate(key, tokenHash, newTokenHash, graceMs, now);
+      if (session === undefined) return undefined;
+      this.#statements.insertRequest.run({
+        ...{ key: rotation, partition, sessionId: id, createTimeMs: session.createTimeMs },
+        ...{ record, evictedIds: "[]", now, keptForMs },
+      });
+      return session;
     });
   }
 
-  revoke({ id, partition }: SessionKey, reason: string, tokenHash?: Uint8Array): Promise<boolean> {
+  reportReuse(key: SessionKey, tokenHash: Uint8Array, revokes: boolean): Promise<void> {
     return this.#write((now) => {
-      const values = { id, partition, now, reason, tokenHash: tokenHash ?? null };
-      const rows = this.#statements.revoke.all(values);
-      this.#revoked("revoked", rows, reason, now);
+      const session = this.#find(key, now);
+      if (session === undefined) return;
+      const { isEventDue, isTheft } = judgeReuse(session.replacedTokens, tokenHash, now);
+      if (isEventDue) {
+        const replacedTokens = withReuseEvent(session.replacedTokens, now);
+        const rows = this.#statements.recordReuse.all({ ...key, now, replacedTokens });
+        this.#append("token_reused", rows, now);
+      }
+      if (!revokes || !isTheft) return;
+      const rows = this.#statements.revoke.all({ ...key, now, reason: REUSE_REASON });
+      this.#append("revoked", rows, now, REUSE_REASON);
+    });
+  }
+
+  revoke(key: SessionKey, reason: string, tokenHash?: Uint8Array): Promise<boolean> {
+    return this.#write((now) => {
+      if (!this.#isProven(key, tokenHash, now)) return false;
+      const rows = this.#statements.revoke.all({ ...key, now, reason });
+      this.#append("revoked", rows, now, reason);
       return rows.length === 1;
     });
   }
@@ -189,7 +241,7 @@ export class SqliteSessionStore implements SessionStore {
     return this.#write((now) => {
       const values = { userId, now, reason, exceptId: exceptId ?? null };
       const rows = this.#statements.revokeUser.all(values);
-      this.#revoked("revoked", rows, reason, now);
+      this.#append("revoked", rows, now, reason);
       return rows.length;
     });
   }
@@ -242,12 +294,13 @@ export class SqliteSessionStore implements SessionStore {
   }
 
   #insert(session: NewSession, limit: SessionLimit, now: number): Creation {
-    const { key, userId, record, tokenHash, idleTimeoutMs, lifetimeMs } = session;
-    const { id, partition } = key;
-    if (this.#statements.idIsTaken.get({ id }) !== undefined) throw sessionAlreadyExists();
+    const { key, userId, record, tokenHash, idleTimeoutMs } = session;
+    const times = timesOfNewSession(session, now);
+    if (times.expireTimeMs <= now) throw movedInTooLate();
+    if (this.#statements.idIsTaken.get({ id: key.id }) !== undefined) throw sessionAlreadyExists();
     const evictedIds = this.#makeRoom(userId, limit, now);
-    const times = { now, idleTimeoutMs, lifetimeMs };
-    const row = this.#statements.insert.get({ id, partition, userId, record, tokenHash, ...times });
+    const content = { userId, record, tokenHash, idleTimeoutMs };
+    const row = this.#statements.insert.get({ ...key, ...content, ...times });
     if (row === undefined) throw new Error("an INSERT with RETURNING answered no row");
     return { session: this.#changed("created", toStoredFacts(row, now), now), evictedIds };
   }
@@ -275,7 +328,7 @@ export class SqliteSessionStore implements SessionStore {
     const ids = oldest.map((row) => String(firstColumn(row)));
     for (const id of ids) {
       const rows = this.#statements.evict.all({ id, now, reason: EVICTION_REASON });
-      this.#revoked("evicted", rows, EVICTION_REASON, now);
+      this.#append("evicted", rows, now, EVICTION_REASON);
     }
     return ids;
   }
@@ -286,11 +339,42 @@ export class SqliteSessionStore implements SessionStore {
     return session;
   }
 
-  /** Appends the events of revoked or evicted sessions. */
-  #revoked(type: SessionEventType, rows: readonly unknown[], reason: string, now: number): void {
+  /** Appends the events of changed sessions. */
+  #append(type: SessionEventType, rows: readonly unknown[], now: number, reason?: string): void {
     for (const [id, userId, version] of rows as readonly ChangedRow[]) {
       this.events.append(type, id, userId, version, now, reason);
     }
+  }
+
+  /** Whether a token hash, if there is one, proves the session. */
+  #isProven(key: SessionKey, tokenHash: Uint8Array | undefined, now: number): boolean {
+    if (tokenHash === undefined) return true;
+    const session = this.#find(key, now);
+    return session !== undefined && isProof(session, tokenHash, now);
+  }
+
+  #endGraces(key: SessionKey, now: number): void {
+    const { replacedTokens } = this.#find(key, now) ?? {};
+    if (!replacedTokens?.length) return;
+    const ended = withoutGraces(replacedTokens, now);
+    this.#statements.putReplacedTokens.run({ ...key, now, replacedTokens: ended });
+  }
+
+  #rotate(
+    key: SessionKey,
+    tokenHash: Uint8Array,
+    newTokenHash: Uint8Array,
+    graceMs: number,
+    now: number,
+  ): StoredSession | undefined {
+    const session = this.#find(key, now);
+    if (session === undefined || !hashesEqual(session.tokenHash, tokenHash)) return undefined;
+    const row = this.#statements.rotateToken.get({
+      ...{ ...key, now, newTokenHash },
+      authenticateTimeMs: graceMs === 0 ? now : session.authenticateTimeMs,
+      replacedTokens: withReplacedToken(session, now, graceMs),
+    });
+    return row && this.#changed("token_rotated", toStoredSession(row, now), now);
   }
 
   #assertRoomForFence(id: string): void {
@@ -334,38 +418,20 @@ export class SqliteSessionStore implements SessionStore {
   }
 }
 
-function toStoredSession(row: unknown, readTimeMs: number): StoredSession {
-  const { 11: tokenHash, 12: record } = row as SessionRow;
-  return Object.assign(toStoredFacts(row, readTimeMs), { tokenHash, record });
-}
-
-/** The facts at the beginning of a row. */
-function toStoredFacts(row: unknown, readTimeMs: number): StoredFacts {
-  const [
-    id,
-    userId,
-    createTimeMs,
-    authenticateTimeMs,
-    lastAccessTimeMs,
-    idleTimeoutMs,
-    expireTimeMs,
-    absoluteExpireTimeMs,
-    version,
-    revokeTimeMs,
-    revokeReason,
-  ] = row as FactRow;
+/** The times of a new session, as the store's contract has them. */
+function timesOfNewSession(
+  { idleTimeoutMs, lifetimeMs, movedIn = {} }: NewSession,
+  now: number,
+): Readonly<Record<string, number>> & { readonly expireTimeMs: number } {
+  const createTimeMs = Math.min(movedIn.createTimeMs ?? now, now);
+  const authenticateTimeMs = Math.min(movedIn.authenticateTimeMs ?? createTimeMs, now);
+  const idleDeadlineMs = Math.min(movedIn.expireTimeMs ?? Infinity, now + idleTimeoutMs);
+  const absoluteExpireTimeMs = createTimeMs + lifetimeMs;
   return {
-    id,
-    userId,
     createTimeMs,
-    authenticateTimeMs,
-    lastAccessTimeMs,
-    idleTimeoutMs,
-    expireTimeMs,
+    authenticateTimeMs: Math.max(createTimeMs, authenticateTimeMs),
+    lastAccessTimeMs: Math.max(createTimeMs, idleDeadlineMs - idleTimeoutMs),
+    expireTimeMs: Math.min(idleDeadlineMs, absoluteExpireTimeMs),
     absoluteExpireTimeMs,
-    version,
-    readTimeMs,
-    ...(revokeTimeMs !== null && { revokeTimeMs }),
-    ...(revokeReason !== null && { revokeReason }),
   };
 }

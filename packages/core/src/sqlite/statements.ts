@@ -4,10 +4,11 @@ import type { SessionEventType } from "../watch/session-event.js";
 
 const FACT_COLUMNS = `
   id, user_id, create_time_ms, authenticate_time_ms, last_access_time_ms, idle_timeout_ms,
-  expire_time_ms, absolute_expire_time_ms, version, revoke_time_ms, revoke_reason`;
+  expire_time_ms, absolute_expire_time_ms, token_create_time_ms, version, revoke_time_ms,
+  revoke_reason`;
 
 /** The columns of a stored session. */
-const COLUMNS = `${FACT_COLUMNS}, token_hash, record`;
+const COLUMNS = `${FACT_COLUMNS}, token_hash, replaced_tokens, record`;
 
 /** A row of `FACT_COLUMNS`. The table is STRICT, so these are the types. */
 export type FactRow = readonly [
@@ -19,13 +20,19 @@ export type FactRow = readonly [
   idleTimeoutMs: number,
   expireTimeMs: number,
   absoluteExpireTimeMs: number,
+  tokenCreateTimeMs: number,
   version: number,
   revokeTimeMs: number | null,
   revokeReason: string | null,
 ];
 
 /** A row of `COLUMNS`. */
-export type SessionRow = readonly [...FactRow, tokenHash: Uint8Array, record: Uint8Array];
+export type SessionRow = readonly [
+  ...FactRow,
+  tokenHash: Uint8Array,
+  replacedTokens: Uint8Array,
+  record: Uint8Array,
+];
 
 /** The columns that the event of a change needs. */
 const CHANGED_COLUMNS = "id, user_id, version";
@@ -57,7 +64,6 @@ export type RequestRow = readonly [
 
 const ACTIVE_AT_KEY = `
   id = :id AND partition = :partition AND end_time_ms IS NULL AND expire_time_ms > :now`;
-const HAS_TOKEN = "(:tokenHash IS NULL OR token_hash = :tokenHash)";
 
 const ACTIVE_OF_USER = "user_id = :userId AND end_time_ms IS NULL AND expire_time_ms > :now";
 
@@ -68,7 +74,7 @@ const ACTIVITY = `
 
 const REVOCATION = `
   revoke_time_ms = :now, revoke_reason = :reason, end_time_ms = :now, version = version + 1,
-  token_hash = x''`;
+  token_hash = x'', replaced_tokens = x''`;
 
 /**
  * All statements except lists. INDEXED BY, because without statistics the planner guesses. A
@@ -84,14 +90,15 @@ export const STATEMENTS = {
   insert: `
     INSERT INTO sessions (
       id, partition, user_id, create_time_ms, authenticate_time_ms, last_access_time_ms,
-      idle_timeout_ms, expire_time_ms, absolute_expire_time_ms, version, token_hash, record
+      idle_timeout_ms, expire_time_ms, absolute_expire_time_ms, token_create_time_ms, version,
+      token_hash, record
     ) VALUES (
-      :id, :partition, :userId, :now, :now, :now,
-      :idleTimeoutMs, :now + min(:idleTimeoutMs, :lifetimeMs), :now + :lifetimeMs, 1,
+      :id, :partition, :userId, :createTimeMs, :authenticateTimeMs, :lastAccessTimeMs,
+      :idleTimeoutMs, :expireTimeMs, :absoluteExpireTimeMs, :createTimeMs, 1,
       :tokenHash, :record
     ) RETURNING ${FACT_COLUMNS}`,
   touch: `
-    UPDATE sessions SET ${ACTIVITY} WHERE ${ACTIVE_AT_KEY} AND ${HAS_TOKEN} RETURNING ${COLUMNS}`,
+    UPDATE sessions SET ${ACTIVITY} WHERE ${ACTIVE_AT_KEY} RETURNING ${COLUMNS}`,
   replaceRecord: `
     UPDATE sessions SET record = :record, version = version + 1
     WHERE ${ACTIVE_AT_KEY} AND version = :version RETURNING ${FACT_COLUMNS}`,
@@ -101,13 +108,20 @@ export const STATEMENTS = {
     "INSERT OR REPLACE INTO session_fences (session_id, lock, token) VALUES (:id, :lock, :token)",
   rotateToken: `
     UPDATE sessions
-    SET ${ACTIVITY}, authenticate_time_ms = :now, token_hash = :newTokenHash, version = version + 1
-    WHERE ${ACTIVE_AT_KEY} AND token_hash = :tokenHash RETURNING ${COLUMNS}`,
+    SET
+      ${ACTIVITY}, authenticate_time_ms = :authenticateTimeMs, token_create_time_ms = :now,
+      token_hash = :newTokenHash, replaced_tokens = :replacedTokens, version = version + 1
+    WHERE ${ACTIVE_AT_KEY} RETURNING ${COLUMNS}`,
+  putReplacedTokens: `
+    UPDATE sessions SET replaced_tokens = :replacedTokens WHERE ${ACTIVE_AT_KEY}`,
+  recordReuse: `
+    UPDATE sessions SET replaced_tokens = :replacedTokens, version = version + 1
+    WHERE ${ACTIVE_AT_KEY} RETURNING ${CHANGED_COLUMNS}`,
   reseal: `
     UPDATE sessions SET record = :resealed
     WHERE id = :id AND partition = :partition AND record = :record`,
   revoke: `
-    UPDATE sessions SET ${REVOCATION} WHERE ${ACTIVE_AT_KEY} AND ${HAS_TOKEN}
+    UPDATE sessions SET ${REVOCATION} WHERE ${ACTIVE_AT_KEY}
     RETURNING ${CHANGED_COLUMNS}`,
   revokeUser: `
     UPDATE sessions INDEXED BY live_by_user SET ${REVOCATION}
@@ -178,7 +192,7 @@ export const STATEMENTS = {
     INSERT OR REPLACE INTO requests (
       key, partition, session_id, session_create_time_ms, record, evicted_ids, expire_time_ms
     ) VALUES (
-      :key, :partition, :sessionId, :now, :record, :evictedIds, :now + :keptForMs
+      :key, :partition, :sessionId, :createTimeMs, :record, :evictedIds, :now + :keptForMs
     )`,
   removeExpiredRequests: `
     DELETE FROM requests

@@ -1,5 +1,11 @@
 /** The kinds of changes. Touches and natural expiry are not events. */
-export type SessionEventType = "created" | "updated" | "token_rotated" | "revoked" | "evicted";
+export type SessionEventType =
+  | "created"
+  | "updated"
+  | "token_rotated"
+  | "token_reused"
+  | "revoked"
+  | "evicted";
 
 /** A change of a session, recorded in the same atomic step. */
 export interface SessionEvent {

@@ -1,10 +1,22 @@
-import { MAX_FENCES_PER_SESSION, type TouchedSession } from "../../sessions/session-store.js";
+import {
+  MAX_REPLACED_TOKENS,
+  REUSE_EVENT_INTERVAL_MS,
+  REUSE_REASON,
+  REUSE_TOLERANCE_MS,
+} from "../../sessions/replaced-tokens.js";
+import {
+  MAX_FENCES_PER_SESSION,
+  type RepeatedRotation,
+  type StoredSession,
+  type TouchedSession,
+} from "../../sessions/session-store.js";
+import type { Argument } from "../connection/script.js";
 import { parseRevoked } from "./create-scripts.js";
 import { definePartitionScript } from "./partition-scripts.js";
 import { type Fields, toStoredFacts, toStoredSession } from "./stored-session.js";
 
 /**
- * Records activity. A further argument is the token hash that the session must have. Answers
+ * Records activity. A further argument is the token hash that must prove the session. Answers
  * undefined if the session is not active, and no record at version `knownVersion`.
  */
 export const TOUCH = definePartitionScript({
@@ -14,7 +26,7 @@ export const TOUCH = definePartitionScript({
   body: `
 local session, token_hash = read_active(key), ARGV[first_more]
 if not session then return nil end
-if token_hash and token_hash ~= session.token_hash then return nil end
+if token_hash and not is_proof(key, session, token_hash) then return nil end
 touch(key, id, session)
 local record = int(session.version) ~= known_version and redis.call('HGET', key, 'record')
 return { int(now), session.user_id, record, facts_of(session) }`,
@@ -31,11 +43,13 @@ return { int(now), session.user_id, record, facts_of(session) }`,
  * With a fence, `lock` is the lock's name, and the hash stores `fencingToken` as `fence:<lock>`.
  * Otherwise both are ''. Answers 'fenced' if the session has a higher token of the lock, and
  * 'too_many_fences' if it has tokens of too many other locks.
+ *
+ * `endsGrace` is '1' to end the grace of all replaced tokens, or ''.
  */
 export const REPLACE_RECORD = definePartitionScript({
   flags: "deny-oom",
   keys: ["key"],
-  args: ["id", "record", "version", "lock", "fencingToken"],
+  args: ["id", "record", "version", "lock", "fencingToken", "endsGrace"],
   body: `
 local session = read_active(key)
 if not session then return { 'not_active' } end
@@ -51,6 +65,11 @@ if fence and not seen then
   if count >= ${MAX_FENCES_PER_SESSION} then return { 'too_many_fences' } end
 end
 if fence then redis.call('HSET', key, fence, fencing_token) end
+local replaced = ends_grace == '1' and read_replaced(key)
+if replaced and #replaced > 0 then
+  end_graces(replaced)
+  write_replaced(key, replaced)
+end
 session.version = session.version + 1
 redis.call('HSET', key, 'record', record, 'facts', facts_of(session))
 append('updated', id, session.user_id, session.version, '')
@@ -76,29 +95,117 @@ return 1`,
   parse: (reply) => reply === 1,
 });
 
+const ROTATE_ARGS = ["id", "tokenHash", "newTokenHash", "graceMs"] as const;
+
+/** Replaces the token hash of an active session. Answers the session's fields, or nil. */
+const ROTATE_FUNCTION = `
+local function fields_of(session)
+  local record, replaced = unpack(redis.call('HMGET', key, 'record', 'replaced_tokens'))
+  return { int(now), session.user_id, record, session.token_hash, facts_of(session), replaced }
+end
+
+local function rotate()
+  local session = read_active(key)
+  if not session or session.token_hash ~= token_hash then return nil end
+  local replaced, grace = read_replaced(key), tonumber(grace_ms)
+  if grace == 0 then
+    session.authenticate_time = now
+    end_graces(replaced)
+  end
+  replaced[#replaced + 1] = { hash = token_hash, time = now, grace_end = now + grace }
+  if #replaced > ${MAX_REPLACED_TOKENS} then table.remove(replaced, 1) end
+  session.token_hash, session.token_create_time = new_token_hash, now
+  session.version = session.version + 1
+  touch(key, id, session)
+  redis.call('HSET', key, 'token_hash', new_token_hash)
+  write_replaced(key, replaced)
+  append('token_rotated', id, session.user_id, session.version, '')
+  return fields_of(session)
+end
+`;
+
 /** Replaces the token hash of an active session. Answers the session, or undefined. */
 export const ROTATE_TOKEN = definePartitionScript({
   flags: "allow-oom",
   keys: ["key"],
-  args: ["id", "tokenHash", "newTokenHash"],
+  args: ROTATE_ARGS,
+  body: `${ROTATE_FUNCTION}
+return rotate()`,
+  parse: parseSession,
+});
+
+/**
+ * As `ROTATE_TOKEN`, at most once for a request. The key `request` stores `requestRecord` for
+ * `requestKeptForMs`.
+ */
+export const ROTATE_TOKEN_ONCE = definePartitionScript({
+  flags: "allow-oom",
+  keys: ["key", "request"],
+  args: [...ROTATE_ARGS, "requestRecord", "requestKeptForMs"],
+  body: `${ROTATE_FUNCTION}
+local known_record, known_expire_time = unpack(redis.call('HMGET', request, 'record', 'expire_time'))
+if known_record and now < tonumber(known_expire_time) then
+  local session = read_active(key)
+  return { known_record, session and fields_of(session) or false }
+end
+
+local fields = rotate()
+if not fields then return nil end
+local expire_time = int(now + tonumber(request_kept_for_ms))
+redis.call('HSET', request, 'record', request_record, 'expire_time', expire_time)
+redis.call('PEXPIREAT', request, expire_time)
+return { false, fields }`,
+  parse: (reply, args): StoredSession | RepeatedRotation | undefined => {
+    if (reply === null) return undefined;
+    const [repeated, fields] = reply as [Buffer | null, unknown];
+    const session = parseSession(fields, args);
+    return repeated === null ? session : { repeated, session };
+  },
+});
+
+function parseSession(
+  reply: unknown,
+  { id }: Readonly<Record<"id", Argument>>,
+): StoredSession | undefined {
+  if (reply === null) return undefined;
+  const [time, ...fields] = reply as [Buffer, ...Fields];
+  return toStoredSession(id, fields, time);
+}
+
+/**
+ * Reports that a refused token was presented, as `SessionStore.reportReuse` does. `revokes` is '1'
+ * or ''. Answers the creation time of a session that it revoked, or undefined.
+ */
+export const REPORT_REUSE = definePartitionScript({
+  flags: "allow-oom",
+  keys: ["key"],
+  args: ["id", "tokenHash", "revokes"],
   body: `
 local session = read_active(key)
-if not session or session.token_hash ~= token_hash then return nil end
-session.authenticate_time, session.version = now, session.version + 1
-touch(key, id, session)
-redis.call('HSET', key, 'token_hash', new_token_hash)
-append('token_rotated', id, session.user_id, session.version, '')
-return { int(now), session.user_id, redis.call('HGET', key, 'record'), new_token_hash, facts_of(session) }`,
-  parse: (reply, { id }) => {
-    if (reply === null) return undefined;
-    const [time, ...fields] = reply as [Buffer, ...Fields];
-    return toStoredSession(id, fields, time);
-  },
+if not session then return nil end
+local replaced, reused = read_replaced(key), nil
+for _, token in ipairs(replaced) do
+  if token.hash == token_hash and now >= token.grace_end then reused = token end
+end
+if not reused then return nil end
+
+probed(user_prefix .. session.user_id)
+if now - replaced.reuse_event_time >= ${REUSE_EVENT_INTERVAL_MS} then
+  session.version = session.version + 1
+  replaced.reuse_event_time = now
+  redis.call('HSET', key, 'facts', facts_of(session))
+  write_replaced(key, replaced)
+  append('token_reused', id, session.user_id, session.version, '')
+end
+if revokes ~= '1' or now - reused.time <= ${REUSE_TOLERANCE_MS} then return nil end
+revoke('revoked', id, session, '${REUSE_REASON}')
+return int(session.create_time)`,
+  parse: (reply) => (reply === null ? undefined : Number(reply)),
 });
 
 /**
  * Revokes a session that was created at `createTimeMs`, or at any time if that is ''. A further
- * argument is the token hash that the session must have. Answers the creation time, or undefined if
+ * argument is the token hash that must prove the session. Answers the creation time, or undefined if
  * it revoked nothing.
  */
 export const REVOKE = definePartitionScript({
@@ -108,7 +215,7 @@ export const REVOKE = definePartitionScript({
   body: `
 local session, token_hash = read_active(key), ARGV[first_more]
 if not session then return nil end
-if token_hash and token_hash ~= session.token_hash then return nil end
+if token_hash and not is_proof(key, session, token_hash) then return nil end
 if create_time_ms ~= '' and tonumber(create_time_ms) ~= session.create_time then return nil end
 probed(user_prefix .. session.user_id)
 revoke('revoked', id, session, reason)

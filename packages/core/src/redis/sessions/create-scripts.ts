@@ -11,7 +11,7 @@ export type CreateReply =
       /** Oldest first. */
       readonly evicted: readonly RevokedSession[];
     }
-  | { readonly outcome: "exists" | "limit" | "claim_lapsed" };
+  | { readonly outcome: "ended" | "exists" | "limit" | "claim_lapsed" };
 
 /** The result of an earlier call with the same request. */
 export interface RepeatedReply {
@@ -48,11 +48,22 @@ const ARGS = [
   "evictionReason",
   /** When the claim on a chosen id lapses, in ms, or ''. */
   "claimLapseTimeMs",
+  /** The times of a session that moves in, in ms, or ''. */
+  "createTimeMs",
+  "authenticateTimeMs",
+  "expireTimeMs",
 ] as const;
 
 /** Adds a session. `parseCreateReply` parses the answer. */
 const CREATE_FUNCTION = `
+local idle_timeout, lifetime = tonumber(idle_timeout_ms), tonumber(lifetime_ms)
+local create_time = math.min(tonumber(create_time_ms) or now, now)
+local authenticate_time = math.max(create_time, math.min(tonumber(authenticate_time_ms) or create_time, now))
+local idle_deadline = math.min(tonumber(expire_time_ms) or math.huge, now + idle_timeout)
+local deadline = math.min(idle_deadline, create_time + lifetime)
+
 local function create()
+  if deadline <= now then return { 'ended' } end
   if claim_lapse_time_ms ~= '' and now >= tonumber(claim_lapse_time_ms) then return { 'claim_lapsed' } end
   if redis.call('EXISTS', key) == 1 then return { 'exists' } end
 
@@ -80,17 +91,17 @@ local function create()
     evicted_times[i] = int(one.session.create_time)
   end
 
-  local idle_timeout, lifetime = tonumber(idle_timeout_ms), tonumber(lifetime_ms)
-  local deadline = now + math.min(idle_timeout, lifetime)
   local facts = facts_of({
-    version = 1, create_time = now, authenticate_time = now, last_access_time = now,
-    idle_timeout = idle_timeout, expire_time = deadline, absolute_expire_time = now + lifetime,
+    version = 1, create_time = create_time, authenticate_time = authenticate_time,
+    last_access_time = math.max(create_time, idle_deadline - idle_timeout),
+    idle_timeout = idle_timeout, expire_time = deadline,
+    absolute_expire_time = create_time + lifetime, token_create_time = create_time,
   })
   redis.call('HSET', key, 'user_id', user_id, 'record', record, 'token_hash', token_hash, 'facts', facts)
   keep_until(key, deadline)
   index(id, user_key, deadline)
   keep_until(user_key, deadline)
-  redis.call('ZADD', by_create_time, int(now), id)
+  redis.call('ZADD', by_create_time, int(create_time), id)
   append('created', id, user_id, 1, '')
 
   -- Remove this user's old entries, so that the index stays small even if no sweeper runs.
@@ -126,7 +137,8 @@ if known_id and now < tonumber(known_expire_time) then
   local session = read(known_key)
   -- A later session may have the same chosen id.
   if session and int(session.create_time) == known_create_time then
-    fields = { session.user_id, redis.call('HGET', known_key, 'record'), session.token_hash, facts_of(session) }
+    local known, known_replaced = unpack(redis.call('HMGET', known_key, 'record', 'replaced_tokens'))
+    fields = { session.user_id, known, session.token_hash, facts_of(session), known_replaced }
   end
   return { 'repeated', int(now), known_id, fields, evicted, known_record, known_expire_time, redis.call('EXISTS', key) }
 end
@@ -135,7 +147,7 @@ local reply = create()
 if reply[1] == 'created' then
   local expire_time = now + tonumber(request_kept_for_ms)
   redis.call('HSET', request, 'session_id', id, 'record', request_record,
-    'evicted', table.concat(reply[4], ' '), 'expire_time', int(expire_time), 'create_time', int(now))
+    'evicted', table.concat(reply[4], ' '), 'expire_time', int(expire_time), 'create_time', int(create_time))
   redis.call('PEXPIREAT', request, int(expire_time))
 end
 return reply`,
@@ -151,7 +163,7 @@ function parseCreateReply(
 ): CreateReply {
   const [outcome, ...created] = reply as [Buffer, ...unknown[]];
   if (String(outcome) !== "created") {
-    return { outcome: String(outcome) as "exists" | "limit" | "claim_lapsed" };
+    return { outcome: String(outcome) as "ended" | "exists" | "limit" | "claim_lapsed" };
   }
   const [time, facts, evicted, times] = created as [Buffer, Buffer, Buffer[], Buffer[]];
   const session = toStoredFacts(id, userId, facts, time);

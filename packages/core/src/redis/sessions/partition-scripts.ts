@@ -26,10 +26,14 @@ import type { SessionKeys } from "./session-keys.js";
  * and the revocation share one field, `facts`, because each field costs Redis allocations, and each
  * field of an answer costs reading time.
  *
- *     <version> <create time> <authenticate time> <last access time> <idle timeout>
- *     <expire time> <absolute expire time>[ <revoke time> <revoke reason>]
+ *     <version> <create time> <authenticate time> <last access time> <idle timeout> <expire time>
+ *     <absolute expire time> <token create time>[ <revoke time> <revoke reason>]
+ *
+ * A session has `replaced_tokens` only after a rotation, as `encodeReplacedTokens` writes them.
  */
-export const SESSION_FIELDS = ["user_id", "record", "token_hash", "facts"] as const;
+export const SESSION_FIELDS = [
+  ...["user_id", "record", "token_hash", "facts", "replaced_tokens"],
+] as const;
 
 /** At least this many of a partition's newest events are kept, for the retention time. */
 const MAX_EVENTS_PER_PARTITION = 1_000;
@@ -72,22 +76,23 @@ local function probed(key)
 end
 
 local function facts_of(session)
-  local facts = string.format('%d %d %d %d %d %d %d', session.version, session.create_time,
+  local facts = string.format('%d %d %d %d %d %d %d %d', session.version, session.create_time,
     session.authenticate_time, session.last_access_time, session.idle_timeout,
-    session.expire_time, session.absolute_expire_time)
+    session.expire_time, session.absolute_expire_time, session.token_create_time)
   if not session.revoke_time then return facts end
   return facts .. ' ' .. int(session.revoke_time) .. ' ' .. session.revoke_reason
 end
 
 local function parse_facts(session, facts)
   local version, create_time, authenticate_time, last_access_time, idle_timeout, expire_time,
-    absolute_expire_time, revocation = string.match(facts,
-    '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+)(.*)$')
+    absolute_expire_time, token_create_time, revocation = string.match(facts,
+    '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+)(.*)$')
   session.version, session.create_time = tonumber(version), tonumber(create_time)
   session.authenticate_time, session.last_access_time =
     tonumber(authenticate_time), tonumber(last_access_time)
   session.idle_timeout, session.expire_time = tonumber(idle_timeout), tonumber(expire_time)
   session.absolute_expire_time = tonumber(absolute_expire_time)
+  session.token_create_time = tonumber(token_create_time)
   local revoke_time, revoke_reason = string.match(revocation, '^ (%d+) (.*)$')
   session.revoke_time, session.revoke_reason = tonumber(revoke_time), revoke_reason
   return session
@@ -104,6 +109,43 @@ end
 local function read_active(key)
   local session = read(key)
   if session and not session.revoke_time and now < session.expire_time then return session end
+end
+
+-- The replaced tokens of the session at key, as encodeReplacedTokens writes them.
+local function read_replaced(key)
+  local packed = redis.call('HGET', key, 'replaced_tokens')
+  local replaced = { reuse_event_time = 0 }
+  if not packed then return replaced end
+  replaced.reuse_event_time = struct.unpack('>d', packed)
+  for at = 9, #packed, 48 do
+    local hash, time, grace_end = struct.unpack('>c32dd', packed, at)
+    replaced[#replaced + 1] = { hash = hash, time = time, grace_end = grace_end }
+  end
+  return replaced
+end
+
+local function write_replaced(key, replaced)
+  local parts = { struct.pack('>d', replaced.reuse_event_time) }
+  for i, token in ipairs(replaced) do
+    parts[i + 1] = struct.pack('>c32dd', token.hash, token.time, token.grace_end)
+  end
+  redis.call('HSET', key, 'replaced_tokens', table.concat(parts))
+end
+
+-- A token in its grace counts as replaced now.
+local function end_graces(replaced)
+  for _, token in ipairs(replaced) do
+    if token.grace_end > now then token.time, token.grace_end = now, now end
+  end
+end
+
+-- Whether a token hash is the session's own, or of a replaced token in its grace.
+local function is_proof(key, session, hash)
+  if hash == session.token_hash then return true end
+  for _, token in ipairs(read_replaced(key)) do
+    if token.hash == hash then return now < token.grace_end end
+  end
+  return false
 end
 
 local function keep_until(key, time)
@@ -144,6 +186,7 @@ local function revoke(type, id, session, reason)
   session.version = session.version + 1
   session.revoke_time, session.revoke_reason = now, reason
   redis.call('HSET', key, 'token_hash', '', 'facts', facts_of(session))
+  redis.call('HDEL', key, 'replaced_tokens')
   redis.call('PEXPIREAT', key, int(now + kept_for))
   index(id, user_prefix .. session.user_id, -now)
   append(type, id, session.user_id, session.version, reason)

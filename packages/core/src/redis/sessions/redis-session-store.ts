@@ -1,5 +1,6 @@
 import type { Cluster, Redis } from "ioredis";
 import { tooManyFences } from "../../errors.js";
+import { REUSE_REASON } from "../../sessions/replaced-tokens.js";
 import { PARTITIONS, type Partition, partitionOfUser } from "../../sessions/session-id.js";
 import {
   type Creation,
@@ -11,6 +12,7 @@ import {
   type NewSession,
   type OnceOnly,
   type RepeatedCreation,
+  type RepeatedRotation,
   type SessionKey,
   type SessionLimit,
   type SessionStore,
@@ -24,10 +26,12 @@ import { RedisCommands } from "../connection/redis-commands.js";
 import { toBuffer } from "../connection/script.js";
 import {
   REPLACE_RECORD,
+  REPORT_REUSE,
   RESEAL,
   REVOKE,
   REVOKE_USER,
   ROTATE_TOKEN,
+  ROTATE_TOKEN_ONCE,
   TOUCH,
 } from "./change-scripts.js";
 import { ChosenIds } from "./chosen-ids.js";
@@ -163,6 +167,7 @@ export class RedisSessionStore implements SessionStore {
     version: number,
     record: Uint8Array,
     fence?: Fence,
+    endsGrace = false,
   ): Promise<StoredFacts | "version_mismatch" | "fenced" | undefined> {
     const call = {
       keys: { key: this.#keys.session(key) },
@@ -172,6 +177,7 @@ export class RedisSessionStore implements SessionStore {
         version,
         lock: fence?.lock ?? "",
         fencingToken: fence?.token ?? "",
+        endsGrace: endsGrace ? "1" : "",
       },
     };
     const isReplicated = this.#durability === "replicated";
@@ -191,17 +197,43 @@ export class RedisSessionStore implements SessionStore {
     key: SessionKey,
     tokenHash: Uint8Array,
     newTokenHash: Uint8Array,
+    graceMs = 0,
   ): Promise<StoredSession | undefined> {
+    const call = this.#rotation(key, tokenHash, newTokenHash, graceMs);
+    const isReplicated = await this.#revocationsAreReplicated();
+    return this.#scripts.run(ROTATE_TOKEN, key.partition, call, isReplicated);
+  }
+
+  async rotateTokenOnce(
+    request: OnceOnly,
+    key: SessionKey,
+    tokenHash: Uint8Array,
+    newTokenHash: Uint8Array,
+    graceMs = 0,
+  ): Promise<StoredSession | RepeatedRotation | undefined> {
+    const { keys, args } = this.#rotation(key, tokenHash, newTokenHash, graceMs);
     const call = {
-      keys: { key: this.#keys.session(key) },
+      keys: { ...keys, request: this.#keys.rotation(key, request.key) },
       args: {
-        id: key.id,
-        tokenHash: toBuffer(tokenHash),
-        newTokenHash: toBuffer(newTokenHash),
+        ...args,
+        requestRecord: toBuffer(request.record),
+        requestKeptForMs: request.keptForMs,
       },
     };
     const isReplicated = await this.#revocationsAreReplicated();
-    return this.#scripts.run(ROTATE_TOKEN, key.partition, call, isReplicated);
+    return this.#scripts.run(ROTATE_TOKEN_ONCE, key.partition, call, isReplicated);
+  }
+
+  async reportReuse(key: SessionKey, tokenHash: Uint8Array, revokes: boolean): Promise<void> {
+    const call = {
+      keys: { key: this.#keys.session(key) },
+      args: { id: key.id, tokenHash: toBuffer(tokenHash), revokes: revokes ? "1" : "" },
+    };
+    const isReplicated = revokes && (await this.#revocationsAreReplicated());
+    const createTimeMs = await this.#scripts.run(REPORT_REUSE, key.partition, call, isReplicated);
+    if (createTimeMs !== undefined) {
+      this.#revocations.add({ key, reason: REUSE_REASON, createTimeMs });
+    }
   }
 
   async revoke(key: SessionKey, reason: string, tokenHash?: Uint8Array): Promise<boolean> {
@@ -267,6 +299,18 @@ export class RedisSessionStore implements SessionStore {
     this.#primaries.stop();
     this.events.close();
     this.#commands.close();
+  }
+
+  #rotation(key: SessionKey, tokenHash: Uint8Array, newTokenHash: Uint8Array, graceMs: number) {
+    return {
+      keys: { key: this.#keys.session(key) },
+      args: {
+        id: key.id,
+        tokenHash: toBuffer(tokenHash),
+        newTokenHash: toBuffer(newTokenHash),
+        graceMs,
+      },
+    };
   }
 
   /** Whether a change that ends a session or a token waits for a replica. */

@@ -1,4 +1,5 @@
 import {
+  movedInTooLate,
   SessiondError,
   sessionAlreadyExists,
   sessionLimitReached,
@@ -93,7 +94,7 @@ export class SessionCreation {
 
   /** The call of both scripts. With a taken id it can only succeed as a repetition. */
   #call(session: NewSession, limit: SessionLimit, claim: IdClaim | "taken" | undefined) {
-    const { key, userId, idleTimeoutMs, lifetimeMs } = session;
+    const { key, userId, idleTimeoutMs, lifetimeMs, movedIn } = session;
     return {
       keys: {
         key: this.#keys.session(key),
@@ -110,6 +111,9 @@ export class SessionCreation {
         limitPolicy: limit.policy,
         evictionReason: EVICTION_REASON,
         claimLapseTimeMs: claim === "taken" ? 0 : (claim?.lapseTimeMs ?? ""),
+        createTimeMs: movedIn?.createTimeMs ?? "",
+        authenticateTimeMs: movedIn?.authenticateTimeMs ?? "",
+        expireTimeMs: movedIn?.expireTimeMs ?? "",
       },
     };
   }
@@ -127,8 +131,10 @@ export class SessionCreation {
       }
       case "exists":
         throw sessionAlreadyExists();
+      case "ended":
       case "limit":
         if (typeof claim === "object") await this.#chosenIds.release(key.id, claim);
+        if (reply.outcome === "ended") throw movedInTooLate();
         throw sessionLimitReached(limit.maxSessionsPerUser);
       case "claim_lapsed":
         if (claim === "taken") throw sessionAlreadyExists();

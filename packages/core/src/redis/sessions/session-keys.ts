@@ -56,12 +56,17 @@ export class SessionKeys {
     return `${this.#prefix}session_events`;
   }
 
-  /** HASH: the result of a request that takes effect at most once. */
+  /** HASH: the result of a request to create a session. */
   request(partition: Partition, request: string): string {
     return `${this.#prefix}request:{${partition}}:${request}`;
   }
 
-  /** STRING: the partition of such a request. */
+  /** HASH: the result of a request to rotate a session's token. */
+  rotation({ partition, id }: SessionKey, request: string): string {
+    return `${this.#prefix}rotation:{${partition}}:${id}:${request}`;
+  }
+
+  /** STRING: the partition of a request to create a session. */
   requestRef(request: string): string {
     return `${this.#prefix}request_ref:${request}`;
   }

@@ -6,7 +6,15 @@ import type { Argument } from "../connection/script.js";
 export type Fields = readonly (Buffer | null)[];
 
 /** The fields of a hash that exists. */
-type PresentFields = readonly [userId: Buffer, record: Buffer, tokenHash: Buffer, facts: Buffer];
+type PresentFields = readonly [
+  userId: Buffer,
+  record: Buffer,
+  tokenHash: Buffer,
+  facts: Buffer,
+  replacedTokens: Buffer | null,
+];
+
+const NONE = new Uint8Array();
 
 /** Whether there is a session. We never write a hash without facts. */
 function exists(fields: Fields): boolean {
@@ -20,9 +28,13 @@ export function toStoredSession(
   fields: Fields,
   readTimeMs: number | Buffer,
 ): StoredSession {
-  const [userId, record, tokenHash, facts] = fields as PresentFields;
+  const [userId, record, tokenHash, facts, replacedTokens] = fields as PresentFields;
   // Not a spread, which would take as long as parsing.
-  return Object.assign(toStoredFacts(id, userId, facts, readTimeMs), { record, tokenHash });
+  return Object.assign(toStoredFacts(id, userId, facts, readTimeMs), {
+    record,
+    tokenHash,
+    replacedTokens: replacedTokens ?? NONE,
+  });
 }
 
 /** The facts in a hash that exists, read at `readTimeMs`. */
@@ -40,6 +52,7 @@ export function toStoredFacts(
     idleTimeout,
     expireTime,
     absoluteExpireTime,
+    tokenCreateTime,
     revokeTime,
     ...reason
   ] = facts.toString().split(" ");
@@ -53,6 +66,7 @@ export function toStoredFacts(
     idleTimeoutMs: Number(idleTimeout),
     expireTimeMs: Number(expireTime),
     absoluteExpireTimeMs: Number(absoluteExpireTime),
+    tokenCreateTimeMs: Number(tokenCreateTime),
     readTimeMs: Number(readTimeMs),
     // A reason may contain spaces.
     ...(revokeTime !== undefined && {

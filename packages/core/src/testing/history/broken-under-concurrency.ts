@@ -24,10 +24,8 @@ export const brokenUnderConcurrency: readonly BrokenUnderConcurrency[] = [
     differ: (store) => ({
       create: (session, limit) => replayed(() => store.create(session, limit)),
       revoke: (key, reason, tokenHash) => replayed(() => store.revoke(key, reason, tokenHash)),
-      replaceRecord: (key, version, record) =>
-        replayed(() => store.replaceRecord(key, version, record)),
-      rotateToken: (key, tokenHash, newTokenHash) =>
-        replayed(() => store.rotateToken(key, tokenHash, newTokenHash)),
+      replaceRecord: (...change) => replayed(() => store.replaceRecord(...change)),
+      rotateToken: (...rotation) => replayed(() => store.rotateToken(...rotation)),
     }),
   },
   {
@@ -53,10 +51,10 @@ export const brokenUnderConcurrency: readonly BrokenUnderConcurrency[] = [
   {
     fault: "rotates in two steps: reads the token, then writes it",
     differ: (store) => ({
-      async rotateToken(key, tokenHash, newTokenHash) {
+      async rotateToken(key, tokenHash, newTokenHash, graceMs) {
         const session = await store.get(key);
         if (session === undefined || hex(session.tokenHash) !== hex(tokenHash)) return undefined;
-        return rotateAnyToken(store, key, newTokenHash);
+        return rotateAnyToken(store, key, newTokenHash, graceMs);
       },
     }),
   },
@@ -103,11 +101,16 @@ async function replayed<T>(write: () => Promise<T>): Promise<T> {
   }
 }
 
-async function rotateAnyToken(store: RecordedStore, key: SessionKey, newTokenHash: Uint8Array) {
+async function rotateAnyToken(
+  store: RecordedStore,
+  key: SessionKey,
+  newTokenHash: Uint8Array,
+  graceMs?: number,
+) {
   for (;;) {
     const current = await store.get(key);
     if (current === undefined) return undefined;
-    const rotated = await store.rotateToken(key, current.tokenHash, newTokenHash);
+    const rotated = await store.rotateToken(key, current.tokenHash, newTokenHash, graceMs);
     if (rotated !== undefined) return rotated;
   }
 }

@@ -37,8 +37,8 @@ const create = (id: string, extra: Partial<Create> = {}): Create => ({
 const get = (id: string) => ({ kind: "read", id, by: "get", showRevoked: false }) as const;
 const seen = (id: string) => ({ kind: "read", id, by: "list", showRevoked: true }) as const;
 const revoke = (id: string) => ({ kind: "revoke", id, reason: "logout" }) as const;
-const rotate = (id: string, tokenHash: string, newTokenHash: string) =>
-  ({ kind: "rotateToken", id, tokenHash, newTokenHash }) as const;
+const rotate = (id: string, tokenHash: string, newTokenHash: string, hasGrace = false) =>
+  ({ kind: "rotateToken", id, tokenHash, newTokenHash, hasGrace }) as const;
 const replace = (id: string, version: number, record: string) =>
   ({ kind: "replaceRecord", id, version, record }) as const;
 const fresh = (id: string) => `${id} version 1 ${id}-r1 ${id}-t1`;
@@ -58,7 +58,9 @@ const operations: fc.Arbitrary<Operation> = fc
       fc.constant({ kind: "count" }),
       fc.constant({ kind: "touch", id, tokenHash: `${id}-t${a}` }),
       fc.constant(replace(id, a, `${id}-r${b}`)),
-      fc.constant(rotate(id, `${id}-t${a}`, `${id}-t${b}`)),
+      fc.constant(rotate(id, `${id}-t${a}`, `${id}-t${b}`, a > b)),
+      fc.constant({ ...rotate(id, `${id}-t1`, `${id}-t${b}`), request: `q${b}`, record: `r${a}` }),
+      fc.constant({ kind: "reportReuse", id, tokenHash: `${id}-t${a}` }),
       fc.constant({ kind: "reseal", id, record: `${id}-r${a}`, resealed: `${id}-r${b}` }),
       fc.constant(revoke(id)),
       fc.constant({ kind: "revokeUser", reason: "all", ...(b === 0 && { exceptId: id }) }),

@@ -7,8 +7,9 @@ import type {
   StoredFacts,
   StoredSession,
 } from "../../sessions/session-store.js";
+import { storedSession } from "../contract/sessions/fixtures.js";
 import { type History, type HistoryEntry, saysNothing } from "./history.js";
-import { answers, type Birth, type ModelSession, type Operation } from "./session-model.js";
+import { answers, type Birth, type Operation, type SeenSession } from "./session-model.js";
 
 /** What of a store is called while a history is recorded. */
 export type RecordedStore = Pick<
@@ -21,6 +22,8 @@ export type RecordedStore = Pick<
   | "replaceRecord"
   | "reseal"
   | "rotateToken"
+  | "rotateTokenOnce"
+  | "reportReuse"
   | "revoke"
   | "revokeUser"
   | "list"
@@ -39,6 +42,8 @@ export type RecordedCall = Operation | ReadAll;
 /** Longer than any run, because the model knows no deadlines. */
 const IDLE_TIMEOUT_MS = 12 * 3_600_000;
 const LIFETIME_MS = 24 * 3_600_000;
+/** A grace, if there is one. */
+const GRACE_MS = LIFETIME_MS;
 /** How long repetitions of a request are recognised; the history is over long before. */
 const REQUEST_KEPT_FOR_MS = 600_000;
 /** More sessions than a user gets in one history. */
@@ -55,9 +60,11 @@ type Answers = readonly (readonly [operation: Operation, result: string])[];
 export class RecordedUser {
   readonly userId: string;
   /** The last that was seen of each session, by label. Others may have changed it since. */
-  readonly lastSeen = new Map<string, ModelSession>();
+  readonly lastSeen = new Map<string, SeenSession>();
   /** The requests that were made, in order. */
   readonly requests: string[] = [];
+  /** The tokens that anybody tried to give a session, by its label. */
+  readonly tokens = new Map<string, string[]>();
   readonly #partition: string;
   readonly #entries: HistoryEntry[] = [];
   readonly #births = new Map<string, Birth>();
@@ -157,8 +164,10 @@ export class RecordedUser {
         return this.#changed(operation.id, touched);
       }
       case "replaceRecord": {
-        const { id, version, record } = operation;
-        const replaced = await store.replaceRecord(this.#key(id), version, toRecord(record));
+        const { id, version, record, endsGrace } = operation;
+        const key = this.#key(id);
+        const bytes = toRecord(record);
+        const replaced = await store.replaceRecord(key, version, bytes, undefined, endsGrace);
         if (typeof replaced === "string") return answers.mismatch;
         return this.#changed(id, replaced, record);
       }
@@ -166,11 +175,11 @@ export class RecordedUser {
         const { id, record, resealed } = operation;
         return `${await store.reseal(this.#key(id), toRecord(record), toRecord(resealed))}`;
       }
-      case "rotateToken": {
-        const { id, tokenHash, newTokenHash } = operation;
-        const [from, to] = [toHash(tokenHash), toHash(newTokenHash)];
-        return this.#sessionOrNothing(id, await store.rotateToken(this.#key(id), from, to));
-      }
+      case "rotateToken":
+        return this.#rotate(store, operation);
+      case "reportReuse":
+        await store.reportReuse(this.#key(operation.id), toHash(operation.tokenHash), false);
+        return answers.reported;
       case "revoke": {
         const { id, reason, tokenHash } = operation;
         return `${await store.revoke(this.#key(id), reason, tokenHash ? toHash(tokenHash) : undefined)}`;
@@ -182,11 +191,44 @@ export class RecordedUser {
     }
   }
 
+  async #rotate(
+    store: RecordedStore,
+    operation: Operation & { readonly kind: "rotateToken" },
+  ): Promise<string> {
+    const { id, tokenHash, newTokenHash, hasGrace, request, record = "" } = operation;
+    this.#noteToken(id, newTokenHash);
+    const key = this.#key(id);
+    const rotation = [
+      key,
+      toHash(tokenHash),
+      toHash(newTokenHash),
+      hasGrace ? GRACE_MS : 0,
+    ] as const;
+    if (request === undefined) {
+      return this.#sessionOrNothing(id, await store.rotateToken(...rotation));
+    }
+    const once = {
+      key: request,
+      record: toRecord(record),
+      keptForMs: REQUEST_KEPT_FOR_MS,
+    };
+    const rotated = await store.rotateTokenOnce(once, ...rotation);
+    if (rotated === undefined || !("repeated" in rotated))
+      return this.#sessionOrNothing(id, rotated);
+    const { repeated, session } = rotated;
+    return answers.repeated(toLabel(repeated), this.#sessionOrNothing(id, session), []);
+  }
+
+  #noteToken(id: string, token: string): void {
+    this.tokens.set(id, [...(this.tokens.get(id) ?? []), token]);
+  }
+
   async #create(
     store: RecordedStore,
     operation: Operation & { readonly kind: "create" },
   ): Promise<string> {
     const { id, tokenHash, record, policy, request } = operation;
+    this.#noteToken(id, tokenHash);
     const limit = { maxSessionsPerUser: operation.maxSessions, policy };
     const session = {
       key: this.#key(id),
@@ -198,7 +240,7 @@ export class RecordedUser {
     };
     if (request === undefined) {
       const created = await store.create(session, limit);
-      const seen = this.#see(id, { ...session, ...created.session });
+      const seen = this.#see(id, storedSession(created.session, session));
       return answers.created(seen, this.#labelsOf(created.evictedIds));
     }
     const once = {
@@ -209,7 +251,7 @@ export class RecordedUser {
     const created = await store.createOnce(once, session, limit);
     const evictedIds = this.#labelsOf(created.evictedIds);
     if (!("repeated" in created)) {
-      return answers.created(this.#see(id, { ...session, ...created.session }), evictedIds);
+      return answers.created(this.#see(id, storedSession(created.session, session)), evictedIds);
     }
     const { repeated, session: now } = created;
     const seen = now ? this.#see(this.#labelOf(now.id), now) : answers.nothing;

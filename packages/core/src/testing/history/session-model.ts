@@ -1,3 +1,4 @@
+import { MAX_REPLACED_TOKENS } from "../../sessions/replaced-tokens.js";
 import { EVICTION_REASON, type LimitPolicy } from "../../sessions/session-store.js";
 
 /**
@@ -5,7 +6,8 @@ import { EVICTION_REASON, type LimitPolicy } from "../../sessions/session-store.
  * as a function. A user is the unit, because the limit and `revokeUser` are
  * atomic across a user's sessions, and nothing is across users.
  *
- * Deadlines are left out: whoever records a history sets timeouts that outlast it.
+ * Deadlines are left out: whoever records a history sets timeouts that outlast it. So does a grace,
+ * if there is one.
  * All values are labels, short and unique, so that histories can be read.
  */
 export type Operation =
@@ -13,9 +15,12 @@ export type Operation =
   | Readonly<{ kind: "read"; id: string } & Reading>
   | Readonly<{ kind: "count" }>
   | Readonly<{ kind: "touch"; id: string; tokenHash?: string }>
-  | Readonly<{ kind: "replaceRecord"; id: string; version: number; record: string }>
+  | Readonly<{ kind: "replaceRecord"; id: string; version: number; record: string } & EndingGrace>
   | Readonly<{ kind: "reseal"; id: string; record: string; resealed: string }>
-  | Readonly<{ kind: "rotateToken"; id: string; tokenHash: string; newTokenHash: string }>
+  | Readonly<
+      { kind: "rotateToken"; id: string; tokenHash: string; newTokenHash: string } & Rotating
+    >
+  | Readonly<{ kind: "reportReuse"; id: string; tokenHash: string }>
   | Readonly<{ kind: "revoke"; id: string; reason: string; tokenHash?: string }>
   | Readonly<{ kind: "revokeUser"; reason: string; exceptId?: string }>;
 
@@ -26,6 +31,17 @@ interface Creating {
   request?: string;
 }
 
+interface EndingGrace {
+  endsGrace?: boolean;
+}
+
+interface Rotating {
+  hasGrace: boolean;
+  /** With `rotateTokenOnce`: the key of the request, and the record that a repetition is answered. */
+  request?: string;
+  record?: string;
+}
+
 interface Reading {
   /** One session as `get` sees it, or as one of several that a call looked at in turn. */
   by: "get" | "getMany" | "list";
@@ -33,13 +49,26 @@ interface Reading {
   showRevoked: boolean;
 }
 
-/** A session as the model keeps it. */
-export interface ModelSession {
+/** What answers show of a session. */
+export interface SeenSession {
   readonly version: number;
   /** Empty once it is revoked. */
   readonly tokenHash: string;
   readonly record: string;
   readonly revokeReason?: string;
+}
+
+/** A session as the model keeps it. */
+interface ModelSession extends SeenSession {
+  /** At most `MAX_REPLACED_TOKENS`, oldest first. */
+  readonly replaced: readonly ReplacedToken[];
+  /** Whether an event told of a reuse. From then on it depends on the time whether another does. */
+  readonly isReuseReported: boolean;
+}
+
+interface ReplacedToken {
+  readonly tokenHash: string;
+  readonly isInGrace: boolean;
 }
 
 /** What an operation may do: the state after it, and the answer as `answers` writes it. */
@@ -66,27 +95,34 @@ interface ModelRequest {
 
 /** A user's sessions and requests. Immutable. */
 export class ModelState {
-  static readonly EMPTY = new ModelState(new Map(), new Map());
+  static readonly EMPTY = new ModelState(new Map(), new Map(), new Map());
 
   readonly sessions: ReadonlyMap<string, ModelSession>;
   readonly requests: ReadonlyMap<string, ModelRequest>;
+  /** The records of requests to rotate, by session and key. */
+  readonly rotations: ReadonlyMap<string, string>;
   #key: string | undefined;
 
   constructor(
     sessions: ReadonlyMap<string, ModelSession>,
     requests: ReadonlyMap<string, ModelRequest>,
+    rotations: ReadonlyMap<string, string>,
   ) {
     this.sessions = sessions;
     this.requests = requests;
+    this.rotations = rotations;
   }
 
   /** Equal for equal states. */
   get key(): string {
     this.#key ??= [
-      ...[...this.sessions].map(([id, session]) => answers.session(id, session)),
+      ...[...this.sessions].map(
+        ([id, session]) => `${answers.session(id, session)}${tokensOf(session)}`,
+      ),
       ...[...this.requests].map(
         ([key, { id, evictedIds }]) => `${key} made ${id}${evictedAsWell(evictedIds)}`,
       ),
+      ...[...this.rotations].map(([key, record]) => `${key} rotated by ${record}`),
     ]
       .sort()
       .join("\n");
@@ -103,11 +139,15 @@ export class ModelState {
   }
 
   with(id: string, session: ModelSession): ModelState {
-    return new ModelState(new Map(this.sessions).set(id, session), this.requests);
+    return new ModelState(new Map(this.sessions).set(id, session), this.requests, this.rotations);
   }
 
   withRequest(key: string, request: ModelRequest): ModelState {
-    return new ModelState(this.sessions, new Map(this.requests).set(key, request));
+    return new ModelState(this.sessions, new Map(this.requests).set(key, request), this.rotations);
+  }
+
+  withRotation(key: string, record: string): ModelState {
+    return new ModelState(this.sessions, this.requests, new Map(this.rotations).set(key, record));
   }
 
   /** With those of the sessions revoked that are active. */
@@ -121,9 +161,11 @@ export class ModelState {
         tokenHash: "",
         record: session.record,
         revokeReason,
+        replaced: [],
+        isReuseReported: false,
       });
     }
-    return new ModelState(sessions, this.requests);
+    return new ModelState(sessions, this.requests, this.rotations);
   }
 }
 
@@ -133,10 +175,11 @@ export class ModelState {
  */
 export const answers = {
   nothing: "nothing",
+  reported: "reported",
   mismatch: "version_mismatch",
   exists: "SESSION_ALREADY_EXISTS",
   limit: "SESSION_LIMIT_REACHED",
-  session(id: string, { version, tokenHash, record, revokeReason }: ModelSession): string {
+  session(id: string, { version, tokenHash, record, revokeReason }: SeenSession): string {
     const facts = `${id} version ${version} ${record}`;
     return revokeReason === undefined ? `${facts} ${tokenHash}` : `${facts} (${revokeReason})`;
   },
@@ -152,13 +195,18 @@ export const answers = {
   },
 };
 
+function tokensOf({ replaced, isReuseReported }: ModelSession): string {
+  const tokens = replaced.map(({ tokenHash, isInGrace }) => ` ${tokenHash}${isInGrace ? "+" : ""}`);
+  return `${tokens.join("")}${isReuseReported ? " reused" : ""}`;
+}
+
 function evictedAsWell(ids: readonly string[]): string {
   return ids.length === 0 ? "" : `, evicted ${ids.join(" ")}`;
 }
 
 /**
- * What an operation may do in a state. One transition, but for evictions among
- * sessions of which nobody ever saw when they were created.
+ * What an operation may do in a state. One transition, but for evictions among sessions of which
+ * nobody ever saw when they were created, and for reuses after the first.
  */
 export function transitions(
   state: ModelState,
@@ -179,11 +227,14 @@ export function transitions(
       const session = showRevoked ? state.sessions.get(id) : state.active(id);
       return [{ state, result: session ? answers.session(id, session) : answers.nothing }];
     }
+    case "reportReuse":
+      return reportReuse(state, operation);
     default:
       return [changeOne(state, operation)];
   }
 }
 
+type RotateToken = { readonly kind: "rotateToken" };
 type ChangeOfOne = Extract<
   Operation,
   { kind: "touch" | "replaceRecord" | "reseal" | "rotateToken" | "revoke" }
@@ -195,12 +246,17 @@ function changeOne(state: ModelState, operation: ChangeOfOne): Transition {
   const nothing = { state, result: answers.nothing };
   switch (operation.kind) {
     case "touch":
-      if (session === undefined || differs(operation.tokenHash, session)) return nothing;
+      if (session === undefined || !isProof(operation.tokenHash, session)) return nothing;
       return { state, result: answers.version(id, session.version) };
     case "replaceRecord": {
       if (session === undefined) return nothing;
       if (session.version !== operation.version) return { state, result: answers.mismatch };
-      const replaced = changed(state, id, { ...session, record: operation.record });
+      const { replaced: tokens } = session;
+      const replaced = changed(state, id, {
+        ...session,
+        record: operation.record,
+        replaced: operation.endsGrace ? withoutGraces(tokens) : tokens,
+      });
       return { ...replaced, result: answers.version(id, session.version + 1) };
     }
     case "reseal": {
@@ -210,18 +266,56 @@ function changeOne(state: ModelState, operation: ChangeOfOne): Transition {
       return { state: state.with(id, { ...any, record: resealed }), result: "true" };
     }
     case "rotateToken":
-      if (session === undefined || differs(operation.tokenHash, session)) return nothing;
-      return changed(state, id, { ...session, tokenHash: operation.newTokenHash });
+      return rotate(state, operation);
     case "revoke":
-      if (session === undefined || differs(operation.tokenHash, session)) {
+      if (session === undefined || !isProof(operation.tokenHash, session)) {
         return { state, result: "false" };
       }
       return { state: state.revoked([id], operation.reason), result: "true" };
   }
 }
 
-function differs(tokenHash: string | undefined, session: ModelSession): boolean {
-  return tokenHash !== undefined && tokenHash !== session.tokenHash;
+function rotate(
+  state: ModelState,
+  { id, tokenHash, newTokenHash, hasGrace, request, record = "" }: Operation & RotateToken,
+): Transition {
+  const session = state.active(id);
+  const key = `${id} ${request}`;
+  const repeated = request === undefined ? undefined : state.rotations.get(key);
+  if (repeated !== undefined) {
+    const now = session ? answers.session(id, session) : answers.nothing;
+    return { state, result: answers.repeated(repeated, now, []) };
+  }
+  if (session?.tokenHash !== tokenHash) return { state, result: answers.nothing };
+  const earlier = hasGrace ? session.replaced : withoutGraces(session.replaced);
+  const replaced = [...earlier, { tokenHash, isInGrace: hasGrace }].slice(-MAX_REPLACED_TOKENS);
+  const rotated = changed(state, id, { ...session, tokenHash: newTokenHash, replaced });
+  if (request === undefined) return rotated;
+  return { ...rotated, state: rotated.state.withRotation(key, record) };
+}
+
+function reportReuse(
+  state: ModelState,
+  { id, tokenHash }: Operation & { readonly kind: "reportReuse" },
+): readonly Transition[] {
+  const session = state.active(id);
+  const unchanged = { state, result: answers.reported };
+  const token = session?.replaced.find((one) => one.tokenHash === tokenHash);
+  if (session === undefined || token === undefined || token.isInGrace) return [unchanged];
+  const { state: next } = changed(state, id, { ...session, isReuseReported: true });
+  const reported = { state: next, result: answers.reported };
+  return session.isReuseReported ? [unchanged, reported] : [reported];
+}
+
+function isProof(tokenHash: string | undefined, session: ModelSession): boolean {
+  const isGood = (one: ReplacedToken) => one.isInGrace && one.tokenHash === tokenHash;
+  return (
+    tokenHash === undefined || tokenHash === session.tokenHash || session.replaced.some(isGood)
+  );
+}
+
+function withoutGraces(tokens: readonly ReplacedToken[]): readonly ReplacedToken[] {
+  return tokens.map(({ tokenHash }) => ({ tokenHash, isInGrace: false }));
 }
 
 function changed(state: ModelState, id: string, session: ModelSession): Transition {
@@ -247,7 +341,7 @@ function create(
   if (surplus > 0 && policy === "reject") return [{ state, result: answers.limit }];
 
   return oldest(active, surplus, births).map((evictedIds) => {
-    const session = { version: 1, tokenHash, record };
+    const session = { version: 1, tokenHash, record, replaced: [], isReuseReported: false };
     const created = state.revoked(evictedIds, EVICTION_REASON).with(id, session);
     const done = { id, record, evictedIds };
     return {

@@ -35,6 +35,8 @@ const METHODS = [
   "replaceRecord",
   "reseal",
   "rotateToken",
+  "rotateTokenOnce",
+  "reportReuse",
   "revoke",
   "revokeUser",
   "list",

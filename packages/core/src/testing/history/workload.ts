@@ -1,7 +1,6 @@
 import type { LimitPolicy } from "../../sessions/session-store.js";
 import type { RecordedCall, RecordedUser } from "./recorded-user.js";
 import type { SeededRandom } from "./seeded-random.js";
-import type { ModelSession } from "./session-model.js";
 
 /** What users do: calls that get in each other's way, with arguments that mostly fit. */
 export interface Workload {
@@ -21,6 +20,7 @@ const WEIGHTS = {
   replaceRecord: 12,
   reseal: 4,
   rotateToken: 12,
+  reportReuse: 4,
   revoke: 10,
   revokeUser: 2,
 } as const;
@@ -52,17 +52,27 @@ export function nextCall(
     case "count":
       return { kind };
     case "touch":
-      return { kind, id, ...(random.chance(0.7) && { tokenHash: tokenOf(random, seen) }) };
+      return { kind, id, ...(random.chance(0.7) && { tokenHash: tokenOf(random, user, id) }) };
     case "replaceRecord": {
       const older = random.chance(UP_TO_DATE) ? 0 : 1;
-      return { kind, id, version: (seen?.version ?? 1) - older, record: user.newLabel("r") };
+      const version = (seen?.version ?? 1) - older;
+      return { kind, id, version, record: user.newLabel("r"), endsGrace: random.chance(0.2) };
     }
     case "reseal":
       return { kind, id, record: seen?.record ?? "r0", resealed: user.newLabel("r") };
-    case "rotateToken":
-      return { kind, id, tokenHash: tokenOf(random, seen), newTokenHash: user.newLabel("t") };
+    case "rotateToken": {
+      const once = random.chance(0.5) && {
+        request: requestOf(random, user),
+        record: user.newLabel("r"),
+      };
+      const tokenHash = tokenOf(random, user, id);
+      const newTokenHash = user.newLabel("t");
+      return { kind, id, tokenHash, newTokenHash, hasGrace: random.chance(0.6), ...once };
+    }
+    case "reportReuse":
+      return { kind, id, tokenHash: random.pick(user.tokens.get(id) ?? []) ?? "t0" };
     case "revoke": {
-      const byToken = random.chance(0.3) && { tokenHash: tokenOf(random, seen) };
+      const byToken = random.chance(0.3) && { tokenHash: tokenOf(random, user, id) };
       return { kind, id, reason: user.newLabel("logout"), ...byToken };
     }
     case "revokeUser": {
@@ -108,6 +118,8 @@ function requestOf(random: SeededRandom, user: RecordedUser): string {
   return request;
 }
 
-function tokenOf(random: SeededRandom, seen: ModelSession | undefined): string {
-  return random.chance(UP_TO_DATE) && seen?.tokenHash ? seen.tokenHash : "t0";
+function tokenOf(random: SeededRandom, user: RecordedUser, id: string): string {
+  const seen = user.lastSeen.get(id)?.tokenHash;
+  const isUpToDate = seen && random.chance(UP_TO_DATE);
+  return (isUpToDate ? seen : random.pick(user.tokens.get(id) ?? [])) ?? "t0";
 }

@@ -4,7 +4,7 @@ import {
   type SessionStore,
   type StoredSession,
 } from "../../sessions/session-store.js";
-import { hex } from "../contract/sessions/fixtures.js";
+import { hex, storedSession } from "../contract/sessions/fixtures.js";
 import { answering, asking, type BrokenSessionStore, broken } from "./broken-session-store.js";
 
 /** The titles of the checks of deadlines. */
@@ -254,8 +254,7 @@ export const brokenRevocation: readonly BrokenSessionStore[] = [
       return {
         async create(session, limit) {
           const created = await store.create(session, limit);
-          const { record, tokenHash } = session;
-          copies.set(session.key.id, { ...created.session, record, tokenHash });
+          copies.set(session.key.id, storedSession(created.session, session));
           return created;
         },
         async touch(key, tokenHash) {

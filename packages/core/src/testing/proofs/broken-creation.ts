@@ -2,12 +2,17 @@ import { requestIdReused, sessionAlreadyExists } from "../../errors.js";
 import type { Partition } from "../../sessions/session-id.js";
 import {
   EVICTION_REASON,
-  type NewSession,
   type RepeatedCreation,
   type StoredFacts,
   type StoredSession,
 } from "../../sessions/session-store.js";
-import { byCreation, idsOf, keyOf, NO_LIMIT } from "../contract/sessions/fixtures.js";
+import {
+  byCreation,
+  idsOf,
+  keyOf,
+  NO_LIMIT,
+  storedSession,
+} from "../contract/sessions/fixtures.js";
 import { answering, asking, type BrokenSessionStore, broken } from "./broken-session-store.js";
 
 /** Reads, evicts and creates in steps of their own, the sessions in some order. */
@@ -26,11 +31,6 @@ function evicting(
       return { ...created, evictedIds: idsOf(evicted) };
     },
   }));
-}
-
-/** The session that a call creates, as a store answers it. */
-function whole(created: StoredFacts, { record, tokenHash }: NewSession): StoredSession {
-  return { ...created, record, tokenHash };
 }
 
 /** Stores that go wrong where sessions are created. */
@@ -181,7 +181,7 @@ export const brokenRequests: readonly BrokenSessionStore[] = [
             claims.set(session.key.id, session.key.partition);
             return { ...answer, session: created.get(request.key) };
           }
-          created.set(request.key, whole(answer.session, session));
+          created.set(request.key, storedSession(answer.session, session));
           return answer;
         },
         partitionOf: async (id) => (await store.partitionOf(id)) ?? claims.get(id),
@@ -216,7 +216,7 @@ export const brokenRequests: readonly BrokenSessionStore[] = [
           const earlier = done.get(request.key);
           if (earlier !== undefined) return earlier;
           const creation = await store.create(session, limit);
-          const first = whole(creation.session, session);
+          const first = storedSession(creation.session, session);
           done.set(request.key, { ...creation, session: first, repeated: request.record });
           return creation;
         },

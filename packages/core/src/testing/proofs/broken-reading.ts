@@ -1,4 +1,5 @@
 import type { SessionKey, StoredSession } from "../../sessions/session-store.js";
+import { storedSession } from "../contract/sessions/fixtures.js";
 import { answering, asking, type BrokenSessionStore, broken } from "./broken-session-store.js";
 
 /** Stores that go wrong where sessions are read, or their values kept. */
@@ -56,8 +57,7 @@ export const brokenReading: readonly BrokenSessionStore[] = [
         },
         async create(session, limit) {
           const created = await store.create(session, limit);
-          const { record, tokenHash } = session;
-          cache.set(session.key.id, { ...created.session, record, tokenHash });
+          cache.set(session.key.id, storedSession(created.session, session));
           return created;
         },
       };

@@ -12,6 +12,7 @@ import { brokenCreation, brokenRequests } from "./broken-creation.js";
 import { brokenEvents } from "./broken-events.js";
 import { brokenListing, brokenReading } from "./broken-reading.js";
 import { describeProofs } from "./broken-store.js";
+import { brokenTokens } from "./broken-tokens.js";
 
 // That a property fails is all that is asked here, not what its least counterexample is. The seed
 // is always the same: a fault that only some of all sequences show is then seen every time.
@@ -29,6 +30,7 @@ describeProofs({
     ...brokenReading,
     ...brokenListing,
     ...brokenChanges,
+    ...brokenTokens,
     ...brokenFences,
     ...brokenResealing,
     ...brokenRevocation,

@@ -95,55 +95,6 @@ export const changeChecks: SessionStoreChecks = {
       expireTimeMs: clock.now() + session.idleTimeoutMs,
     });
   },
-  "rotating replaces the token, is authentication and activity, and adds a version": async (t) => {
-    const { store, clock } = t;
-    const session = await addSession(store);
-    const other = await addSession(store);
-    clock.advance(10);
-    const key = keyOf(session);
-    for (const wrong of [other.tokenHash, ...othersThan(session.tokenHash)]) {
-      assert.equal(await store.rotateToken(key, wrong, randomBytes(32)), undefined);
-    }
-    await assertUntouched(store, session);
-    const tokenHash = randomBytes(32);
-    const rotated = await store.rotateToken(key, session.tokenHash, tokenHash);
-    const expected = {
-      ...session,
-      tokenHash,
-      version: 2,
-      authenticateTimeMs: clock.now(),
-      lastAccessTimeMs: clock.now(),
-      expireTimeMs: clock.now() + session.idleTimeoutMs,
-    };
-    assertSame(rotated, expected);
-    assert.equal(await store.replaceRecord(key, 1, randomBytes(8)), "version_mismatch");
-    await assertUntouched(store, expected);
-  },
-  "after a rotation the old token opens nothing and the new one everything": async ({ store }) => {
-    const session = await addSession(store);
-    const key = keyOf(session);
-    const newHash = randomBytes(32);
-    const rotated = await store.rotateToken(key, session.tokenHash, newHash);
-    assert.ok(rotated);
-    assert.equal(await store.touch(key, session.tokenHash), undefined);
-    assert.equal(await store.rotateToken(key, session.tokenHash, randomBytes(32)), undefined);
-    assert.equal(await store.revoke(key, "", session.tokenHash), false);
-    await assertUntouched(store, rotated);
-    assert.ok(await store.touch(key, newHash));
-    assert.equal(await store.revoke(key, "", newHash), true);
-  },
-  "of rotations that race exactly one wins, and its token is the one that counts": async (t) => {
-    const session = await addSession(t.store);
-    const hashes = Array.from({ length: RACERS }, () => randomBytes(32));
-    const answers = await race(t, RACERS, (from, i) =>
-      from.rotateToken(keyOf(session), session.tokenHash, hashes[i] ?? session.tokenHash),
-    );
-    assert.equal(answers.filter((answer) => answer !== undefined).length, 1);
-    const winner = hashes[answers.findIndex((answer) => answer !== undefined)];
-    const after = await t.store.get(keyOf(session));
-    assert.equal(after && hex(after.tokenHash), winner && hex(winner));
-    assert.equal(after?.version, 2);
-  },
   "a change of one session leaves all others alone": async ({ store, clock }) => {
     const users = ["user", "bob", "carol"];
     const neighbours = await Promise.all(users.map((userId) => addSession(store, { userId })));

@@ -9,6 +9,7 @@ import {
   assertSame,
   assertUntouched,
   byCreation,
+  comparable,
   EVERYTHING,
   evictBeyond,
   idsOf,
@@ -179,5 +180,52 @@ export const createChecks: SessionStoreChecks = {
     assert.equal(await store.count("user"), 10);
     const active = idsOf(await listAll(store, ACTIVE));
     assert.deepEqual(active, idsOf(created.toSorted(byCreation)));
+  },
+  "a moved-in session has its times, within its deadlines": async ({ store, peer, clock }) => {
+    const now = clock.now();
+    const times = { createTimeMs: now - 1_000, authenticateTimeMs: now - 500 };
+    const movedIn = { ...times, expireTimeMs: now + 2_000 };
+    const spec = { idleTimeoutMs: 10_000, lifetimeMs: 5_000 };
+    const session = await addSession(store, { ...spec, movedIn, id: "ext:1" });
+    assertSame(session, {
+      ...session,
+      ...movedIn,
+      lastAccessTimeMs: now - 1_000,
+      tokenCreateTimeMs: now - 1_000,
+      absoluteExpireTimeMs: now + 4_000,
+      version: 1,
+    });
+    await assertUntouched(peer, session);
+    clock.advance(1_999);
+    assert.ok(await store.get(keyOf(session)));
+    clock.advance(1);
+    assert.equal(await store.get(keyOf(session)), undefined);
+  },
+  "a moved-in session's times are cut to what can be, and one that has ended is refused": async (
+    t,
+  ) => {
+    const { store, clock, leftovers } = t;
+    const now = clock.now();
+    const spec = { idleTimeoutMs: 10_000, lifetimeMs: 50_000 };
+    for (const movedIn of [
+      { createTimeMs: now - 50_000 },
+      { expireTimeMs: now },
+      { createTimeMs: now - 1, expireTimeMs: now - 1 },
+    ]) {
+      const late = newSession({ ...spec, movedIn, id: "ext:1" });
+      const limit = { maxSessionsPerUser: 9, policy: "reject" } as const;
+      await assert.rejects(store.create(late, limit), { reason: "INVALID_ARGUMENT" });
+    }
+    if (leftovers) assert.equal(await leftovers(), 0);
+    const future = now + 1_000_000;
+    const session = await addSession(store, {
+      ...spec,
+      id: "ext:1",
+      movedIn: { createTimeMs: future, authenticateTimeMs: future, expireTimeMs: future },
+    });
+    const expected = await addSession(store, spec);
+    assert.deepEqual(comparable({ ...session, id: "", record: undefined, tokenHash: undefined }), {
+      ...comparable({ ...expected, id: "", record: undefined, tokenHash: undefined }),
+    });
   },
 };

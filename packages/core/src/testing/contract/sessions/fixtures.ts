@@ -63,9 +63,17 @@ export async function addSession(
   spec: SessionSpec = {},
   limit: SessionLimit = NO_LIMIT,
 ): Promise<StoredSession> {
-  const { record, tokenHash, ...session } = newSession(spec);
-  const created = await store.create({ record, tokenHash, ...session }, limit);
-  return { ...created.session, record, tokenHash };
+  const session = newSession(spec);
+  const created = await store.create(session, limit);
+  return storedSession(created.session, session);
+}
+
+/** A session as it is stored after its creation. */
+export function storedSession(
+  created: StoredFacts,
+  { record, tokenHash }: Pick<NewSession, "record" | "tokenHash">,
+): StoredSession {
+  return { ...created, record, tokenHash, replacedTokens: new Uint8Array() };
 }
 
 /** Creates `count` sessions at once. */
@@ -118,11 +126,15 @@ export function byCreation(a: ListCursor, b: ListCursor): number {
 export type AnsweredSession = StoredFacts & {
   readonly record?: Uint8Array | undefined;
   readonly tokenHash?: Uint8Array | undefined;
+  readonly replacedTokens?: Uint8Array | undefined;
 };
 
-/** A session without the time of reading and with readable bytes, so that two reads compare equal. */
+/**
+ * A session without the time of reading and its replaced tokens, and with readable bytes, so that two
+ * reads compare equal.
+ */
 export function comparable(session: AnsweredSession): object {
-  const { record, tokenHash, readTimeMs: _, ...facts } = session;
+  const { record, tokenHash, readTimeMs: _, replacedTokens: _replaced, ...facts } = session;
   return {
     ...facts,
     ...(record && { record: hex(record) }),

@@ -4,6 +4,11 @@ import { env } from "node:process";
 import fc from "fast-check";
 import { SessiondError } from "../../../errors.js";
 import {
+  REUSE_EVENT_INTERVAL_MS,
+  REUSE_REASON,
+  REUSE_TOLERANCE_MS,
+} from "../../../sessions/replaced-tokens.js";
+import {
   type Creation,
   EVICTION_REASON,
   type NewSession,
@@ -30,6 +35,7 @@ import {
   listAll,
   newSession,
   readToEnd,
+  storedSession,
   sweepAll,
 } from "./fixtures.js";
 import type { SessionStoreChecks, SessionStoreContext } from "./session-store-check.js";
@@ -89,7 +95,9 @@ const step = fc.oneof(
   steps(8, ["create"], creating),
   steps(6, ["createOnce"], { ...creating, ...request }),
   steps(5, ["touch"], { back }),
-  steps(7, ["replaceRecord", "rotateToken", "revoke"], { back }),
+  steps(5, ["replaceRecord", "revoke"], { back }),
+  steps(4, ["rotateToken"], { back, graceMs: orUndefined(4, fc.integer({ min: 1, max: 60 })) }),
+  steps(4, ["touchByReplaced", "reportReuse"], { back, nth: fc.nat({ max: 3 }) }),
   steps(3, ["reseal"], { back, hasRecord: fc.boolean() }),
   steps(1, ["revokeUser"], { user, exceptBack: orUndefined(5, back) }),
   steps(8, ["wait"], { ms: fc.integer({ min: 1, max: 30 }) }),
@@ -107,10 +115,20 @@ interface ModelRequest {
   readonly expireTimeMs: number;
 }
 
+/** A token that was replaced. */
+interface ModelToken {
+  readonly hash: Uint8Array;
+  readonly replaceTimeMs: number;
+  readonly graceEndTimeMs: number;
+}
+
 /** What the contract says must be there: a plain list, walked through for every answer. */
 class Model {
   sessions: StoredSession[] = [];
   readonly requests = new Map<string, ModelRequest>();
+  /** The replaced tokens of each session, newest first. */
+  readonly #replaced = new Map<string, readonly ModelToken[]>();
+  readonly #reuseEventTimesMs = new Map<string, number>();
   readonly events: EventFacts[] = [];
   readonly #now: () => number;
 
@@ -163,14 +181,46 @@ class Model {
     this.log(type, session, session.version + 1, revokeReason);
   }
 
-  rotate(session: StoredSession, tokenHash: Uint8Array): void {
+  rotate(session: StoredSession, tokenHash: Uint8Array, graceMs = 0): void {
+    const now = this.#now();
+    const token = { hash: session.tokenHash, replaceTimeMs: now, graceEndTimeMs: now + graceMs };
+    const earlier = this.#replacedOf(session).map((one) =>
+      graceMs === 0 && now < one.graceEndTimeMs
+        ? { ...one, replaceTimeMs: now, graceEndTimeMs: now }
+        : one,
+    );
+    this.#replaced.set(lifeOf(session), [token, ...earlier]);
     this.change(session.id, {
       ...this.activity(session),
       tokenHash,
       version: session.version + 1,
-      authenticateTimeMs: this.#now(),
+      tokenCreateTimeMs: now,
+      ...(graceMs === 0 && { authenticateTimeMs: now }),
     });
     this.log("token_rotated", session, session.version + 1);
+  }
+
+  reportReuse(session: StoredSession, token: ModelToken): void {
+    const now = this.#now();
+    if (!this.isActive(session) || now < token.graceEndTimeMs) return;
+    const lastMs = this.#reuseEventTimesMs.get(lifeOf(session)) ?? -Infinity;
+    const isEventDue = now - lastMs >= REUSE_EVENT_INTERVAL_MS;
+    const reported = { ...session, version: session.version + (isEventDue ? 1 : 0) };
+    if (isEventDue) {
+      this.#reuseEventTimesMs.set(lifeOf(session), now);
+      this.change(session.id, reported);
+      this.log("token_reused", session, reported.version);
+    }
+    if (now - token.replaceTimeMs > REUSE_TOLERANCE_MS) this.revoke(reported, REUSE_REASON);
+  }
+
+  /** The nth newest of a session's replaced tokens. */
+  replacedToken(session: StoredSession, nth: number): ModelToken | undefined {
+    return this.#replacedOf(session)[nth];
+  }
+
+  #replacedOf(session: StoredSession): readonly ModelToken[] {
+    return this.#replaced.get(lifeOf(session)) ?? [];
   }
 
   activity(session: StoredSession): Partial<StoredSession> {
@@ -191,6 +241,11 @@ class Model {
     this.sessions = kept;
     return removed;
   }
+}
+
+/** Tells a session from an earlier one with the same chosen id. */
+function lifeOf({ id, createTimeMs }: StoredSession): string {
+  return `${id} ${createTimeMs}`;
 }
 
 /** One run: a store, the model of it, and what a reader of its log has read. */
@@ -303,8 +358,7 @@ async function compareCreation(
   const evicted = active.slice(0, tooMany);
   assert.deepEqual([...creation.evictedIds], idsOf(evicted));
   for (const old of evicted) model.revoke(old, EVICTION_REASON, "evicted");
-  const { record, tokenHash } = given;
-  model.add({ ...creation.session, record, tokenHash });
+  model.add(storedSession(creation.session, given));
   return creation;
 }
 
@@ -340,7 +394,7 @@ async function orReason<T>(answer: Promise<T>): Promise<T | string> {
 }
 
 async function changeOne(
-  { store, model }: Run,
+  { store, model, context }: Run,
   step: Extract<Step, { back: number }>,
   session: StoredSession,
 ): Promise<void> {
@@ -365,10 +419,28 @@ async function changeOne(
       if (step.hasRecord) model.change(session.id, { record: bytes });
       return;
     }
-    case "rotateToken":
-      assert.equal((await store.rotateToken(key, session.tokenHash, bytes)) !== undefined, active);
-      if (active) model.rotate(session, bytes);
+    case "rotateToken": {
+      const { graceMs } = step;
+      const rotated = await store.rotateToken(key, session.tokenHash, bytes, graceMs);
+      assert.equal(rotated !== undefined, active);
+      if (active) model.rotate(session, bytes, graceMs);
       return;
+    }
+    case "touchByReplaced": {
+      const token = model.replacedToken(session, step.nth);
+      if (token === undefined) return;
+      const isProof = active && context.clock.now() < token.graceEndTimeMs;
+      assert.equal((await store.touch(key, token.hash)) !== undefined, isProof);
+      if (isProof) model.change(session.id, model.activity(session));
+      return;
+    }
+    case "reportReuse": {
+      const token = model.replacedToken(session, step.nth);
+      if (token === undefined) return;
+      await store.reportReuse(key, token.hash, true);
+      model.reportReuse(session, token);
+      return;
+    }
     case "revoke":
       assert.equal(await store.revoke(key, "one"), active);
       if (active) model.revoke(session, "one");

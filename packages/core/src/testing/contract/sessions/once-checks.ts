@@ -29,6 +29,7 @@ import {
   race,
   rejectBeyond,
   type SessionSpec,
+  storedSession,
   sweepAll,
 } from "./fixtures.js";
 import type { SessionStoreChecks } from "./session-store-check.js";
@@ -56,11 +57,10 @@ async function createFirst(
   limit = NO_LIMIT,
 ): Promise<{ readonly session: StoredSession; readonly evictedIds: readonly string[] }> {
   const given = "key" in spec ? spec : newSession(spec);
-  const { record, tokenHash } = given;
   const answer = await store.createOnce(once, given, limit);
   assert.ok(!("repeated" in answer), "a new request was taken for a repeated one");
   assert.equal(answer.session.id, given.key.id);
-  return { session: { ...answer.session, record, tokenHash }, evictedIds: answer.evictedIds };
+  return { session: storedSession(answer.session, given), evictedIds: answer.evictedIds };
 }
 
 /** Asserts that an answer is what a repetition must be told of the first call. */

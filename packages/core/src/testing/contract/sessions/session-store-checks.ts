@@ -11,6 +11,7 @@ import { onceChecks } from "./once-checks.js";
 import { readChecks } from "./read-checks.js";
 import { revokeChecks } from "./revoke-checks.js";
 import type { SessionStoreCheck } from "./session-store-check.js";
+import { reuseChecks, rotationRequestChecks, tokenChecks } from "./token-checks.js";
 
 /** The contract of `SessionStore`, promise by promise. */
 export const sessionStoreChecks: readonly SessionStoreCheck[] = listChecks(
@@ -19,6 +20,9 @@ export const sessionStoreChecks: readonly SessionStoreCheck[] = listChecks(
   readChecks,
   expiryChecks,
   changeChecks,
+  tokenChecks,
+  rotationRequestChecks,
+  reuseChecks,
   fenceChecks,
   resealChecks,
   revokeChecks,

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { createRequestKey } from "./create-request.js";
 import { fingerprintOf } from "./fingerprint.js";
+import { requestKey } from "./once-request.js";
 import type { JsonValue } from "./session.js";
 
 const json = fc.jsonValue({ maxDepth: 4 }) as fc.Arbitrary<JsonValue>;
@@ -42,8 +42,8 @@ test.each<[JsonValue, JsonValue]>([
 });
 
 test("no caller can write a key that is another caller's", () => {
-  const hashOfShop = createRequestKey("shop", "x").split(":")[0];
-  expect(createRequestKey("", `${hashOfShop}:x`)).not.toBe(createRequestKey("shop", "x"));
-  expect(createRequestKey("a:b", "c")).not.toBe(createRequestKey("a", "b:c"));
-  expect(createRequestKey("x".repeat(10_000), "y".repeat(128))).toHaveLength(172);
+  const hashOfShop = requestKey("shop", "x").split(":")[0];
+  expect(requestKey("", `${hashOfShop}:x`)).not.toBe(requestKey("shop", "x"));
+  expect(requestKey("a:b", "c")).not.toBe(requestKey("a", "b:c"));
+  expect(requestKey("x".repeat(10_000), "y".repeat(128))).toHaveLength(172);
 });

@@ -1,0 +1,41 @@
+import type { StoredFacts, StoredSession } from "../sessions/session-store.js";
+import type { FactRow, SessionRow } from "./statements.js";
+
+/** Makes a session of a row of all columns. */
+export function toStoredSession(row: unknown, readTimeMs: number): StoredSession {
+  const { 12: tokenHash, 13: replacedTokens, 14: record } = row as SessionRow;
+  return Object.assign(toStoredFacts(row, readTimeMs), { tokenHash, replacedTokens, record });
+}
+
+/** Makes the facts of a session of a row that begins with them. */
+export function toStoredFacts(row: unknown, readTimeMs: number): StoredFacts {
+  const [
+    id,
+    userId,
+    createTimeMs,
+    authenticateTimeMs,
+    lastAccessTimeMs,
+    idleTimeoutMs,
+    expireTimeMs,
+    absoluteExpireTimeMs,
+    tokenCreateTimeMs,
+    version,
+    revokeTimeMs,
+    revokeReason,
+  ] = row as FactRow;
+  return {
+    id,
+    userId,
+    createTimeMs,
+    authenticateTimeMs,
+    lastAccessTimeMs,
+    idleTimeoutMs,
+    expireTimeMs,
+    absoluteExpireTimeMs,
+    tokenCreateTimeMs,
+    version,
+    readTimeMs,
+    ...(revokeTimeMs !== null && { revokeTimeMs }),
+    ...(revokeReason !== null && { revokeReason }),
+  };
+}
