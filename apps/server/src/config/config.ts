@@ -92,6 +92,7 @@ function toConfig(values: Values): Config {
       maxLifetimeMs: values.maxLifetime,
       maxSessionsPerUser: values.maxSessionsPerUser,
       policy: values.limitPolicy,
+      onTokenReuse: values.onTokenReuse,
     },
     rateLimits: values.rateLimits,
     retentionMs: values.retention,

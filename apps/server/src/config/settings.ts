@@ -141,6 +141,17 @@ export const SETTINGS = {
       "(`reject`)",
     parse: (text) => parseChoice(text, LIMIT_POLICIES),
   },
+  onTokenReuse: {
+    group: "Sessions and rate limits",
+    env: "SESSIOND_ON_TOKEN_REUSE",
+    flag: "on-token-reuse",
+    placeholder: "POLICY",
+    default: "record",
+    help:
+      "what happens to a session of which somebody presents a token that was replaced: an event " +
+      "(`record`), or the session is revoked, too (`revoke`)",
+    parse: (text) => parseChoice(text, ["record", "revoke"] as const),
+  },
   retention: {
     group: "Sessions and rate limits",
     env: "SESSIOND_RETENTION",

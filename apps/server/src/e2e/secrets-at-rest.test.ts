@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { createHash, hash, randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { readdir, readFile } from "node:fs/promises";
 import { type AddressInfo, connect, createServer } from "node:net";
@@ -34,9 +34,16 @@ const PLAIN = {
 
 type Places = Readonly<Record<string, Buffer>>;
 
-/** Makes every call that writes to a store, over every protocol. Answers all tokens. */
-async function useEveryCall(server: TestServer): Promise<readonly string[]> {
+interface Credentials {
+  readonly tokens: readonly string[];
+  /** Of sessions that moved in, in the form of express-session's. */
+  readonly movedIn: readonly string[];
+}
+
+/** Makes every call that writes to a store, over every protocol. Answers all credentials. */
+async function useEveryCall(server: TestServer): Promise<Credentials> {
   const tokens: string[] = [];
+  const movedIn: string[] = [];
   for (const [i, protocol] of PROTOCOLS.entries()) {
     const client = clientOver(protocol, server);
     const { userId, reason } = PLAIN;
@@ -53,14 +60,31 @@ async function useEveryCall(server: TestServer): Promise<readonly string[]> {
     const { token: rotated } = await client.rotateSessionToken({ token });
     const { token: revoked } = await client.createSession({ userId, ...CONTENT });
     await client.revokeSession({ ...byToken(revoked), reason });
-    tokens.push(token, rotated, revoked);
+
+    const cookie = randomBytes(24).toString("base64url");
+    const tokenHash = hash("sha256", cookie, "buffer");
+    await client.createSession({ userId: `${userId}-moved`, ...CONTENT, tokenHash });
+    await client.verifySession({ token: cookie });
+    await client.refreshSession(byToken(cookie));
+    const { token: moved } = await client.rotateSessionToken({ token: cookie });
+    await client.verifySession({ token: moved });
+    await expect(client.verifySession({ token: cookie })).rejects.toThrow("not found");
+    tokens.push(token, rotated, revoked, moved);
+    movedIn.push(cookie);
   }
-  return tokens;
+  return { tokens, movedIn };
 }
 
 /** Everything that must not be found, in every form in which it might be kept. */
-function secretsIn(tokens: readonly string[]): readonly (readonly [name: string, bytes: Buffer])[] {
+function secretsIn({
+  tokens,
+  movedIn,
+}: Credentials): readonly (readonly [name: string, bytes: Buffer])[] {
   return [
+    ...movedIn.flatMap((cookie, i) => [
+      ...formsOf(`cookie ${i}`, Buffer.from(cookie)),
+      ...formsOf(`the bytes of cookie ${i}`, Buffer.from(cookie, "base64url")),
+    ]),
     ...CANARIES.flatMap((text) => formsOf(text, Buffer.from(text))),
     ...tokens.flatMap((token, i) => formsOf(`secret ${i}`, secretOf(token))),
     ...tokens.map((token, i) => [`token ${i}`, Buffer.from(token.slice("sst_".length))] as const),
@@ -84,15 +108,15 @@ function secretOf(token: string): Buffer {
   return Buffer.from(token.slice("sst_".length), "base64url").subarray(1, 33);
 }
 
-function expectNoSecrets(places: Places, tokens: readonly string[]): void {
-  const secrets = secretsIn(tokens);
+function expectNoSecrets(places: Places, credentials: Credentials): void {
+  const secrets = secretsIn(credentials);
   for (const [place, bytes] of Object.entries(places)) {
     const found = secrets.filter(([, secret]) => bytes.includes(secret)).map(([name]) => name);
     expect(found, place).toEqual([]);
   }
 }
 
-function expectFound(place: Buffer | undefined, tokens: readonly string[]): void {
+function expectFound(place: Buffer | undefined, { tokens }: Credentials): void {
   for (const text of Object.values(PLAIN)) expect(place?.includes(text), text).toBe(true);
   // The rotated token is the one whose hash is still kept.
   const hash = createHash("sha256").update(secretOf(tokens[1] ?? ""));
@@ -105,30 +129,30 @@ test("neither Redis, nor its dump, nor a listener on its connection sees a secre
   await using redis = await startRedisServer({ args });
   using tapped = await tap(redis.port);
   await using server = await startTestServer({ store: tapped.url });
-  const tokens = await useEveryCall(server);
+  const credentials = await useEveryCall(server);
 
   const kept = {
     traffic: Buffer.concat(tapped.traffic),
     "keys and values": await dumpKeys(redis.url),
     "dump.rdb": await readFile(join(directory.path, "dump.rdb")),
   };
-  expectNoSecrets({ ...kept, log: Buffer.from(JSON.stringify(server.logs)) }, tokens);
-  for (const place of Object.values(kept)) expectFound(place, tokens);
+  expectNoSecrets({ ...kept, log: Buffer.from(JSON.stringify(server.logs)) }, credentials);
+  for (const place of Object.values(kept)) expectFound(place, credentials);
 });
 
 test("the files of SQLite hold no secret, while it is open and once it is closed", async () => {
   await using directory = await temporaryDirectory();
   const server = await startTestServer({ store: `sqlite:${join(directory.path, "sessions.db")}` });
-  const tokens = await useEveryCall(server);
+  const credentials = await useEveryCall(server);
   const open = await readFiles(directory.path);
   expect(Object.keys(open).sort()).toEqual(["sessions.db", "sessions.db-shm", "sessions.db-wal"]);
-  expectNoSecrets(open, tokens);
-  expectFound(open["sessions.db-wal"], tokens);
+  expectNoSecrets(open, credentials);
+  expectFound(open["sessions.db-wal"], credentials);
 
   await server[Symbol.asyncDispose]();
   const closed = await readFiles(directory.path);
-  expectNoSecrets(closed, tokens);
-  expectFound(closed["sessions.db"], tokens);
+  expectNoSecrets(closed, credentials);
+  expectFound(closed["sessions.db"], credentials);
 });
 
 async function readFiles(directory: string): Promise<Places> {

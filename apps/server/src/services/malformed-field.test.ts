@@ -62,7 +62,7 @@ describe("bytes", () => {
     ["fine", fine],
     ["none", Buffer.alloc(0)],
     ["too early at their end", fine.subarray(0, -1)],
-    ["text", Buffer.from("hello, is anybody there?")],
+    ["text", Buffer.from("what is this, a message?")],
   ])("that are %s are no one field's fault", (_, bytes) => {
     expect(fieldOfBytes(CREATE, bytes)).toBeUndefined();
   });

@@ -29,6 +29,7 @@ const SESSION: Session = {
   idleTimeoutMs: 90_500,
   expireTimeMs: 1_700_000_000_004,
   absoluteExpireTimeMs: 1_700_000_000_005,
+  tokenCreateTimeMs: 1_700_000_000_006,
   version: 7,
   state: "active",
   etag: "etag-7",
@@ -51,6 +52,7 @@ describe("a session as a message", () => {
       lastAccessTime: { nanos: 3_000_000 },
       expireTime: { nanos: 4_000_000 },
       absoluteExpireTime: { nanos: 5_000_000 },
+      tokenCreateTime: { nanos: 6_000_000 },
       idleTimeout: { seconds: 90n, nanos: 500_000_000 },
       state: SessionState.ACTIVE,
     });

@@ -6,13 +6,15 @@ import {
   invalidArgument,
   type JsonObject,
   type ListSessions,
-  parseSessionToken,
+  type MovedInTimes,
+  type RotateToken,
   type Session,
   SessiondError,
   type SessionEvent,
   type SessionEventType,
   type SessionState,
   type SessionTarget,
+  sessionIdOfToken,
   type WatchMessage,
 } from "@sessiond/core";
 import * as pb from "@sessiond/proto/sessiond/v1/session";
@@ -34,6 +36,7 @@ const EVENT_TYPES = {
   created: rpc.SessionEventType.CREATED,
   updated: rpc.SessionEventType.UPDATED,
   token_rotated: rpc.SessionEventType.TOKEN_ROTATED,
+  token_reused: rpc.SessionEventType.TOKEN_REUSED,
   revoked: rpc.SessionEventType.REVOKED,
   evicted: rpc.SessionEventType.EVICTED,
 } as const satisfies Record<SessionEventType, rpc.SessionEventType>;
@@ -51,6 +54,7 @@ export function toSessionMessage(session: Session): pb.Session {
     lastAccessTime: timestampFromMs(session.lastAccessTimeMs),
     expireTime: timestampFromMs(session.expireTimeMs),
     absoluteExpireTime: timestampFromMs(session.absoluteExpireTimeMs),
+    tokenCreateTime: timestampFromMs(session.tokenCreateTimeMs),
     idleTimeout: durationFromMs(session.idleTimeoutMs),
     state: STATES[session.state],
     etag: session.etag,
@@ -80,7 +84,7 @@ export function fromCreateRequest(
   caller: string,
 ): CreateSession {
   const { userId, sessionId, displayName, roles, requestId } = request;
-  const { client, data, idleTimeout, lifetime } = request;
+  const { client, data, idleTimeout, lifetime, tokenHash } = request;
   return {
     caller,
     userId,
@@ -92,6 +96,32 @@ export function fromCreateRequest(
     ...(data && { data: data as JsonObject }),
     ...(idleTimeout && { idleTimeoutMs: fromDuration("idle_timeout", idleTimeout) }),
     ...(lifetime && { lifetimeMs: fromDuration("lifetime", lifetime) }),
+    ...(tokenHash.length > 0 && { tokenHash }),
+    ...fromMovedIn(request),
+  };
+}
+
+function fromMovedIn(request: rpc.CreateSessionRequest): { movedIn?: MovedInTimes } {
+  const { createTime, authenticateTime, expireTime } = request;
+  if (!createTime && !authenticateTime && !expireTime) return {};
+  const movedIn = {
+    ...(createTime && { createTimeMs: fromTimestamp("create_time", createTime) }),
+    ...(authenticateTime && {
+      authenticateTimeMs: fromTimestamp("authenticate_time", authenticateTime),
+    }),
+    ...(expireTime && { expireTimeMs: fromTimestamp("expire_time", expireTime) }),
+  };
+  return { movedIn };
+}
+
+export function fromRotateRequest(
+  { requestId, grace }: rpc.RotateSessionTokenRequest,
+  caller: string,
+): RotateToken {
+  return {
+    caller,
+    requestId: fromText(requestId),
+    ...(grace && { graceMs: fromDuration("grace", grace) }),
   };
 }
 
@@ -128,7 +158,7 @@ export function fromTarget(
 
 /** A target's session id. The id in a token proves nothing until the store accepts the token. */
 export function sessionIdOfTarget(target: SessionTarget): string | undefined {
-  return "sessionId" in target ? target.sessionId : parseSessionToken(target.token)?.sessionId;
+  return "sessionId" in target ? target.sessionId : sessionIdOfToken(target.token);
 }
 
 /** An optional text. */

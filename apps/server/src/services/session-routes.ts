@@ -8,6 +8,7 @@ import {
   fromCreateRequest,
   fromFence,
   fromListRequest,
+  fromRotateRequest,
   fromTarget,
   fromText,
   sessionIdOfTarget,
@@ -75,8 +76,9 @@ export function sessionRoutes(sessions: Sessions): (router: ConnectRouter) => vo
         return { session: toSessionMessage(await sessions.refresh(fromTarget(target))) };
       },
 
-      async rotateSessionToken(request) {
-        const { session, token } = await sessions.rotateToken(request.token);
+      async rotateSessionToken(request, { values }) {
+        const rotate = fromRotateRequest(request, nameOf(values.get(callerKey)));
+        const { session, token } = await sessions.rotateToken(request.token, rotate);
         return { session: toSessionMessage(session), token };
       },
 
