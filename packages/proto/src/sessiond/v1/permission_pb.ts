@@ -11,7 +11,7 @@ import { file_google_protobuf_descriptor } from "@bufbuild/protobuf/wkt";
  * Describes the file sessiond/v1/permission.proto.
  */
 export const file_sessiond_v1_permission: GenFile = /*@__PURE__*/
-  fileDesc("ChxzZXNzaW9uZC92MS9wZXJtaXNzaW9uLnByb3RvEgtzZXNzaW9uZC52MTpACgpwZXJtaXNzaW9uEh4uZ29vZ2xlLnByb3RvYnVmLk1ldGhvZE9wdGlvbnMYyIcDIAEoCVIKcGVybWlzc2lvbmIGcHJvdG8z", [file_google_protobuf_descriptor]);
+  fileDesc("ChxzZXNzaW9uZC92MS9wZXJtaXNzaW9uLnByb3RvEgtzZXNzaW9uZC52MTpACgpwZXJtaXNzaW9uEh4uZ29vZ2xlLnByb3RvYnVmLk1ldGhvZE9wdGlvbnMYyIcDIAEoCVIKcGVybWlzc2lvbkJjCgtzZXNzaW9uZC52MUIPUGVybWlzc2lvblByb3RvUAFaFnNlc3Npb25kL3YxO3Nlc3Npb25kdjGqAgtTZXNzaW9uZC5WMcoCC1Nlc3Npb25kXFYx6gIMU2Vzc2lvbmQ6OlYxYgZwcm90bzM", [file_google_protobuf_descriptor]);
 
 /**
  * The permission that a caller's access token must grant, such as
