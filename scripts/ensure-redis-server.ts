@@ -1,11 +1,15 @@
 // Makes sure that the tests find a redis-server that is new enough: uses the one on the PATH, or
 // installs Debian's if it can do so without a question.
-import { execFileSync, spawnSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
+import { canInstall, install } from "./apt.ts";
 
 const MIN_MAJOR = 7;
 const NEEDED = `The tests need redis-server ${MIN_MAJOR} or newer on the PATH`;
 
-if (output("redis-server", "--version") === undefined && canInstall()) install();
+if (output("redis-server", "--version") === undefined && canInstall()) {
+  console.log("redis-server is missing; installing Debian's");
+  install(["redis-server"]);
+}
 const said = output("redis-server", "--version");
 if (said === undefined) {
   fail(`${NEEDED}. To install it:
@@ -30,23 +34,6 @@ function versionIn(text: string): string | undefined {
 function output(command: string, ...args: string[]): string | undefined {
   const { status, stdout } = spawnSync(command, args, { encoding: "utf8" });
   return status === 0 ? stdout : undefined;
-}
-
-function canInstall(): boolean {
-  return process.getuid?.() === 0 && output("apt-get", "--version") !== undefined;
-}
-
-function install(): void {
-  console.log("redis-server is missing; installing Debian's");
-  // In run level 1 the package starts no server.
-  const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive", RUNLEVEL: "1" };
-  const options = { stdio: ["ignore", "ignore", "inherit"], env } as const;
-  try {
-    execFileSync("apt-get", ["update", "-qq"], options);
-    execFileSync("apt-get", ["install", "-y", "-qq", "redis-server"], options);
-  } catch {
-    // apt-get has written the cause to the terminal. Our own message follows.
-  }
 }
 
 function fail(message: string): never {
