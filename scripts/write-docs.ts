@@ -1,5 +1,5 @@
 // Generates files from the built server and the contract: the reference pages and the auth file's
-// JSON Schema. With --check it only names stale files.
+// JSON Schema; and the examples in a page from code that runs. With --check it only names stale files.
 import { execFileSync } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
 import { authFileJsonSchema } from "../apps/server/dist/config/auth-config.js";
@@ -7,12 +7,14 @@ import { SERVICES } from "../apps/server/dist/services/services.js";
 import { apiPage } from "./docs/api-page.ts";
 import { configurationPage } from "./docs/configuration-page.ts";
 import { readContract } from "./docs/contract.ts";
+import { withExamples } from "./docs/examples.ts";
 
 const serviceNames = SERVICES.map(({ name }) => name);
 const contents = new Map([
   ["docs/api.md", apiPage(readContract(), serviceNames)],
   ["docs/configuration.md", configurationPage()],
   ["apps/server/auth.schema.json", JSON.stringify(authFileJsonSchema())],
+  ["docs/stubs.md", withExamples(readFileSync("docs/stubs.md", "utf8"))],
 ]);
 const files = [...contents].map(([path, content]) => [path, formatted(path, content)] as const);
 
