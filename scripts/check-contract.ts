@@ -7,6 +7,8 @@ import { join } from "node:path";
 import { contractBase } from "./contract-base.ts";
 
 const STUBS = "packages/proto/src";
+/** Contracts from before this decision are not compared with any. */
+const COMPATIBLE_SINCE = "docs/adr/0015-the-contract-starts-over-once.md";
 const MAX_CONTRACT_BYTES = 16 * 1024 * 1024;
 
 buf(["lint"]);
@@ -24,6 +26,10 @@ function checkBreaking(): void {
     console.error(
       "contract: NOT CHECKED for breaking changes, for git knows no earlier commit here",
     );
+    return;
+  }
+  if (spawnSync("git", ["cat-file", "-e", `${base}:${COMPATIBLE_SINCE}`]).status !== 0) {
+    console.error(`contract: not compared with ${base}, which is from before ${COMPATIBLE_SINCE}`);
     return;
   }
   // buf's own git input supports neither worktrees nor shallow clones.
