@@ -233,12 +233,17 @@ describe.each([GRPC, PROTOBUF_OVER_HTTP])("over $name", (wire) => {
     ["rotating no token", "token", (c) => c.rotateSessionToken({})],
     ["revoking nothing", "session_id", (c) => c.revokeSession({})],
     [
-      "revoking for a reason of 257 bytes",
-      "reason",
+      "revoking by a token and a user",
+      "user_id",
+      (c) => c.revokeSession({ target: { case: "token", value: "sst_" }, userId: "ann" }),
+    ],
+    [
+      "revoking with a user id of 257 bytes",
+      "user_id",
       (c) =>
         c.revokeSession({
           target: { case: "sessionId", value: HEX_64 },
-          reason: "r".repeat(257),
+          userId: "u".repeat(257),
         }),
     ],
     ["revoking nobody's sessions", "user_id", (c) => c.revokeUserSessions({})],

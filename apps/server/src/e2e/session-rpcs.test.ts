@@ -201,18 +201,36 @@ describe.each(STORES)("on $name", ({ open }) => {
     expect(ms(listed?.revokeTime)).toBeGreaterThanOrEqual(ms(session.createTime));
   });
 
-  test("all of a user's sessions but one are revoked in one step", async () => {
+  test("all of a user's sessions but one of theirs are revoked in one step", async () => {
     const userId = newUser();
     const { sessionId: spared } = await newSession(client, { userId });
     for (let i = 0; i < 2; i++) await newSession(client, { userId });
     const revoke = async (reason: string, exceptSessionId = "") =>
       (await client.revokeUserSessions({ userId, exceptSessionId, reason })).revokedCount;
+    const { sessionId: others } = await newSession(client);
+    for (const stranger of [others, "no-such-session"]) {
+      expect(await failureOf(revoke("all but none", stranger))).toEqual(SESSION_NOT_FOUND);
+    }
     expect(await revoke("stolen", spared)).toBe(2);
     expect((await listAll(client, { userId })).map(({ id }) => id)).toEqual([spared]);
     expect([await revoke("left"), await revoke("left")]).toEqual([1, 0]);
     const revoked = await listAll(client, { userId, showRevoked: true });
     const reasons = revoked.map(({ revokeReason }) => revokeReason);
     expect(reasons.sort()).toEqual(["left", "stolen", "stolen"]);
+  });
+
+  test("a session is revoked by its id and its user, but not with another user", async () => {
+    const userId = newUser();
+    for (const id of ["", `jti-${randomUUID()}`]) {
+      const { sessionId, token } = await newSession(client, { userId, sessionId: id });
+      const revoke = async (userId: string) =>
+        (await client.revokeSession({ ...byId(sessionId), userId })).revoked;
+      expect(await revoke(newUser())).toBe(false);
+      expect((await client.verifySession({ token })).session?.id).toBe(sessionId);
+      const withToken = await failureOf(client.revokeSession({ ...byToken(token), userId }));
+      expect(withToken).toMatchObject({ violations: [{ field: "user_id" }] });
+      expect([await revoke(userId), await revoke(userId)]).toEqual([true, false]);
+    }
   });
 
   test("the eleventh session of a user evicts the oldest, and says so", async () => {

@@ -84,7 +84,8 @@ export function sessionRoutes(sessions: Sessions): (router: ConnectRouter) => vo
 
       async revokeSession(request, { values }) {
         const target = fromTarget(request.target);
-        const revoked = await sessions.revoke(target, request.reason);
+        const { reason, userId } = request;
+        const revoked = await sessions.revoke(target, reason, fromText(userId));
         // Only a token with the right secret revokes. The response does not name its session.
         if (revoked) values.set(provenSessionIdKey, sessionIdOfTarget(target));
         return { revoked };

@@ -70,8 +70,8 @@ const REQUESTS: {
   ],
   refreshSession: ({ sessionId, token }) => [byId(sessionId), byToken(token)],
   rotateSessionToken: ({ token }) => [{ token }],
-  revokeSession: ({ sessionId, chosenId, token }) => [
-    byId(sessionId),
+  revokeSession: ({ userId, sessionId, chosenId, token }) => [
+    { ...byId(sessionId), userId },
     byId(chosenId),
     byToken(token),
   ],

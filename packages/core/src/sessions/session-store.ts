@@ -274,11 +274,22 @@ export interface SessionStore {
    */
   reportReuse(key: SessionKey, tokenHash: Uint8Array, revokes: boolean): Promise<void>;
 
-  /** Revokes an active session, unless a given `tokenHash` proves nothing. Answers whether it did. */
-  revoke(key: SessionKey, reason: string, tokenHash?: Uint8Array): Promise<boolean>;
+  /**
+   * Revokes an active session, unless a given `tokenHash` proves nothing or it is not a given user's.
+   * Answers whether it did.
+   */
+  revoke(
+    key: SessionKey,
+    reason: string,
+    tokenHash?: Uint8Array,
+    userId?: string,
+  ): Promise<boolean>;
 
-  /** Revokes all active sessions of a user except `exceptId`. Answers how many. */
-  revokeUser(userId: string, reason: string, exceptId?: string): Promise<number>;
+  /**
+   * Revokes all active sessions of a user except `exceptId`. Answers how many, or undefined, and
+   * revokes none, if `exceptId` is not an active session of the user.
+   */
+  revokeUser(userId: string, reason: string, exceptId?: string): Promise<number | undefined>;
 
   /**
    * A page of sessions in the order of creation. A session that exists throughout is on exactly one

@@ -545,13 +545,28 @@ describe("revoking a session", () => {
     expect(await sessions.revoke({ token }, "x".repeat(256))).toBe(true);
   });
 
+  test("for a user works for the session's own and no other, by id only", async () => {
+    const partitionOf = vi.spyOn(store, "partitionOf");
+    for (const input of [{}, { sessionId: "jti-1" }]) {
+      const { session, token } = await create(input);
+      const revokeFor = (userId: string) => sessions.revoke({ sessionId: session.id }, "", userId);
+      expect(await revokeFor("bob")).toBe(false);
+      await refused(sessions.revoke({ token }, "", "ann"), invalid("user_id"));
+      await refused(revokeFor(""), invalid("user_id"));
+      expect(await sessions.verify(token)).toEqual(session);
+      expect([await revokeFor("ann"), await revokeFor("ann")]).toEqual([true, false]);
+    }
+    // The user says where a chosen id is.
+    expect(partitionOf).not.toHaveBeenCalled();
+  });
+
   test("works even where the record cannot be read", async () => {
     const [byToken, byId] = [await createUnreadable(), await createUnreadable()];
     expect(await sessions.revoke({ token: byToken.token })).toBe(true);
     expect(await sessions.revoke({ sessionId: byId.session.id })).toBe(true);
   });
 
-  test("of a user ends all of them but the one that is excepted", async () => {
+  test("of a user ends all of them but the one that is excepted, which must be there", async () => {
     const [kept, ...others] = [
       await create(),
       await create({ sessionId: "jti-1" }),
@@ -559,6 +574,10 @@ describe("revoking a session", () => {
     ];
     const bobs = await create({ userId: "bob" });
     const exceptSessionId = kept.session.id;
+    for (const other of [bobs.session.id, generateSessionId("00"), "no-such-jti"]) {
+      await refused(sessions.revokeUser("ann", { exceptSessionId: other }), NOT_FOUND);
+    }
+    expect(await sessions.count("ann")).toBe(3);
     expect(await sessions.revokeUser("ann", { exceptSessionId, reason: "stolen" })).toBe(2);
     expect(await sessions.revokeUser("ann", { exceptSessionId })).toBe(0);
     for (const { token } of others) await refused(sessions.verify(token), NOT_FOUND);

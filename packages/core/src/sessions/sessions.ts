@@ -1,4 +1,4 @@
-import { SessiondError, sessionNotFound, settle } from "../errors.js";
+import { invalidArgument, SessiondError, sessionNotFound, settle } from "../errors.js";
 import { checkBatchSize, checkText, LIMITS } from "../validation.js";
 import { SessionWatches, type WatchMessage, type WatchSessions } from "../watch/session-watch.js";
 import type { CreateSession } from "./create-request.js";
@@ -189,21 +189,30 @@ export class Sessions {
     throw sessionNotFound();
   }
 
-  /** Ends a session for good. Answers whether this call did. An inactive session is no error. */
-  async revoke(target: SessionTarget, reason = ""): Promise<boolean> {
+  /**
+   * Ends a session for good. Answers whether this call did. An inactive session is no error, and a
+   * session that is not a given `userId`'s is none either. Only an id may come with a user.
+   */
+  async revoke(target: SessionTarget, reason = "", userId?: string): Promise<boolean> {
+    if (userId !== undefined && "token" in target) {
+      throw invalidArgument("user_id", "expected only with a session_id");
+    }
     checkText("reason", reason, LIMITS.reasonBytes);
-    const resolved = await settle(() => this.#resolve(target));
+    const resolved = await settle(() => this.#resolve(target, userId));
     if (resolved instanceof SessiondError) {
       if (resolved.reason === "SESSION_NOT_FOUND") return false;
       throw resolved;
     }
     const { key, tokenHash } = resolved;
-    const isRevoked = await this.#store.revoke(key, reason, tokenHash);
+    const isRevoked = await this.#store.revoke(key, reason, tokenHash, userId);
     if (!isRevoked) await this.#reportRefusal(key, tokenHash);
     return isRevoked;
   }
 
-  /** Ends all sessions of a user except `exceptSessionId`. Answers how many this call ended. */
+  /**
+   * Ends all sessions of a user except `exceptSessionId`. Answers how many this call ended. Throws
+   * SESSION_NOT_FOUND, and ends none, if the one to keep is not an active session of the user.
+   */
   async revokeUser(
     userId: string,
     options: { readonly exceptSessionId?: string | undefined; readonly reason?: string } = {},
@@ -212,7 +221,9 @@ export class Sessions {
     checkUserId("user_id", userId);
     if (exceptSessionId !== undefined) checkSessionId("except_session_id", exceptSessionId);
     checkText("reason", reason, LIMITS.reasonBytes);
-    return this.#store.revokeUser(userId, reason, exceptSessionId);
+    const revoked = await this.#store.revokeUser(userId, reason, exceptSessionId);
+    if (revoked === undefined) throw sessionNotFound();
+    return revoked;
   }
 
   /**
@@ -266,10 +277,11 @@ export class Sessions {
    */
   async #resolve(
     target: SessionTarget,
+    userId?: string,
   ): Promise<{ readonly key: SessionKey; readonly tokenHash?: Uint8Array }> {
     return "token" in target
       ? proofOf(this.#store, target.token)
-      : { key: await this.#locate(target.sessionId) };
+      : { key: await this.#locate(target.sessionId, userId) };
   }
 
   async #locate(id: string, userId?: string): Promise<SessionKey> {

@@ -223,22 +223,31 @@ export class SqliteSessionStore implements SessionStore {
         this.#append("token_reused", rows, now);
       }
       if (!revokes || !isTheft) return;
-      const rows = this.#statements.revoke.all({ ...key, now, reason: REUSE_REASON });
+      const rows = this.#statements.revoke.all({ ...key, now, reason: REUSE_REASON, userId: null });
       this.#append("revoked", rows, now, REUSE_REASON);
     });
   }
 
-  revoke(key: SessionKey, reason: string, tokenHash?: Uint8Array): Promise<boolean> {
+  revoke(
+    key: SessionKey,
+    reason: string,
+    tokenHash?: Uint8Array,
+    userId?: string,
+  ): Promise<boolean> {
     return this.#write((now) => {
       if (!this.#isProven(key, tokenHash, now)) return false;
-      const rows = this.#statements.revoke.all({ ...key, now, reason });
+      const rows = this.#statements.revoke.all({ ...key, now, reason, userId: userId ?? null });
       this.#append("revoked", rows, now, reason);
       return rows.length === 1;
     });
   }
 
-  revokeUser(userId: string, reason: string, exceptId?: string): Promise<number> {
+  revokeUser(userId: string, reason: string, exceptId?: string): Promise<number | undefined> {
     return this.#write((now) => {
+      if (exceptId !== undefined) {
+        const kept = this.#statements.activeOfUser.get({ id: exceptId, userId, now });
+        if (kept === undefined) return undefined;
+      }
       const values = { userId, now, reason, exceptId: exceptId ?? null };
       const rows = this.#statements.revokeUser.all(values);
       this.#append("revoked", rows, now, reason);

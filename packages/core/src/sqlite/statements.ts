@@ -121,8 +121,10 @@ export const STATEMENTS = {
     UPDATE sessions SET record = :resealed
     WHERE id = :id AND partition = :partition AND record = :record`,
   revoke: `
-    UPDATE sessions SET ${REVOCATION} WHERE ${ACTIVE_AT_KEY}
+    UPDATE sessions SET ${REVOCATION}
+    WHERE ${ACTIVE_AT_KEY} AND (:userId IS NULL OR user_id = :userId)
     RETURNING ${CHANGED_COLUMNS}`,
+  activeOfUser: `SELECT 1 FROM sessions WHERE id = :id AND ${ACTIVE_OF_USER}`,
   revokeUser: `
     UPDATE sessions INDEXED BY live_by_user SET ${REVOCATION}
     WHERE ${ACTIVE_OF_USER} AND id IS NOT :exceptId

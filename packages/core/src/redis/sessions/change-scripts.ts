@@ -204,31 +204,39 @@ return int(session.create_time)`,
 });
 
 /**
- * Revokes a session that was created at `createTimeMs`, or at any time if that is ''. A further
- * argument is the token hash that must prove the session. Answers the creation time, or undefined if
- * it revoked nothing.
+ * Revokes a session of `userId` that was created at `createTimeMs`. Either may be '' for any. A
+ * further argument is the token hash that must prove the session. Answers the creation time, or
+ * undefined if it revoked nothing.
  */
 export const REVOKE = definePartitionScript({
   flags: "allow-oom",
   keys: ["key"],
-  args: ["id", "reason", "createTimeMs"],
+  args: ["id", "reason", "createTimeMs", "userId"],
   body: `
 local session, token_hash = read_active(key), ARGV[first_more]
 if not session then return nil end
 if token_hash and not is_proof(key, session, token_hash) then return nil end
 if create_time_ms ~= '' and tonumber(create_time_ms) ~= session.create_time then return nil end
+if user_id ~= '' and user_id ~= session.user_id then return nil end
 probed(user_prefix .. session.user_id)
 revoke('revoked', id, session, reason)
 return int(session.create_time)`,
   parse: (reply) => (reply === null ? undefined : Number(reply)),
 });
 
-/** Revokes a user's sessions except `exceptId`, which may be ''. Answers the revoked sessions. */
+/**
+ * Revokes a user's sessions except `exceptId`, which may be ''. Answers the revoked sessions, or
+ * undefined if `exceptId` is not an active session of the user.
+ */
 export const REVOKE_USER = definePartitionScript({
   flags: "allow-oom",
   keys: ["userKey"],
   args: ["reason", "exceptId"],
   body: `
+if except_id ~= '' then
+  local kept = read_active(probed(session_prefix .. except_id))
+  if not kept or user_prefix .. kept.user_id ~= user_key then return nil end
+end
 local active, ids, times = {}, {}, {}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', user_key, '(' .. int(now), '+inf')) do
   local session = id ~= except_id and read_active(probed(session_prefix .. id))
@@ -240,5 +248,5 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', user_key, '(' .. int(now), '+inf
 end
 for i, session in ipairs(active) do revoke('revoked', ids[i], session, reason) end
 return { ids, times }`,
-  parse: (reply) => parseRevoked(...(reply as [Buffer[], Buffer[]])),
+  parse: (reply) => (reply === null ? undefined : parseRevoked(...(reply as [Buffer[], Buffer[]]))),
 });

@@ -236,10 +236,15 @@ export class RedisSessionStore implements SessionStore {
     }
   }
 
-  async revoke(key: SessionKey, reason: string, tokenHash?: Uint8Array): Promise<boolean> {
+  async revoke(
+    key: SessionKey,
+    reason: string,
+    tokenHash?: Uint8Array,
+    userId = "",
+  ): Promise<boolean> {
     const call = {
       keys: { key: this.#keys.session(key) },
-      args: { id: key.id, reason, createTimeMs: "" },
+      args: { id: key.id, reason, createTimeMs: "", userId },
       moreArgs: tokenHash && [toBuffer(tokenHash)],
     };
     const isReplicated = await this.#revocationsAreReplicated();
@@ -249,7 +254,7 @@ export class RedisSessionStore implements SessionStore {
     return true;
   }
 
-  async revokeUser(userId: string, reason: string, exceptId = ""): Promise<number> {
+  async revokeUser(userId: string, reason: string, exceptId = ""): Promise<number | undefined> {
     const partition = partitionOfUser(userId);
     const call = {
       keys: { userKey: this.#keys.userSessions(partition, userId) },
@@ -257,6 +262,7 @@ export class RedisSessionStore implements SessionStore {
     };
     const isReplicated = await this.#revocationsAreReplicated();
     const revoked = await this.#scripts.run(REVOKE_USER, partition, call, isReplicated);
+    if (revoked === undefined) return undefined;
     this.#remember(partition, revoked, reason);
     return revoked.length;
   }
@@ -334,7 +340,7 @@ export class RedisSessionStore implements SessionStore {
         batch.map(({ key, reason, createTimeMs }) =>
           this.#scripts.run(REVOKE, key.partition, {
             keys: { key: this.#keys.session(key) },
-            args: { id: key.id, reason, createTimeMs },
+            args: { id: key.id, reason, createTimeMs, userId: "" },
           }),
         ),
       );

@@ -23,7 +23,7 @@ export const brokenUnderConcurrency: readonly BrokenUnderConcurrency[] = [
     needsFaults: true,
     differ: (store) => ({
       create: (session, limit) => replayed(() => store.create(session, limit)),
-      revoke: (key, reason, tokenHash) => replayed(() => store.revoke(key, reason, tokenHash)),
+      revoke: (...args) => replayed(() => store.revoke(...args)),
       replaceRecord: (...change) => replayed(() => store.replaceRecord(...change)),
       rotateToken: (...rotation) => replayed(() => store.rotateToken(...rotation)),
     }),
@@ -40,10 +40,10 @@ export const brokenUnderConcurrency: readonly BrokenUnderConcurrency[] = [
           if (session) cache.set(key.id, { session, untilMs: 0 });
           return session;
         },
-        revoke(key, reason, tokenHash) {
+        revoke(key, ...args) {
           const cached = cache.get(key.id);
           if (cached) cached.untilMs = performance.now() + STALE_FOR_MS;
-          return store.revoke(key, reason, tokenHash);
+          return store.revoke(key, ...args);
         },
       };
     },
@@ -63,11 +63,12 @@ export const brokenUnderConcurrency: readonly BrokenUnderConcurrency[] = [
     differ(store) {
       let revocations = 0;
       return {
-        async revoke(key, reason, tokenHash) {
+        async revoke(key, reason, tokenHash, userId) {
           revocations++;
-          const isDropped = revocations % 10 === 0 && tokenHash === undefined;
+          const isForAnybody = tokenHash === undefined && userId === undefined;
+          const isDropped = revocations % 10 === 0 && isForAnybody;
           if (isDropped && (await store.get(key))) return true;
-          return store.revoke(key, reason, tokenHash);
+          return store.revoke(key, reason, tokenHash, userId);
         },
       };
     },

@@ -63,6 +63,7 @@ const operations: fc.Arbitrary<Operation> = fc
       fc.constant({ kind: "reportReuse", id, tokenHash: `${id}-t${a}` }),
       fc.constant({ kind: "reseal", id, record: `${id}-r${a}`, resealed: `${id}-r${b}` }),
       fc.constant(revoke(id)),
+      fc.constant<Operation>({ ...revoke(id), by: b === 0 ? "stranger" : "owner" }),
       fc.constant({ kind: "revokeUser", reason: "all", ...(b === 0 && { exceptId: id }) }),
     ),
   );
@@ -201,6 +202,13 @@ const WRONG: Readonly<Record<string, readonly Row[]>> = {
     [replace("s1", 1, "s1-r2"), 11, 12, "s1 version 2"],
     [get("s1"), 13, 14, fresh("s1")],
   ],
+  "a revocation of all sessions but one that had ended": [
+    CREATED,
+    CREATED_NEXT,
+    [revoke("s1"), 13, 14, "true"],
+    [{ kind: "revokeUser", reason: "all", exceptId: "s1" }, 15, 16, "1"],
+  ],
+  "a revocation for another user": [CREATED, [{ ...revoke("s1"), by: "stranger" }, 11, 12, "true"]],
   "one request that created two sessions": [
     [create("s1", { request: "q1" }), 0, 0],
     [create("s2", { request: "q1" }), 11, 20, `created ${fresh("s2")}`],

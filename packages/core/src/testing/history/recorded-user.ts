@@ -181,12 +181,15 @@ export class RecordedUser {
         await store.reportReuse(this.#key(operation.id), toHash(operation.tokenHash), false);
         return answers.reported;
       case "revoke": {
-        const { id, reason, tokenHash } = operation;
-        return `${await store.revoke(this.#key(id), reason, tokenHash ? toHash(tokenHash) : undefined)}`;
+        const { id, reason, tokenHash, by } = operation;
+        const hash = tokenHash === undefined ? undefined : toHash(tokenHash);
+        const userId = by && (by === "owner" ? this.userId : `${this.userId}, a stranger`);
+        return `${await store.revoke(this.#key(id), reason, hash, userId)}`;
       }
       case "revokeUser": {
         const exceptId = operation.exceptId && this.#ids.get(operation.exceptId);
-        return `${await store.revokeUser(this.userId, operation.reason, exceptId)}`;
+        const revoked = await store.revokeUser(this.userId, operation.reason, exceptId);
+        return revoked === undefined ? answers.nothing : `${revoked}`;
       }
     }
   }

@@ -21,7 +21,7 @@ export type Operation =
       { kind: "rotateToken"; id: string; tokenHash: string; newTokenHash: string } & Rotating
     >
   | Readonly<{ kind: "reportReuse"; id: string; tokenHash: string }>
-  | Readonly<{ kind: "revoke"; id: string; reason: string; tokenHash?: string }>
+  | Readonly<{ kind: "revoke"; id: string; reason: string } & Revoking>
   | Readonly<{ kind: "revokeUser"; reason: string; exceptId?: string }>;
 
 interface Creating {
@@ -40,6 +40,12 @@ interface Rotating {
   /** With `rotateTokenOnce`: the key of the request, and the record that a repetition is answered. */
   request?: string;
   record?: string;
+}
+
+interface Revoking {
+  tokenHash?: string;
+  /** For whom: the sessions' user, or another. Anybody if absent. */
+  by?: "owner" | "stranger";
 }
 
 interface Reading {
@@ -219,7 +225,11 @@ export function transitions(
     case "count":
       return [{ state, result: `${state.activeIds().length}` }];
     case "revokeUser": {
-      const ids = state.activeIds().filter((id) => id !== operation.exceptId);
+      const { exceptId } = operation;
+      if (exceptId !== undefined && state.active(exceptId) === undefined) {
+        return [{ state, result: answers.nothing }];
+      }
+      const ids = state.activeIds().filter((id) => id !== exceptId);
       return [{ state: state.revoked(ids, operation.reason), result: `${ids.length}` }];
     }
     case "read": {
@@ -271,6 +281,7 @@ function changeOne(state: ModelState, operation: ChangeOfOne): Transition {
       if (session === undefined || !isProof(operation.tokenHash, session)) {
         return { state, result: "false" };
       }
+      if (operation.by === "stranger") return { state, result: "false" };
       return { state: state.revoked([id], operation.reason), result: "true" };
   }
 }

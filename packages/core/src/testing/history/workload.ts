@@ -73,7 +73,8 @@ export function nextCall(
       return { kind, id, tokenHash: random.pick(user.tokens.get(id) ?? []) ?? "t0" };
     case "revoke": {
       const byToken = random.chance(0.3) && { tokenHash: tokenOf(random, user, id) };
-      return { kind, id, reason: user.newLabel("logout"), ...byToken };
+      const by = random.pick([undefined, undefined, "owner", "stranger"] as const);
+      return { kind, id, reason: user.newLabel("logout"), ...byToken, ...(by && { by }) };
     }
     case "revokeUser": {
       const except = random.chance(0.5) && { exceptId: id };

@@ -4,7 +4,7 @@ import {
   type SessionStore,
   type StoredSession,
 } from "../../sessions/session-store.js";
-import { hex, storedSession } from "../contract/sessions/fixtures.js";
+import { hex, keyOf, storedSession } from "../contract/sessions/fixtures.js";
 import { answering, asking, type BrokenSessionStore, broken } from "./broken-session-store.js";
 
 /** The titles of the checks of deadlines. */
@@ -304,8 +304,8 @@ export const brokenRevocation: readonly BrokenSessionStore[] = [
     ({ store, now }) => {
       const later = new Map<string, { revokeTimeMs: number; revokeReason: string }>();
       return {
-        async revoke(key, reason, tokenHash) {
-          const revoked = await store.revoke(key, reason, tokenHash);
+        async revoke(key, reason, ...proof) {
+          const revoked = await store.revoke(key, reason, ...proof);
           if (!revoked) later.set(key.id, { revokeTimeMs: now(), revokeReason: reason });
           return revoked;
         },
@@ -327,12 +327,12 @@ export const brokenRevocation: readonly BrokenSessionStore[] = [
     "revokes all of a user's sessions with one, and ignores the exception",
     [
       "a change of one session leaves all others alone",
-      "revoking a user's sessions spares the excepted one, if it is one of the user's",
+      "revoking a user's sessions spares the excepted one",
     ],
     ({ store }) => ({
-      async revoke(key, reason, tokenHash) {
+      async revoke(key, reason, ...proof) {
         const session = await store.get(key);
-        const revoked = await store.revoke(key, reason, tokenHash);
+        const revoked = await store.revoke(key, reason, ...proof);
         if (session && revoked) await store.revokeUser(session.userId, reason);
         return revoked;
       },
@@ -358,6 +358,34 @@ export const brokenRevocation: readonly BrokenSessionStore[] = [
         const count = await store.count(userId);
         await store.revokeUser(userId, reason, exceptId);
         return Math.min(count, 1_000);
+      },
+    }),
+  ),
+  asking(
+    "revokes a session for any user",
+    ["revoking for a user works for the session's own and no other"],
+    "revoke",
+    (key, reason, tokenHash) => [key, reason, tokenHash],
+  ),
+  broken(
+    "revokes all of a user's sessions if there is none to except",
+    ["revoking all sessions but one that is not an active one of the user's revokes none"],
+    ({ store }) => ({
+      revokeUser: async (userId, reason, exceptId) =>
+        (await store.revokeUser(userId, reason, exceptId)) ?? store.revokeUser(userId, reason),
+    }),
+  ),
+  broken(
+    "looks for the excepted session in one step and revokes the others in later ones",
+    ["of the excepted session's revocation and its user's that race, either comes first"],
+    ({ store, activeOf }) => ({
+      async revokeUser(userId, reason, exceptId) {
+        const active = await activeOf(userId);
+        if (exceptId && !active.some(({ id }) => id === exceptId)) return undefined;
+        await setImmediate();
+        const others = active.filter(({ id }) => id !== exceptId);
+        const answers = others.map((session) => store.revoke(keyOf(session), reason));
+        return (await Promise.all(answers)).filter(Boolean).length;
       },
     }),
   ),

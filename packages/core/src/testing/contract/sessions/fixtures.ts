@@ -100,6 +100,14 @@ export function elsewhere({ id, userId }: SessionIdentity): SessionKey {
   return { partition: PARTITIONS.find((partition) => partition !== own) ?? "", id };
 }
 
+/** Another user of the same partition. */
+export function neighbourOf(userId: string): string {
+  const partition = partitionOfUser(userId);
+  for (let n = 0; ; n++) {
+    if (partitionOfUser(`${userId}-${n}`) === partition) return `${userId}-${n}`;
+  }
+}
+
 /** Token hashes, or records, that are not the given one, however little they differ. */
 export function othersThan(bytes: Uint8Array): Uint8Array[] {
   const last = bytes.length - 1;

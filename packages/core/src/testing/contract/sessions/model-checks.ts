@@ -95,7 +95,8 @@ const step = fc.oneof(
   steps(8, ["create"], creating),
   steps(6, ["createOnce"], { ...creating, ...request }),
   steps(5, ["touch"], { back }),
-  steps(5, ["replaceRecord", "revoke"], { back }),
+  steps(3, ["replaceRecord"], { back }),
+  steps(3, ["revoke"], { back, user: orUndefined(5, user) }),
   steps(4, ["rotateToken"], { back, graceMs: orUndefined(4, fc.integer({ min: 1, max: 60 })) }),
   steps(4, ["touchByReplaced", "reportReuse"], { back, nth: fc.nat({ max: 3 }) }),
   steps(3, ["reseal"], { back, hasRecord: fc.boolean() }),
@@ -274,8 +275,11 @@ async function take(run: Run, step: Step): Promise<void> {
     case "revokeUser": {
       const userId = USERS[step.user] ?? "";
       const except = step.exceptBack === undefined ? undefined : nthLast(model, step.exceptBack);
-      const revoked = model.active(userId).filter(({ id }) => id !== except?.id);
-      assert.equal(await store.revokeUser(userId, "all", except?.id), revoked.length);
+      const active = model.active(userId);
+      const isRefused = except !== undefined && !active.includes(except);
+      const revoked = isRefused ? [] : active.filter((session) => session !== except);
+      const answer = await store.revokeUser(userId, "all", except?.id);
+      assert.equal(answer, isRefused ? undefined : revoked.length);
       for (const session of revoked) model.revoke(session, "all");
       return;
     }
@@ -442,9 +446,20 @@ async function changeOne(
       return;
     }
     case "revoke":
-      assert.equal(await store.revoke(key, "one"), active);
-      if (active) model.revoke(session, "one");
+      return revoke({ store, model }, session, step.user);
   }
+}
+
+/** Revokes a session for a user, who may be another one, or for anybody. */
+async function revoke(
+  { store, model }: Pick<Run, "store" | "model">,
+  session: StoredSession,
+  user?: number,
+): Promise<void> {
+  const userId = user === undefined ? undefined : USERS[user];
+  const isRevoked = model.isActive(session) && (userId ?? session.userId) === session.userId;
+  assert.equal(await store.revoke(keyOf(session), "one", undefined, userId), isRevoked);
+  if (isRevoked) model.revoke(session, "one");
 }
 
 /** Compares all that the store shows with the model. */

@@ -15,6 +15,7 @@ import {
   keyOf,
   listAll,
   NO_LIMIT,
+  neighbourOf,
   newSession,
   othersThan,
   race,
@@ -79,6 +80,17 @@ export const revokeChecks: SessionStoreChecks = {
     }
     await assertUntouched(store, session);
     assert.equal(await store.revoke(keyOf(session), "", session.tokenHash), true);
+  },
+  "revoking for a user works for the session's own and no other": async ({ store }) => {
+    for (const id of ["jti-1", undefined]) {
+      const session = await addSession(store, { userId: "ann", ...(id && { id }) });
+      for (const userId of ["bob", "an", "anna", "ann\0"]) {
+        assert.equal(await store.revoke(keyOf(session), "", undefined, userId), false);
+      }
+      await assertUntouched(store, session);
+      assert.equal(await store.revoke(keyOf(session), "", undefined, "ann"), true);
+      assert.equal(await store.revoke(keyOf(session), "", undefined, "ann"), false);
+    }
   },
   "of revocations that race exactly one says that it did it": async (context) => {
     const session = await addSession(context.store);
@@ -172,19 +184,54 @@ export const revokeChecks: SessionStoreChecks = {
     await assertUntouched(store, bobs);
     assert.equal(await store.count(), 1);
   },
-  "revoking a user's sessions spares the excepted one, if it is one of the user's": async (t) => {
-    const { store } = t;
+  "revoking a user's sessions spares the excepted one": async ({ store }) => {
     const [kept] = await addSessions(store, 4, { userId: "ann" });
-    const bobs = await addSession(store, { userId: "bob" });
     assert.ok(kept);
     assert.equal(await store.revokeUser("ann", "", kept.id), 3);
     assert.deepEqual(idsOf(await listAll(store, { ...ACTIVE, userId: "ann" })), [kept.id]);
     assert.equal(await store.revokeUser("ann", "", kept.id), 0);
     await assertUntouched(store, kept);
-    assert.equal(await store.revokeUser("ann", "", bobs.id), 1);
-    await addSessions(store, 2, { userId: "ann" });
-    assert.equal(await store.revokeUser("ann", "", "no-such-session"), 2);
-    await assertUntouched(store, bobs);
+  },
+  "revoking all sessions but one that is not an active one of the user's revokes none": async (
+    t,
+  ) => {
+    const { store, clock } = t;
+    const sessions = await addSessions(store, 2, { userId: "ann" });
+    const expired = await addSession(store, { userId: "ann", idleTimeoutMs: 10 });
+    const revoked = await addSession(store, { userId: "ann", id: "jti-1" });
+    // A user whose name begins alike, in the same partition or not.
+    const others = await Promise.all(
+      [neighbourOf("ann"), "anna"].map((userId) => addSession(store, { userId })),
+    );
+    await store.revoke(keyOf(revoked), "");
+    clock.advance(10);
+    for (const { id } of [expired, revoked, ...others, { id: "no-such-session" }]) {
+      assert.equal(await store.revokeUser("ann", "", id), undefined);
+    }
+    for (const session of [...sessions, ...others]) await assertUntouched(store, session);
+    assert.equal(await store.revokeUser("ann", "", sessions[0]?.id), 1);
+  },
+  "of the excepted session's revocation and its user's that race, either comes first": async (
+    t,
+  ) => {
+    const { store, peer } = t;
+    for (let round = 0; round < 10; round++) {
+      const userId = `user-${round}`;
+      const [kept] = await addSessions(store, 3, { userId });
+      assert.ok(kept);
+      const revokeKept = async () => {
+        await peer.revoke(keyOf(kept), "");
+        return peer.count(userId);
+      };
+      const early = round % 2 === 0 ? revokeKept() : undefined;
+      const [revoked, leftOver] = await Promise.all([
+        store.revokeUser(userId, "", kept.id),
+        early ?? revokeKept(),
+      ]);
+      // What is left once the excepted one is gone stays: no call may revoke it later.
+      assert.equal(revoked, leftOver === 0 ? 2 : undefined);
+      assert.equal(await store.count(userId), leftOver);
+    }
   },
   "a user's many sessions are revoked at once": async ({ store }) => {
     await addSessions(store, 1_500);
