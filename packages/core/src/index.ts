@@ -31,6 +31,7 @@ export {
 } from "./rate-limits/rate-limits.js";
 export type { CreateSession } from "./sessions/create-request.js";
 export { hashCredential, idOfCredential } from "./sessions/credential.js";
+export type { Notice } from "./sessions/descriptions.js";
 export { Keyring } from "./sessions/keyring.js";
 export type { ListSessions, SessionPage } from "./sessions/list-sessions.js";
 export { type ResealedPage, resealSessions } from "./sessions/reseal-sessions.js";

@@ -6,7 +6,6 @@ export const LIMITS = {
   displayNameBytes: 256,
   roles: 64,
   roleBytes: 128,
-  ipBytes: 64,
   userAgentBytes: 1024,
   deviceBytes: 256,
   dataBytes: 16 * 1024,

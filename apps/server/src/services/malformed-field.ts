@@ -8,6 +8,7 @@ import {
 } from "@bufbuild/protobuf";
 import { isFieldError } from "@bufbuild/protobuf/reflect";
 import { BinaryReader, WireType } from "@bufbuild/protobuf/wire";
+import { requestTextDecoder } from "./request-json.js";
 
 // Finds the field that keeps a message from being parsed. Protobuf's errors name at best the last
 // part of its path. So we parse a refused message again, one field at a time. Valid messages cost
@@ -38,7 +39,7 @@ export function fieldOfBytes(desc: DescMessage, bytes: Uint8Array): MalformedFie
 /** The malformed field of a JSON message. Undefined if no single field is: the text is no JSON. */
 export function fieldOfJson(desc: DescMessage, bytes: Uint8Array): MalformedField | undefined {
   try {
-    const json: JsonValue = JSON.parse(new TextDecoder().decode(bytes));
+    const json: JsonValue = JSON.parse(requestTextDecoder.decode(bytes));
     return pathInJson(desc, isObject(json) ? json : {});
   } catch {
     return undefined;

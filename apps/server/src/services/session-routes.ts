@@ -23,8 +23,13 @@ export function sessionRoutes(sessions: Sessions): (router: ConnectRouter) => vo
     router.service(SessionService, {
       async createSession(request, { values }) {
         const create = fromCreateRequest(request, nameOf(values.get(callerKey)));
-        const { session, token, evictedSessionIds: evicted } = await sessions.create(create);
-        return { session: toSessionMessage(session), token, evictedSessionIds: [...evicted] };
+        const { session, token, ...created } = await sessions.create(create);
+        return {
+          session: toSessionMessage(session),
+          token,
+          evictedSessionIds: [...created.evictedSessionIds],
+          notices: [...created.notices],
+        };
       },
 
       async verifySession({ token, noTouch }) {
@@ -69,7 +74,8 @@ export function sessionRoutes(sessions: Sessions): (router: ConnectRouter) => vo
         const { sessionId, userId, etag } = request;
         const fence = fromFence(request.fence);
         const options = { userId: fromText(userId), etag: fromText(etag), fence };
-        return { session: toSessionMessage(await sessions.update(sessionId, update, options)) };
+        const { session, notices } = await sessions.update(sessionId, update, options);
+        return { session: toSessionMessage(session), notices: [...notices] };
       },
 
       async refreshSession({ target }) {

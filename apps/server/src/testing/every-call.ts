@@ -43,6 +43,7 @@ const REQUESTS: {
 } = {
   createSession: ({ userId, chosenId }) => [
     { userId, ...CONTENT, idleTimeout: { seconds: 90n, nanos: 500_000_000 } },
+    { userId, client: { ip: "unknown" } },
     { userId, sessionId: `${chosenId}-1`, lifetime: { seconds: 3600n } },
     { userId, requestId: `${chosenId}-2` },
     { userId, requestId: `${chosenId}-3`, sessionId: `${chosenId}-3` },

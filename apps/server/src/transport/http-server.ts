@@ -10,6 +10,7 @@ import {
   ErrorInfoSchema,
   RetryInfoSchema,
 } from "@sessiond/proto/google/rpc/error_details";
+import { requestTextDecoder } from "../services/request-json.js";
 import { Http2Connections } from "./http2-connections.js";
 import { DELIVERY_MS, MAX_MESSAGE_BYTES, REQUEST_TIMEOUT_MS } from "./limits.js";
 import { listenFailure, type Port, type PortOptions } from "./port.js";
@@ -24,8 +25,7 @@ const JSON_OPTIONS = {
   registry: createRegistry(ErrorInfoSchema, BadRequestSchema, RetryInfoSchema),
   // A misspelt `exceptSessionId` must not revoke the session that it should spare.
   ignoreUnknownFields: false,
-  // Refuse invalid UTF-8: replacing it would make one user id of many.
-  textDecoder: new TextDecoder("utf-8", { fatal: true }),
+  textDecoder: requestTextDecoder,
 };
 
 interface HttpServerOptions extends PortOptions {

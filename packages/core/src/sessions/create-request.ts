@@ -1,7 +1,8 @@
-import { checkText, LIMITS } from "../validation.js";
+import { LIMITS } from "../validation.js";
+import { keptClient, keptText, type Notice } from "./descriptions.js";
 import { fingerprintOf } from "./fingerprint.js";
 import type { JsonObject, SessionClient, SessionContent } from "./session.js";
-import { checkClient, checkData, checkRoles } from "./session-checks.js";
+import { checkData, checkRoles } from "./session-checks.js";
 import type { MovedInTimes } from "./session-store.js";
 
 /** What `Sessions.create` takes. The limits stand at CreateSessionRequest in the contract. */
@@ -24,25 +25,42 @@ export interface CreateSession {
   readonly caller?: string;
 }
 
-/** The content of the requested session. Throws INVALID_ARGUMENT if no session can hold it. */
-export function contentOf(input: CreateSession): SessionContent {
-  const { displayName = "", roles = [], client = {}, data = {} } = input;
-  checkText("display_name", displayName, LIMITS.displayNameBytes);
+/**
+ * The content of the requested session, and what was changed in its descriptions. Throws
+ * INVALID_ARGUMENT if no session can hold the rest.
+ */
+export function contentOf(input: CreateSession): {
+  readonly content: SessionContent;
+  readonly notices: readonly Notice[];
+} {
+  const { displayName, roles, client, data } = sentContent(input);
   checkRoles("roles", roles);
-  checkClient("client", client);
   checkData("data", data);
+  const notices: Notice[] = [];
+  const content = {
+    displayName: keptText("display_name", displayName, LIMITS.displayNameBytes, notices),
+    roles,
+    client: { ...client, ...keptClient("client", client, notices) },
+    data,
+  };
+  return { content, notices };
+}
+
+/** The content as it was sent. An absent field counts as an empty one. */
+function sentContent(input: CreateSession): SessionContent {
+  const { displayName = "", roles = [], client = {}, data = {} } = input;
   return { displayName, roles, client: { ip: "", userAgent: "", device: "", ...client }, data };
 }
 
 /**
- * The fingerprint of the request as it was sent, without the server's defaults: these may change
- * between two tries. An absent content field counts as an empty one.
+ * The fingerprint of the request as it was sent. The server's defaults, and what it keeps of a
+ * description, may change between two tries, as when the second one meets a newer server.
  */
-export function fingerprintOfRequest(input: CreateSession, content: SessionContent): string {
+export function fingerprintOfRequest(input: CreateSession): string {
   const { userId, sessionId = null, idleTimeoutMs = null, lifetimeMs = null } = input;
   const { tokenHash, movedIn = {} } = input;
-  const { displayName, roles, data } = content;
-  const { ip, userAgent, device } = content.client;
+  const { displayName, roles, client, data } = sentContent(input);
+  const { ip, userAgent, device } = client;
   const contentJson = { displayName, roles, client: { ip, userAgent, device }, data };
   const moved = tokenHash && [Buffer.from(tokenHash).toString("hex"), movedIn];
   return fingerprintOf([userId, sessionId, idleTimeoutMs, lifetimeMs, contentJson, moved ?? null]);

@@ -2,6 +2,7 @@ import { invalidArgument, sessionNotFound } from "../errors.js";
 import { checkDuration } from "../validation.js";
 import { type CreateSession, contentOf, fingerprintOfRequest } from "./create-request.js";
 import { idOfCredential, isCredentialHash } from "./credential.js";
+import type { Notice } from "./descriptions.js";
 import type { Keyring } from "./keyring.js";
 import {
   REQUEST_KEPT_FOR_MS,
@@ -31,6 +32,8 @@ export interface CreatedSession {
   readonly token: string;
   /** Oldest first. */
   readonly evictedSessionIds: readonly string[];
+  /** What was changed in the request's descriptions. */
+  readonly notices: readonly Notice[];
 }
 
 const NO_SECRET = new Uint8Array();
@@ -50,7 +53,7 @@ export async function createSession(
   if (input.sessionId !== undefined) checkChosenId("session_id", input.sessionId);
   if (input.requestId !== undefined) checkRequestId("request_id", input.requestId);
   checkMovedIn(input);
-  const content = contentOf(input);
+  const { content, notices } = contentOf(input);
 
   const { userId, tokenHash, movedIn } = input;
   const partition = partitionOfUser(userId);
@@ -69,11 +72,14 @@ export async function createSession(
   };
   if (input.requestId !== undefined) {
     const key = requestKey(input.caller ?? "", input.requestId);
-    const fingerprint = fingerprintOfRequest(input, content);
-    return createOnce({ store, keyring, policy }, key, fingerprint, newSession, content, secret);
+    const fingerprint = fingerprintOfRequest(input);
+    const stores = { store, keyring, policy };
+    const created = await createOnce(stores, key, fingerprint, newSession, content, secret);
+    return { ...created, notices };
   }
   const { session, evictedIds } = await store.create(newSession, policy);
-  return createdSession(newSession.key, toSession(session, content), secret, evictedIds);
+  const created = createdSession(newSession.key, toSession(session, content), secret, evictedIds);
+  return { ...created, notices };
 }
 
 async function createOnce(
@@ -83,7 +89,7 @@ async function createOnce(
   newSession: NewSession,
   content: SessionContent,
   secret: Uint8Array,
-): Promise<CreatedSession> {
+): Promise<Omit<CreatedSession, "notices">> {
   const record = sealRequest(keyring, key, { fingerprint, secret });
   const request = { key, record, keptForMs: REQUEST_KEPT_FOR_MS };
   const creation = await store.createOnce(request, newSession, policy);
@@ -105,7 +111,7 @@ function createdSession(
   session: Session,
   secret: Uint8Array,
   evictedSessionIds: readonly string[],
-): CreatedSession {
+): Omit<CreatedSession, "notices"> {
   const token = secret.length > 0 ? formatSessionToken({ partition, sessionId: id, secret }) : "";
   return { session, token, evictedSessionIds };
 }

@@ -2,6 +2,8 @@ import { expect, test } from "vitest";
 import type { CreateSession } from "./create-request.js";
 import type { ListSessions } from "./list-sessions.js";
 import type { Session } from "./session.js";
+import { partitionOfUser } from "./session-id.js";
+import { sealContent } from "./session-record.js";
 import {
   clock,
   create,
@@ -9,8 +11,10 @@ import {
   HOUR_MS,
   idsOf,
   invalid,
+  keyring,
   refused,
   sessions,
+  store,
   useSessions,
   withPolicy,
 } from "./sessions.test.fixture.js";
@@ -105,6 +109,23 @@ test("a list is filtered by user, by role and by address", async () => {
   expect(await rolesOf({ ip: "203.0.113.70", role: "admin" })).toEqual([]);
   expect(await rolesOf({ userId: "bob" })).toEqual(["user", "user"]);
   expect(await rolesOf({ userId: "carol" })).toEqual([]);
+});
+
+test("a filter by address finds every spelling of it, also that which an older server stored", async () => {
+  const spellings = ["2001:db8::1", "2001:DB8:0:0::1", "2001:db8::2"];
+  const created = await createMany(
+    3,
+    spellings.map((ip) => ({ client: { ip } })),
+  );
+  const [, found, old] = created;
+  if (found === undefined || old === undefined) throw new Error("expected sessions");
+  const client = { ...old.client, ip: "2001:0DB8::1" };
+  const key = { id: old.id, partition: partitionOfUser("ann") };
+  await store.replaceRecord(key, 1, sealContent(keyring, old, { ...old, client }));
+  for (const ip of [...spellings.slice(0, 2), client.ip]) {
+    expect(idsOf(await listAll({ ip })), ip).toEqual([found.id, old.id]);
+  }
+  expect((await sessions.get(old.id)).client.ip).toBe(client.ip);
 });
 
 test("a list is filtered by ranges of time, from their start up to their end", async () => {
@@ -203,6 +224,7 @@ test.each<[string, ListSessions]>([
   ["user_id", { userId: "" }],
   ["filter.role", { role: "x".repeat(129) }],
   ["filter.ip", { ip: "here" }],
+  ["filter.ip", { ip: "203.0.113.7:4711" }],
   ["page_size", { pageSize: -1 }],
   ["page_size", { pageSize: 1_001 }],
   ["page_size", { pageSize: 1.5 }],

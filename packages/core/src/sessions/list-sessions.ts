@@ -1,9 +1,10 @@
 import { invalidArgument, SessiondError, settle } from "../errors.js";
 import { checkText, LIMITS } from "../validation.js";
+import { canonicalIp } from "./ip-address.js";
 import type { Keyring } from "./keyring.js";
 import { formatPageToken, parsePageToken } from "./page-token.js";
 import type { Session } from "./session.js";
-import { checkIp, checkUserId } from "./session-checks.js";
+import { checkUserId, parseIp } from "./session-checks.js";
 import { unsealSession } from "./session-record.js";
 import type { ListQuery, SessionStore } from "./session-store.js";
 
@@ -51,7 +52,8 @@ export async function listSessions(
   const { pageSize: requestedSize, pageToken, ...filters } = request;
   const pageSize = requestedSize || DEFAULT_PAGE_SIZE;
   const { showExpired = false, showRevoked = false, order = "desc" } = filters;
-  const query = { ...filters, showExpired, showRevoked, order };
+  const ip = filters.ip === undefined ? {} : { ip: parseIp("filter.ip", filters.ip) };
+  const query = { ...filters, ...ip, showExpired, showRevoked, order };
   const filtered = hasContentFilter(query);
   const storeQuery = toStoreQuery(query, filtered ? SCAN_BATCH_SIZE : pageSize);
 
@@ -86,10 +88,9 @@ export async function listSessions(
 }
 
 function checkListRequest(request: ListSessions): void {
-  const { userId, role, ip, pageSize = 0, pageToken } = request;
+  const { userId, role, pageSize = 0, pageToken } = request;
   if (userId !== undefined) checkUserId("user_id", userId);
   if (role !== undefined) checkText("filter.role", role, LIMITS.roleBytes);
-  if (ip !== undefined) checkIp("filter.ip", ip);
   if (!Number.isInteger(pageSize) || pageSize < 0 || pageSize > LIMITS.pageSize) {
     throw invalidArgument("page_size", `expected 0 to ${LIMITS.pageSize}, got ${pageSize}`);
   }
@@ -125,8 +126,13 @@ function matches(session: Session, query: ListSessions): boolean {
   const { role, ip, lastAccessTimeFromMs = -Infinity, lastAccessTimeToMs = Infinity } = query;
   return (
     (role === undefined || session.roles.includes(role)) &&
-    (ip === undefined || session.client.ip === ip) &&
+    (ip === undefined || hasIp(session, ip)) &&
     session.lastAccessTimeMs >= lastAccessTimeFromMs &&
     session.lastAccessTimeMs < lastAccessTimeToMs
   );
+}
+
+/** `ip` is in its one form. Older servers stored addresses as they were sent. */
+function hasIp({ client }: Session, ip: string): boolean {
+  return client.ip === ip || canonicalIp(client.ip) === ip;
 }

@@ -4,9 +4,7 @@ import { checkBatchSize, checkDuration, checkRequired, checkText, LIMITS } from 
 import type { JsonObject, JsonValue } from "./session.js";
 import {
   checkChosenId,
-  checkClient,
   checkData,
-  checkIp,
   checkRequestId,
   checkRoles,
   checkSessionId,
@@ -108,25 +106,6 @@ test("roles are 64 at most, each of 1 to 128 bytes, and the one at fault is name
   expect(refused(["a", ""])).toBe("roles[1]");
   expect(refused(["a", "b", "x".repeat(129)])).toBe("roles[2]");
   expect(refused([LONE_SURROGATE])).toBe("roles[0]");
-});
-
-test("a client may leave out any of its parts, and the one at fault is named", () => {
-  const refused = (client: object) => refusedField(() => checkClient("client", client));
-  expect(refused({})).toBeUndefined();
-  expect(refused({ ip: "", userAgent: "", device: "" })).toBeUndefined();
-  expect(refused({ userAgent: "x".repeat(1024), device: "x".repeat(256) })).toBeUndefined();
-  expect(refused({ userAgent: "x".repeat(1025) })).toBe("client.user_agent");
-  expect(refused({ device: "x".repeat(257) })).toBe("client.device");
-  expect(refused({ ip: "not an address" })).toBe("client.ip");
-});
-
-test("an IP address is of version 4 or 6, without a port, and of bounded length", () => {
-  // A zone may follow a version 6 address, and nothing limits its length.
-  const longest = `fe80::1%${"a".repeat(LIMITS.ipBytes - "fe80::1%".length)}`;
-  expectChecks(checkIp, {
-    accepts: ["203.0.113.7", "::1", "2001:db8::1", "::ffff:203.0.113.7", "fe80::1%eth0", longest],
-    refuses: ["", "203.0.113", "203.0.113.256", "203.0.113.7:80", "[::1]", " ::1", `${longest}a`],
-  });
 });
 
 test("data is at most 16 KiB as JSON, nested to a bounded depth", () => {

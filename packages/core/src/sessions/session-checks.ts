@@ -1,8 +1,8 @@
-import { isIP } from "node:net";
 import { invalidArgument } from "../errors.js";
 import { checkName, checkRequired, checkText, LIMITS } from "../validation.js";
 import { MOVED_IN_ID_PREFIX } from "./credential.js";
-import type { JsonObject, JsonValue, SessionClient } from "./session.js";
+import { canonicalIp } from "./ip-address.js";
+import type { JsonObject, JsonValue } from "./session.js";
 import { isChosenId, isGeneratedId } from "./session-id.js";
 import type { Fence } from "./session-store.js";
 import { SESSION_TOKEN_PREFIX } from "./session-token.js";
@@ -73,19 +73,13 @@ export function checkRoles(field: string, values: readonly string[]): void {
   }
 }
 
-/** Throws INVALID_ARGUMENT unless a session can have the client. Parts may be absent or empty. */
-export function checkClient(field: string, client: Partial<SessionClient>): void {
-  if (client.ip) checkIp(`${field}.ip`, client.ip);
-  if (client.userAgent) checkText(`${field}.user_agent`, client.userAgent, LIMITS.userAgentBytes);
-  if (client.device) checkText(`${field}.device`, client.device, LIMITS.deviceBytes);
-}
-
-/** Throws INVALID_ARGUMENT unless `value` is an IP address. */
-export function checkIp(field: string, value: string): void {
-  // An IPv6 zone may have any length.
-  if (value.length > LIMITS.ipBytes || isIP(value) === 0) {
+/** An IP address in the form in which it is stored. Throws INVALID_ARGUMENT if `value` is none. */
+export function parseIp(field: string, value: string): string {
+  const ip = canonicalIp(value);
+  if (ip === undefined) {
     throw invalidArgument(field, "expected an IPv4 or IPv6 address without a port");
   }
+  return ip;
 }
 
 /** Throws INVALID_ARGUMENT unless `data` is JSON within the limits of size and depth. */

@@ -1,6 +1,7 @@
-import { checkText, LIMITS } from "../validation.js";
+import { LIMITS } from "../validation.js";
+import { keptClient, keptText, type Notice } from "./descriptions.js";
 import type { JsonObject, JsonValue, SessionClient, SessionContent } from "./session.js";
-import { checkClient, checkData, checkRoles } from "./session-checks.js";
+import { checkData, checkRoles } from "./session-checks.js";
 
 /** Changes to a session. Absent fields stay as they are. */
 export interface SessionUpdate {
@@ -14,14 +15,26 @@ export interface SessionUpdate {
   readonly dataKeys?: ReadonlyMap<string, JsonValue | undefined>;
 }
 
-/** Throws INVALID_ARGUMENT if a value does not fit. Names the field of UpdateSessionRequest. */
-export function checkUpdate(update: SessionUpdate): void {
-  if (update.displayName !== undefined) {
-    checkText("session.display_name", update.displayName, LIMITS.displayNameBytes);
-  }
-  if (update.roles !== undefined) checkRoles("session.roles", update.roles);
-  if (update.client !== undefined) checkClient("session.client", update.client);
-  if (update.data !== undefined) checkData("session.data", update.data);
+/**
+ * The update as it can be applied, and what was changed in its descriptions. Throws
+ * INVALID_ARGUMENT if the rest does not fit. Names the fields of UpdateSessionRequest.
+ */
+export function prepareUpdate(sent: SessionUpdate): {
+  readonly update: SessionUpdate;
+  readonly notices: readonly Notice[];
+} {
+  const { displayName, roles, client, data } = sent;
+  if (roles !== undefined) checkRoles("session.roles", roles);
+  if (data !== undefined) checkData("session.data", data);
+  const notices: Notice[] = [];
+  const update = {
+    ...sent,
+    ...(displayName !== undefined && {
+      displayName: keptText("session.display_name", displayName, LIMITS.displayNameBytes, notices),
+    }),
+    ...(client !== undefined && { client: keptClient("session.client", client, notices) }),
+  };
+  return { update, notices };
 }
 
 /** The content after an update. Throws INVALID_ARGUMENT if the new keys make the data too large. */

@@ -3,6 +3,7 @@ import { checkBatchSize, checkText, LIMITS } from "../validation.js";
 import { SessionWatches, type WatchMessage, type WatchSessions } from "../watch/session-watch.js";
 import type { CreateSession } from "./create-request.js";
 import { type CreatedSession, type CreationPolicy, createSession } from "./create-session.js";
+import { keptText } from "./descriptions.js";
 import type { Keyring } from "./keyring.js";
 import { type ListSessions, listSessions, type SessionPage } from "./list-sessions.js";
 import { findReplacedToken, isProof } from "./replaced-tokens.js";
@@ -12,9 +13,14 @@ import { checkFence, checkRequestId, checkSessionId, checkUserId } from "./sessi
 import { isGeneratedId, partitionOfUser } from "./session-id.js";
 import { unsealSession } from "./session-record.js";
 import type { SessionKey, SessionStore, StoredSession } from "./session-store.js";
-import { checkUpdate, type SessionUpdate } from "./session-update.js";
+import type { SessionUpdate } from "./session-update.js";
 import { proofOf, type TokenProof } from "./token-proof.js";
-import { findActive, SessionUpdates, type UpdateConditions } from "./update-session.js";
+import {
+  findActive,
+  SessionUpdates,
+  type UpdateConditions,
+  type UpdatedSession,
+} from "./update-session.js";
 
 /** The defaults of sessions, the limits of what a call may ask for, and what a theft does. */
 export interface SessionPolicy extends CreationPolicy {
@@ -153,9 +159,8 @@ export class Sessions {
     sessionId: string,
     update: SessionUpdate,
     conditions: UpdateConditions = {},
-  ): Promise<Session> {
+  ): Promise<UpdatedSession> {
     const { userId, etag, fence } = conditions;
-    checkUpdate(update);
     if (fence !== undefined) checkFence("fence", fence);
     if (etag !== undefined) checkText("etag", etag, LIMITS.etagBytes);
     return this.#updates.update(() => this.#locate(sessionId, userId), update, conditions);
@@ -197,14 +202,14 @@ export class Sessions {
     if (userId !== undefined && "token" in target) {
       throw invalidArgument("user_id", "expected only with a session_id");
     }
-    checkText("reason", reason, LIMITS.reasonBytes);
     const resolved = await settle(() => this.#resolve(target, userId));
     if (resolved instanceof SessiondError) {
       if (resolved.reason === "SESSION_NOT_FOUND") return false;
       throw resolved;
     }
     const { key, tokenHash } = resolved;
-    const isRevoked = await this.#store.revoke(key, reason, tokenHash, userId);
+    const keptReason = keptText("reason", reason, LIMITS.reasonBytes);
+    const isRevoked = await this.#store.revoke(key, keptReason, tokenHash, userId);
     if (!isRevoked) await this.#reportRefusal(key, tokenHash);
     return isRevoked;
   }
@@ -220,8 +225,8 @@ export class Sessions {
     const { exceptSessionId, reason = "" } = options;
     checkUserId("user_id", userId);
     if (exceptSessionId !== undefined) checkSessionId("except_session_id", exceptSessionId);
-    checkText("reason", reason, LIMITS.reasonBytes);
-    const revoked = await this.#store.revokeUser(userId, reason, exceptSessionId);
+    const keptReason = keptText("reason", reason, LIMITS.reasonBytes);
+    const revoked = await this.#store.revokeUser(userId, keptReason, exceptSessionId);
     if (revoked === undefined) throw sessionNotFound();
     return revoked;
   }

@@ -23,7 +23,9 @@ test("an update changes what it names, adds a version, and is no touch", async (
   const { session } = await create({ displayName: "Ann", data: { a: 1, b: 2 } });
   clock.advance(100);
   const dataKeys = new Map([["b", 3]]);
-  const updated = await sessions.update(session.id, { roles: ["admin"], dataKeys });
+  const changes = { roles: ["admin"], dataKeys };
+  const { session: updated, notices } = await sessions.update(session.id, changes);
+  expect(notices).toEqual([]);
   expect(updated).toEqual({
     ...session,
     roles: ["admin"],
@@ -37,8 +39,8 @@ test("an update changes what it names, adds a version, and is no touch", async (
 
 test("an update goes through at its etag and changes nothing at another", async () => {
   const { session, token } = await create({ displayName: "one" });
-  const update = (displayName: string, etag: string) =>
-    sessions.update(session.id, { displayName }, { etag });
+  const update = async (displayName: string, etag: string) =>
+    (await sessions.update(session.id, { displayName }, { etag })).session;
   const second = await update("two", session.etag);
   for (const etag of [session.etag, "", "garbage"]) {
     await refused(update("three", etag), "ETAG_MISMATCH");
@@ -74,7 +76,7 @@ test("an update by a holder of a lock is refused once a later holder has updated
     reason: "LOCK_NOT_HELD",
     message: "the lock is not held: a later holder has updated the session",
   });
-  expect(await sessions.get(session.id)).toEqual(second);
+  expect(await sessions.get(session.id)).toEqual(second.session);
   await update("under another lock", 1, "another");
   await sessions.update(session.id, { displayName: "under none" });
 });
@@ -114,7 +116,8 @@ test("an update finds only an active session, and only one of the user who is na
   await create({ sessionId: "jti-1" });
   const change = { displayName: "x" };
   await refused(sessions.update("jti-1", change, { userId: "bob" }), NOT_FOUND);
-  expect(await sessions.update("jti-1", {}, { userId: "ann" })).toMatchObject({ version: 2 });
+  const { session } = await sessions.update("jti-1", {}, { userId: "ann" });
+  expect(session.version).toBe(2);
   await sessions.revoke({ sessionId: "jti-1" });
   await refused(sessions.update("jti-1", change), NOT_FOUND);
   const expired = await create({ idleTimeoutMs: 1 });
@@ -137,10 +140,22 @@ test("an update beyond what a session can hold is refused and changes nothing", 
   const { session } = await create({ data: { a: "x".repeat(10_000) } });
   const dataKeys = new Map([["b", "x".repeat(7_000)]]);
   await refused(sessions.update(session.id, { dataKeys }), invalid("session.data"));
-  const displayName = "x".repeat(257);
-  await refused(sessions.update(session.id, { displayName }), invalid("session.display_name"));
+  await refused(sessions.update(session.id, { roles: [""] }), invalid("session.roles[0]"));
   await refused(sessions.update(session.id, {}, { etag: "x".repeat(65) }), invalid("etag"));
   expect(await sessions.get(session.id)).toEqual(session);
+});
+
+test("an update that only describes is never refused, and says what it changed", async () => {
+  const { session } = await create({ client: { ip: "203.0.113.7", device: "laptop" } });
+  const described = { displayName: "x".repeat(257), client: { ip: "unknown" } };
+  const updated = await sessions.update(session.id, described);
+  expect(updated.notices.map(({ field }) => field)).toEqual([
+    "session.display_name",
+    "session.client.ip",
+  ]);
+  expect(updated.session.displayName).toBe("x".repeat(256));
+  expect(updated.session.client).toEqual({ ip: "", userAgent: "", device: "laptop" });
+  expect(await sessions.get(session.id)).toEqual(updated.session);
 });
 
 test("an update seals with the active key, and leaves an unreadable record as it is", async () => {

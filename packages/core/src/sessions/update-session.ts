@@ -1,10 +1,11 @@
 import { lockNotHeld, SessiondError, sessionNotFound, storeUnavailable } from "../errors.js";
+import type { Notice } from "./descriptions.js";
 import { KeyedQueue } from "./keyed-queue.js";
 import type { Keyring } from "./keyring.js";
 import { type Session, sessionEtag } from "./session.js";
 import { sealContent, toSession, unsealContent } from "./session-record.js";
 import type { Fence, SessionKey, SessionStore, StoredSession } from "./session-store.js";
-import { applyUpdate, type SessionUpdate } from "./session-update.js";
+import { applyUpdate, prepareUpdate, type SessionUpdate } from "./session-update.js";
 
 /**
  * How often an update is tried while other servers change the session. Each failed try is another
@@ -26,6 +27,13 @@ export interface UpdateConditions {
   readonly fence?: Fence | undefined;
 }
 
+/** The result of an update. */
+export interface UpdatedSession {
+  readonly session: Session;
+  /** What was changed in the update's descriptions. */
+  readonly notices: readonly Notice[];
+}
+
 /**
  * Changes the sealed content of sessions, which stores cannot read: reads it, changes it, and
  * replaces it if the session is still at the same version. Otherwise starts over.
@@ -44,17 +52,22 @@ export class SessionUpdates {
   }
 
   /**
-   * Updates the active session at the key that `locate` finds. Throws SESSION_NOT_FOUND,
-   * ETAG_MISMATCH, LOCK_NOT_HELD, OVERLOADED and STORE_UNAVAILABLE as `Sessions.update` says.
+   * Updates the active session at the key that `locate` finds. Throws INVALID_ARGUMENT,
+   * SESSION_NOT_FOUND, ETAG_MISMATCH, LOCK_NOT_HELD, OVERLOADED and STORE_UNAVAILABLE as
+   * `Sessions.update` says.
    */
   async update(
     locate: () => Promise<SessionKey>,
-    update: SessionUpdate,
+    sent: SessionUpdate,
     conditions: UpdateConditions,
-  ): Promise<Session> {
+  ): Promise<UpdatedSession> {
     const latestMs = performance.now() + UPDATE_BUDGET_MS;
+    const { update, notices } = prepareUpdate(sent);
     const key = await locate();
-    return this.#queue.run(key.id, () => this.#compareAndSet(key, update, conditions, latestMs));
+    const session = await this.#queue.run(key.id, () =>
+      this.#compareAndSet(key, update, conditions, latestMs),
+    );
+    return { session, notices };
   }
 
   async #compareAndSet(
