@@ -23,6 +23,8 @@ interface UpdateRequest {
   readonly session?: MessageInitShape<typeof SessionSchema>;
   readonly updateMask?: { readonly paths: string[] };
   readonly etag?: string;
+  readonly setData?: JsonObject;
+  readonly deleteData?: string[];
 }
 
 const HEX_64 = "0123456789abcdef".repeat(4);
@@ -125,14 +127,27 @@ describe.each([GRPC, PROTOBUF_OVER_HTTP])("over $name", (wire) => {
     updating("a session id of another shape", "session_id", { sessionId: "my session" }),
     updating("a user id of 257 bytes", "user_id", { userId: "u".repeat(257) }),
     updating("an empty mask", "update_mask", { updateMask: { paths: [] } }),
-    ...["nope", "id", "user_id", "expire_time", "data.", "roles.0", "client.port", "*"].map(
-      (path) =>
-        updating(`the path ${path}`, "update_mask", { updateMask: { paths: ["roles", path] } }),
+    ...[
+      "nope",
+      "id",
+      "user_id",
+      "expire_time",
+      "data.",
+      "data.theme",
+      "roles.0",
+      "client.port",
+      "*",
+    ].map((path) =>
+      updating(`the path ${path}`, "update_mask", { updateMask: { paths: ["roles", path] } }),
     ),
     updating("an empty path", "update_mask", { updateMask: { paths: [""] } }),
-    updating("data beyond what the mask names", "update_mask", {
-      session: { data: { theme: "dark", cart: [] } },
+    updating("the path data.theme and a key to set", "update_mask", {
       updateMask: { paths: ["data.theme"] },
+      setData: { theme: "dark" },
+    }),
+    updating("a key to set and to delete", "delete_data[1]", {
+      setData: { theme: "dark" },
+      deleteData: ["cart", "theme"],
     }),
     updating("an empty role", "session.roles[0]", {
       session: { roles: [""] },
@@ -142,10 +157,13 @@ describe.each([GRPC, PROTOBUF_OVER_HTTP])("over $name", (wire) => {
       session: { data: dataOf(17 * 1024) },
       updateMask: { paths: ["data"] },
     }),
-    updating("a key of data that makes it 17 KiB", "session.data", {
-      session: { data: dataOf(17 * 1024) },
-      updateMask: { paths: ["data.text"] },
+    updating("keys to set of 17 KiB", "set_data", { setData: dataOf(17 * 1024) }),
+    updating("a key to set that makes the data 17 KiB", "set_data", {
+      session: { data: { more: "x".repeat(1024) } },
+      updateMask: { paths: ["data"] },
+      setData: dataOf(16 * 1024),
     }),
+    updating("a key to set that is nested 32 deep", "set_data", { setData: { a: nested(32) } }),
     updating("an etag of 65 bytes", "etag", { etag: "e".repeat(65) }),
   ])("updating with %s is refused, naming %s", async (_, field, call) => {
     await expectRefusal(call(client), field);
@@ -156,8 +174,8 @@ describe.each([GRPC, PROTOBUF_OVER_HTTP])("over $name", (wire) => {
     const { session } = await client.createSession({ userId: "ann", data });
     const { session: updated } = await client.updateSession({
       sessionId: session?.id ?? "",
-      session: { data: JSON.parse('{"__proto__": [1], "toString": "x"}') },
-      updateMask: { paths: ["data.__proto__", "data.toString", "data.constructor"] },
+      setData: JSON.parse('{"__proto__": [1], "toString": "x"}'),
+      deleteData: ["constructor", "valueOf"],
     });
     expect(JSON.stringify(updated?.data)).toBe('{"__proto__":[1],"toString":"x"}');
     expect(JSON.stringify(session?.data)).toBe('{"__proto__":{"admin":true},"constructor":1}');

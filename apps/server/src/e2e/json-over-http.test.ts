@@ -70,19 +70,20 @@ describe("JSON over HTTP", () => {
     expect(json.message).toContain("authorization: Bearer <token>");
   });
 
-  test("an update names its fields by a mask in lowerCamelCase, which no data key with capitals survives", async () => {
+  test("an update names its fields by a mask in lowerCamelCase, and data keys as they are", async () => {
     const { json: created } = await post("CreateSession", { userId: "ann" });
-    const update = (session: object, updateMask: string) =>
-      post("UpdateSession", { sessionId: created.session.id, session, updateMask });
-    const content = { displayName: "Ann", data: { theme: "light" } };
-    const updated = await update(content, "displayName,data.theme");
+    const update = (change: object) =>
+      post("UpdateSession", { sessionId: created.session.id, ...change });
+    const content = { displayName: "Ann", client: { userAgent: "curl" } };
+    const mask = { session: content, updateMask: "displayName,client.userAgent" };
+    const updated = await update({ ...mask, setData: { lastPage: "/cart" } });
     expect(updated.status).toBe(200);
-    expect(updated.json.session).toMatchObject(content);
+    expect(updated.json.session).toMatchObject({ ...content, data: { lastPage: "/cart" } });
 
-    const refused = await update({ data: { lastPage: "/cart" } }, "data.lastPage");
+    const refused = await update({ updateMask: "data.lastPage" });
     expect(refused.status).toBe(400);
-    expect(refused.json.message).toContain("replace data as a whole if a key has capitals");
-    expect(refused.json.message).not.toContain("lastPage");
+    expect(refused.json.message).toContain("set single keys with set_data");
+    expect(refused.json.message).not.toContain("last");
   });
 });
 

@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import type { JsonObject } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { beforeAll, expect, test } from "vitest";
 import { SERVICES } from "../services/services.js";
@@ -99,6 +100,25 @@ test.each(PROTOCOLS.filter((protocol) => protocol !== GRPC))(
     expect(await outcomesOver(protocol, server)).toEqual(overGrpc);
   },
 );
+
+test("any key of data is set and deleted over every protocol", async () => {
+  await using server = await startTestServer();
+  const special: JsonObject = JSON.parse('{"__proto__": {"admin": true}, "constructor": null}');
+  const keys = ["", " ", "a.b", "lastPage", "last_page", "Ä🙂", "\u0000\n", "0", "toString", "*"];
+  const entries = [...Object.entries(special), ...keys.map((key) => [key, [key]] as const)];
+  for (const protocol of PROTOCOLS) {
+    const client = clientOver(protocol, server);
+    const { sessionId } = await newSession(client, { data: { kept: true, a: { b: 1 } } });
+    const setData: JsonObject = Object.fromEntries(entries);
+    const { session: set } = await client.updateSession({ sessionId, setData });
+    const expected = new Map<string, unknown>([["kept", true], ["a", { b: 1 }], ...entries]);
+    expect(new Map(Object.entries(set?.data ?? {})), protocol.name).toEqual(expected);
+
+    const deleteData = [...expected.keys(), "missing"].filter((key) => key !== "kept");
+    const { session: rest } = await client.updateSession({ sessionId, deleteData });
+    expect(Object.entries(rest?.data ?? {}), protocol.name).toEqual([["kept", true]]);
+  }
+});
 
 test("a session and a repeated request are the same over every protocol", async () => {
   await using server = await startTestServer();

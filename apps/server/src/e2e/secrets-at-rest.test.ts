@@ -54,8 +54,9 @@ async function useEveryCall(server: TestServer): Promise<Credentials> {
     await client.refreshSession(byToken(token));
     await client.updateSession({
       sessionId: session?.id ?? "",
-      session: { ...CONTENT, data: { key: UPDATED } },
-      updateMask: { paths: ["display_name", "data.key"] },
+      session: CONTENT,
+      updateMask: { paths: ["display_name"] },
+      setData: { key: UPDATED },
     });
     const { token: rotated } = await client.rotateSessionToken({ token });
     const { token: revoked } = await client.createSession({ userId, ...CONTENT });

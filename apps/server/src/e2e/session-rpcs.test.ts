@@ -129,15 +129,17 @@ describe.each(STORES)("on $name", ({ open }) => {
     expect(await listAll(client, { filter: { role, createTimeTo: createTime } })).toEqual([]);
   });
 
-  test("an update changes the fields that its mask names and no others", async () => {
+  test("an update changes the fields and the data keys that it names and no others", async () => {
     const { session, sessionId } = await newSession(client, {
       ...{ displayName: "Ann", roles: ["admin"], client: { ip: "203.0.113.7", device: "laptop" } },
       data: { theme: "dark", cart: [1], locale: "de" },
     });
     const { session: updated } = await client.updateSession({
       sessionId,
-      session: { displayName: "ignored", client: { ip: "::1" }, data: { theme: "light" } },
-      updateMask: { paths: ["roles", "client.ip", "data.theme", "data.cart"] },
+      session: { displayName: "ignored", client: { ip: "::1" }, data: { ignored: true } },
+      updateMask: { paths: ["roles", "client.ip"] },
+      setData: { theme: "light" },
+      deleteData: ["cart"],
     });
     expect(updated).toEqual({
       ...{ ...session, roles: [], data: { theme: "light", locale: "de" } },

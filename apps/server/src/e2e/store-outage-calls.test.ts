@@ -98,8 +98,7 @@ describe("while Redis is slow", () => {
     await clients[0].updateSession({ ...warmUp, updateMask: { paths: ["display_name"] } });
     network.delay(250);
     const updates = Array.from({ length: 30 }, (_, i) => {
-      const session = { data: { [`k${i}`]: true } };
-      const update = { sessionId, session, updateMask: { paths: [`data.k${i}`] } };
+      const update = { sessionId, setData: { [`k${i}`]: true } };
       return orStoreUnavailable(() => clientAt(i).updateSession(update));
     });
     const made = (await Promise.all(updates)).filter(Boolean).length;

@@ -87,10 +87,7 @@ function repeatedCreation(prefix: string): PrepareWrite {
 const increment: PrepareWrite = async (client) => {
   const { session, sessionId } = await newSession(client, { data: { count: 0 } });
   const update = () =>
-    client.updateSession({
-      ...{ sessionId, session: { data: { count: 1 } }, etag: session.etag },
-      updateMask: { paths: ["data.count"] },
-    });
+    client.updateSession({ sessionId, setData: { count: 1 }, etag: session.etag });
   return {
     begin: update,
     verify: async (isAnswered) => {

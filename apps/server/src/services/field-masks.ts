@@ -3,7 +3,6 @@ import type { FieldMask } from "@bufbuild/protobuf/wkt";
 import {
   invalidArgument,
   type JsonObject,
-  type JsonValue,
   quote,
   type SessionClient,
   type SessionUpdate,
@@ -16,7 +15,7 @@ import type * as rpc from "@sessiond/proto/sessiond/v1/session_service";
 const DATA_PREFIX = "data.";
 const CLIENT_PREFIX = "client.";
 const UPDATE_PATHS =
-  "display_name, roles, client, client.ip, client.user_agent, client.device, data, data.<key>";
+  "display_name, roles, client, client.ip, client.user_agent, client.device, data";
 
 const SESSION_FIELDS = new Map(pb.SessionSchema.fields.map((field) => [field.name, field]));
 const CLIENT_FIELDS = new Map(pb.ClientSchema.fields.map((field) => [field.name, field]));
@@ -25,27 +24,22 @@ const READ_PATHS: ReadonlySet<string> = new Set([
   ...[...CLIENT_FIELDS.keys()].map((name) => CLIENT_PREFIX + name),
 ]);
 
-/** Throws INVALID_ARGUMENT if the mask has no path, or a path that cannot be set. */
+/** Throws INVALID_ARGUMENT if the request changes nothing, or the mask has a path of no field. */
 export function fromUpdateRequest(request: rpc.UpdateSessionRequest): SessionUpdate {
-  const { session = create(pb.SessionSchema), updateMask } = request;
-  const { client, data = {} } = session;
+  const { session = create(pb.SessionSchema), updateMask, setData, deleteData } = request;
   const paths = updateMask?.paths ?? [];
-  if (paths.length === 0) {
-    throw invalidArgument("update_mask", `expected at least one of ${UPDATE_PATHS}`);
+  if (paths.length === 0 && setData === undefined && deleteData.length === 0) {
+    const expected = `expected at least one of ${UPDATE_PATHS}; or set_data, or delete_data`;
+    throw invalidArgument("update_mask", expected);
   }
-
-  const dataKeys = new Map<string, JsonValue | undefined>();
-  let update: Omit<SessionUpdate, "dataKeys"> = {};
+  let update: SessionUpdate = {
+    ...(setData && { setData: setData as JsonObject }),
+    ...(deleteData.length > 0 && { deleteData }),
+  };
   for (const path of paths) {
-    if (path.startsWith(DATA_PREFIX) && path.length > DATA_PREFIX.length) {
-      const key = path.slice(DATA_PREFIX.length);
-      dataKeys.set(key, Object.hasOwn(data, key) ? (data as JsonObject)[key] : undefined);
-      continue;
-    }
-    update = { ...update, ...fromUpdatePath(path, session, client, update) };
+    update = { ...update, ...fromUpdatePath(path, session, session.client, update) };
   }
-  if (update.data === undefined) checkDataKeysNamed(data, dataKeys);
-  return { ...update, dataKeys };
+  return update;
 }
 
 /**
@@ -88,22 +82,15 @@ function fromUpdatePath(
     case "client.device":
       return { client: { ...update.client, device: client?.device ?? "" } };
     default:
-      throw invalidArgument("update_mask", `unknown path ${quote(path)}; expected ${UPDATE_PATHS}`);
+      throw invalidArgument("update_mask", unknownPath(path));
   }
 }
 
-/**
- * Refuses data keys that a mask with single keys does not name. JSON changes the spelling of a path
- * with capitals, so we would silently lose its value. The message does not repeat the key: messages
- * are logged, data is not.
- */
-function checkDataKeysNamed(data: object, named: ReadonlyMap<string, JsonValue | undefined>): void {
-  if (named.size === 0 || Object.keys(data).every((key) => named.has(key))) return;
-  throw invalidArgument(
-    "update_mask",
-    "session.data has a key that no path names; " +
-      "in JSON, replace data as a whole if a key has capitals",
-  );
+/** Does not repeat a key of data: messages are logged, data is not. */
+function unknownPath(path: string): string {
+  return path.startsWith(DATA_PREFIX)
+    ? "unknown path below data; set single keys with set_data, delete them with delete_data"
+    : `unknown path ${quote(path)}; expected ${UPDATE_PATHS}`;
 }
 
 function copyPath(path: string, from: pb.Session, to: pb.Session): void {

@@ -129,18 +129,14 @@ describe("a request to update", () => {
   test("clears what it names and does not give", () => {
     expect(updating(["display_name", "roles", "client", "data"])).toEqual({
       ...{ displayName: "", roles: [], client: { ip: "", userAgent: "", device: "" } },
-      ...{ data: {}, dataKeys: new Map() },
+      data: {},
     });
-    expect(updating(["client.ip", "data.theme"])).toEqual({
-      client: { ip: "" },
-      dataKeys: new Map([["theme", undefined]]),
-    });
+    expect(updating(["client.ip"])).toEqual({ client: { ip: "" } });
   });
 
   test("leaves alone what it gives and does not name", () => {
     const session = { displayName: "Bob", roles: ["admin"], client: { ip: "::1", device: "d" } };
-    const expected = { client: { device: "d" }, dataKeys: new Map() };
-    expect(updating(["client.device"], session)).toEqual(expected);
+    expect(updating(["client.device"], session)).toEqual({ client: { device: "d" } });
   });
 
   test("takes the whole and a part of the client in either order", () => {
@@ -150,16 +146,20 @@ describe("a request to update", () => {
     expect(updating(["client.ip", "client"], session).client).toEqual(expected);
   });
 
-  test("takes all of a path after data. as one key, dots and all, and only own keys", () => {
-    const named = { data: { "a.b": 1, " ": 3 } };
-    const { dataKeys } = updating(["data.a.b", "data. ", "data.gone", "data.toString"], named);
-    const expected = { "a.b": 1, " ": 3, gone: undefined, toString: undefined };
-    expect(dataKeys).toEqual(new Map<string, unknown>(Object.entries(expected)));
-    expect(updating(["data.__proto__"]).dataKeys).toEqual(new Map([["__proto__", undefined]]));
-    // An empty key cannot be named; all of data can.
-    const data = { "": 2 };
-    expect(() => updating(["data."], { data })).toThrow('update_mask: unknown path "data."');
-    expect(updating(["data"], { data }).data).toEqual(data);
+  test("needs no mask if it has keys of data to set or to delete", () => {
+    const from = (request: MessageInitShape<typeof UpdateSessionRequestSchema>) =>
+      fromUpdateRequest(create(UpdateSessionRequestSchema, request));
+    expect(from({ setData: {} })).toEqual({ setData: {} });
+    expect(from({ deleteData: [""] })).toEqual({ deleteData: [""] });
+    expect(() => from({})).toThrow("update_mask: expected at least one of ");
+  });
+
+  test("names no key of data in its mask, and is told what to do instead", () => {
+    for (const path of ["data.theme", "data.a.b", "data.", "data.__proto__"]) {
+      expect(() => updating([path])).toThrow(
+        /^update_mask: unknown path below data; set single keys with set_data, delete them/,
+      );
+    }
   });
 });
 

@@ -65,8 +65,9 @@ const REQUESTS: {
     renaming(sessionId, "Ann"),
     {
       sessionId: chosenId,
-      session: { data: { theme: "light" } },
-      updateMask: { paths: ["roles", "client.ip", "data.theme", "data.cart"] },
+      updateMask: { paths: ["roles", "client.ip"] },
+      setData: { theme: "light" },
+      deleteData: ["cart"],
     },
   ],
   refreshSession: ({ sessionId, token }) => [byId(sessionId), byToken(token)],

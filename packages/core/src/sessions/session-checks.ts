@@ -89,7 +89,7 @@ export function checkData(field: string, data: JsonObject): void {
   if (bytes > LIMITS.dataBytes) {
     throw invalidArgument(
       field,
-      `expected at most ${LIMITS.dataBytes} bytes as JSON, got ${bytes}`,
+      `expected at most ${LIMITS.dataBytes} bytes as JSON in all, got ${bytes}`,
     );
   }
 }

@@ -1,6 +1,7 @@
+import { invalidArgument } from "../errors.js";
 import { LIMITS } from "../validation.js";
 import { keptClient, keptText, type Notice } from "./descriptions.js";
-import type { JsonObject, JsonValue, SessionClient, SessionContent } from "./session.js";
+import type { JsonObject, SessionClient, SessionContent } from "./session.js";
 import { checkData, checkRoles } from "./session-checks.js";
 
 /** Changes to a session. Absent fields stay as they are. */
@@ -11,8 +12,10 @@ export interface SessionUpdate {
   readonly client?: Partial<SessionClient>;
   /** Replaces the whole data. */
   readonly data?: JsonObject;
-  /** Sets top-level keys of the data, after `data`; undefined removes the key. */
-  readonly dataKeys?: ReadonlyMap<string, JsonValue | undefined>;
+  /** Sets top-level keys of the data, after `data`. */
+  readonly setData?: JsonObject;
+  /** Deletes top-level keys of the data, after `data`. None of them may be in `setData`. */
+  readonly deleteData?: readonly string[];
 }
 
 /**
@@ -23,9 +26,16 @@ export function prepareUpdate(sent: SessionUpdate): {
   readonly update: SessionUpdate;
   readonly notices: readonly Notice[];
 } {
-  const { displayName, roles, client, data } = sent;
+  const { displayName, roles, client, data, setData, deleteData = [] } = sent;
   if (roles !== undefined) checkRoles("session.roles", roles);
   if (data !== undefined) checkData("session.data", data);
+  if (setData !== undefined) checkData("set_data", setData);
+  for (const [i, key] of deleteData.entries()) {
+    // By its position: messages are logged, and a key is data.
+    if (setData !== undefined && Object.hasOwn(setData, key)) {
+      throw invalidArgument(`delete_data[${i}]`, "expected a key that set_data does not have");
+    }
+  }
   const notices: Notice[] = [];
   const update = {
     ...sent,
@@ -43,19 +53,16 @@ export function applyUpdate(content: SessionContent, update: SessionUpdate): Ses
     displayName: update.displayName ?? content.displayName,
     roles: update.roles ?? content.roles,
     client: { ...content.client, ...update.client },
-    data: applyToData(update.data ?? content.data, update.dataKeys),
+    data: applyToData(update.data ?? content.data, update),
   };
 }
 
-function applyToData(data: JsonObject, keys: SessionUpdate["dataKeys"]): JsonObject {
-  if (keys === undefined || keys.size === 0) return data;
+function applyToData(data: JsonObject, { setData = {}, deleteData = [] }: SessionUpdate) {
   // A map: assigning to a key named __proto__ on an object would not set it.
   const entries = new Map(Object.entries(data));
-  for (const [key, value] of keys) {
-    if (value === undefined) entries.delete(key);
-    else entries.set(key, value);
-  }
-  const merged = Object.fromEntries(entries);
-  checkData("session.data", merged);
-  return merged;
+  for (const key of deleteData) entries.delete(key);
+  for (const [key, value] of Object.entries(setData)) entries.set(key, value);
+  const result = Object.fromEntries(entries);
+  if (Object.keys(setData).length > 0) checkData("set_data", result);
+  return result;
 }

@@ -22,8 +22,7 @@ useSessions();
 test("an update changes what it names, adds a version, and is no touch", async () => {
   const { session } = await create({ displayName: "Ann", data: { a: 1, b: 2 } });
   clock.advance(100);
-  const dataKeys = new Map([["b", 3]]);
-  const changes = { roles: ["admin"], dataKeys };
+  const changes = { roles: ["admin"], setData: { b: 3 } };
   const { session: updated, notices } = await sessions.update(session.id, changes);
   expect(notices).toEqual([]);
   expect(updated).toEqual({
@@ -98,7 +97,9 @@ test("a hundred updates at once through several servers, each of another key, ke
   const servers = [sessions, sessions, withPolicy({}), withPolicy({})];
   const entries = Array.from({ length: 100 }, (_, i) => [`key-${i}`, i] as const);
   await Promise.all(
-    entries.map((entry, i) => servers[i % 4]?.update(session.id, { dataKeys: new Map([entry]) })),
+    entries.map(([key, value], i) =>
+      servers[i % 4]?.update(session.id, { setData: { [key]: value } }),
+    ),
   );
   const { data, version } = await sessions.get(session.id);
   expect(data).toEqual({ before: true, ...Object.fromEntries(entries) });
@@ -138,8 +139,8 @@ test("an update whose session is revoked meanwhile does not bring it back", asyn
 
 test("an update beyond what a session can hold is refused and changes nothing", async () => {
   const { session } = await create({ data: { a: "x".repeat(10_000) } });
-  const dataKeys = new Map([["b", "x".repeat(7_000)]]);
-  await refused(sessions.update(session.id, { dataKeys }), invalid("session.data"));
+  const setData = { b: "x".repeat(7_000) };
+  await refused(sessions.update(session.id, { setData }), invalid("set_data"));
   await refused(sessions.update(session.id, { roles: [""] }), invalid("session.roles[0]"));
   await refused(sessions.update(session.id, {}, { etag: "x".repeat(65) }), invalid("etag"));
   expect(await sessions.get(session.id)).toEqual(session);
