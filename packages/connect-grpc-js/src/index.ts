@@ -1,2 +1,3 @@
 export { addConnectRoutes, type ConnectRoutesOptions } from "./server/add-connect-routes.js";
+export { joinAuthorization, limitGrpcTimeout } from "./server/incoming-headers.js";
 export type { DescribeMalformed, IncomingCall } from "./server/route.js";

@@ -10,6 +10,7 @@ import {
 } from "@connectrpc/connect";
 import type { Server } from "@grpc/grpc-js";
 import { Shutdown } from "./call-lifetime.js";
+import { correctIncomingHeaders } from "./incoming-headers.js";
 import type { DescribeMalformed, IncomingCall, Route } from "./route.js";
 import { streamingHandler } from "./streaming.js";
 import { unaryHandler } from "./unary.js";
@@ -68,7 +69,8 @@ const UNSUPPORTED = [
 /**
  * Serves Connect routes, with Connect interceptors, on a grpc-js server.
  *
- * Handlers and interceptors work as under connect-node; the README lists the few differences.
+ * Handlers and interceptors work as under connect-node; the README lists the few differences. Call
+ * it before `server.bindAsync`.
  * Limits of messages, keepalive and compression are channel options of the server, such as
  * `grpc.max_receive_message_length` (default: 4 MiB).
  *
@@ -76,6 +78,7 @@ const UNSUPPORTED = [
  * that has no effect here (`requestGate`, `readMaxBytes`, `writeMaxBytes`).
  */
 export function addConnectRoutes(server: Server, options: ConnectRoutesOptions): void {
+  correctIncomingHeaders(server);
   const shutdown = new Shutdown(options.shutdownSignal);
 
   const add = (spec: MethodImplSpec, own: ServiceOptions = {}) => {

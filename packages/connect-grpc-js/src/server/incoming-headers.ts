@@ -1,0 +1,58 @@
+import type { Http2Server, IncomingHttpHeaders, ServerHttp2Stream } from "node:http2";
+import type { Server } from "@grpc/grpc-js";
+
+/** A timer of Node with a longer delay fires at once. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
+/** The units that exceed it within the eight digits that gRPC allows. */
+const LONG_UNITS_MS: Readonly<Record<string, number>> = { H: 3_600_000, M: 60_000, S: 1_000 };
+
+/** How grpc-js begins to listen to an HTTP/2 server. Private, so a test guards it. */
+interface ServerInternals {
+  _setupHandlers(http2: Http2Server | null, ...rest: readonly unknown[]): void;
+}
+
+/**
+ * Corrects what grpc-js makes of two headers, from the next `bindAsync` on:
+ *
+ * - It wraps a deadline above 2^31 ms around: such a call would fail at once, or much too early.
+ * - It sees only the first of several authorization headers, as Node does. Connect joins the values
+ *   of a repeated header, so that an interceptor can refuse them.
+ */
+export function correctIncomingHeaders(server: Server): void {
+  const internals = server as unknown as ServerInternals;
+  const setUp = internals._setupHandlers;
+  internals._setupHandlers = (http2, ...rest) => {
+    http2?.on("stream", correct);
+    setUp.call(server, http2, ...rest);
+  };
+}
+
+function correct(
+  _stream: ServerHttp2Stream,
+  headers: IncomingHttpHeaders,
+  _flags: number,
+  rawHeaders: readonly string[],
+): void {
+  const timeout = headers["grpc-timeout"];
+  if (typeof timeout === "string") headers["grpc-timeout"] = limitGrpcTimeout(timeout);
+  if (headers.authorization !== undefined) headers.authorization = joinAuthorization(rawHeaders);
+}
+
+/**
+ * The value of a `grpc-timeout` header, or the longest that a timer of Node can hold, which is 24
+ * days. A client enforces its deadline itself, too.
+ */
+export function limitGrpcTimeout(value: string): string {
+  const [, count, unit = ""] = /(\d+)\s*([HMS])/.exec(value) ?? [];
+  const isTooLong = Number(count) * (LONG_UNITS_MS[unit] ?? 0) > MAX_TIMER_MS;
+  return isTooLong ? `${Math.floor(MAX_TIMER_MS / 1000)}S` : value;
+}
+
+/** The different values of all authorization headers, joined with ", ". */
+export function joinAuthorization(rawHeaders: readonly string[]): string {
+  const values = new Set<string>();
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    if (rawHeaders[i]?.toLowerCase() === "authorization") values.add(rawHeaders[i + 1] ?? "");
+  }
+  return [...values].join(", ");
+}
