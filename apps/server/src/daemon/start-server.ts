@@ -78,7 +78,12 @@ export async function startServer(config: Config, logger: Logger): Promise<Runni
     reflection: config.reflection,
   });
   opened.defer(() => grpc.stop(GRACE_MS));
-  const http = await startHttpServer({ ...served, address: config.httpAddress, readiness });
+  const http = await startHttpServer({
+    ...served,
+    address: config.httpAddress,
+    logger,
+    readiness,
+  });
   opened.defer(() => http.stop(GRACE_MS));
 
   logger.info(

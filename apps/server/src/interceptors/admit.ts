@@ -53,7 +53,10 @@ function authorize({ method, contextValues }: Admittance, caller: Caller): void 
   );
 }
 
-/** The token of an `authorization` header (RFC 6750, 2.1). */
+/**
+ * The token of an `authorization` header (RFC 6750, 2.1). Both ports join the values of headers that
+ * differ, so they are refused here.
+ */
 function bearerToken(header: string | null): string {
   if (header === null) {
     throw new SessiondError(
@@ -65,7 +68,7 @@ function bearerToken(header: string | null): string {
   if (token === undefined) {
     throw new SessiondError(
       "UNAUTHENTICATED",
-      "the authorization header is malformed: expected Bearer <token>",
+      "the authorization header is malformed: expected Bearer <token>, in one header",
     );
   }
   return token;

@@ -1,36 +1,14 @@
 import { once } from "node:events";
 import { createServer, IncomingMessage, type Server, ServerResponse } from "node:http";
-import type { Http2ServerRequest, Http2ServerResponse } from "node:http2";
-import type { AddressInfo } from "node:net";
-import { createRegistry } from "@bufbuild/protobuf";
-import { type ContextValues, createContextValues, type HandlerContext } from "@connectrpc/connect";
-import { connectNodeAdapter } from "@connectrpc/connect-node";
-import {
-  BadRequestSchema,
-  ErrorInfoSchema,
-  RetryInfoSchema,
-} from "@sessiond/proto/google/rpc/error_details";
-import { requestTextDecoder } from "../services/request-json.js";
+import type { AddressInfo, Socket } from "node:net";
 import { Http2Connections } from "./http2-connections.js";
-import { DELIVERY_MS, MAX_MESSAGE_BYTES, REQUEST_TIMEOUT_MS } from "./limits.js";
+import { DELIVERY_MS, REQUEST_TIMEOUT_MS } from "./limits.js";
 import { listenFailure, type Port, type PortOptions } from "./port.js";
 import type { Readiness } from "./readiness.js";
-import { RequestBody, requestBodyKey } from "./request-body.js";
+import { rawResponse, unreadable } from "./refusal.js";
+import { createRpcHandler, type Request, type Response, type RpcOptions } from "./rpc-over-http.js";
 
-type Request = IncomingMessage | Http2ServerRequest;
-type Response = ServerResponse | Http2ServerResponse;
-
-const JSON_OPTIONS = {
-  // A batch's result has its error's details in google.protobuf.Any.
-  registry: createRegistry(ErrorInfoSchema, BadRequestSchema, RetryInfoSchema),
-  // A misspelt `exceptSessionId` must not revoke the session that it should spare.
-  ignoreUnknownFields: false,
-  textDecoder: requestTextDecoder,
-};
-
-interface HttpServerOptions extends PortOptions {
-  /** Runs before a request is read. */
-  readonly requestGate: (context: HandlerContext) => Promise<void>;
+interface HttpServerOptions extends RpcOptions, PortOptions {
   readonly readiness: Readiness;
 }
 
@@ -40,20 +18,9 @@ interface HttpServerOptions extends PortOptions {
  */
 export async function startHttpServer(options: HttpServerOptions): Promise<Port> {
   const { address, readiness } = options;
-  const adapter = (hasGrpc: boolean) =>
-    connectNodeAdapter({
-      routes: options.routes,
-      interceptors: [...options.interceptors],
-      requestGate: options.requestGate,
-      grpc: hasGrpc,
-      readMaxBytes: MAX_MESSAGE_BYTES,
-      shutdownSignal: options.shutdownSignal,
-      jsonOptions: JSON_OPTIONS,
-      contextValues: readWhole,
-    });
   // gRPC sends a call's status in a trailer, which few HTTP/1.1 clients read.
-  const rpcOverHttp1 = adapter(false);
-  const rpcOverHttp2 = adapter(true);
+  const rpcOverHttp1 = createRpcHandler(options, { hasGrpc: false });
+  const rpcOverHttp2 = createRpcHandler(options, { hasGrpc: true });
   const underWay = new Set<Response>();
   const serve = (request: Request, response: Response) => {
     underWay.add(response);
@@ -64,14 +31,24 @@ export async function startHttpServer(options: HttpServerOptions): Promise<Port>
       case "/readyz":
         return respond(response, readiness.isReady ? 200 : 503, readiness.describe());
       default:
-        if (!(request instanceof IncomingMessage)) return serveRpc(rpcOverHttp2, request, response);
+        if (!(request instanceof IncomingMessage)) return rpcOverHttp2(request, response);
         // If we refuse a request before its end, Node keeps the connection but reads nothing more
         // from it. So read the rest.
         response.once("finish", () => request.resume());
-        return serveRpc(rpcOverHttp1, request, response);
+        return rpcOverHttp1(request, response);
     }
   };
-  const server = createServer({ requestTimeout: REQUEST_TIMEOUT_MS }, serve);
+  // Without it, Node would answer a request without a Host header by itself, and say nothing.
+  const nodeOptions = { requestTimeout: REQUEST_TIMEOUT_MS, requireHostHeader: false };
+  const server = createServer(nodeOptions, serve);
+  // HTTP lets a server ignore what it does not know (RFC 9110, 10.1.1).
+  server.on("checkExpectation", serve);
+  server.on("clientError", (error: NodeJS.ErrnoException, socket: Socket) => {
+    // What we write now must not get into the middle of a response.
+    const hasBegun = [...underWay].some((to) => to.socket === socket && to.headersSent);
+    if (socket.writable && !hasBegun) socket.write(rawResponse(unreadable(error)));
+    socket.destroySoon();
+  });
   const http2 = new Http2Connections(serve);
   http2.takeFrom(server);
   server.listen(address.port, address.host);
@@ -93,26 +70,6 @@ function respond(response: Response, status: number, text: string): void {
   response.statusCode = status;
   response.setHeader("content-type", "text/plain; charset=utf-8");
   response.end(`${text}\n`);
-}
-
-/** Connect throws if the Host header gives no URL. No request may end the process. */
-function serveRpc(
-  rpc: ReturnType<typeof connectNodeAdapter>,
-  request: Request,
-  response: Response,
-): void {
-  try {
-    rpc(request, response);
-  } catch {
-    respond(response, 400, "expected a request with a valid Host header");
-  }
-}
-
-/** Makes Connect read a request in one piece, and keeps the body so errors can name a field. */
-function readWhole(request: Request): ContextValues {
-  const body = new RequestBody(request, MAX_MESSAGE_BYTES);
-  request[Symbol.asyncIterator] = () => body[Symbol.asyncIterator]();
-  return createContextValues().set(requestBodyKey, body);
 }
 
 async function stop(

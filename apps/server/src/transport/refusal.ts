@@ -1,0 +1,79 @@
+import { maxHeaderSize, type ServerResponse, STATUS_CODES } from "node:http";
+import type { Http2ServerResponse } from "node:http2";
+import { Code } from "@connectrpc/connect";
+import { codeToString } from "@connectrpc/connect/protocol-connect";
+import { REQUEST_TIMEOUT_MS } from "./limits.js";
+
+/** An answer to a request that gets no further: not to a method, or not with a message. */
+export interface Refusal {
+  /** The HTTP status. */
+  readonly status: number;
+  readonly code: Code;
+  /** Says what was expected. */
+  readonly message: string;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+/** Callers' texts that a refusal repeats. In characters. */
+const MAX_QUOTED_LENGTH = 128;
+
+const MAX_HEADERS = `${maxHeaderSize / 1024} KiB`;
+const TIMEOUT = `${REQUEST_TIMEOUT_MS / 1000} s`;
+
+/** Why Node could not read a request of HTTP/1.1, by its error's code. */
+const UNREADABLE: ReadonlyMap<string | undefined, Refusal> = new Map([
+  ["HPE_HEADER_OVERFLOW", tooLarge(431, `expected headers of at most ${MAX_HEADERS}`)],
+  ["HPE_CHUNK_EXTENSIONS_OVERFLOW", tooLarge(413, "expected shorter chunk extensions")],
+  [
+    "ERR_HTTP_REQUEST_TIMEOUT",
+    { status: 408, code: Code.DeadlineExceeded, message: `expected a request within ${TIMEOUT}` },
+  ],
+]);
+
+/** The refusal of a request that Connect cannot make a URL of. */
+export const NO_HOST = invalid("expected a valid Host header");
+
+/** The refusal of what Node could not read as HTTP/1.1. */
+export function unreadable(error: NodeJS.ErrnoException): Refusal {
+  return UNREADABLE.get(error.code) ?? invalid("expected a valid HTTP request");
+}
+
+/** Answers with a refusal. */
+export function refuse(response: ServerResponse | Http2ServerResponse, refusal: Refusal): void {
+  response.statusCode = refusal.status;
+  for (const [name, value] of Object.entries(headersOf(refusal))) response.setHeader(name, value);
+  response.end(bodyOf(refusal));
+}
+
+/** The same answer for a connection that has no response object. */
+export function rawResponse(refusal: Refusal): string {
+  const body = bodyOf(refusal);
+  const headers = { ...headersOf(refusal), connection: "close", "content-length": body.length };
+  const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);
+  const { status } = refusal;
+  return `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${lines.join("")}\r\n${body}`;
+}
+
+/** The error form of Connect, https://connectrpc.com/docs/protocol#error-end-stream. */
+function bodyOf({ code, message }: Refusal): string {
+  return JSON.stringify({ code: codeToString(code), message });
+}
+
+function headersOf({ headers }: Refusal): Readonly<Record<string, string>> {
+  return { ...headers, "content-type": "application/json" };
+}
+
+/** A caller's text, cut for a message. */
+export function quoted(text: string): string {
+  return text.length > MAX_QUOTED_LENGTH
+    ? `${text.slice(0, MAX_QUOTED_LENGTH).toWellFormed()}…`
+    : text;
+}
+
+function invalid(message: string): Refusal {
+  return { status: 400, code: Code.InvalidArgument, message };
+}
+
+function tooLarge(status: number, message: string): Refusal {
+  return { status, code: Code.ResourceExhausted, message };
+}

@@ -1,0 +1,150 @@
+import { IncomingMessage, type ServerResponse } from "node:http";
+import type { Http2ServerRequest, Http2ServerResponse } from "node:http2";
+import { createRegistry } from "@bufbuild/protobuf";
+import {
+  Code,
+  ConnectError,
+  type ContextValues,
+  createConnectRouter,
+  createContextValues,
+  type HandlerContext,
+} from "@connectrpc/connect";
+import type { UniversalHandler } from "@connectrpc/connect/protocol";
+import {
+  compressionBrotli,
+  compressionGzip,
+  universalRequestFromNodeRequest,
+  universalResponseToNodeResponse,
+} from "@connectrpc/connect-node";
+import { joinAuthorization, limitGrpcTimeout } from "@sessiond/connect-grpc-js";
+import {
+  BadRequestSchema,
+  ErrorInfoSchema,
+  RetryInfoSchema,
+} from "@sessiond/proto/google/rpc/error_details";
+import type { Logger } from "pino";
+import { requestTextDecoder } from "../services/request-json.js";
+import { MAX_MESSAGE_BYTES } from "./limits.js";
+import type { PortOptions } from "./port.js";
+import { NO_HOST, quoted, type Refusal, refuse } from "./refusal.js";
+import { RequestBody, requestBodyKey } from "./request-body.js";
+
+export type Request = IncomingMessage | Http2ServerRequest;
+export type Response = ServerResponse | Http2ServerResponse;
+
+/** What serves RPC over HTTP, besides the address. */
+export interface RpcOptions extends Omit<PortOptions, "address"> {
+  readonly logger: Logger;
+  /** Runs before a request is read. */
+  readonly requestGate: (context: HandlerContext) => Promise<void>;
+}
+
+/** A timer of Node with a longer delay fires at once. A client enforces its deadline itself, too. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
+const DIGITS = /^\d+$/;
+
+const JSON_OPTIONS = {
+  // A batch's result has its error's details in google.protobuf.Any.
+  registry: createRegistry(ErrorInfoSchema, BadRequestSchema, RetryInfoSchema),
+  // A misspelt `exceptSessionId` must not revoke the session that it should spare.
+  ignoreUnknownFields: false,
+  // People read JSON: `"revoked": false` tells them more than a field that is missing.
+  alwaysEmitImplicit: true,
+  textDecoder: requestTextDecoder,
+};
+
+/** `application/json; charset="UTF-8"`, as some clients write it. Connect knows fewer spellings. */
+const WITH_CHARSET = /^([^\s;]+)\s*;\s*charset="?utf-?8"?\s*;?\s*$/i;
+
+/**
+ * Serves Connect, gRPC-Web and JSON, and gRPC where a response can have trailers. Like
+ * connect-node's own adapter, but what it refuses says in Connect's JSON what was expected.
+ */
+export function createRpcHandler(
+  { logger, routes, interceptors, requestGate, shutdownSignal }: RpcOptions,
+  { hasGrpc }: { readonly hasGrpc: boolean },
+): (request: Request, response: Response) => void {
+  const router = createConnectRouter({
+    interceptors: [...interceptors],
+    requestGate,
+    grpc: hasGrpc,
+    readMaxBytes: MAX_MESSAGE_BYTES,
+    acceptCompression: [compressionGzip, compressionBrotli],
+    shutdownSignal,
+    jsonOptions: JSON_OPTIONS,
+  });
+  routes(router);
+  const handlers = new Map(router.handlers.map((handler) => [handler.requestPath, handler]));
+  return (request, response) => {
+    const path = request.url?.split("?", 1)[0] ?? "";
+    const handler = handlers.get(path);
+    if (handler === undefined) return refuse(response, nothingAt(path));
+    serve(handler, request, response).catch((error: unknown) => {
+      // A client that has gone is no fault.
+      if (ConnectError.from(error).code === Code.Aborted) return;
+      logger.info({ err: error }, "an answer could not be sent");
+    });
+  };
+}
+
+async function serve(handler: UniversalHandler, request: Request, response: Response) {
+  const type = request.headers["content-type"];
+  correctHeaders(request);
+  const body = readWhole(request);
+  let universal: ReturnType<typeof universalRequestFromNodeRequest>;
+  try {
+    universal = universalRequestFromNodeRequest(request, response, undefined, body);
+  } catch {
+    return refuse(response, NO_HOST);
+  }
+  const answer = await handler(universal);
+  if (answer.status === 405) return refuse(response, methodNotAllowed(handler, request));
+  if (answer.status === 415) return refuse(response, unsupportedType(handler, request, type));
+  await universalResponseToNodeResponse(answer, response);
+}
+
+/** Gives Connect the values of headers in a form that it understands. */
+function correctHeaders({ headers, rawHeaders }: Request): void {
+  const { "content-type": type, "connect-timeout-ms": timeout, "grpc-timeout": grpc } = headers;
+  const charset = type?.includes(";") ? WITH_CHARSET.exec(type) : null;
+  if (charset?.[1] !== undefined) headers["content-type"] = charset[1];
+  if (typeof timeout === "string" && DIGITS.test(timeout) && Number(timeout) > MAX_TIMER_MS) {
+    headers["connect-timeout-ms"] = String(MAX_TIMER_MS);
+  }
+  if (typeof grpc === "string") headers["grpc-timeout"] = limitGrpcTimeout(grpc);
+  // Node keeps only the first of several.
+  if (headers.authorization !== undefined) headers.authorization = joinAuthorization(rawHeaders);
+}
+
+/** Makes Connect read a request in one piece, and keeps the body so errors can name a field. */
+function readWhole(request: Request): ContextValues {
+  const body = new RequestBody(request, MAX_MESSAGE_BYTES);
+  request[Symbol.asyncIterator] = () => body[Symbol.asyncIterator]();
+  return createContextValues().set(requestBodyKey, body);
+}
+
+/** Not NOT_FOUND: a wrong URL must not read like a session that has ended. */
+function nothingAt(path: string): Refusal {
+  const expected = "POST /<service>/<method>, such as /sessiond.v1.SessionService/VerifySession";
+  const message = `there is nothing at ${quoted(path)}; expected ${expected}`;
+  return { status: 404, code: Code.Unimplemented, message };
+}
+
+function methodNotAllowed(handler: UniversalHandler, { method = "" }: Request): Refusal {
+  const allowed = handler.allowedMethods;
+  const message = `expected ${allowed.join(" or ")}, got ${quoted(method)}`;
+  const headers = { allow: allowed.join(", ") };
+  return { status: 405, code: Code.Unimplemented, message, headers };
+}
+
+function unsupportedType({ method }: UniversalHandler, request: Request, type = "none"): Refusal {
+  const refusal = { status: 415, code: Code.InvalidArgument };
+  if (request.method === "GET") {
+    return { ...refusal, message: "expected encoding=json or encoding=proto in the query" };
+  }
+  const connect = method.methodKind === "unary" ? "application/" : "application/connect+";
+  const types = [`${connect}json`, `${connect}proto`, "application/grpc-web"];
+  if (!(request instanceof IncomingMessage)) types.push("application/grpc");
+  const list = new Intl.ListFormat("en", { type: "disjunction" }).format(types);
+  return { ...refusal, message: `expected the content type ${list}, got ${quoted(type)}` };
+}
