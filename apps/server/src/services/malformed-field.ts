@@ -9,6 +9,7 @@ import {
 import { isFieldError } from "@bufbuild/protobuf/reflect";
 import { BinaryReader, WireType } from "@bufbuild/protobuf/wire";
 import { requestTextDecoder } from "./request-json.js";
+import type { JsonKey } from "./exact-numbers.js";
 
 // Finds the field that keeps a message from being parsed. Protobuf's errors name at best the last
 // part of its path. So we parse a refused message again, one field at a time. Valid messages cost
@@ -25,6 +26,7 @@ export interface MalformedField {
 /** Fields to try per message. The largest valid message has 1000 tokens. */
 const MAX_FIELDS = 10_000;
 const MAX_KEY_LENGTH = 64;
+const MAX_PATH_LENGTH = 128;
 
 /** The malformed field of a binary message. Undefined if no single field is: it ends too early. */
 export function fieldOfBytes(desc: DescMessage, bytes: Uint8Array): MalformedField | undefined {
@@ -44,6 +46,22 @@ export function fieldOfJson(desc: DescMessage, bytes: Uint8Array): MalformedFiel
   } catch {
     return undefined;
   }
+}
+
+/** The path of a place in a JSON message: `data.visits[0]`. The contract's fields have its names. */
+export function pathOfKeys(message: DescMessage, keys: readonly JsonKey[]): string {
+  let desc: DescMessage | undefined = message;
+  let path = "";
+  for (const key of keys) {
+    if (typeof key === "number") {
+      path += `[${key}]`;
+      continue;
+    }
+    const field: DescField | undefined = desc && fieldNamed(desc, key);
+    path += `.${field?.name ?? key.slice(0, MAX_KEY_LENGTH)}`;
+    desc = field && isOurs(field) ? field.message : undefined;
+  }
+  return path.slice(1, 1 + MAX_PATH_LENGTH).toWellFormed();
 }
 
 function pathInBytes(desc: DescMessage, bytes: Uint8Array): string | undefined {
@@ -68,7 +86,7 @@ function pathInBytes(desc: DescMessage, bytes: Uint8Array): string | undefined {
 function pathInJson(desc: DescMessage, json: JsonObject): MalformedField | undefined {
   for (const [key, value] of Object.entries(json).slice(0, MAX_FIELDS)) {
     if (failureOf(() => fromJson(desc, { [key]: value })) === undefined) continue;
-    const field = desc.fields.find(({ name, jsonName }) => key === name || key === jsonName);
+    const field = fieldNamed(desc, key);
     if (field === undefined) return { path: key.slice(0, MAX_KEY_LENGTH), isKnown: false };
     const child = isOurs(field) && isObject(value) ? pathInJson(field.message, value) : undefined;
     return child ? { ...child, path: `${field.name}.${child.path}` } : known(field.name);
@@ -76,6 +94,11 @@ function pathInJson(desc: DescMessage, json: JsonObject): MalformedField | undef
   // Each field is valid alone, so a field stands there twice: under both of its names.
   const cause = failureOf(() => fromJson(desc, json))?.cause;
   return isFieldError(cause) ? known(cause.field().name) : undefined;
+}
+
+/** JSON may spell a field in either way. */
+function fieldNamed(desc: DescMessage, key: string): DescField | undefined {
+  return desc.fields.find(({ name, jsonName }) => key === name || key === jsonName);
 }
 
 function known(path: string): MalformedField {

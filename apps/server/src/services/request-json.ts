@@ -1,14 +1,8 @@
 import type { JsonObject, JsonValue } from "@bufbuild/protobuf";
+import { checkNumbers } from "./exact-numbers.js";
 
 // A caller that cuts a user agent to a number of UTF-16 units may leave half a surrogate pair. JSON
 // can carry it as an escape, and Protobuf then refuses the whole request. A description must not.
-
-declare global {
-  interface JSON {
-    /** Writes a number with the digits that it was read with. */
-    rawJSON(text: string): unknown;
-  }
-}
 
 /** The escape of any half, of a whole pair too. UTF-8 itself has no halves. */
 const HALF_PAIR_ESCAPE = /\\u[dD][89a-fA-F]/;
@@ -24,9 +18,13 @@ const REQUEST = new Set([...SESSION, "reason"]);
 // Refuse invalid UTF-8: replacing it would make one user id of many.
 const UTF8 = new TextDecoder("utf-8", { fatal: true });
 
-/** Reads the JSON of requests. Throws a TypeError for what is no UTF-8. */
+/** Reads the JSON of requests. Throws a TypeError for what is no UTF-8, and InexactNumber. */
 export const requestTextDecoder = {
-  decode: (bytes: Uint8Array): string => withWholeDescriptions(UTF8.decode(bytes)),
+  decode(bytes: Uint8Array): string {
+    const json = UTF8.decode(bytes);
+    checkNumbers(json);
+    return withWholeDescriptions(json);
+  },
 };
 
 /** The JSON of a request, with no half of a surrogate pair in what merely describes a session. */
@@ -34,7 +32,7 @@ function withWholeDescriptions(text: string): string {
   if (!HALF_PAIR_ESCAPE.test(text)) return text;
   let request: JsonValue;
   try {
-    request = JSON.parse(text, withDigits);
+    request = JSON.parse(text);
   } catch {
     // Protobuf says better what is wrong.
     return text;
@@ -60,13 +58,6 @@ function repair(object: JsonValue | undefined, names: ReadonlySet<string>): bool
     isChanged = true;
   }
   return isChanged;
-}
-
-/** For `JSON.parse`. A double may not hold all digits, and who reads the result must see them. */
-function withDigits(_key: string, value: unknown, context?: { readonly source?: string }): unknown {
-  return typeof value === "number" && context?.source !== undefined
-    ? JSON.rawJSON(context.source)
-    : value;
 }
 
 function isObject(value: JsonValue | undefined): value is JsonObject {

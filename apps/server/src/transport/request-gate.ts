@@ -3,7 +3,13 @@ import type { Logger } from "pino";
 import type { AccessTokenVerifier } from "../auth/access-token.js";
 import { admit } from "../interceptors/admit.js";
 import { logEarlyFailure } from "../interceptors/log-calls.js";
-import { fieldOfBytes, fieldOfJson, type MalformedField } from "../services/malformed-field.js";
+import { InexactNumber } from "../services/exact-numbers.js";
+import {
+  fieldOfBytes,
+  fieldOfJson,
+  type MalformedField,
+  pathOfKeys,
+} from "../services/malformed-field.js";
 import { describeMalformed, toConnectError } from "../services/rpc-error.js";
 import { requestBodyKey } from "./request-body.js";
 
@@ -41,7 +47,16 @@ export function createRequestGate(options: {
 function completeReadError(error: ConnectError, context: HandlerContext): void {
   if (error.code === Code.Internal) Object.assign(error, { code: Code.InvalidArgument });
   if (error.code !== Code.InvalidArgument) return;
-  describeMalformed(error, malformedField(context));
+  if (error.cause instanceof InexactNumber) describeInexact(error, error.cause, context);
+  else describeMalformed(error, malformedField(context));
+}
+
+/** The log cuts what follows "from JSON", so it does not learn the keys of a session's data. */
+function describeInexact(error: ConnectError, { path }: InexactNumber, context: HandlerContext) {
+  const field = pathOfKeys(context.method.input, path);
+  const why = `${field} has more digits than a double can hold; send it as a string`;
+  Object.assign(error, { rawMessage: `${error.rawMessage}: ${why}` });
+  describeMalformed(error, { path: field, isKnown: false });
 }
 
 /** The field that kept a request from being parsed, unless the request is compressed. */

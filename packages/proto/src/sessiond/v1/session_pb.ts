@@ -60,7 +60,8 @@ export type Session = Message<"sessiond.v1.Session"> & {
   client?: Client | undefined;
 
   /**
-   * Any JSON object that the calling service keeps with the session.
+   * Any JSON object that the calling service keeps with the session. Its numbers are
+   * doubles; CreateSessionRequest says what that means.
    *
    * @generated from field: google.protobuf.Struct data = 6;
    */

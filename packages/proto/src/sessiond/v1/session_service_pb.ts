@@ -61,9 +61,15 @@ export type CreateSessionRequest = Message<"sessiond.v1.CreateSessionRequest"> &
   client?: Client | undefined;
 
   /**
-   * At most 16 KiB as JSON, and 32 levels of nesting. A number is a double, as in
-   * JSON: an integer beyond 2^53 must be sent as a string. JSON with such a number is
-   * refused.
+   * At most 16 KiB as JSON, and 32 levels of nesting.
+   *
+   * Every number is a double. An integer beyond 2^53, such as a 64-bit id, loses its
+   * last digits, so send it as a string. Over HTTP, JSON with a number of 2^53 or more
+   * that would come back with other digits is refused, and so is one beyond 1.8e308.
+   * Fractions are rounded to the nearest double, to about 17 digits. In protobuf, the
+   * caller's own library makes the double before the server sees the number: it rounds
+   * without a word. A Struct cannot carry NaN and infinity (they are refused), bytes
+   * (send base64) or times (send RFC 3339), and it does not keep the order of keys.
    *
    * @generated from field: google.protobuf.Struct data = 6;
    */
