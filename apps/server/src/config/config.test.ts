@@ -44,6 +44,7 @@ test("without settings, the server is for development, with the documented defau
   expect(await load({ PATH: "/bin", HOME: "/root" })).toEqual({
     grpcAddress: { host: "127.0.0.1", port: 50_051 },
     httpAddress: { host: "127.0.0.1", port: 8080 },
+    corsOrigins: [],
     store: { kind: "sqlite", path: join(".sessiond", "sessiond.db") },
     durability: "auto",
     sessionPolicy: DEFAULT_SESSION_POLICY,
@@ -61,6 +62,7 @@ test("every setting can come from the environment", async () => {
   const config = await load({
     SESSIOND_GRPC_ADDRESS: "0.0.0.0:1",
     SESSIOND_HTTP_ADDRESS: "[::]:2",
+    SESSIOND_CORS_ORIGINS: "https://app.example.com",
     SESSIOND_STORE: "redis://localhost",
     SESSIOND_DURABILITY: "replicated",
     SESSIOND_IDLE_TIMEOUT: "15m",
@@ -79,6 +81,7 @@ test("every setting can come from the environment", async () => {
   expect(config).toMatchObject({
     grpcAddress: { host: "0.0.0.0", port: 1 },
     httpAddress: { host: "::", port: 2 },
+    corsOrigins: ["https://app.example.com"],
     store: { kind: "redis" },
     durability: "replicated",
     sessionPolicy: {

@@ -20,6 +20,8 @@ import type { StoreLocation } from "./store-location.js";
 export interface Config {
   readonly grpcAddress: Address;
   readonly httpAddress: Address;
+  /** The origins whose web pages may call. */
+  readonly corsOrigins: readonly string[];
   readonly store: StoreLocation;
   /** What changes wait for on Redis. */
   readonly durability: Durability;
@@ -84,6 +86,7 @@ function toConfig(values: Values): Config {
   return {
     grpcAddress: values.grpcAddress,
     httpAddress: values.httpAddress,
+    corsOrigins: values.corsOrigins ?? [],
     store: values.store ?? { kind: "sqlite", path: join(values.dataDir, "sessiond.db") },
     durability: values.durability,
     sessionPolicy: {

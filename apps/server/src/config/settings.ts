@@ -7,6 +7,7 @@ import {
 } from "@sessiond/core";
 import type { Durability } from "@sessiond/core/redis";
 import { parseAddress } from "../network/address.js";
+import { parseOrigins } from "../network/origins.js";
 import { LOG_LEVELS } from "../observability/log-level.js";
 import { parseStoreLocation } from "./store-location.js";
 
@@ -66,6 +67,21 @@ export const SETTINGS = {
       "A request may be 4 MiB long on either port, enough for every batch of 1000 that the API " +
       "allows. A longer request fails with `RESOURCE_EXHAUSTED`, or 429 over HTTP.",
     parse: parseAddress,
+  },
+  corsOrigins: {
+    group: "Listening",
+    env: "SESSIOND_CORS_ORIGINS",
+    flag: "cors-origins",
+    placeholder: "ORIGIN,…",
+    help:
+      "the origins of web pages that may call the HTTP port, such as `https://app.example.com`, " +
+      "separated by commas (default none)",
+    details:
+      "For pages that call by Connect, gRPC-Web or JSON and have access tokens of their own, such " +
+      "as a console for operators. Each origin stands exactly as browsers send it: scheme, host " +
+      "and port, without a path and without wildcards. Cookies are never asked for. A page whose " +
+      "calls go through its own server needs no CORS.",
+    parse: parseOrigins,
   },
   store: {
     group: "Store",

@@ -81,6 +81,7 @@ export async function startServer(config: Config, logger: Logger): Promise<Runni
   const http = await startHttpServer({
     ...served,
     address: config.httpAddress,
+    corsOrigins: config.corsOrigins,
     logger,
     readiness,
   });

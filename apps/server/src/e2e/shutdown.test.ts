@@ -140,6 +140,7 @@ test.each([GRPC, JSON_OVER_HTTP])(
         void router.service(SessionService, { countSessions: endless }),
       interceptors: [],
       requestGate: async () => undefined,
+      corsOrigins: [],
       logger: recordLog().logger,
       readiness: new Readiness(store, recordLog().logger),
       health: new HealthImplementation(),

@@ -1,6 +1,7 @@
 import { once } from "node:events";
 import { createServer, IncomingMessage, type Server, ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
+import { createCors } from "./cors.js";
 import { Http2Connections } from "./http2-connections.js";
 import { DELIVERY_MS, REQUEST_TIMEOUT_MS } from "./limits.js";
 import { listenFailure, type Port, type PortOptions } from "./port.js";
@@ -10,6 +11,8 @@ import { createRpcHandler, type Request, type Response, type RpcOptions } from "
 
 interface HttpServerOptions extends RpcOptions, PortOptions {
   readonly readiness: Readiness;
+  /** The origins whose web pages may call. */
+  readonly corsOrigins: readonly string[];
 }
 
 /**
@@ -21,10 +24,12 @@ export async function startHttpServer(options: HttpServerOptions): Promise<Port>
   // gRPC sends a call's status in a trailer, which few HTTP/1.1 clients read.
   const rpcOverHttp1 = createRpcHandler(options, { hasGrpc: false });
   const rpcOverHttp2 = createRpcHandler(options, { hasGrpc: true });
+  const cors = createCors(options.corsOrigins);
   const underWay = new Set<Response>();
   const serve = (request: Request, response: Response) => {
     underWay.add(response);
     response.once("close", () => underWay.delete(response));
+    if (cors(request, response)) return;
     switch (request.url?.split("?", 1)[0]) {
       case "/healthz":
         return respond(response, 200, "ok");
