@@ -8,10 +8,19 @@ import { expect, test } from "vitest";
 import { protoSession } from "../testing/session-server.js";
 import { jsonObject } from "./json.js";
 
-const anyJsonObject = fc.dictionary(
-  fc.string({ unit: "grapheme" }),
-  fc.jsonValue({ maxDepth: 4, noUnicodeString: false }),
-) as fc.Arbitrary<JsonObject>;
+const text = fc.string({ unit: "grapheme" });
+const exact = fc
+  .double({ noDefaultInfinity: true, noNaN: true })
+  .filter((value) => !Number.isInteger(value) || Number.isSafeInteger(value));
+const { anyJsonObject } = fc.letrec<{ value: JsonValue; anyJsonObject: JsonObject }>((tie) => ({
+  anyJsonObject: fc.dictionary(text, tie("value"), { maxKeys: 5 }),
+  value: fc.oneof(
+    { maxDepth: 4 },
+    fc.oneof(text, exact, fc.maxSafeInteger(), fc.boolean(), fc.constant(null)),
+    fc.array(tie("value"), { maxLength: 5 }),
+    tie("anyJsonObject"),
+  ),
+}));
 
 test("every JSON object is accepted and arrives unchanged", () => {
   fc.assert(
@@ -55,15 +64,24 @@ sparse[2] = 3;
 // protobuf would change these in silence. The message has the path of the fault.
 test.each<[string, unknown, string]>([
   ["undefined", { a: undefined }, "data.a: expected JSON, not undefined"],
-  ["NaN", { a: [1, Number.NaN] }, "data.a[1]: expected JSON, not NaN"],
-  ["infinity", { a: -Infinity }, "data.a: expected JSON, not an infinite number"],
+  ["NaN", { a: [1, Number.NaN] }, "data.a[1]: expected JSON, not NaN; send it as a string"],
+  [
+    "infinity",
+    { a: -Infinity },
+    "data.a: expected JSON, not an infinite number; send it as a string",
+  ],
+  [
+    "an id that JavaScript has rounded",
+    JSON.parse('{ "steam": { "id": 76561198000000001 } }'),
+    "data.steam.id: expected JSON, not an integer beyond 2^53; send it as a string",
+  ],
   ["a Date", { a: { b: new Date() } }, "data.a.b: expected JSON, not Date"],
   ["a Map", { a: new Map() }, "data.a: expected JSON, not Map"],
-  ["a bigint", { a: 1n }, "data.a: expected JSON, not bigint"],
+  ["a bigint", { a: 1n }, "data.a: expected JSON, not bigint; send it as a string"],
   ["a function", { a() {} }, "data.a: expected JSON, not function"],
   ["a hole", { a: sparse }, "data.a[1]: expected JSON, not undefined"],
   ["half a character", { a: "\ud800" }, "data.a: expected well-formed Unicode"],
-  ["half a character in a key", { "\ud800": 1 }, "a key of data: expected well-formed Unicode"],
+  ["half a character in a key", { "\ud800": 1 }, "data: expected keys of well-formed Unicode"],
   ["an array at the top", [1], "data: expected a JSON object"],
   ["null at the top", null, "data: expected a JSON object"],
   ["a string at the top", "{}", "data: expected a JSON object"],

@@ -14,7 +14,8 @@ const MAX_DEPTH = 32;
  * as long as the data is deep.
  *
  * protobuf would change other values in silence: `undefined` and NaN become null, a Date becomes
- * `{}`, half of a surrogate pair becomes U+FFFD.
+ * `{}`, half of a surrogate pair becomes U+FFFD. JavaScript has rounded an integer beyond 2^53
+ * already: somebody's id would become another id.
  */
 export function jsonObject(data: unknown, field: string): JsonObject {
   if (!isPlainObject(data)) throw invalidArgument(field, "expected a JSON object");
@@ -40,14 +41,25 @@ function checkJsonValue(value: unknown, { field, path, depth }: Position): void 
   } else if (isPlainObject(value)) {
     checkDepth(field, depth);
     for (const [key, child] of Object.entries(value)) {
-      text(key, `a key of ${path}`);
+      if (!key.isWellFormed()) throw invalidArgument(path, "expected keys of well-formed Unicode");
       checkJsonValue(child, { field, path: `${path}.${key}`, depth: depth + 1 });
     }
   } else if (typeof value === "string") {
     text(value, path);
-  } else if (value !== null && typeof value !== "boolean" && !Number.isFinite(value)) {
-    throw invalidArgument(path, `expected JSON, not ${nameOf(value)}`);
+  } else if (value !== null && typeof value !== "boolean" && !isExactNumber(value)) {
+    throw invalidArgument(path, `expected JSON, not ${notJson(value)}`);
   }
+}
+
+function notJson(value: unknown): string {
+  if (typeof value !== "number" && typeof value !== "bigint") return nameOf(value);
+  const kind = Number.isFinite(value) ? "an integer beyond 2^53" : nameOf(value);
+  return `${kind}; send it as a string`;
+}
+
+/** Whether a number is surely what its author wrote. */
+function isExactNumber(value: unknown): boolean {
+  return Number.isFinite(value) && (!Number.isInteger(value) || Number.isSafeInteger(value));
 }
 
 function checkDepth(field: string, depth: number): void {
