@@ -1,5 +1,6 @@
 import { execFile } from "node:child_process";
 import { once } from "node:events";
+import * as http from "node:http";
 import * as http2 from "node:http2";
 import * as net from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -85,9 +86,38 @@ test("calls at the same time share one connection, which `close` ends", async ()
   await expect.poll(() => connections[0]?.[0].destroyed).toBe(true);
 });
 
-describe.each(PROTOCOLS)("a process that used %s", (protocol) => {
-  const packageRoot = fileURLToPath(new URL("../..", import.meta.url));
+/** Runs a script with the built package in a process of its own. Rejects unless it exits with 0. */
+async function runScript(script: string): Promise<string> {
+  const { stdout } = await promisify(execFile)(
+    process.execPath,
+    ["--input-type=module", "--eval", script],
+    { cwd: fileURLToPath(new URL("../..", import.meta.url)), timeout: 20_000 },
+  );
+  return stdout;
+}
 
+test("a process survives a port without HTTP/2, whenever it closes its client", async () => {
+  const server = http.createServer((_, response) => response.end()).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  onTestFinished(() => {
+    server.close();
+  });
+  const { port } = server.address() as net.AddressInfo;
+  const script = `
+    import { createSessionClient } from "@sessiond/client";
+    for (let i = 0; i < 100; i++) {
+      const baseUrl = "http://127.0.0.1:${port}";
+      const client = createSessionClient({ baseUrl, token: "token", maxAttempts: 1 });
+      const call = client.countSessions().catch(() => {});
+      for (let turn = 0; turn < i % 20; turn++) await new Promise(setImmediate);
+      client.close();
+      await call;
+    }
+  `;
+  expect(await runScript(script)).toBe("");
+});
+
+describe.each(PROTOCOLS)("a process that used %s", (protocol) => {
   test.each([
     ["after it closed its client", "client.close();", ""],
     ["even if it did not close its client", "", ""],
@@ -101,18 +131,12 @@ describe.each(PROTOCOLS)("a process that used %s", (protocol) => {
       countSessions: () => ({ count: 7 }),
       getSession: never,
     });
-    // Runs the built package in a process of its own. Rejects if the process does not exit.
     const script = `
       import { createSessionClient } from "@sessiond/client";
       const client = createSessionClient(${JSON.stringify({ baseUrl, protocol, token: "token" })});
       console.log(await client.countSessions());
       ${ending}
     `;
-    const { stdout } = await promisify(execFile)(
-      process.execPath,
-      ["--input-type=module", "--eval", script],
-      { cwd: packageRoot, timeout: 10_000 },
-    );
-    expect(stdout).toBe(`7\n${output}`);
+    expect(await runScript(script)).toBe(`7\n${output}`);
   });
 });

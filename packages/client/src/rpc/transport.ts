@@ -1,4 +1,5 @@
 import * as http from "node:http";
+import type { ClientHttp2Stream, Http2Session } from "node:http2";
 import * as https from "node:https";
 import type { Transport } from "@connectrpc/connect";
 import {
@@ -39,7 +40,7 @@ const MAX_HTTP1_CONNECTIONS = 64;
 const MAX_ANSWER_BYTES = 128 * 1024 * 1024;
 
 const COMMON = {
-  // JSON would rewrite the paths of field masks.
+  // Smaller than JSON, and faster to read.
   useBinaryFormat: true,
   readMaxBytes: MAX_ANSWER_BYTES,
   // Most answers are below 1 KiB and stay inside one network. To compress them would cost the
@@ -52,8 +53,29 @@ export function openConnection({ baseUrl, protocol }: ServerAddress): Connection
   return protocol === "grpc" ? openGrpc(baseUrl) : openConnect(baseUrl);
 }
 
+/**
+ * connect-node 2.2.0 stops listening to a connection's errors when it gives the connection up. An
+ * error that Node.js reports after that would end the process, such as an answer that is not
+ * HTTP/2 just before `close`.
+ */
+class SafeSessionManager extends Http2SessionManager {
+  readonly #guarded = new WeakSet<Http2Session>();
+
+  override async request(
+    ...request: Parameters<Http2SessionManager["request"]>
+  ): Promise<ClientHttp2Stream> {
+    const stream = await super.request(...request);
+    const { session } = stream;
+    if (session !== undefined && !this.#guarded.has(session)) {
+      this.#guarded.add(session);
+      session.on("error", () => {});
+    }
+    return stream;
+  }
+}
+
 function openGrpc(baseUrl: URL): Connection {
-  const sessionManager = new Http2SessionManager(baseUrl, {
+  const sessionManager = new SafeSessionManager(baseUrl, {
     pingIntervalMs: PING_INTERVAL_MS,
     pingTimeoutMs: PING_TIMEOUT_MS,
   });
