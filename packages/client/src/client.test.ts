@@ -4,7 +4,7 @@ import { Code, createRouterTransport } from "@connectrpc/connect";
 import { StatusSchema } from "@sessiond/proto/google/rpc/status";
 import { SessionState } from "@sessiond/proto/sessiond/v1/session";
 import { SessionService } from "@sessiond/proto/sessiond/v1/session_service";
-import { describe, expect, test } from "vitest";
+import { describe, expect, onTestFinished, test } from "vitest";
 import { createSessionClient } from "./client.js";
 import type { UpdateSessionOptions } from "./sessions/session-options.js";
 import {
@@ -20,15 +20,18 @@ import {
 } from "./testing/session-server.js";
 
 const SESSION_TOKEN = "sst_c2Vzc2lvbi10b2tlbg";
+const notice = { field: "display_name", description: "cut to 256 bytes" };
 
-test("createSession returns the session, its token and the evicted sessions", async () => {
-  const answered = { session: protoSession(), token: SESSION_TOKEN, evictedSessionIds: ["old-1"] };
-  const { server, client } = await startClient({ createSession: () => answered });
+test("createSession returns the session, its token, the evicted sessions and the notices", async () => {
+  const answered = { token: SESSION_TOKEN, evictedSessionIds: ["old-1"], notices: [notice] };
+  const { server, client } = await startClient({
+    createSession: () => ({ session: protoSession(), ...answered }),
+  });
   const created = await client.createSession({ userId: "user-1", idleTimeoutMs: 900_000 });
   expect(server.requests("createSession")).toMatchObject([
     { userId: "user-1", idleTimeout: { seconds: 900n } },
   ]);
-  expect(created).toMatchObject({ token: SESSION_TOKEN, evictedSessionIds: ["old-1"] });
+  expect(created).toEqual({ session: created.session, ...answered });
   expect(created.session).toMatchObject({
     id: "session-1",
     state: "active",
@@ -217,9 +220,9 @@ describe("updateSession", () => {
 
   test("sends the changes, and returns the new session", async () => {
     const { server, client } = await startClient({
-      updateSession: () => ({ session: protoSession({ etag: "etag-2" }) }),
+      updateSession: () => ({ session: protoSession({ etag: "etag-2" }), notices: [notice] }),
     });
-    const session = await client.updateSession(
+    const { session, notices } = await client.updateSession(
       "session-1",
       { displayName: "Ada", setData: { fooBar: 1, "a.b": null }, deleteData: ["old"] },
       { etag: "etag-1", userId: "user-1", fence: { lock: "names", token: 1_700_000_000_000 } },
@@ -230,11 +233,13 @@ describe("updateSession", () => {
         userId: "user-1",
         etag: "etag-1",
         fence: { lock: "names", token: 1_700_000_000_000n },
-        session: { displayName: "Ada", data: { fooBar: 1, "a.b": null } },
-        updateMask: { paths: ["display_name", "data.fooBar", "data.a.b", "data.old"] },
+        session: { displayName: "Ada" },
+        updateMask: { paths: ["display_name"] },
+        setData: { fooBar: 1, "a.b": null },
+        deleteData: ["old"],
       },
     ]);
-    expect(session.etag).toBe("etag-2");
+    expect([session.etag, notices]).toEqual(["etag-2", [notice]]);
   });
 
   test("rejects if there is no session", async () => {
@@ -275,12 +280,33 @@ test("refreshSession takes an id or a token, and rejects if there is no session"
   ]);
 });
 
-test("rotateSessionToken returns the new token", async () => {
-  const { client } = await startClient({
+test("rotateSessionToken returns the new token, and the old one may live for a while", async () => {
+  const { server, client } = await startClient({
     rotateSessionToken: ({ token }) => ({ session: protoSession(), token: `${token}-2` }),
   });
   const rotated = await client.rotateSessionToken(SESSION_TOKEN);
   expect(rotated).toMatchObject({ token: `${SESSION_TOKEN}-2`, session: { id: "session-1" } });
+  await client.rotateSessionToken(SESSION_TOKEN, { graceMs: 20_500, requestId: "night-7" });
+  expect(server.requests("rotateSessionToken")).toMatchObject([
+    {
+      token: SESSION_TOKEN,
+      requestId: expect.stringMatching(/^[0-9a-f-]{36}$/),
+      grace: { seconds: 0n, nanos: 0 },
+    },
+    { requestId: "night-7", grace: { seconds: 20n, nanos: 500_000_000 } },
+  ]);
+});
+
+test("a user can be let sign out their own devices by id, and nobody else's", async () => {
+  const { server, client } = await startClient({
+    revokeSession: ({ userId }) => ({ revoked: userId === "user-1" }),
+  });
+  const revoke = (userId: string) => client.revokeSession({ sessionId: "s" }, { userId });
+  expect([await revoke("user-1"), await revoke("user-2")]).toEqual([true, false]);
+  for (const call of [revoke(""), client.revokeSession({ token: "t" }, { userId: "user-1" })]) {
+    expect((await rejection(call)).fieldViolations).toMatchObject([{ field: "user_id" }]);
+  }
+  expect(server.calls).toHaveLength(2);
 });
 
 test("revokeSession tells whether it ended the session", async () => {
@@ -314,6 +340,29 @@ test("a transport of the caller's own carries the calls, and stays open", async 
   expect((await rejection(first.countSessions())).reason).toBe("CANCELED");
   const second = createSessionClient({ transport, token: "token" });
   expect(await second.countSessions()).toBe(2);
+});
+
+test("the data has the type that the client is made with", async () => {
+  interface Cart {
+    theme: "light" | "dark";
+    items?: string[];
+  }
+  const data = { theme: "dark", items: ["tea"] };
+  const { server } = await startClient({
+    createSession: () => ({ session: protoSession({ data }) }),
+    updateSession: () => ({ session: protoSession({ data }) }),
+  });
+  const client = createSessionClient<Cart>({ baseUrl: server.baseUrl, token: "token" });
+  onTestFinished(() => client.close());
+  const { session } = await client.createSession({ userId: "u", data: { theme: "dark" } });
+  expect(session.data.items?.[0]?.toUpperCase()).toBe("TEA");
+  await client.updateSession("s", { setData: { theme: "dark" }, deleteData: ["items"] });
+  // @ts-expect-error no such theme
+  await client.createSession({ userId: "u", data: { theme: "blue" } });
+  // @ts-expect-error no such key
+  await client.updateSession("s", { setData: { itms: [] } });
+  // @ts-expect-error no such key
+  await client.updateSession("s", { deleteData: ["itms"] });
 });
 
 test("the types prevent what callers forget", async () => {

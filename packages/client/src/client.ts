@@ -1,12 +1,20 @@
-import { malformedAnswer, SessiondError } from "./error.js";
+import type { JsonObject } from "@bufbuild/protobuf";
+import { malformedAnswer } from "./error.js";
+import { known } from "./known-names.js";
 import { LockClient } from "./locks/lock-client.js";
-import { type CallOptions, checkOptions, type SessionClientOptions } from "./options.js";
+import {
+  CALL_OPTIONS,
+  type CallOptions,
+  checkOptions,
+  type SessionClientOptions,
+} from "./options.js";
 import { RateLimitClient } from "./rate-limits/rate-limit-client.js";
-import { narrowing, text, texts } from "./rpc/fields.js";
+import { duration, narrowing, text, texts } from "./rpc/fields.js";
 import { RpcCaller } from "./rpc/rpc-caller.js";
 import { openConnection } from "./rpc/transport.js";
 import {
   type CreatedSession,
+  createdFrom,
   type RotatedSession,
   readMask,
   resultsFrom,
@@ -15,46 +23,64 @@ import {
   type SessionPage,
   type SessionResult,
   sessionFrom,
+  type UpdatedSession,
+  updatedFrom,
 } from "./sessions/session.js";
-import type {
-  FieldSelection,
-  GetSessionOptions,
-  ListAllSessionsOptions,
-  RevokeSessionOptions,
-  RevokeUserSessionsOptions,
-  UpdateSessionOptions,
-  VerifySessionOptions,
+import {
+  type FieldSelection,
+  type GetSessionOptions,
+  type ListAllSessionsOptions,
+  OPTIONS,
+  type RevokeSessionOptions,
+  type RevokeUserSessionsOptions,
+  type RotateSessionTokenOptions,
+  type UpdateSessionOptions,
+  type VerifySessionOptions,
 } from "./sessions/session-options.js";
 import {
-  createRequest,
-  fenceFrom,
   listRequest,
-  type NewSession,
+  QUERY,
+  type SessionPageQuery,
   type SessionQuery,
+} from "./sessions/session-query.js";
+import {
+  createRequest,
+  type NewSession,
+  requestIdFrom,
+  revokeRequest,
   type SessionTarget,
   type SessionUpdate,
   targetFrom,
   updateRequest,
 } from "./sessions/session-request.js";
+import {
+  foundOrUndefined,
+  type PresentedToken,
+  sendableToken,
+  sendableTokens,
+  sessionNotFound,
+} from "./sessions/session-token.js";
 import { type WatchMessage, type WatchSessionsOptions, watchSessions } from "./sessions/watch.js";
 
 /** Sessions per page of `listAllSessions`: few calls, and answers of moderate size. */
 const LIST_ALL_PAGE_SIZE = 500;
 
 /**
- * Makes a client of a sessiond server.
+ * Makes a client of a sessiond server. `Data` is the type of the sessions' data; see `Session`.
  *
  * The first call opens the connection; a call after a loss opens it again. One client serves a
  * whole process, and many calls may use it at the same time.
  *
  * @throws SessiondError INVALID_ARGUMENT that names each wrong option
  */
-export function createSessionClient(options: SessionClientOptions): SessionClient {
+export function createSessionClient<Data extends object = JsonObject>(
+  options: SessionClientOptions,
+): SessionClient<Data> {
   const checked = checkOptions(options);
   const { server } = checked;
   // A transport that the caller opened is for the caller to close.
   const connection = "unary" in server ? { transport: server, close() {} } : openConnection(server);
-  return new SessionClient(new RpcCaller(connection, checked));
+  return new SessionClient<Data>(new RpcCaller(connection, checked));
 }
 
 /**
@@ -62,13 +88,15 @@ export function createSessionClient(options: SessionClientOptions): SessionClien
  *
  * Every method rejects with a `SessiondError` and nothing else. Besides the reasons named at each
  * method, every call can fail with UNAUTHENTICATED, PERMISSION_DENIED, INVALID_ARGUMENT,
- * ISSUER_UNAVAILABLE, STORE_UNAVAILABLE, OVERLOADED, UNAVAILABLE, DEADLINE_EXCEEDED, CANCELED and
+ * TOKEN_UNAVAILABLE, ISSUER_UNAVAILABLE, STORE_UNAVAILABLE, OVERLOADED, UNAVAILABLE, DEADLINE_EXCEEDED, CANCELED and
  * INTERNAL.
  *
  * An option that narrows a call (`userId`, `etag`, `fence`, `exceptSessionId`, the fields of a
  * filter) is refused if it is present but empty or undefined: to ignore it would widen the call.
+ * An option that no method knows is refused, too. A session token that is empty, undefined or null
+ * is no session, and needs no call.
  */
-export class SessionClient implements Disposable {
+export class SessionClient<Data extends object = JsonObject> implements Disposable {
   readonly #rpc: RpcCaller;
 
   /** The server's locks, over the same connection. */
@@ -95,18 +123,18 @@ export class SessionClient implements Disposable {
    * a `requestId` of the caller's own, fails with REQUEST_ID_REUSED if another creation had it,
    * and with SESSION_NOT_FOUND if the session of that creation has ended.
    */
-  async createSession(session: NewSession, options?: CallOptions): Promise<CreatedSession> {
+  async createSession(
+    session: NewSession<Data>,
+    options: CallOptions = {},
+  ): Promise<CreatedSession<Data>> {
+    known(options, CALL_OPTIONS);
     const answer = await this.#rpc.call("createSession", createRequest(session), options);
-    return {
-      session: sessionFrom(answer.session),
-      token: answer.token,
-      evictedSessionIds: answer.evictedSessionIds,
-    };
+    return createdFrom<Data>(answer);
   }
 
   /**
-   * The session of a token, or undefined if the token is unknown, expired, revoked or malformed.
-   * Counts as activity unless `noTouch` is set.
+   * The session of a token, or undefined if the token is unknown, expired, revoked, malformed or
+   * missing. Counts as activity unless `noTouch` is set.
    *
    * Undefined means that the user must log in again. A server that could not answer always
    * rejects, and means that the request must fail. The two cannot be mistaken for each other.
@@ -114,13 +142,16 @@ export class SessionClient implements Disposable {
    * Fails with SESSION_UNREADABLE if the session exists but the server cannot unseal it.
    */
   async verifySession(
-    token: string,
+    token: PresentedToken,
     options: VerifySessionOptions = {},
-  ): Promise<Session | undefined> {
+  ): Promise<Session<Data> | undefined> {
+    const { noTouch = false } = known(options, OPTIONS.verifySession);
+    const sendable = sendableToken(token, "token");
+    if (sendable === undefined) return undefined;
     return foundOrUndefined(async () => {
-      const request = { token: text(token, "token"), noTouch: options.noTouch ?? false };
+      const request = { token: sendable, noTouch };
       const answer = await this.#rpc.call("verifySession", request, options);
-      return sessionFrom(answer.session);
+      return sessionFrom<Data>(answer.session);
     });
   }
 
@@ -129,13 +160,21 @@ export class SessionClient implements Disposable {
    * result of an invalid token is the error SESSION_NOT_FOUND.
    */
   async batchVerifySessions(
-    tokens: readonly string[],
+    tokens: readonly PresentedToken[],
     options: VerifySessionOptions = {},
-  ): Promise<SessionResult[]> {
-    const request = { tokens: texts(tokens, "tokens"), noTouch: options.noTouch ?? false };
-    if (tokens.length === 0) return [];
-    const answer = await this.#rpc.call("batchVerifySessions", request, options);
-    return resultsFrom(answer.results, tokens.length);
+  ): Promise<SessionResult<Session<Data>>[]> {
+    const { noTouch = false } = known(options, OPTIONS.verifySession);
+    const sendable = sendableTokens(tokens, "tokens");
+    const sent = sendable.filter((token) => token !== undefined);
+    const { results } =
+      sent.length === 0
+        ? { results: [] }
+        : await this.#rpc.call("batchVerifySessions", { tokens: sent, noTouch }, options);
+    const answered = resultsFrom<SessionField, Data>(results, sent.length);
+    return sendable.map(
+      (token) =>
+        (token === undefined ? undefined : answered.shift()) ?? { error: sessionNotFound() },
+    );
   }
 
   /**
@@ -144,16 +183,11 @@ export class SessionClient implements Disposable {
    *
    * Fails with SESSION_UNREADABLE if the session exists but the server cannot unseal it.
    */
-  async getSession(sessionId: string, options?: GetSessionOptions): Promise<Session | undefined>;
-  async getSession<F extends SessionField>(
-    sessionId: string,
-    options: GetSessionOptions & FieldSelection<F>,
-  ): Promise<Pick<Session, F> | undefined>;
-  async getSession<F extends SessionField>(
+  async getSession<F extends SessionField = SessionField>(
     sessionId: string,
     options: GetSessionOptions & Partial<FieldSelection<F>> = {},
-  ): Promise<Pick<Session, F> | undefined> {
-    const { fields } = options;
+  ): Promise<Pick<Session<Data>, F> | undefined> {
+    const { fields } = known(options, OPTIONS.getSession);
     return foundOrUndefined(async () => {
       const request = {
         sessionId: text(sessionId, "session_id"),
@@ -161,7 +195,7 @@ export class SessionClient implements Disposable {
         ...(fields && { readMask: readMask(fields) }),
       };
       const answer = await this.#rpc.call("getSession", request, options);
-      return sessionFrom(answer.session, fields);
+      return sessionFrom<F, Data>(answer.session, fields);
     });
   }
 
@@ -169,26 +203,18 @@ export class SessionClient implements Disposable {
    * Up to 1000 active sessions by their ids with one call. The results are in the order of the
    * ids. The result of a missing session is the error SESSION_NOT_FOUND.
    */
-  async batchGetSessions(
-    sessionIds: readonly string[],
-    options?: CallOptions,
-  ): Promise<SessionResult[]>;
-  async batchGetSessions<F extends SessionField>(
-    sessionIds: readonly string[],
-    options: CallOptions & FieldSelection<F>,
-  ): Promise<SessionResult<Pick<Session, F>>[]>;
-  async batchGetSessions<F extends SessionField>(
+  async batchGetSessions<F extends SessionField = SessionField>(
     sessionIds: readonly string[],
     options: CallOptions & Partial<FieldSelection<F>> = {},
-  ): Promise<SessionResult<Pick<Session, F>>[]> {
-    const { fields } = options;
+  ): Promise<SessionResult<Pick<Session<Data>, F>>[]> {
+    const { fields } = known(options, OPTIONS.batchGetSessions);
     const request = {
       sessionIds: texts(sessionIds, "session_ids"),
       ...(fields && { readMask: readMask(fields) }),
     };
     if (sessionIds.length === 0) return [];
     const answer = await this.#rpc.call("batchGetSessions", request, options);
-    return resultsFrom(answer.results, sessionIds.length, fields);
+    return resultsFrom<F, Data>(answer.results, sessionIds.length, fields);
   }
 
   /**
@@ -196,13 +222,13 @@ export class SessionClient implements Disposable {
    * query. A page may have fewer sessions than `pageSize`, even none, without being the last.
    */
   async listSessions(
-    query: SessionQuery & { pageToken?: string | undefined } = {},
-    options?: CallOptions,
-  ): Promise<SessionPage> {
-    const request = listRequest(query, query.pageToken ?? "");
-    const answer = await this.#rpc.call("listSessions", request, options);
+    query: SessionPageQuery = {},
+    options: CallOptions = {},
+  ): Promise<SessionPage<Data>> {
+    known(options, CALL_OPTIONS);
+    const answer = await this.#rpc.call("listSessions", listRequest(query), options);
     return {
-      sessions: answer.sessions.map((session) => sessionFrom(session)),
+      sessions: answer.sessions.map((session) => sessionFrom<Data>(session)),
       unreadableSessionIds: answer.unreadableSessionIds,
       nextPageToken: answer.nextPageToken === "" ? undefined : answer.nextPageToken,
     };
@@ -220,15 +246,15 @@ export class SessionClient implements Disposable {
   async *listAllSessions(
     query: SessionQuery = {},
     options: ListAllSessionsOptions = {},
-  ): AsyncGenerator<Session, void, undefined> {
-    const { pageSize = LIST_ALL_PAGE_SIZE } = query;
+  ): AsyncGenerator<Session<Data>, void, undefined> {
+    const { pageSize = LIST_ALL_PAGE_SIZE } = known(query, QUERY, { argument: "query" });
+    const { onUnreadable, ...call } = known(options, OPTIONS.listAllSessions);
     let pageToken: string | undefined;
     do {
-      const page: SessionPage = await this.listSessions({ ...query, pageSize, pageToken }, options);
+      const pageQuery: SessionPageQuery = { ...query, pageSize, pageToken };
+      const page: SessionPage<Data> = await this.listSessions(pageQuery, call);
       yield* page.sessions;
-      if (page.unreadableSessionIds.length > 0) {
-        options.onUnreadable?.(page.unreadableSessionIds);
-      }
+      if (page.unreadableSessionIds.length > 0) onUnreadable?.(page.unreadableSessionIds);
       if (page.nextPageToken === pageToken && pageToken !== undefined) {
         throw malformedAnswer("a page names itself as the next");
       }
@@ -237,7 +263,9 @@ export class SessionClient implements Disposable {
   }
 
   /** The exact number of active sessions of one user, or of all users without `userId`. */
-  async countSessions(query: { userId?: string } = {}, options?: CallOptions): Promise<number> {
+  async countSessions(query: { userId?: string } = {}, options: CallOptions = {}): Promise<number> {
+    known(query, { userId: true }, { argument: "query" });
+    known(options, CALL_OPTIONS);
     const request = { userId: narrowing(query, "userId", "user_id") };
     const answer = await this.#rpc.call("countSessions", request, options);
     return answer.count;
@@ -256,42 +284,48 @@ export class SessionClient implements Disposable {
    */
   async updateSession(
     sessionId: string,
-    update: SessionUpdate,
+    update: SessionUpdate<Data>,
     options: UpdateSessionOptions = {},
-  ): Promise<Session> {
-    const request = {
-      sessionId: text(sessionId, "session_id"),
-      userId: narrowing(options, "userId", "user_id"),
-      etag: narrowing(options, "etag", "etag"),
-      ...fenceFrom(options),
-      ...updateRequest(update),
-    };
+  ): Promise<UpdatedSession<Data>> {
+    known(options, OPTIONS.updateSession);
+    const request = updateRequest(sessionId, update, options);
     const answer = await this.#rpc.call("updateSession", request, options);
-    return sessionFrom(answer.session);
+    return updatedFrom<Data>(answer);
   }
 
   /**
    * Moves the idle deadline to a full idle timeout from now, never past the absolute deadline.
    * Fails with SESSION_NOT_FOUND.
    */
-  async refreshSession(target: SessionTarget, options?: CallOptions): Promise<Session> {
-    const request = { target: targetFrom(target) };
-    const answer = await this.#rpc.call("refreshSession", request, options);
-    return sessionFrom(answer.session);
+  async refreshSession(target: SessionTarget, options: CallOptions = {}): Promise<Session<Data>> {
+    known(options, CALL_OPTIONS);
+    const named = targetFrom(target);
+    if (named === undefined) throw sessionNotFound();
+    const answer = await this.#rpc.call("refreshSession", { target: named }, options);
+    return sessionFrom<Data>(answer.session);
   }
 
   /**
-   * Replaces a session's token after a re-authentication or a change of privilege. The old token
-   * becomes invalid immediately.
+   * Replaces a session's token: after a re-authentication or a change of privilege, or with
+   * `graceMs` from time to time. Without a grace, the old token becomes invalid immediately.
    *
-   * Fails with SESSION_NOT_FOUND, also for the second of two concurrent calls with one token. Not
-   * retried if the first attempt may have taken effect: then the new token may be lost, and the
-   * user must log in again.
+   * Fails with SESSION_NOT_FOUND, also for the second of two concurrent calls with one token.
+   *
+   * Retried even if the first attempt may have taken effect: every rotation has a request id, so
+   * the server answers the second attempt with the new token of the first.
    */
-  async rotateSessionToken(token: string, options?: CallOptions): Promise<RotatedSession> {
-    const request = { token: text(token, "token") };
+  async rotateSessionToken(
+    token: PresentedToken,
+    options: RotateSessionTokenOptions = {},
+  ): Promise<RotatedSession<Data>> {
+    const { graceMs = 0 } = known(options, OPTIONS.rotateSessionToken);
+    const requestId = requestIdFrom(options);
+    const grace = duration(graceMs, "grace");
+    const sendable = sendableToken(token, "token");
+    if (sendable === undefined) throw sessionNotFound();
+    const request = { token: sendable, requestId, grace };
     const answer = await this.#rpc.call("rotateSessionToken", request, options);
-    return { session: sessionFrom(answer.session), token: answer.token };
+    return { session: sessionFrom<Data>(answer.session), token: answer.token };
   }
 
   /**
@@ -300,7 +334,9 @@ export class SessionClient implements Disposable {
    * although the first one ended the session.
    */
   async revokeSession(target: SessionTarget, options: RevokeSessionOptions = {}): Promise<boolean> {
-    const request = { target: targetFrom(target), reason: text(options.reason ?? "", "reason") };
+    known(options, OPTIONS.revokeSession);
+    const request = revokeRequest(target, options);
+    if (request === undefined) return false;
     const answer = await this.#rpc.call("revokeSession", request, options);
     return answer.revoked;
   }
@@ -313,6 +349,7 @@ export class SessionClient implements Disposable {
     userId: string,
     options: RevokeUserSessionsOptions = {},
   ): Promise<number> {
+    known(options, OPTIONS.revokeUserSessions);
     const request = {
       userId: text(userId, "user_id"),
       exceptSessionId: narrowing(options, "exceptSessionId", "except_session_id"),
@@ -359,15 +396,5 @@ export class SessionClient implements Disposable {
   /** Same as `close`, for `using client = createSessionClient(…)`. */
   [Symbol.dispose](): void {
     this.close();
-  }
-}
-
-/** Turns SESSION_NOT_FOUND, and nothing else, into undefined. */
-async function foundOrUndefined<T>(read: () => Promise<T>): Promise<T | undefined> {
-  try {
-    return await read();
-  } catch (error) {
-    if (error instanceof SessiondError && error.reason === "SESSION_NOT_FOUND") return undefined;
-    throw error;
   }
 }

@@ -18,6 +18,8 @@ export const codeByReason = {
   STORE_UNAVAILABLE: Code.Unavailable,
   OVERLOADED: Code.ResourceExhausted,
   // This package's own, for failures that no server described:
+  /** The `token` function failed or took too long, so nothing was sent. */
+  TOKEN_UNAVAILABLE: Code.Unavailable,
   /** No answer within the call's timeout. The server may or may not have made the change. */
   DEADLINE_EXCEEDED: Code.DeadlineExceeded,
   /** The caller's `signal` was aborted, or the client closed. */
@@ -32,6 +34,38 @@ export const codeByReason = {
 
 /** Why a call failed. The set is closed, so the compiler can check that a `switch` is complete. */
 export type SessiondErrorReason = keyof typeof codeByReason;
+
+/**
+ * The HTTP status of each reason: what a web application answers to its own client.
+ *
+ * A fault between the application and sessiond is no fault of the application's client. So a
+ * missing permission of the application is 500 and never 403, an overloaded sessiond is 503 and
+ * never 429, and 401 says only that the user must log in.
+ */
+export const httpStatusByReason = {
+  SESSION_NOT_FOUND: 401,
+  INVALID_ARGUMENT: 400,
+  SESSION_ALREADY_EXISTS: 409,
+  REQUEST_ID_REUSED: 409,
+  ETAG_MISMATCH: 409,
+  // Waiting does not help, but to log out elsewhere does.
+  SESSION_LIMIT_REACHED: 409,
+  LOCK_TIMEOUT: 503,
+  LOCK_NOT_HELD: 409,
+  SESSION_UNREADABLE: 500,
+  UNAUTHENTICATED: 500,
+  PERMISSION_DENIED: 500,
+  ISSUER_UNAVAILABLE: 503,
+  STORE_UNAVAILABLE: 503,
+  OVERLOADED: 503,
+  TOKEN_UNAVAILABLE: 503,
+  DEADLINE_EXCEEDED: 504,
+  // The client of the application has gone, or the application stops.
+  CANCELED: 503,
+  UNAVAILABLE: 503,
+  INTERNAL: 500,
+  UNKNOWN: 500,
+} satisfies Record<SessiondErrorReason, number>;
 
 /** One field of a request that was refused. */
 export interface FieldViolation {
@@ -61,6 +95,14 @@ export class SessiondError extends Error {
   /** The Connect code, which is also the gRPC status code. */
   readonly code: Code;
 
+  /**
+   * The HTTP status that a web application answers to its own client when it fails because of this
+   * error: 401 if the user must log in, 400 or 409 if the request is at fault, 503 or 504 if a
+   * later attempt may succeed, otherwise 500. The message is for the application, not for its
+   * client.
+   */
+  readonly httpStatus: number;
+
   /** Facts for programs, sent by the server. */
   readonly metadata: Readonly<Record<string, string>>;
 
@@ -78,6 +120,7 @@ export class SessiondError extends Error {
     super(message, "cause" in options ? { cause: options.cause } : undefined);
     this.reason = reason;
     this.code = options.code ?? codeByReason[reason];
+    this.httpStatus = httpStatusByReason[reason];
     this.metadata = options.metadata ?? {};
     this.fieldViolations = options.fieldViolations ?? [];
     this.retryAfterMs = options.retryAfterMs;
@@ -92,7 +135,12 @@ const RENAMED_ARGUMENTS: ReadonlyMap<string, string> = new Map([
   ["read_mask", "fields"],
   ["ttl", "ttlMs"],
   ["wait_timeout", "waitTimeoutMs"],
+  ["grace", "graceMs"],
+  ["order_by", "order"],
 ]);
+
+/** The fields of which each rest is a key in the data, and so the caller's own. */
+const DATA_PATH = /^((?:set_|delete_)?data)([.[].*)$/s;
 
 /**
  * Refuses an argument before it is sent. `field` is the contract's name for it, as in the
@@ -106,8 +154,8 @@ export function invalidArgument(field: string, description: string): SessiondErr
 }
 
 function argumentName(field: string): string {
-  // The keys in the data are the caller's own.
-  if (field.includes("data.")) return field;
+  const [, head, keys] = DATA_PATH.exec(field) ?? [];
+  if (head !== undefined) return `${argumentName(head)}${keys}`;
   const camelCase = field.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
   return RENAMED_ARGUMENTS.get(field) ?? camelCase;
 }

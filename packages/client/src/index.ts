@@ -35,15 +35,18 @@ export {
   type RateLimitMiddleware,
   type RateLimitMiddlewareOptions,
 } from "./rate-limits/rate-limit-middleware.js";
+export { hashCredential } from "./sessions/credential.js";
 export type {
   ClientInfo,
   CreatedSession,
+  Notice,
   RotatedSession,
   Session,
   SessionField,
   SessionPage,
   SessionResult,
   SessionState,
+  UpdatedSession,
 } from "./sessions/session.js";
 export type {
   Fence,
@@ -52,16 +55,17 @@ export type {
   ListAllSessionsOptions,
   RevokeSessionOptions,
   RevokeUserSessionsOptions,
+  RotateSessionTokenOptions,
   UpdateSessionOptions,
   VerifySessionOptions,
 } from "./sessions/session-options.js";
+export type { SessionFilter, SessionPageQuery, SessionQuery } from "./sessions/session-query.js";
 export type {
   NewSession,
-  SessionFilter,
-  SessionQuery,
   SessionTarget,
   SessionUpdate,
 } from "./sessions/session-request.js";
+export type { PresentedToken } from "./sessions/session-token.js";
 export type {
   SessionEvent,
   SessionEventType,

@@ -1,10 +1,12 @@
 import type { Transport } from "@connectrpc/connect";
-import { nameOf, SessiondError } from "./error.js";
+import { nameOf } from "./error.js";
+import { type NamesOf, refusal, unknownNames } from "./known-names.js";
 
 /**
  * The access token of this client's calls: the token, or a function that returns the current one.
  * The client asks the function once per call, so it should remember its token until that is about
- * to expire.
+ * to expire. It asks again if the function fails, within the call's timeout and attempts; then the
+ * call fails with TOKEN_UNAVAILABLE.
  */
 export type AccessToken = string | (() => string | Promise<string>);
 
@@ -48,8 +50,8 @@ export type ServerOptions =
     }
   | {
       /**
-       * A transport of the caller's own, for client certificates or interceptors. It must use
-       * the binary format: JSON cannot carry some keys of `updateSession`. `close` leaves it open.
+       * A transport of the caller's own, for client certificates or interceptors. `close` leaves it
+       * open.
        */
       transport: Transport;
       baseUrl?: undefined;
@@ -65,12 +67,24 @@ export interface CallOptions {
   signal?: AbortSignal | undefined;
 }
 
+/** The names of `CallOptions`. */
+export const CALL_OPTIONS = { timeoutMs: true, signal: true } satisfies NamesOf<CallOptions>;
+
+const CLIENT_OPTIONS = {
+  baseUrl: true,
+  protocol: true,
+  transport: true,
+  token: true,
+  timeoutMs: true,
+  maxAttempts: true,
+} satisfies NamesOf<SessionClientOptions>;
+
 const DEFAULT_TIMEOUT_MS = 5000;
 const DEFAULT_MAX_ATTEMPTS = 3;
 const MAX_ATTEMPTS = 10;
 
 /** The longest timeout that fits into the eight digits of a `grpc-timeout` header. */
-const MAX_TIMEOUT_MS = 99_999_999;
+export const MAX_TIMEOUT_MS = 99_999_999;
 
 export interface ServerAddress {
   readonly baseUrl: URL;
@@ -87,6 +101,8 @@ export interface CheckedOptions {
 
 /** Throws INVALID_ARGUMENT with every fault of the options, each named by its option. */
 export function checkOptions(options: SessionClientOptions): CheckedOptions {
+  const unknown = unknownNames(options, CLIENT_OPTIONS);
+  if (typeof options !== "object" || options === null) throw refusal(unknown);
   const { timeoutMs = DEFAULT_TIMEOUT_MS, maxAttempts = DEFAULT_MAX_ATTEMPTS, token } = options;
   const faults: Record<string, string | undefined> = {
     ...serverFaults(options),
@@ -94,13 +110,10 @@ export function checkOptions(options: SessionClientOptions): CheckedOptions {
     timeoutMs: timeoutFault(timeoutMs),
     maxAttempts: maxAttemptsFault(maxAttempts),
   };
-  const fieldViolations = Object.entries(faults).flatMap(([field, description]) =>
+  const wrong = Object.entries(faults).flatMap(([field, description]) =>
     description === undefined ? [] : [{ field, description }],
   );
-  if (fieldViolations.length > 0) {
-    const message = fieldViolations.map(({ field, description }) => `${field}: ${description}`);
-    throw new SessiondError("INVALID_ARGUMENT", message.join("; "), { fieldViolations });
-  }
+  if (wrong.length + unknown.length > 0) throw refusal([...wrong, ...unknown]);
   const server = options.transport ?? {
     baseUrl: new URL(options.baseUrl),
     protocol: options.protocol ?? "grpc",

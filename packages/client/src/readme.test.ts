@@ -1,11 +1,12 @@
 import { spawn } from "node:child_process";
+import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { expect, onTestFinished, test } from "vitest";
 import { SessionClient } from "./client.js";
-import { codeByReason } from "./error.js";
+import { httpStatusByReason } from "./error.js";
 import { LockClient } from "./locks/lock-client.js";
 import { RateLimitClient } from "./rate-limits/rate-limit-client.js";
 import {
@@ -40,9 +41,13 @@ function runExample(heading: string, edit: (example: string) => string) {
 test("the README's example runs and prints what it says", async () => {
   const session = protoSession({ displayName: "Ada Lovelace" });
   const server = await startSessionServer("grpc", {
-    createSession: () => ({ session, token: "sst_1", evictedSessionIds: ["old"] }),
+    createSession: () => ({
+      ...{ session, token: "sst_1", evictedSessionIds: ["old"] },
+      notices: [{ field: "client.user_agent", description: "cut to 1024 bytes" }],
+    }),
     verifySession: () => ({ session }),
     updateSession: () => ({ session }),
+    rotateSessionToken: () => ({ session, token: "sst_2" }),
     revokeUserSessions: () => ({ revokedCount: 2 }),
     revokeSession: () => ({ revoked: true }),
   });
@@ -52,10 +57,68 @@ test("the README's example runs and prints what it says", async () => {
   expect((await collect(output)).join("").split("\n")).toEqual([
     "session-1 lives until 2023-11-15T22:13:20.000Z at most",
     "1 older sessions had to go",
+    "client.user_agent: cut to 1024 bytes",
     "hello, Ada Lovelace",
+    "signed out",
     "2 other sessions ended",
     "",
   ]);
+  expect(server.requests("revokeSession")).toMatchObject([
+    { target: { value: "session-7" }, userId: "user-1" },
+    { target: { value: "sst_2" } },
+  ]);
+});
+
+test("the README's session of another system moves in with its cookie", async () => {
+  const session = protoSession({ data: { cart: ["tea"] } });
+  const server = await startSessionServer("grpc", {
+    createSession: () => ({ session }),
+    verifySession: () => ({ session }),
+  });
+  const output = runExample("## Moving in", (example) =>
+    example.replace("http://127.0.0.1:50051", server.baseUrl),
+  );
+  expect((await collect(output)).join("")).toBe("[ 'tea' ]\n");
+  const [{ token = "" } = {}] = server.requests("verifySession");
+  const tokenHash = new Uint8Array(createHash("sha256").update(token).digest());
+  expect(server.requests("createSession")).toMatchObject([{ userId: "user-1", tokenHash }]);
+});
+
+test("the README's work under a lock writes with its fence", async () => {
+  const server = await startSessionServer("grpc", {
+    acquireLock: () => ({ lockId: "1", fencingToken: 7n, expireTime: timestampFromMs(0) }),
+    updateSession: () => ({ session: protoSession() }),
+    releaseLock: () => ({}),
+  });
+  const output = runExample("## Locks", (example) =>
+    example
+      .replace("http://127.0.0.1:50051", server.baseUrl)
+      .replace("http://127.0.0.1:9000/score", "data:,42"),
+  );
+  await collect(output);
+  expect(server.requests("updateSession")).toMatchObject([
+    { setData: { score: "42" }, fence: { lock: "recompute", token: 7n } },
+  ]);
+});
+
+test("the README's login counts for two keys, and resets only the one with the user", async () => {
+  const server = await startSessionServer("grpc", {
+    checkRateLimit: () => ({
+      ...{ allowed: true, resetTime: timestampFromMs(0), window: durationFromMs(60_000) },
+      retryAfter: durationFromMs(0),
+    }),
+    resetRateLimit: () => ({}),
+    createSession: () => ({ session: protoSession() }),
+  });
+  const right = 'await logIn("203.0.113.7", "user-1", async () => true); client.close();';
+  const output = runExample("## Rate limits", (example) =>
+    example.replace("http://127.0.0.1:50051", server.baseUrl).replace("client.close();", right),
+  );
+  expect((await collect(output)).join("")).toBe("wrong\n");
+  const keys = ["203.0.113.7", "203.0.113.7 user-1"];
+  const checked = server.requests("checkRateLimit").map(({ key }) => key);
+  expect(checked).toEqual([...keys, ...keys]);
+  expect(server.requests("resetRateLimit")).toMatchObject([{ key: keys[1] }]);
 });
 
 test("the README's middleware counts attempts and refuses one too many", async () => {
@@ -80,10 +143,11 @@ test("the README's middleware counts attempts and refuses one too many", async (
   expect(server.requests("checkRateLimit")).toMatchObject([attempt, attempt]);
 });
 
-test("the README names every reason", () => {
+test("the README names every reason, with its HTTP status", () => {
   const section = readme.slice(readme.indexOf("## Errors"));
-  const named = [...section.matchAll(/^\| `([A-Z_]+)` +\|/gm)].map(([, reason]) => reason);
-  expect(named.toSorted()).toEqual(Object.keys(codeByReason).toSorted());
+  const rows = section.matchAll(/^\| `([A-Z_]+)` +\| (\d+) +\|/gm);
+  const named = Object.fromEntries([...rows].map(([, reason, status]) => [reason, Number(status)]));
+  expect(named).toEqual(httpStatusByReason);
 });
 
 test.each([

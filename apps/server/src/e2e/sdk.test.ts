@@ -1,4 +1,5 @@
-import { createSessionClient, SessiondError } from "@sessiond/client";
+import { randomBytes } from "node:crypto";
+import { createSessionClient, hashCredential, SessiondError } from "@sessiond/client";
 import { startTcpFaultProxy } from "@sessiond/core/testing";
 import { describe, expect, test, vi } from "vitest";
 import { useTestServer } from "../testing/test-server.js";
@@ -36,7 +37,8 @@ describe.each(["grpc", "connect"] as const)("the SDK over %s", (protocol) => {
 
     const changes = { displayName: "Bob", setData: { "a.B": [1] }, deleteData: ["theme"] };
     const updated = await client.updateSession(session.id, changes, { etag: session.etag });
-    expect(updated).toMatchObject({ displayName: "Bob", data: { "a.B": [1] } });
+    expect(updated).toMatchObject({ session: { displayName: "Bob" }, notices: [] });
+    expect(updated.session.data).toEqual({ "a.B": [1] });
     const { lastAccessTime } = await client.refreshSession({ token });
     expect(lastAccessTime.getTime()).toBeGreaterThan(session.lastAccessTime.getTime());
     const { token: newToken } = await client.rotateSessionToken(token);
@@ -51,6 +53,48 @@ describe.each(["grpc", "connect"] as const)("the SDK over %s", (protocol) => {
     expect(await client.verifySession(newToken)).toBeUndefined();
     expect(await client.getSession(session.id)).toBeUndefined();
     expect(await client.revokeUserSessions(userId)).toBe(0);
+  });
+
+  test("moves a session in with the cookie that its user has, and rotates it into a token", async () => {
+    using client = clientWith();
+    const cookie = randomBytes(24).toString("base64url");
+    const createTime = new Date(Date.now() - 60_000);
+    const moved = { userId: `moved-${protocol}`, tokenHash: hashCredential(cookie), createTime };
+    const { session, token } = await client.createSession(moved);
+    expect([token, session.createTime]).toEqual(["", createTime]);
+    expect((await client.verifySession(cookie))?.id).toBe(session.id);
+    const rotated = await client.rotateSessionToken(cookie, { graceMs: 30_000 });
+    expect(rotated.session.tokenCreateTime.getTime()).toBeGreaterThan(createTime.getTime());
+    for (const current of [cookie, rotated.token]) {
+      expect((await client.verifySession(current))?.id).toBe(session.id);
+    }
+    await expect(client.createSession(moved)).rejects.toMatchObject({
+      reason: "SESSION_ALREADY_EXISTS",
+    });
+  });
+
+  test("lets users sign out their own devices by id, and nobody else's", async () => {
+    using client = clientWith();
+    const { session } = await client.createSession({ userId: `bob-${protocol}` });
+    const signOut = (userId: string) => client.revokeSession({ sessionId: session.id }, { userId });
+    expect(await signOut("mallory")).toBe(false);
+    expect(await client.getSession(session.id)).toBeDefined();
+    expect(await signOut(session.userId)).toBe(true);
+  });
+
+  test("rotates a token once although the answer is lost on the way, and has the new one", async () => {
+    using client = clientWith();
+    const { token } = await client.createSession({ userId: `lost-rotation-${protocol}` });
+    const port = Number(new URL(urlOf()).port);
+    await using proxy = await startTcpFaultProxy({ host: "127.0.0.1", port });
+    proxy.halfOpen();
+    using far = clientWith(server.accessToken, `http://127.0.0.1:${proxy.port}`);
+    const rotating = far.rotateSessionToken(token);
+    await vi.waitFor(async () => expect(await client.verifySession(token)).toBeUndefined());
+    proxy.cut();
+    proxy.pass();
+    const rotated = await rotating;
+    expect(await client.verifySession(rotated.token)).toEqual(rotated.session);
   });
 
   test("makes a creation once whose answer is lost on the way, and does not lose its token", async () => {

@@ -1,5 +1,5 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import { SessiondError } from "../error.js";
+import { sleep } from "../rpc/sleep.js";
 
 /** The lease to keep. All times are of this machine's `performance.now()`. */
 export interface LeaseOptions {
@@ -47,18 +47,22 @@ export function holdLease({ name, ttlMs, askedMs, renew }: LeaseOptions): HeldLe
   const stopped = new AbortController();
   const ended = AbortSignal.any([lost.signal, stopped.signal]);
   const marginMs = Math.min(ttlMs * MARGIN, MAX_MARGIN_MS);
-  let expiry: NodeJS.Timeout | undefined;
+  let expiry = new AbortController();
   let validUntilMs = 0;
 
   const lose = (cause: unknown) => {
-    clearTimeout(expiry);
+    expiry.abort();
     lost.abort(leaseLost(name, cause));
   };
   let failure: unknown;
   const extend = (sinceMs: number) => {
     validUntilMs = sinceMs + ttlMs - marginMs;
-    clearTimeout(expiry);
-    expiry = setTimeout(() => lose(failure), validUntilMs - performance.now());
+    expiry.abort();
+    expiry = new AbortController();
+    sleep(validUntilMs - performance.now(), expiry.signal).then(
+      () => lose(failure),
+      () => {},
+    );
   };
 
   /** Renews until a renewal works, the lease is lost, or nobody needs it any more. */
@@ -108,7 +112,7 @@ export function holdLease({ name, ttlMs, askedMs, renew }: LeaseOptions): HeldLe
       lost.signal.throwIfAborted();
     },
     stop: () => {
-      clearTimeout(expiry);
+      expiry.abort();
       stopped.abort();
     },
   };
@@ -129,5 +133,5 @@ function leaseLost(name: string, cause: unknown): SessiondError {
 }
 
 async function pause(ms: number, signal: AbortSignal): Promise<void> {
-  await sleep(Math.max(0, ms), undefined, { signal }).catch(() => {});
+  await sleep(ms, signal).catch(() => {});
 }

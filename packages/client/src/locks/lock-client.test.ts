@@ -51,6 +51,26 @@ function untilAborted({ signal }: LockedWork): Promise<number> {
   });
 }
 
+test("a lock of a month is held until the work is done", async () => {
+  const { server, locks } = await start();
+  const aborted = await locks.withLock("invoices", { ttlMs: 2 ** 32 }, async ({ signal }) => {
+    await sleep(100);
+    return signal.aborted;
+  });
+  expect(aborted).toBe(false);
+  expect(server.requests("renewLock")).toEqual([]);
+});
+
+test("a wait of a month is for the server to refuse", async () => {
+  const violations = [{ field: "wait_timeout", description: "expected at most 3600000 ms" }];
+  const refuse = throwing(() => answer(Code.InvalidArgument, "INVALID_ARGUMENT", { violations }));
+  const { server, locks } = await start({ acquireLock: refuse });
+  const error = await rejection(locks.acquire("invoices", { waitTimeoutMs: 2 ** 32 }));
+  expect(error.fieldViolations).toEqual(violations);
+  const [request] = server.requests("acquireLock");
+  expect(request?.waitTimeout && durationMs(request.waitTimeout)).toBe(2 ** 32);
+});
+
 test("a lock is acquired for 30 s, with a wait of 20 s, unless the caller chooses", async () => {
   const { server, locks } = await start();
   expect(await locks.acquire("invoices")).toEqual({

@@ -1,7 +1,8 @@
 import { randomUUID } from "node:crypto";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { SessiondError, type SessiondErrorReason } from "../error.js";
-import type { CallOptions } from "../options.js";
+import { known, type NamesOf } from "../known-names.js";
+import { CALL_OPTIONS, type CallOptions, MAX_TIMEOUT_MS } from "../options.js";
 import { dateFrom, duration, text } from "../rpc/fields.js";
 import type { RpcCaller } from "../rpc/rpc-caller.js";
 import { holdLease } from "./held-lease.js";
@@ -70,6 +71,17 @@ export interface LockedWork {
   readonly signal: AbortSignal;
 }
 
+const RENEW_OPTIONS = { ...CALL_OPTIONS, ttlMs: true } satisfies NamesOf<RenewLockOptions>;
+const ACQUIRE_OPTIONS = {
+  ...RENEW_OPTIONS,
+  waitTimeoutMs: true,
+} satisfies NamesOf<AcquireLockOptions>;
+const WITH_LOCK_OPTIONS = {
+  signal: true,
+  ttlMs: true,
+  waitTimeoutMs: true,
+} satisfies NamesOf<WithLockOptions>;
+
 const DEFAULT_TTL_MS = 30_000;
 const DEFAULT_WAIT_TIMEOUT_MS = 20_000;
 
@@ -121,7 +133,7 @@ export class LockClient {
     options: WithLockOptions,
     work: (held: LockedWork) => T | Promise<T>,
   ): Promise<T> {
-    const { ttlMs = DEFAULT_TTL_MS } = options;
+    const { ttlMs = DEFAULT_TTL_MS } = known(options, WITH_LOCK_OPTIONS);
     const askedMs = performance.now();
     const lock = await this.acquire(name, { ...options, ttlMs });
     const lease = holdLease({
@@ -154,6 +166,7 @@ export class LockClient {
    * After a failure without an answer it releases the lock in case it was taken.
    */
   async acquire(name: string, options: AcquireLockOptions = {}): Promise<HeldLock> {
+    known(options, ACQUIRE_OPTIONS);
     const { ttlMs = DEFAULT_TTL_MS, waitTimeoutMs = DEFAULT_WAIT_TIMEOUT_MS } = options;
     const handle = { name: text(name, "name"), lockId: randomUUID() };
     const waitUntilMs = performance.now() + waitTimeoutMs;
@@ -164,7 +177,9 @@ export class LockClient {
       const wait = waitTimeoutMs < 0 ? waitTimeoutMs : Math.min(waitTimeoutMs, Math.ceil(waitMs));
       return { ...handle, ttl, waitTimeout: duration(wait, "wait_timeout") };
     };
-    const { timeoutMs = this.#rpc.timeoutMs + Math.max(0, waitTimeoutMs), signal } = options;
+    // The server refuses a wait that is too long, and says which are not.
+    const longestMs = Math.min(this.#rpc.timeoutMs + Math.max(0, waitTimeoutMs), MAX_TIMEOUT_MS);
+    const { timeoutMs = longestMs, signal } = options;
     try {
       const answer = await this.#rpc.call("acquireLock", request, { timeoutMs, signal });
       return { ...handle, lockId: answer.lockId, ...leaseFrom(answer) };
@@ -179,7 +194,7 @@ export class LockClient {
 
   /** Moves the end of the lease to one ttl from now. Fails with LOCK_NOT_HELD after its end. */
   async renew(lock: LockHandle, options: RenewLockOptions = {}): Promise<HeldLock> {
-    const { ttlMs = DEFAULT_TTL_MS, ...call } = options;
+    const { ttlMs = DEFAULT_TTL_MS, ...call } = known(options, RENEW_OPTIONS);
     const handle = handleFrom(lock);
     const request = { ...handle, ttl: duration(ttlMs, "ttl") };
     const answer = await this.#rpc.call("renewLock", request, call);
@@ -190,7 +205,8 @@ export class LockClient {
    * Releases a lock. Fails with LOCK_NOT_HELD if its lease has ended, also if a first attempt
    * released it and its answer was lost.
    */
-  async release(lock: LockHandle, options?: CallOptions): Promise<void> {
+  async release(lock: LockHandle, options: CallOptions = {}): Promise<void> {
+    known(options, CALL_OPTIONS);
     await this.#rpc.call("releaseLock", handleFrom(lock), options);
   }
 
@@ -198,7 +214,8 @@ export class LockClient {
    * The public facts about a lock, or undefined if it is free. They may be outdated when the
    * answer arrives, so a decision based on them is a race.
    */
-  async get(name: string, options?: CallOptions): Promise<LockState | undefined> {
+  async get(name: string, options: CallOptions = {}): Promise<LockState | undefined> {
+    known(options, CALL_OPTIONS);
     const answer = await this.#rpc.call("getLock", { name: text(name, "name") }, options);
     return answer.held ? { name, ...leaseFrom(answer) } : undefined;
   }

@@ -1,6 +1,7 @@
 import { durationMs } from "@bufbuild/protobuf/wkt";
 import type { GetRateLimitResponse } from "@sessiond/proto/sessiond/v1/rate_limit_service";
-import type { CallOptions } from "../options.js";
+import { known, type NamesOf } from "../known-names.js";
+import { CALL_OPTIONS, type CallOptions } from "../options.js";
 import { dateFrom, int32, present, text } from "../rpc/fields.js";
 import type { RpcCaller } from "../rpc/rpc-caller.js";
 
@@ -9,6 +10,8 @@ export interface RateLimitOptions extends CallOptions {
   /** How much the attempt counts. Default: 1. */
   cost?: number | undefined;
 }
+
+const OPTIONS = { ...CALL_OPTIONS, cost: true } satisfies NamesOf<RateLimitOptions>;
 
 /** The state of a key under a policy. */
 export interface RateLimit {
@@ -70,13 +73,15 @@ export class RateLimitClient {
   }
 
   /** Forgets all attempts of a key, as after a login that succeeded. */
-  async reset(policy: string, key: string, options?: CallOptions): Promise<void> {
+  async reset(policy: string, key: string, options: CallOptions = {}): Promise<void> {
+    known(options, CALL_OPTIONS);
     const request = { policy: text(policy, "policy"), key: text(key, "key") };
     await this.#rpc.call("resetRateLimit", request, options);
   }
 }
 
-function attemptFrom(policy: string, key: string, { cost }: RateLimitOptions) {
+function attemptFrom(policy: string, key: string, options: RateLimitOptions) {
+  const { cost } = known(options, OPTIONS);
   return {
     policy: text(policy, "policy"),
     key: text(key, "key"),

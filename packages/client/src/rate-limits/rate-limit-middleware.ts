@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { invalidArgument, SessiondError, type SessiondErrorReason } from "../error.js";
+import { known, type NamesOf } from "../known-names.js";
 
 /** The part of a `RateLimit` that a response shows. */
 export interface RateLimitAnswer {
@@ -54,6 +55,16 @@ export type RateLimitMiddleware<Request extends IncomingMessage = IncomingMessag
   next: (error?: unknown) => void,
 ) => void;
 
+const OPTIONS = {
+  rateLimits: true,
+  policy: true,
+  key: true,
+  cost: true,
+  whenUnavailable: true,
+  onUnavailable: true,
+  now: true,
+} satisfies NamesOf<RateLimitMiddlewareOptions>;
+
 const POLICY_NAME = /^[a-z][a-z0-9_-]{0,63}$/;
 /** `Retry-After` if the server named no time. A server that restarts is back by then. */
 const DEFAULT_RETRY_AFTER_MS = 1_000;
@@ -93,7 +104,7 @@ interface Problem {
 export function createRateLimitMiddleware<Request extends IncomingMessage = IncomingMessage>(
   options: RateLimitMiddlewareOptions<Request>,
 ): RateLimitMiddleware<Request> {
-  const { policy } = options;
+  const { policy } = known<RateLimitMiddlewareOptions<Request>>(options, OPTIONS);
   if (!POLICY_NAME.test(policy)) {
     throw invalidArgument("policy", "expected the name of a policy, such as login");
   }

@@ -3,6 +3,7 @@ import {
   durationFromMs,
   type Timestamp,
   timestampDate,
+  timestampFromDate,
 } from "@bufbuild/protobuf/wkt";
 import { invalidArgument, malformedAnswer, nameOf } from "../error.js";
 
@@ -54,6 +55,13 @@ export function duration(ms: number, field: string): Duration {
     throw invalidArgument(field, "expected a number of milliseconds");
   }
   return durationFromMs(rounded);
+}
+
+export function timestamp(date: Date, field: string): Timestamp {
+  if (!(date instanceof Date) || Number.isNaN(date.getTime())) {
+    throw invalidArgument(field, "expected a valid Date");
+  }
+  return timestampFromDate(date);
 }
 
 /** A field that every answer has. Throws INTERNAL if it is missing. */

@@ -12,6 +12,7 @@ import {
   type SessiondErrorOptions,
   type SessiondErrorReason,
 } from "../error.js";
+import { connectionHint } from "./connection-hint.js";
 
 /**
  * The reason for an error without one that this package knows, as from a newer server or a proxy.
@@ -40,10 +41,17 @@ export function errorFromStatus(status: Status): SessiondError {
   return answeredError(error) ?? undescribedError(error);
 }
 
-/** The error for what a transport threw. */
-export function errorFromTransport(thrown: unknown): SessiondError {
+/**
+ * The error for what a transport threw.
+ *
+ * @param isFirstContact whether the server has answered no call yet. Default: it has.
+ */
+export function errorFromTransport(thrown: unknown, isFirstContact = false): SessiondError {
   const error = ConnectError.from(thrown, Code.Internal);
-  return answeredError(error) ?? lostConnection(error) ?? undescribedError(error);
+  const answered = answeredError(error);
+  if (answered !== undefined) return answered;
+  const hint = connectionHint(causes(error), isFirstContact);
+  return lostConnection(error, hint) ?? undescribedError(error, hint);
 }
 
 /** The error that sessiond answered with. Undefined if no ErrorInfo says that sessiond did. */
@@ -63,17 +71,17 @@ function answeredError(error: ConnectError): SessiondError | undefined {
  * INTERNAL with a Node.js error as its cause otherwise. If the caller canceled the call itself,
  * RpcCaller reports that in place of this error.
  */
-function lostConnection(error: ConnectError): SessiondError | undefined {
+function lostConnection(error: ConnectError, hint?: string): SessiondError | undefined {
   const broke =
     error.code === Code.Canceled || error.code === Code.Aborted || hasNodeErrorCode(error);
   return broke
-    ? new SessiondError("UNAVAILABLE", networkMessage(error), { cause: error })
+    ? new SessiondError("UNAVAILABLE", networkMessage(error, hint), { cause: error })
     : undefined;
 }
 
 /** The error for an answer without a reason, from a proxy or from this process. */
-function undescribedError(error: ConnectError): SessiondError {
-  return new SessiondError(reasonOf(error.code), networkMessage(error), {
+function undescribedError(error: ConnectError, hint?: string): SessiondError {
+  return new SessiondError(reasonOf(error.code), networkMessage(error, hint), {
     code: error.code,
     cause: error,
     ...detailsOf(error),
@@ -94,8 +102,13 @@ function detailsOf(
   };
 }
 
+function networkMessage(error: ConnectError, hint?: string): string {
+  const message = messageOf(error).trimEnd();
+  return hint === undefined ? message : `${message}: ${hint}`;
+}
+
 /** The message of an error. Node.js gives an AggregateError none, so we join its parts. */
-function networkMessage(error: ConnectError): string {
+function messageOf(error: ConnectError): string {
   if (error.rawMessage !== "") return error.rawMessage;
   if (error.cause instanceof AggregateError) {
     return error.cause.errors.map((each) => (each instanceof Error ? each.message : "")).join("; ");

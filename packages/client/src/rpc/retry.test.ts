@@ -7,7 +7,7 @@ import { backoffMs, mayRetry } from "./retry.js";
 const methods = Object.values(METHODS)
   .filter(({ methodKind }) => methodKind === "unary")
   .map(({ localName }) => localName as UnaryMethod);
-const once: UnaryMethod[] = ["updateSession", "rotateSessionToken", "checkRateLimit"];
+const once: UnaryMethod[] = ["updateSession", "checkRateLimit"];
 
 /** What connect-node throws, down to the error of the system call that failed. */
 function unavailable(...failures: { syscall: string; code: string }[]): SessiondError {
@@ -30,6 +30,7 @@ test.each(methods)("%s is repeated after a possible effect only if that does no 
 test.each(methods)("%s is repeated if it certainly had no effect", (method) => {
   expect(mayRetry(method, new SessiondError("OVERLOADED", "busy"))).toBe(true);
   expect(mayRetry(method, new SessiondError("ISSUER_UNAVAILABLE", "no keys"))).toBe(true);
+  expect(mayRetry(method, new SessiondError("TOKEN_UNAVAILABLE", "no token"))).toBe(true);
   expect(mayRetry(method, unavailable(refused))).toBe(true);
   expect(mayRetry(method, unavailable(refused, refused))).toBe(true);
   expect(mayRetry(method, unavailable({ syscall: "getaddrinfo", code: "EAI_AGAIN" }))).toBe(true);
@@ -40,7 +41,13 @@ test("a call had no effect only if every address refused the connection", () => 
 });
 
 test("all other errors are final", () => {
-  const retried = ["ISSUER_UNAVAILABLE", "OVERLOADED", "STORE_UNAVAILABLE", "UNAVAILABLE"];
+  const retried = [
+    "ISSUER_UNAVAILABLE",
+    "OVERLOADED",
+    "STORE_UNAVAILABLE",
+    "TOKEN_UNAVAILABLE",
+    "UNAVAILABLE",
+  ];
   const reasons = Object.keys(codeByReason) as SessiondErrorReason[];
   const mayBe = reasons.filter((reason) => mayRetry("getSession", new SessiondError(reason, "")));
   expect(mayBe.toSorted()).toEqual(retried);

@@ -21,8 +21,8 @@ const repetitionByMethod = {
   // with the change that the first call made.
   updateSession: "once",
   refreshSession: "repeatable",
-  // The first call's new token would be lost, and the old token is invalid.
-  rotateSessionToken: "once",
+  // Every rotation has a request id, too.
+  rotateSessionToken: "repeatable",
   // A second revocation ends nothing more, but answers `false` or 0 where the lost answer did not.
   revokeSession: "repeatable",
   revokeUserSessions: "repeatable",
@@ -50,6 +50,9 @@ export function mayRetry(method: UnaryMethod, error: SessiondError): boolean {
     case "OVERLOADED":
     case "ISSUER_UNAVAILABLE":
       // The server refused the call before it changed anything.
+      return true;
+    case "TOKEN_UNAVAILABLE":
+      // Nothing was sent.
       return true;
     case "STORE_UNAVAILABLE":
       return repetitionByMethod[method] === "repeatable";

@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import type { DescMethodUnary, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
 import { createAsyncIterable } from "@connectrpc/connect/protocol";
 import { invalidArgument, SessiondError } from "../error.js";
@@ -12,6 +11,7 @@ import {
 import { METHODS, type Methods, type UnaryMethod } from "./methods.js";
 import { errorFromTransport } from "./received-error.js";
 import { backoffMs, mayRetry } from "./retry.js";
+import { sleep } from "./sleep.js";
 import type { Connection } from "./transport.js";
 
 type Request<M extends keyof Methods> = MessageInitShape<Methods[M]["input"]>;
@@ -19,6 +19,8 @@ type Answer<M extends keyof Methods> = MessageShape<Methods[M]["output"]>;
 
 /** The abort reason of calls that the client's `close` ended. */
 const CLOSED = Symbol("closed");
+
+type Header = { readonly authorization: string };
 
 /** What ends a call early. */
 interface Limits {
@@ -35,6 +37,7 @@ export class RpcCaller {
   readonly #connection: Connection;
   readonly #options: CheckedOptions;
   readonly #closing = new AbortController();
+  #hasAnswered = false;
 
   constructor(connection: Connection, options: CheckedOptions) {
     this.#connection = connection;
@@ -53,13 +56,14 @@ export class RpcCaller {
     { timeoutMs = this.timeoutMs, signal }: CallOptions = {},
   ): Promise<Answer<M>> {
     const limits = this.#limits(timeoutMs, signal);
-    const header = await this.#header(limits);
+    let header: Header | undefined;
     for (let attempt = 1; ; attempt++) {
       try {
+        header ??= await this.#header(limits);
         const current = typeof request === "function" ? request() : request;
         return await this.#attempt(method, current, header, limits);
       } catch (thrown) {
-        const error = errorFrom(thrown, limits);
+        const error = this.#errorFrom(thrown, limits);
         const waitMs = backoffMs(attempt, error, Math.random());
         const lastAttempt = attempt >= this.#options.maxAttempts || waitMs >= remainingMs(limits);
         if (lastAttempt || !mayRetry(method, error)) throw error;
@@ -77,8 +81,8 @@ export class RpcCaller {
     signal: AbortSignal,
   ): AsyncGenerator<Answer<"watchSessions">> {
     const limits = this.#limits(this.timeoutMs, signal);
-    const header = await this.#header(limits);
     try {
+      const header = await this.#header(limits);
       const answers = await this.#connection.transport.stream(
         METHODS.watchSessions,
         limits.signal,
@@ -86,9 +90,12 @@ export class RpcCaller {
         header,
         createAsyncIterable([request]),
       );
-      yield* answers.message;
+      for await (const answer of answers.message) {
+        this.#hasAnswered = true;
+        yield answer;
+      }
     } catch (thrown) {
-      throw errorFrom(thrown, limits);
+      throw this.#errorFrom(thrown, limits);
     }
   }
 
@@ -116,7 +123,7 @@ export class RpcCaller {
     };
   }
 
-  async #header(limits: Limits): Promise<{ authorization: string }> {
+  async #header(limits: Limits): Promise<Header> {
     const error = canceled(limits);
     if (error !== undefined) throw error;
     return { authorization: `Bearer ${await currentToken(this.#options.token, limits)}` };
@@ -125,7 +132,7 @@ export class RpcCaller {
   async #attempt<M extends UnaryMethod>(
     method: M,
     request: Request<M>,
-    header: { authorization: string },
+    header: Header,
     limits: Limits,
   ): Promise<Answer<M>> {
     // Widened, because the compiler cannot follow the link between a method's types.
@@ -134,7 +141,20 @@ export class RpcCaller {
     const timeoutMs = Math.max(1, Math.floor(remainingMs(limits)));
     const { transport } = this.#connection;
     const answer = await transport.unary(rpc, limits.signal, timeoutMs, header, request);
+    this.#hasAnswered = true;
     return answer.message as Answer<M>;
+  }
+
+  /**
+   * The error of a failed attempt. An error that the server described has no cause and wins: a
+   * call that was answered was not canceled.
+   */
+  #errorFrom(thrown: unknown, limits: Limits): SessiondError {
+    if (thrown instanceof SessiondError) return thrown;
+    const error = errorFromTransport(thrown, !this.#hasAnswered);
+    if (error.cause !== undefined) return canceled(limits) ?? error;
+    this.#hasAnswered = true;
+    return error;
   }
 }
 
@@ -145,7 +165,7 @@ async function currentToken(token: AccessToken, limits: Limits): Promise<string>
     try {
       return await token();
     } catch (cause) {
-      throw new SessiondError("UNAUTHENTICATED", "the `token` function failed", { cause });
+      throw tokenUnavailable("failed", { cause });
     }
   });
   const fault = accessTokenFault(current);
@@ -160,7 +180,7 @@ async function within<T>(limits: Limits, work: () => Promise<T>): Promise<T> {
   const done = new AbortController();
   const signal = AbortSignal.any([limits.signal, done.signal]);
   const expiry = pause(remainingMs(limits), { ...limits, signal }).then(() => {
-    throw new SessiondError("DEADLINE_EXCEEDED", "no access token within the call's timeout");
+    throw tokenUnavailable("gave no access token within the call's timeout");
   });
   try {
     return await Promise.race([work(), expiry]);
@@ -169,22 +189,18 @@ async function within<T>(limits: Limits, work: () => Promise<T>): Promise<T> {
   }
 }
 
+/** An identity provider that is down says nothing about this service's right to call. */
+function tokenUnavailable(what: string, options?: ErrorOptions): SessiondError {
+  return new SessiondError("TOKEN_UNAVAILABLE", `the \`token\` function ${what}`, options);
+}
+
 /** Waits, and throws CANCELED when the call is canceled meanwhile. */
 async function pause(ms: number, limits: Limits): Promise<void> {
   try {
-    await sleep(ms, undefined, { signal: limits.signal });
+    await sleep(ms, limits.signal);
   } catch (thrown) {
     throw canceled(limits) ?? thrown;
   }
-}
-
-/**
- * The error of a failed attempt. An error that the server described has no cause and wins: a call
- * that was answered was not canceled.
- */
-function errorFrom(thrown: unknown, limits: Limits): SessiondError {
-  const error = errorFromTransport(thrown);
-  return error.cause === undefined ? error : (canceled(limits) ?? error);
 }
 
 /** The error of a call that was canceled, or undefined if it was not. */

@@ -1,4 +1,5 @@
-import type { CallOptions } from "../options.js";
+import type { NamesOf } from "../known-names.js";
+import { CALL_OPTIONS, type CallOptions } from "../options.js";
 import type { SessionField } from "./session.js";
 
 /** Options of `verifySession` and `batchVerifySessions`. */
@@ -49,16 +50,45 @@ export interface Fence {
   readonly token: number;
 }
 
+/** Options of `rotateSessionToken`. */
+export interface RotateSessionTokenOptions extends CallOptions {
+  /**
+   * How long the old token still verifies, refreshes and revokes, in milliseconds, at most
+   * 60 000. For a rotation from time to time: requests that are under way with the old token
+   * succeed, and `authenticateTime` stays. The grace ends early when the session is revoked, its
+   * token is replaced again, or its roles change.
+   *
+   * Default: 0, which is right after a login or a change of privilege.
+   */
+  graceMs?: number | undefined;
+
+  /**
+   * Names this rotation. Within 10 minutes, another rotation with the same id and the same old
+   * token answers the same new token. Default: a new UUID, which is enough for the attempts of one
+   * call.
+   */
+  requestId?: string | undefined;
+}
+
 /** Options of `revokeSession`. */
 export interface RevokeSessionOptions extends CallOptions {
-  /** The server keeps it with the revoked session. At most 256 bytes. */
+  /**
+   * The session's user, only with a `sessionId`. The session of another user is not revoked, so
+   * that users can be let revoke sessions by their ids.
+   */
+  userId?: string;
+
+  /** The server keeps it with the revoked session, cut to 256 bytes. */
   reason?: string | undefined;
 }
 
 /** Options of `revokeUserSessions`. */
-export interface RevokeUserSessionsOptions extends RevokeSessionOptions {
-  /** A session to spare, such as the user's current one. */
+export interface RevokeUserSessionsOptions extends CallOptions {
+  /** A session to spare, such as the user's current one. It must be an active one of the user. */
   exceptSessionId?: string;
+
+  /** As in `revokeSession`. */
+  reason?: string | undefined;
 }
 
 /** Options of `listAllSessions`. `timeoutMs` applies to each page. */
@@ -69,3 +99,39 @@ export interface ListAllSessionsOptions extends CallOptions {
    */
   onUnreadable?: ((sessionIds: readonly string[]) => void) | undefined;
 }
+
+/** The names of each method's options, for the check of what callers pass. */
+export const OPTIONS = {
+  verifySession: { ...CALL_OPTIONS, noTouch: true } satisfies NamesOf<VerifySessionOptions>,
+  getSession: { ...CALL_OPTIONS, userId: true, fields: true } satisfies NamesOf<
+    GetSessionOptions & FieldSelection<never>
+  >,
+  batchGetSessions: { ...CALL_OPTIONS, fields: true } satisfies NamesOf<
+    CallOptions & FieldSelection<never>
+  >,
+  listAllSessions: {
+    ...CALL_OPTIONS,
+    onUnreadable: true,
+  } satisfies NamesOf<ListAllSessionsOptions>,
+  updateSession: {
+    ...CALL_OPTIONS,
+    userId: true,
+    etag: true,
+    fence: true,
+  } satisfies NamesOf<UpdateSessionOptions>,
+  rotateSessionToken: {
+    ...CALL_OPTIONS,
+    graceMs: true,
+    requestId: true,
+  } satisfies NamesOf<RotateSessionTokenOptions>,
+  revokeSession: {
+    ...CALL_OPTIONS,
+    userId: true,
+    reason: true,
+  } satisfies NamesOf<RevokeSessionOptions>,
+  revokeUserSessions: {
+    ...CALL_OPTIONS,
+    exceptSessionId: true,
+    reason: true,
+  } satisfies NamesOf<RevokeUserSessionsOptions>,
+};

@@ -1,19 +1,21 @@
 import { randomUUID } from "node:crypto";
-import type { JsonObject, JsonValue, MessageInitShape } from "@bufbuild/protobuf";
-import { type Timestamp, timestampFromDate } from "@bufbuild/protobuf/wkt";
+import type { JsonObject, MessageInitShape } from "@bufbuild/protobuf";
 import type {
   CreateSessionRequestSchema,
-  ListSessionsRequestSchema,
+  RevokeSessionRequestSchema,
   UpdateSessionRequestSchema,
 } from "@sessiond/proto/sessiond/v1/session_service";
 import { invalidArgument } from "../error.js";
-import { duration, int32, narrowing, text, texts } from "../rpc/fields.js";
+import { known, type NamesOf } from "../known-names.js";
+import { duration, narrowing, text, texts, timestamp } from "../rpc/fields.js";
+import { credentialHashFrom } from "./credential.js";
 import { jsonObject } from "./json.js";
 import type { ClientInfo } from "./session.js";
-import type { UpdateSessionOptions } from "./session-options.js";
+import type { Fence, RevokeSessionOptions, UpdateSessionOptions } from "./session-options.js";
+import { type PresentedToken, sendableToken } from "./session-token.js";
 
 /** A session to create. The server has the limits of each field. */
-export interface NewSession {
+export interface NewSession<Data extends object = JsonObject> {
   userId: string;
 
   /**
@@ -24,7 +26,7 @@ export interface NewSession {
   displayName?: string | undefined;
   roles?: readonly string[] | undefined;
   client?: Partial<ClientInfo> | undefined;
-  data?: JsonObject | undefined;
+  data?: Data | undefined;
 
   /** How long the session lives without activity, in milliseconds. Default: the server's. */
   idleTimeoutMs?: number | undefined;
@@ -40,6 +42,28 @@ export interface NewSession {
    * across calls too, as for a job that may run again.
    */
   requestId?: string | undefined;
+
+  /**
+   * Moves a session of another system in, together with the credential that its user has: the
+   * SHA-256 of the credential, as bytes or in base64url. `hashCredential` makes it. The server
+   * then makes no token, and every method takes the credential as the token.
+   *
+   * The session's id follows from the hash, so there must be no `sessionId`. The call fails with
+   * SESSION_ALREADY_EXISTS if the session has moved in already.
+   */
+  tokenHash?: Uint8Array | string;
+
+  /** When a session that moves in began. `lifetimeMs` counts from this time. Default: now. */
+  createTime?: Date | undefined;
+
+  /** When the user of a session that moves in last proved their identity. Default: `createTime`. */
+  authenticateTime?: Date | undefined;
+
+  /**
+   * When a session that moves in ends without further activity: in the future, and at most
+   * `idleTimeoutMs` from now. Default: `idleTimeoutMs` from now.
+   */
+  expireTime?: Date | undefined;
 }
 
 /**
@@ -47,7 +71,7 @@ export interface NewSession {
  * replaces a field as a whole; `set…` and `delete…` change single entries of it. Use only one of
  * both for a field.
  */
-export interface SessionUpdate {
+export interface SessionUpdate<Data extends object = JsonObject> {
   displayName?: string | undefined;
   roles?: readonly string[] | undefined;
 
@@ -58,58 +82,19 @@ export interface SessionUpdate {
   setClient?: Partial<ClientInfo> | undefined;
 
   /** Replaces all data. */
-  data?: JsonObject | undefined;
+  data?: Data | undefined;
 
   /** Sets single top-level keys of the data. Any string is a key, dots included. */
-  setData?: Readonly<Record<string, JsonValue>> | undefined;
+  setData?: Readonly<Partial<Data>> | undefined;
 
   /** Removes single top-level keys of the data. A missing key is no error. */
-  deleteData?: readonly string[] | undefined;
-}
-
-/** Which sessions to list. Default: the active sessions of all users. */
-export interface SessionQuery {
-  /** The user whose sessions to list. Default: all users. */
-  userId?: string;
-
-  /** Also list sessions whose deadline passed a short while ago. */
-  showExpired?: boolean | undefined;
-
-  /** Also list sessions that were revoked a short while ago. */
-  showRevoked?: boolean | undefined;
-
-  /** Conditions that must all hold. */
-  filter?: SessionFilter | undefined;
-
-  /** By time of creation. Default: newest first. */
-  order?: "newest-first" | "oldest-first" | undefined;
-
-  /** Sessions per page, at most 1000. Default: the server's, 50. */
-  pageSize?: number | undefined;
-}
-
-/** Each range includes its beginning and excludes its end. */
-export interface SessionFilter {
-  /** Sessions that have this role. */
-  role?: string;
-
-  /** Sessions whose client has this IP address. */
-  ip?: string;
-  createTimeFrom?: Date;
-  createTimeTo?: Date;
-  lastAccessTimeFrom?: Date;
-  lastAccessTimeTo?: Date;
+  deleteData?: readonly Extract<keyof Data, string>[] | undefined;
 }
 
 /** Names one session by its id or by its token. */
 export type SessionTarget =
   | { readonly sessionId: string; readonly token?: undefined }
-  | { readonly token: string; readonly sessionId?: undefined };
-
-const orders = {
-  "newest-first": "create_time desc",
-  "oldest-first": "create_time",
-} satisfies Record<NonNullable<SessionQuery["order"]>, string>;
+  | { readonly token: PresentedToken; readonly sessionId?: undefined };
 
 const clientPaths = {
   ip: "client.ip",
@@ -117,106 +102,147 @@ const clientPaths = {
   device: "client.device",
 } satisfies Record<keyof ClientInfo, string>;
 
-export function createRequest(
-  session: NewSession,
+const NEW_SESSION = {
+  userId: true,
+  sessionId: true,
+  displayName: true,
+  roles: true,
+  client: true,
+  data: true,
+  idleTimeoutMs: true,
+  lifetimeMs: true,
+  requestId: true,
+  tokenHash: true,
+  createTime: true,
+  authenticateTime: true,
+  expireTime: true,
+} satisfies NamesOf<NewSession>;
+
+const UPDATE = {
+  displayName: true,
+  roles: true,
+  client: true,
+  setClient: true,
+  data: true,
+  setData: true,
+  deleteData: true,
+} satisfies NamesOf<SessionUpdate>;
+
+const FENCE = { lock: true, token: true } satisfies NamesOf<Fence>;
+const TARGET = { sessionId: true, token: true } satisfies NamesOf<SessionTarget>;
+
+export function createRequest<Data extends object>(
+  session: NewSession<Data>,
 ): MessageInitShape<typeof CreateSessionRequestSchema> {
+  known(session, NEW_SESSION, { argument: "session" });
   const { client, data, idleTimeoutMs, lifetimeMs } = session;
+  const { tokenHash, createTime, authenticateTime, expireTime } = session;
   return {
     userId: text(session.userId, "user_id"),
     sessionId: narrowing(session, "sessionId", "session_id"),
     displayName: text(session.displayName ?? "", "display_name"),
     roles: texts(session.roles ?? [], "roles"),
-    client: client ? clientFrom(client) : undefined,
-    data: data ? jsonObject(data, "data") : undefined,
-    idleTimeout: idleTimeoutMs === undefined ? undefined : duration(idleTimeoutMs, "idle_timeout"),
-    lifetime: lifetimeMs === undefined ? undefined : duration(lifetimeMs, "lifetime"),
-    requestId: requestId(session.requestId ?? randomUUID()),
+    client: given(client, (value) => clientFrom(value, "client")),
+    data: given(data, (value) => jsonObject(value, "data")),
+    idleTimeout: given(idleTimeoutMs, (value) => duration(value, "idle_timeout")),
+    lifetime: given(lifetimeMs, (value) => duration(value, "lifetime")),
+    requestId: requestIdFrom(session),
+    // A hash that is missing by mistake must not make a session with a token.
+    ...(Object.hasOwn(session, "tokenHash") && { tokenHash: credentialHashFrom(tokenHash) }),
+    createTime: given(createTime, (value) => timestamp(value, "create_time")),
+    authenticateTime: given(authenticateTime, (value) => timestamp(value, "authenticate_time")),
+    expireTime: given(expireTime, (value) => timestamp(value, "expire_time")),
   };
 }
 
-/** The new values, and the mask that names them. */
-export function updateRequest(
-  update: SessionUpdate,
-): Pick<MessageInitShape<typeof UpdateSessionRequestSchema>, "session" | "updateMask"> {
-  const { displayName, roles } = update;
+export function updateRequest<Data extends object>(
+  sessionId: string,
+  update: SessionUpdate<Data>,
+  options: UpdateSessionOptions = {},
+): MessageInitShape<typeof UpdateSessionRequestSchema> {
+  return {
+    sessionId: text(sessionId, "session_id"),
+    userId: narrowing(options, "userId", "user_id"),
+    etag: narrowing(options, "etag", "etag"),
+    ...fenceFrom(options),
+    ...changesFrom(update),
+  };
+}
+
+/** The new values, and the mask that names the fields to replace. */
+function changesFrom<Data extends object>(
+  update: SessionUpdate<Data>,
+): Pick<
+  MessageInitShape<typeof UpdateSessionRequestSchema>,
+  "session" | "updateMask" | "setData" | "deleteData"
+> {
+  known(update, UPDATE, { argument: "update" });
+  const { displayName, roles, data } = update;
   const client = clientUpdate(update);
-  const data = dataUpdate(update);
+  const { setData, deleteData } = dataUpdate(update);
   const paths = [
     ...(displayName === undefined ? [] : ["display_name"]),
     ...(roles === undefined ? [] : ["roles"]),
     ...client.paths,
-    ...data.paths,
+    ...(data === undefined ? [] : ["data"]),
   ];
-  if (paths.length === 0) throw invalidArgument("update_mask", "expected something to update");
+  if (paths.length + Object.keys(setData).length + deleteData.length === 0) {
+    throw invalidArgument("update_mask", "expected something to update");
+  }
   return {
     session: {
       displayName: text(displayName ?? "", "display_name"),
       roles: texts(roles ?? [], "roles"),
       client: client.value,
-      data: data.value,
+      data: given(data, (value) => jsonObject(value, "data")),
     },
     updateMask: { paths },
+    setData,
+    deleteData,
   };
 }
 
-export function listRequest(
-  query: SessionQuery,
-  pageToken: string,
-): MessageInitShape<typeof ListSessionsRequestSchema> {
-  const { showExpired = false, showRevoked = false, filter = {}, pageSize = 0 } = query;
-  return {
-    userId: narrowing(query, "userId", "user_id"),
-    showExpired,
-    showRevoked,
-    filter: {
-      role: narrowing(filter, "role", "filter.role"),
-      ip: narrowing(filter, "ip", "filter.ip"),
-      createTimeFrom: moment(filter, "createTimeFrom", "filter.create_time_from"),
-      createTimeTo: moment(filter, "createTimeTo", "filter.create_time_to"),
-      lastAccessTimeFrom: moment(filter, "lastAccessTimeFrom", "filter.last_access_time_from"),
-      lastAccessTimeTo: moment(filter, "lastAccessTimeTo", "filter.last_access_time_to"),
-    },
-    orderBy: orders[query.order ?? "newest-first"],
-    pageSize: int32(pageSize, "page_size"),
-    pageToken: text(pageToken, "page_token"),
-  };
-}
+type RequestTarget = { case: "sessionId"; value: string } | { case: "token"; value: string };
 
-/** The oneof of the contract that names a session. */
-export function targetFrom(
-  target: SessionTarget,
-): { case: "sessionId"; value: string } | { case: "token"; value: string } {
-  if ((target.sessionId === undefined) === (target.token === undefined)) {
+/** The oneof of the contract that names a session, or undefined if it can be no session's token. */
+export function targetFrom(target: SessionTarget): RequestTarget | undefined {
+  const { sessionId, token } = known(target, TARGET, { argument: "target" });
+  if (sessionId === undefined ? !Object.hasOwn(target, "token") : token !== undefined) {
     throw invalidArgument("target", "expected either sessionId or token");
   }
-  return target.token === undefined
-    ? { case: "sessionId", value: text(target.sessionId, "session_id") }
-    : { case: "token", value: text(target.token, "token") };
+  if (sessionId !== undefined) return { case: "sessionId", value: text(sessionId, "session_id") };
+  const value = sendableToken(token, "token");
+  return value === undefined ? undefined : { case: "token", value };
+}
+
+/** Undefined if the target can be no session's token. */
+export function revokeRequest(
+  target: SessionTarget,
+  options: RevokeSessionOptions,
+): MessageInitShape<typeof RevokeSessionRequestSchema> | undefined {
+  const named = targetFrom(target);
+  const userId = narrowing(options, "userId", "user_id");
+  if (userId !== "" && named?.case !== "sessionId") {
+    throw invalidArgument("user_id", "expected only with a sessionId");
+  }
+  return named && { target: named, userId, reason: text(options.reason ?? "", "reason") };
 }
 
 /** Refuses an empty id: the contract reads it as no id, so the call would not be repeatable. */
-function requestId(value: string): string {
-  if (value === "") {
+export function requestIdFrom({ requestId = randomUUID() }: { requestId?: string | undefined }) {
+  if (requestId === "") {
     throw invalidArgument("request_id", "expected an id; leave `requestId` out to have one made");
   }
-  return text(value, "request_id");
+  return text(requestId, "request_id");
 }
 
-/** A time that narrows a list. Follows the rule of `narrowing`. */
-function moment(
-  filter: SessionFilter,
-  key: "createTimeFrom" | "createTimeTo" | "lastAccessTimeFrom" | "lastAccessTimeTo",
-  field: string,
-): Timestamp | undefined {
-  if (!Object.hasOwn(filter, key)) return undefined;
-  const value: unknown = filter[key];
-  if (!(value instanceof Date) || Number.isNaN(value.getTime())) {
-    throw invalidArgument(field, `expected a valid Date; leave \`${key}\` out to do without`);
-  }
-  return timestampFromDate(value);
+/** What `read` makes of a value, or undefined if there is none. */
+function given<T, R>(value: T | undefined, read: (value: T) => R): R | undefined {
+  return value === undefined ? undefined : read(value);
 }
 
-function clientFrom(client: Partial<ClientInfo>): ClientInfo {
+function clientFrom(client: Partial<ClientInfo>, argument: string): ClientInfo {
+  known(client, clientPaths, { argument, prefix: `${argument}.` });
   return {
     ip: text(client.ip ?? "", clientPaths.ip),
     userAgent: text(client.userAgent ?? "", clientPaths.userAgent),
@@ -224,44 +250,44 @@ function clientFrom(client: Partial<ClientInfo>): ClientInfo {
   };
 }
 
-function clientUpdate({ client, setClient }: SessionUpdate): {
+function clientUpdate(update: Pick<SessionUpdate, "client" | "setClient">): {
   paths: string[];
   value: ClientInfo;
 } {
-  if (client !== undefined && setClient !== undefined) {
+  const { client, setClient = {} } = update;
+  if (client !== undefined && update.setClient !== undefined) {
     throw invalidArgument("client", "expected either client or setClient");
   }
+  if (client !== undefined) return { paths: ["client"], value: clientFrom(client, "client") };
   const keys = Object.keys(clientPaths) as (keyof ClientInfo)[];
-  const paths =
-    client === undefined
-      ? keys.filter((key) => setClient?.[key] !== undefined).map((key) => clientPaths[key])
-      : ["client"];
-  return { paths, value: clientFrom(client ?? setClient ?? {}) };
+  const paths = keys.filter((key) => setClient[key] !== undefined).map((key) => clientPaths[key]);
+  return { paths, value: clientFrom(setClient, "setClient") };
 }
 
-function dataUpdate({ data, setData, deleteData }: SessionUpdate): {
-  paths: string[];
-  value: JsonObject;
-} {
-  if (data !== undefined) {
-    if (setData !== undefined || deleteData !== undefined) {
-      throw invalidArgument("data", "expected either data or setData and deleteData");
-    }
-    return { paths: ["data"], value: jsonObject(data, "data") };
+function dataUpdate<Data extends object>(
+  update: SessionUpdate<Data>,
+): { setData: JsonObject; deleteData: string[] } {
+  const { data, setData = {}, deleteData = [] } = update;
+  if (data !== undefined && (update.setData !== undefined || update.deleteData !== undefined)) {
+    throw invalidArgument("data", "expected either data or setData and deleteData");
   }
-  const value = jsonObject({ ...setData }, "data");
-  const deleted = texts(deleteData ?? [], "data");
-  const both = deleted.find((key) => Object.hasOwn(value, key));
-  if (both !== undefined) {
-    throw invalidArgument(`data.${both}`, "expected to be either set or deleted");
-  }
-  return { paths: [...Object.keys(value), ...deleted].map((key) => `data.${key}`), value };
+  const changes = {
+    setData: jsonObject(setData, "set_data"),
+    deleteData: texts(deleteData, "delete_data"),
+  };
+  const both = changes.deleteData.find((key) => Object.hasOwn(changes.setData, key));
+  if (both === undefined) return changes;
+  throw invalidArgument(`delete_data.${both}`, "expected to be either set or deleted");
 }
 
 /** Follows the rule of `narrowing`: to ignore a fence without a value would lift the fence. */
-export function fenceFrom(options: UpdateSessionOptions) {
+function fenceFrom(options: UpdateSessionOptions) {
   if (!Object.hasOwn(options, "fence")) return {};
-  const { lock, token } = options.fence ?? {};
+  const { fence = {} } = options;
+  const { lock, token }: Partial<Fence> = known(fence, FENCE, {
+    argument: "fence",
+    prefix: "fence.",
+  });
   if (typeof lock !== "string" || lock === "") {
     throw invalidArgument("fence.lock", "expected the name of a lock");
   }

@@ -21,6 +21,7 @@ const plain = {
 const times = {
   createTime: new Date(1_000),
   authenticateTime: new Date(2_000),
+  tokenCreateTime: new Date(2_500),
   lastAccessTime: new Date(3_456),
   expireTime: new Date(4_000),
   absoluteExpireTime: new Date(5_000),

@@ -5,24 +5,39 @@ import {
   SessionState as ProtoState,
   SessionSchema,
 } from "@sessiond/proto/sessiond/v1/session";
-import type { SessionResult as ProtoResult } from "@sessiond/proto/sessiond/v1/session_service";
+import type {
+  CreateSessionResponse,
+  SessionResult as ProtoResult,
+  UpdateSessionResponse,
+} from "@sessiond/proto/sessiond/v1/session_service";
 import { invalidArgument, malformedAnswer, type SessiondError } from "../error.js";
 import { dateFrom, present } from "../rpc/fields.js";
 import { errorFromStatus } from "../rpc/received-error.js";
 
-/** One login of one user, as it was when the server answered. */
-export interface Session {
+/**
+ * One login of one user, as it was when the server answered.
+ *
+ * `Data` is what the application promises to keep in `data`. Nobody checks the promise: a session
+ * that another program or an earlier version created has the data that it was given.
+ */
+export interface Session<Data extends object = JsonObject> {
   /** Names the session. It is no credential, so it may appear in logs. */
   readonly id: string;
   readonly userId: string;
   readonly displayName: string;
   readonly roles: readonly string[];
   readonly client: ClientInfo;
-  readonly data: JsonObject;
+  readonly data: Data;
   readonly createTime: Date;
 
-  /** When the user last proved their identity: at the creation, or when the token was rotated. */
+  /**
+   * When the user last proved their identity: at the creation, or when the token was rotated
+   * without a grace.
+   */
   readonly authenticateTime: Date;
+
+  /** When the token was made: at the creation, or when the token was rotated. */
+  readonly tokenCreateTime: Date;
 
   /** The last recorded activity. It may lag behind by a tenth of the idle timeout. */
   readonly lastAccessTime: Date;
@@ -66,33 +81,78 @@ export type SessionResult<S = Session> =
   | { readonly session?: undefined; readonly error: SessiondError };
 
 /** A new session. */
-export interface CreatedSession {
-  readonly session: Session;
+export interface CreatedSession<Data extends object = JsonObject> {
+  readonly session: Session<Data>;
 
-  /** The credential to hand to the user. The server keeps only its hash. */
+  /**
+   * The credential to hand to the user. The server keeps only its hash. Empty for a session that
+   * moved in with a `tokenHash`: the user has the credential already.
+   */
   readonly token: string;
 
   /** The user's other sessions that the server ended to stay within the limit. */
   readonly evictedSessionIds: readonly string[];
+
+  /** What the server changed in the descriptions that it was given. */
+  readonly notices: readonly Notice[];
+}
+
+/** A session after an update. */
+export interface UpdatedSession<Data extends object = JsonObject> {
+  readonly session: Session<Data>;
+
+  /** What the server changed in the descriptions that it was given. */
+  readonly notices: readonly Notice[];
+}
+
+/**
+ * A change to what merely describes a session, which never fails a call: the server cuts a text to
+ * its limit, and leaves an address empty that is none.
+ */
+export interface Notice {
+  /** The field as the RPC contract names it, such as `client.user_agent`. */
+  readonly field: string;
+
+  /** For people. The wording may change. */
+  readonly description: string;
 }
 
 /** A session with a new token. */
-export interface RotatedSession {
-  readonly session: Session;
+export interface RotatedSession<Data extends object = JsonObject> {
+  readonly session: Session<Data>;
 
-  /** The new credential. The server refuses the old one from now on. */
+  /** The new credential. */
   readonly token: string;
 }
 
 /** One page of a list. */
-export interface SessionPage {
-  readonly sessions: readonly Session[];
+export interface SessionPage<Data extends object = JsonObject> {
+  readonly sessions: readonly Session<Data>[];
 
   /** Sessions that belong on this page but whose records the server cannot unseal. */
   readonly unreadableSessionIds: readonly string[];
 
   /** Where the next page begins. Undefined on the last page, and on no other. */
   readonly nextPageToken: string | undefined;
+}
+
+/** `CreatedSession` from an answer. Throws INTERNAL if the answer breaks the contract. */
+export function createdFrom<Data extends object>(
+  answer: CreateSessionResponse,
+): CreatedSession<Data> {
+  const { token, evictedSessionIds } = answer;
+  return { ...updatedFrom<Data>(answer), token, evictedSessionIds };
+}
+
+/** `UpdatedSession` from an answer. Throws INTERNAL if the answer breaks the contract. */
+export function updatedFrom<Data extends object>({
+  session,
+  notices,
+}: Pick<UpdateSessionResponse, "session" | "notices">): UpdatedSession<Data> {
+  return {
+    session: sessionFrom<Data>(session),
+    notices: notices.map(({ field, description }) => ({ field, description })),
+  };
 }
 
 /** Reads each field from a protobuf message. */
@@ -109,6 +169,9 @@ const readers = {
   data: (session) => session.data ?? {},
   createTime: (session) => dateFrom(session.createTime, "create_time"),
   authenticateTime: (session) => dateFrom(session.authenticateTime, "authenticate_time"),
+  // A server without token_create_time moves authenticate_time at every rotation.
+  tokenCreateTime: ({ tokenCreateTime, authenticateTime }) =>
+    dateFrom(tokenCreateTime ?? authenticateTime, "token_create_time"),
   lastAccessTime: (session) => dateFrom(session.lastAccessTime, "last_access_time"),
   expireTime: (session) => dateFrom(session.expireTime, "expire_time"),
   absoluteExpireTime: (session) => dateFrom(session.absoluteExpireTime, "absolute_expire_time"),
@@ -137,14 +200,17 @@ export function readMask(fields: readonly SessionField[]): { paths: string[] } {
 }
 
 /**
- * The session of an answer with the fields that the caller asked for, by default all of them.
- * Throws INTERNAL if a field is missing that a server always sends.
+ * The session of an answer with the fields that the caller asked for, by default all of them. Its
+ * data has the type that the caller promised. Throws INTERNAL if a field is missing that a server
+ * always sends.
  */
-export function sessionFrom(session: ProtoSession | undefined): Session;
-export function sessionFrom<F extends SessionField>(
+export function sessionFrom<Data extends object = JsonObject>(
+  session: ProtoSession | undefined,
+): Session<Data>;
+export function sessionFrom<F extends SessionField, Data extends object = JsonObject>(
   session: ProtoSession | undefined,
   fields: readonly F[] | undefined,
-): Pick<Session, F>;
+): Pick<Session<Data>, F>;
 export function sessionFrom(
   session: ProtoSession | undefined,
   fields: readonly SessionField[] = ALL_FIELDS,
@@ -157,18 +223,18 @@ export function sessionFrom(
  * The results of a batch, one for each requested session and in the same order. Throws INTERNAL
  * if the number differs: an answer that does not match the request must not vouch for a session.
  */
-export function resultsFrom<F extends SessionField = SessionField>(
+export function resultsFrom<F extends SessionField, Data extends object>(
   results: readonly ProtoResult[],
   expected: number,
   fields?: readonly F[],
-): SessionResult<Pick<Session, F>>[] {
+): SessionResult<Pick<Session<Data>, F>>[] {
   if (results.length !== expected) {
     throw malformedAnswer(`${results.length} results for ${expected} sessions`);
   }
   return results.map(({ result }) => {
     switch (result.case) {
       case "session":
-        return { session: sessionFrom(result.value, fields) };
+        return { session: sessionFrom<F, Data>(result.value, fields) };
       case "error":
         return { error: errorFromStatus(result.value) };
       default:

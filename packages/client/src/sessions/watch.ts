@@ -6,6 +6,7 @@ import {
   type WatchSessionsResponse,
 } from "@sessiond/proto/sessiond/v1/session_service";
 import { SessiondError } from "../error.js";
+import { known, type NamesOf } from "../known-names.js";
 import { dateFrom, narrowing, text } from "../rpc/fields.js";
 import { backoffMs } from "../rpc/retry.js";
 import type { RpcCaller } from "../rpc/rpc-caller.js";
@@ -24,6 +25,12 @@ export interface WatchSessionsOptions {
   /** Ends the watch when aborted. The watch then throws CANCELED. */
   signal?: AbortSignal | undefined;
 }
+
+const OPTIONS = {
+  userId: true,
+  resumeToken: true,
+  signal: true,
+} satisfies NamesOf<WatchSessionsOptions>;
 
 /** A message of a watch. */
 export type WatchMessage = {
@@ -65,11 +72,15 @@ export interface SessionEvent {
   readonly reason?: string | undefined;
 }
 
-/** `unknown` is a kind of change that only a newer server knows. */
+/**
+ * `token_reused`: somebody presented a token that had been replaced, and so may have stolen it.
+ * `unknown` is a kind of change that only a newer server knows.
+ */
 export type SessionEventType =
   | "created"
   | "updated"
   | "token_rotated"
+  | "token_reused"
   | "revoked"
   | "evicted"
   | "unknown";
@@ -85,16 +96,14 @@ export async function* watchSessions(
   rpc: RpcCaller,
   options: WatchSessionsOptions,
 ): AsyncGenerator<WatchMessage, never, undefined> {
-  const userId = narrowing(options, "userId", "user_id");
+  const userId = narrowing(known(options, OPTIONS), "userId", "user_id");
   let resumeToken = text(options.resumeToken ?? "", "resume_token");
   const { signal = new AbortController().signal } = options;
-  let hasBegun = false;
   for (let failures = 0; ; ) {
     const watch = watchOnce(rpc, { userId, resumeToken }, signal);
     try {
       let result = await watch.next();
       for (; !result.done; result = await watch.next()) {
-        hasBegun = true;
         failures = 0;
         const { resumeToken: token } = result.value;
         if (token !== "") resumeToken = token;
@@ -102,7 +111,7 @@ export async function* watchSessions(
         if (message !== undefined) yield message;
       }
       const error = result.value;
-      if (!mayResume(error, hasBegun)) throw error;
+      if (!mayResume(error)) throw error;
       await rpc.pause(backoffMs(++failures, error, Math.random()), signal);
     } finally {
       // Runs also when the consumer leaves its loop.
@@ -149,15 +158,13 @@ async function heard<T>(answer: Promise<T>): Promise<T> {
 }
 
 /** Whether another attempt may succeed after this error. */
-function mayResume(error: SessiondError, hasBegun: boolean): boolean {
+function mayResume(error: SessiondError): boolean {
   switch (error.reason) {
     case "CANCELED":
     case "INVALID_ARGUMENT":
+    case "UNAUTHENTICATED":
     case "PERMISSION_DENIED":
       return false;
-    case "UNAUTHENTICATED":
-      // The `token` function failed. If it worked before, it may work again.
-      return hasBegun && error.cause !== undefined;
     default:
       return error.code !== Code.Unimplemented;
   }
@@ -181,6 +188,7 @@ const types: Readonly<Partial<Record<ProtoType, SessionEventType>>> = {
   [ProtoType.CREATED]: "created",
   [ProtoType.UPDATED]: "updated",
   [ProtoType.TOKEN_ROTATED]: "token_rotated",
+  [ProtoType.TOKEN_REUSED]: "token_reused",
   [ProtoType.REVOKED]: "revoked",
   [ProtoType.EVICTED]: "evicted",
 };

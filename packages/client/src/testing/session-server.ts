@@ -183,6 +183,7 @@ export function protoSession(fields: Partial<Omit<Session, "$typeName">> = {}): 
     userId: "user-1",
     createTime: time,
     authenticateTime: time,
+    tokenCreateTime: time,
     lastAccessTime: time,
     expireTime: timestampFromMs(1_700_001_800_000),
     absoluteExpireTime: timestampFromMs(1_700_086_400_000),
