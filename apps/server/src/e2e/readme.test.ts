@@ -49,17 +49,37 @@ function blocks(language: string): readonly string[] {
 
 test.each([
   ["sessions", 0, "ann [ 'editor' ]\nundefined\n"],
-  ["locks and rate limits", 1, "true 9 left\n{ score: 42 } false\n"],
+  ["locks and rate limits", 1, "wrong\n{ score: 42 } false\n"],
 ])("the README's TypeScript about %s runs as it stands there", async (_, index, expected) => {
-  const example = blocks("ts")[index] ?? "";
+  expect(await printedBy(`example-${index}`, blocks("ts")[index] ?? "")).toBe(expected);
+});
+
+test("the README's login refuses guesses, also of somebody with an account of their own", async () => {
+  const [login = ""] = (blocks("ts")[1] ?? "").split("const address =");
+  const attack = `
+    const answers = [];
+    for (let guess = 0; guess < 27; guess++) {
+      await logIn("198.51.100.66", "mallory", "secret of mallory");
+      answers.push(await logIn("198.51.100.66", "eve", \`guess \${guess}\`));
+    }
+    console.log(answers.filter((answer) => answer === "wrong").length, new Set(answers));
+    console.log(await logIn("203.0.113.77", "eve", "secret of eve") === "too many attempts");
+    client.close();
+  `;
+  const stdout = await printedBy("attack", login + attack);
+  expect(stdout).toBe("5 Set(2) { 'wrong', 'too many attempts' }\nfalse\n");
+});
+
+/** What a program in TypeScript prints. */
+async function printedBy(name: string, program: string): Promise<string> {
   // Beside the build, where the SDK resolves as it does for this package.
-  const file = new URL(`../../dist/readme-example-${index}.mts`, import.meta.url);
-  await writeFile(file, example);
+  const file = new URL(`../../dist/readme-${name}.mts`, import.meta.url);
+  await writeFile(file, program);
   const { stdout } = await run(process.execPath, [file.pathname], {
     env: { ...process.env, TOKEN: token },
   });
-  expect(stdout).toBe(expected);
-});
+  return stdout;
+}
 
 /** The README's nth block of commands with this text in it. */
 function commands(text: string, index = 0): string {

@@ -29,7 +29,8 @@ export type CheckRateLimitRequest = Message<"sessiond.v1.CheckRateLimitRequest">
 
   /**
    * Required; 1 to 256 bytes, no control characters. Attempts with the same key are
-   * counted together. An address or a user id, for example.
+   * counted together. For a login check two keys, an address and the same address
+   * with the user id. Reset only the second after a success; see ResetRateLimit.
    *
    * @generated from field: string key = 2;
    */
@@ -267,7 +268,8 @@ export const RateLimitService: GenService<{
   },
   /**
    * Forgets all attempts of a key under a policy, for example after a successful
-   * login.
+   * login. Only a key that names the user: an address's attempts must stay counted, or
+   * somebody with an account of their own resets them between guesses at others'.
    *
    * @generated from rpc sessiond.v1.RateLimitService.ResetRateLimit
    */
