@@ -76,7 +76,7 @@ describe("the numbers of events", () => {
     const start = await log.end();
     const append = (id: string, fails = false) =>
       writes.run(() => {
-        log.append("created", id, "ann", 1, clock.now());
+        log.append("created", { id, userId: "ann", version: 1 }, clock.now());
         if (fails) throw new TypeError("a fault of ours");
       });
     // The first batch is undone as a whole, then each of it is made again on its own.

@@ -1,4 +1,5 @@
 import type { DatabaseSync, StatementSync } from "node:sqlite";
+import type { StoredFacts } from "../sessions/session-store.js";
 import type {
   EventCursor,
   EventLog,
@@ -7,7 +8,13 @@ import type {
   SessionEvent,
   SessionEventType,
 } from "../watch/session-event.js";
-import { type EventRow, firstColumn, prepare, type Statements } from "./statements.js";
+import {
+  type ChangedRow,
+  type EventRow,
+  firstColumn,
+  prepare,
+  type Statements,
+} from "./statements.js";
 
 /** All events are in one lane, because a file has one writer at a time. */
 const LANE = 0;
@@ -15,6 +22,9 @@ const LANE = 0;
 export const MAX_EVENTS = 250_000;
 /** How often we look for events of other processes. A look takes microseconds. */
 const POLL_INTERVAL_MS = 50;
+
+/** What an event says of the session. */
+type Changed = Pick<StoredFacts, "id" | "userId" | "version">;
 
 /**
  * The events in an SQLite file, appended in the transactions of their changes. So sequences have no
@@ -78,18 +88,19 @@ export class SqliteEventLog implements EventLog {
     };
   }
 
-  /** Appends an event, within the transaction of the change. */
-  append(
+  /** Appends the event of a changed session, within the transaction of the change. */
+  append(type: SessionEventType, { id, userId, version }: Changed, timeMs: number): void {
+    this.#append(type, [id, userId, version], timeMs);
+  }
+
+  /** Appends the events of changed rows, within the transaction of the change. */
+  appendAll(
     type: SessionEventType,
-    sessionId: string,
-    userId: string,
-    version: number,
+    rows: readonly unknown[],
     timeMs: number,
     reason?: string,
   ): void {
-    const values = [timeMs, type, sessionId, userId, version, reason ?? null] as const;
-    this.#statements.appendEvent.run(...values);
-    this.#hasUntold = true;
+    for (const row of rows as readonly ChangedRow[]) this.#append(type, row, timeMs, reason);
   }
 
   /** Tells the listeners once after a committed batch with events. */
@@ -114,6 +125,16 @@ export class SqliteEventLog implements EventLog {
   close(): void {
     this.#listeners.clear();
     this.#pollWhileNeeded();
+  }
+
+  #append(
+    type: SessionEventType,
+    [id, userId, version]: ChangedRow,
+    timeMs: number,
+    reason?: string,
+  ): void {
+    this.#statements.appendEvent.run(timeMs, type, id, userId, version, reason ?? null);
+    this.#hasUntold = true;
   }
 
   #lastSequence(): number {

@@ -1,23 +1,8 @@
 import type { StatementSync } from "node:sqlite";
-import {
-  movedInTooLate,
-  requestIdReused,
-  sessionAlreadyExists,
-  sessionLimitReached,
-  tooManyFences,
-} from "../errors.js";
-import {
-  isProof,
-  judgeReuse,
-  REUSE_REASON,
-  withoutGraces,
-  withReplacedToken,
-  withReuseEvent,
-} from "../sessions/replaced-tokens.js";
+import { tooManyFences } from "../errors.js";
 import type { Partition } from "../sessions/session-id.js";
 import {
   type Creation,
-  EVICTION_REASON,
   type Fence,
   type ListPage,
   type ListQuery,
@@ -33,20 +18,18 @@ import {
   type StoredSession,
   type SweepResult,
 } from "../sessions/session-store.js";
-import { hashesEqual } from "../sessions/session-token.js";
-import type { SessionEventType } from "../watch/session-event.js";
+import { SessionCreation } from "./session-creation.js";
 import { SqliteDatabase } from "./sqlite-database.js";
 import { SqliteEventLog } from "./sqlite-event-log.js";
 import {
-  type ChangedRow,
   firstColumn,
   listStatement,
   prepare,
   prepareStatements,
-  type RequestRow,
   type Statements,
 } from "./statements.js";
-import { toStoredFacts, toStoredSession } from "./stored-session.js";
+import { findSession, toStoredFacts, toStoredSession } from "./stored-session.js";
+import { TokenRotation } from "./token-rotation.js";
 
 /** Options of `SqliteSessionStore`. */
 export interface SqliteSessionStoreOptions {
@@ -72,6 +55,8 @@ export class SqliteSessionStore implements SessionStore {
   readonly #database: SqliteDatabase;
   readonly #retentionMs: number;
   readonly #statements: Statements;
+  readonly #creation: SessionCreation;
+  readonly #tokens: TokenRotation;
   /** The statements of lists by their text, one for each kind of query. */
   readonly #listStatements = new Map<string, StatementSync>();
 
@@ -85,6 +70,8 @@ export class SqliteSessionStore implements SessionStore {
     this.#retentionMs = options.retentionMs ?? DEFAULT_RETENTION_MS;
     this.#statements = prepareStatements(db);
     this.events = new SqliteEventLog(db, this.#statements, (query) => database.read(query));
+    this.#creation = new SessionCreation(this.#statements, this.events);
+    this.#tokens = new TokenRotation(this.#statements, this.events);
   }
 
   /** Opens the store of a file as `openDatabase` does. */
@@ -93,7 +80,7 @@ export class SqliteSessionStore implements SessionStore {
   }
 
   create(session: NewSession, limit: SessionLimit): Promise<Creation> {
-    return this.#writeMore((now) => this.#insert(session, limit, now));
+    return this.#writeMore((now) => this.#creation.create(session, limit, now));
   }
 
   createOnce(
@@ -101,22 +88,7 @@ export class SqliteSessionStore implements SessionStore {
     session: NewSession,
     limit: SessionLimit,
   ): Promise<Creation | RepeatedCreation> {
-    return this.#writeMore((now) => {
-      const earlier = this.#findRequest(request.key, session.key.partition, now);
-      if (earlier !== undefined) return earlier;
-      const creation = this.#insert(session, limit, now);
-      this.#statements.insertRequest.run({
-        key: request.key,
-        partition: session.key.partition,
-        sessionId: session.key.id,
-        createTimeMs: creation.session.createTimeMs,
-        record: request.record,
-        evictedIds: JSON.stringify(creation.evictedIds),
-        now,
-        keptForMs: request.keptForMs,
-      });
-      return creation;
-    });
+    return this.#writeMore((now) => this.#creation.createOnce(request, session, limit, now));
   }
 
   async partitionOf(chosenId: string): Promise<Partition | undefined> {
@@ -136,7 +108,7 @@ export class SqliteSessionStore implements SessionStore {
 
   touch(key: SessionKey, tokenHash?: Uint8Array): Promise<StoredSession | undefined> {
     return this.#write((now) => {
-      if (!this.#isProven(key, tokenHash, now)) return undefined;
+      if (!this.#tokens.isProven(key, tokenHash, now)) return undefined;
       const row = this.#statements.touch.get({ ...key, now });
       return row && toStoredSession(row, now);
     });
@@ -162,8 +134,10 @@ export class SqliteSessionStore implements SessionStore {
       }
       const row = this.#statements.replaceRecord.get({ id, partition, now, version, record });
       if (row === undefined) return this.#find(key, now) && "version_mismatch";
-      if (endsGrace) this.#endGraces(key, now);
-      return this.#changed("updated", toStoredFacts(row, now), now);
+      if (endsGrace) this.#tokens.endGraces(key, now);
+      const updated = toStoredFacts(row, now);
+      this.events.append("updated", updated, now);
+      return updated;
     });
   }
 
@@ -183,49 +157,23 @@ export class SqliteSessionStore implements SessionStore {
     newTokenHash: Uint8Array,
     graceMs = 0,
   ): Promise<StoredSession | undefined> {
-    return this.#write((now) => this.#rotate(key, tokenHash, newTokenHash, graceMs, now));
+    return this.#write((now) => this.#tokens.rotate(key, tokenHash, newTokenHash, graceMs, now));
   }
 
   rotateTokenOnce(
-    { key: requestKey, record, keptForMs }: OnceOnly,
+    request: OnceOnly,
     key: SessionKey,
     tokenHash: Uint8Array,
     newTokenHash: Uint8Array,
     graceMs = 0,
   ): Promise<StoredSession | RepeatedRotation | undefined> {
-    const { id, partition } = key;
-    // No key of a creation begins with a word and a space.
-    const rotation = `rotation ${id} ${requestKey}`;
-    return this.#write((now) => {
-      const row = this.#statements.findRequest.get({ key: rotation, now });
-      if (row !== undefined) {
-        const [, , , repeated] = row as unknown as RequestRow;
-        return { repeated, session: this.#find(key, now) };
-      }
-      const session = this.#rotate(key, tokenHash, newTokenHash, graceMs, now);
-      if (session === undefined) return undefined;
-      this.#statements.insertRequest.run({
-        ...{ key: rotation, partition, sessionId: id, createTimeMs: session.createTimeMs },
-        ...{ record, evictedIds: "[]", now, keptForMs },
-      });
-      return session;
-    });
+    return this.#write((now) =>
+      this.#tokens.rotateOnce(request, key, tokenHash, newTokenHash, graceMs, now),
+    );
   }
 
   reportReuse(key: SessionKey, tokenHash: Uint8Array, revokes: boolean): Promise<void> {
-    return this.#write((now) => {
-      const session = this.#find(key, now);
-      if (session === undefined) return;
-      const { isEventDue, isTheft } = judgeReuse(session.replacedTokens, tokenHash, now);
-      if (isEventDue) {
-        const replacedTokens = withReuseEvent(session.replacedTokens, now);
-        const rows = this.#statements.recordReuse.all({ ...key, now, replacedTokens });
-        this.#append("token_reused", rows, now);
-      }
-      if (!revokes || !isTheft) return;
-      const rows = this.#statements.revoke.all({ ...key, now, reason: REUSE_REASON, userId: null });
-      this.#append("revoked", rows, now, REUSE_REASON);
-    });
+    return this.#write((now) => this.#tokens.reportReuse(key, tokenHash, revokes, now));
   }
 
   revoke(
@@ -235,9 +183,9 @@ export class SqliteSessionStore implements SessionStore {
     userId?: string,
   ): Promise<boolean> {
     return this.#write((now) => {
-      if (!this.#isProven(key, tokenHash, now)) return false;
+      if (!this.#tokens.isProven(key, tokenHash, now)) return false;
       const rows = this.#statements.revoke.all({ ...key, now, reason, userId: userId ?? null });
-      this.#append("revoked", rows, now, reason);
+      this.events.appendAll("revoked", rows, now, reason);
       return rows.length === 1;
     });
   }
@@ -250,7 +198,7 @@ export class SqliteSessionStore implements SessionStore {
       }
       const values = { userId, now, reason, exceptId: exceptId ?? null };
       const rows = this.#statements.revokeUser.all(values);
-      this.#append("revoked", rows, now, reason);
+      this.events.appendAll("revoked", rows, now, reason);
       return rows.length;
     });
   }
@@ -302,98 +250,13 @@ export class SqliteSessionStore implements SessionStore {
     this.#database.close();
   }
 
-  #insert(session: NewSession, limit: SessionLimit, now: number): Creation {
-    const { key, userId, record, tokenHash, idleTimeoutMs } = session;
-    const times = timesOfNewSession(session, now);
-    if (times.expireTimeMs <= now) throw movedInTooLate();
-    if (this.#statements.idIsTaken.get({ id: key.id }) !== undefined) throw sessionAlreadyExists();
-    const evictedIds = this.#makeRoom(userId, limit, now);
-    const content = { userId, record, tokenHash, idleTimeoutMs };
-    const row = this.#statements.insert.get({ ...key, ...content, ...times });
-    if (row === undefined) throw new Error("an INSERT with RETURNING answered no row");
-    return { session: this.#changed("created", toStoredFacts(row, now), now), evictedIds };
-  }
-
-  /** The result of an earlier call with this request, within its time. */
-  #findRequest(key: string, partition: Partition, now: number): RepeatedCreation | undefined {
-    const row = this.#statements.findRequest.get({ key, now });
-    if (row === undefined) return undefined;
-    const [earlierPartition, id, createTimeMs, record, evictedIds] = row as unknown as RequestRow;
-    if (earlierPartition !== partition) throw requestIdReused();
-    const session = this.#statements.sessionOfRequest.get({ id, partition, createTimeMs });
-    return {
-      repeated: record,
-      session: session && toStoredSession(session, now),
-      evictedIds: JSON.parse(evictedIds) as string[],
-    };
-  }
-
-  /** Evicts a user's oldest sessions until there is room for one more. Answers their ids. */
-  #makeRoom(userId: string, limit: SessionLimit, now: number): string[] {
-    const tooMany = this.#count(userId, now) + 1 - limit.maxSessionsPerUser;
-    if (tooMany <= 0) return [];
-    if (limit.policy === "reject") throw sessionLimitReached(limit.maxSessionsPerUser);
-    const oldest = this.#statements.oldestOfUser.all({ userId, now, count: tooMany });
-    const ids = oldest.map((row) => String(firstColumn(row)));
-    for (const id of ids) {
-      const rows = this.#statements.evict.all({ id, now, reason: EVICTION_REASON });
-      this.#append("evicted", rows, now, EVICTION_REASON);
-    }
-    return ids;
-  }
-
-  /** Appends the event of a change, and answers the changed session. */
-  #changed<T extends StoredFacts>(type: SessionEventType, session: T, now: number): T {
-    this.events.append(type, session.id, session.userId, session.version, now);
-    return session;
-  }
-
-  /** Appends the events of changed sessions. */
-  #append(type: SessionEventType, rows: readonly unknown[], now: number, reason?: string): void {
-    for (const [id, userId, version] of rows as readonly ChangedRow[]) {
-      this.events.append(type, id, userId, version, now, reason);
-    }
-  }
-
-  /** Whether a token hash, if there is one, proves the session. */
-  #isProven(key: SessionKey, tokenHash: Uint8Array | undefined, now: number): boolean {
-    if (tokenHash === undefined) return true;
-    const session = this.#find(key, now);
-    return session !== undefined && isProof(session, tokenHash, now);
-  }
-
-  #endGraces(key: SessionKey, now: number): void {
-    const { replacedTokens } = this.#find(key, now) ?? {};
-    if (!replacedTokens?.length) return;
-    const ended = withoutGraces(replacedTokens, now);
-    this.#statements.putReplacedTokens.run({ ...key, now, replacedTokens: ended });
-  }
-
-  #rotate(
-    key: SessionKey,
-    tokenHash: Uint8Array,
-    newTokenHash: Uint8Array,
-    graceMs: number,
-    now: number,
-  ): StoredSession | undefined {
-    const session = this.#find(key, now);
-    if (session === undefined || !hashesEqual(session.tokenHash, tokenHash)) return undefined;
-    const row = this.#statements.rotateToken.get({
-      ...{ ...key, now, newTokenHash },
-      authenticateTimeMs: graceMs === 0 ? now : session.authenticateTimeMs,
-      replacedTokens: withReplacedToken(session, now, graceMs),
-    });
-    return row && this.#changed("token_rotated", toStoredSession(row, now), now);
-  }
-
   #assertRoomForFence(id: string): void {
     const count = Number(firstColumn(this.#statements.countFences.get({ id })));
     if (count >= MAX_FENCES_PER_SESSION) throw tooManyFences(MAX_FENCES_PER_SESSION);
   }
 
-  #find({ id, partition }: SessionKey, now: number): StoredSession | undefined {
-    const row = this.#statements.get.get(id, partition, now);
-    return row && toStoredSession(row, now);
+  #find(key: SessionKey, now: number): StoredSession | undefined {
+    return findSession(this.#statements, key, now);
   }
 
   #count(userId: string | undefined, now: number): number {
@@ -425,22 +288,4 @@ export class SqliteSessionStore implements SessionStore {
     this.events.committed();
     return value;
   }
-}
-
-/** The times of a new session, as the store's contract has them. */
-function timesOfNewSession(
-  { idleTimeoutMs, lifetimeMs, movedIn = {} }: NewSession,
-  now: number,
-): Readonly<Record<string, number>> & { readonly expireTimeMs: number } {
-  const createTimeMs = Math.min(movedIn.createTimeMs ?? now, now);
-  const authenticateTimeMs = Math.min(movedIn.authenticateTimeMs ?? createTimeMs, now);
-  const idleDeadlineMs = Math.min(movedIn.expireTimeMs ?? Infinity, now + idleTimeoutMs);
-  const absoluteExpireTimeMs = createTimeMs + lifetimeMs;
-  return {
-    createTimeMs,
-    authenticateTimeMs: Math.max(createTimeMs, authenticateTimeMs),
-    lastAccessTimeMs: Math.max(createTimeMs, idleDeadlineMs - idleTimeoutMs),
-    expireTimeMs: Math.min(idleDeadlineMs, absoluteExpireTimeMs),
-    absoluteExpireTimeMs,
-  };
 }

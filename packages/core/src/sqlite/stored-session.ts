@@ -1,5 +1,15 @@
-import type { StoredFacts, StoredSession } from "../sessions/session-store.js";
-import type { FactRow, SessionRow } from "./statements.js";
+import type { SessionKey, StoredFacts, StoredSession } from "../sessions/session-store.js";
+import type { FactRow, SessionRow, Statements } from "./statements.js";
+
+/** The session at a key, if it is active. */
+export function findSession(
+  statements: Statements,
+  { id, partition }: SessionKey,
+  now: number,
+): StoredSession | undefined {
+  const row = statements.get.get(id, partition, now);
+  return row && toStoredSession(row, now);
+}
 
 /** Makes a session of a row of all columns. */
 export function toStoredSession(row: unknown, readTimeMs: number): StoredSession {

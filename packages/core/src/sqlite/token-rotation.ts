@@ -1,0 +1,106 @@
+import {
+  isProof,
+  judgeReuse,
+  REUSE_REASON,
+  withoutGraces,
+  withReplacedToken,
+  withReuseEvent,
+} from "../sessions/replaced-tokens.js";
+import type {
+  OnceOnly,
+  RepeatedRotation,
+  SessionKey,
+  StoredSession,
+} from "../sessions/session-store.js";
+import { hashesEqual } from "../sessions/session-token.js";
+import type { SqliteEventLog } from "./sqlite-event-log.js";
+import type { RequestRow, Statements } from "./statements.js";
+import { findSession, toStoredSession } from "./stored-session.js";
+
+/** The tokens of a session: its own, and those it had. Every method is a step of a transaction. */
+export class TokenRotation {
+  readonly #statements: Statements;
+  readonly #events: SqliteEventLog;
+
+  constructor(statements: Statements, events: SqliteEventLog) {
+    this.#statements = statements;
+    this.#events = events;
+  }
+
+  /** Whether a token hash, if there is one, proves the session. */
+  isProven(key: SessionKey, tokenHash: Uint8Array | undefined, now: number): boolean {
+    if (tokenHash === undefined) return true;
+    const session = findSession(this.#statements, key, now);
+    return session !== undefined && isProof(session, tokenHash, now);
+  }
+
+  /** `SessionStore.rotateToken`. */
+  rotate(
+    key: SessionKey,
+    tokenHash: Uint8Array,
+    newTokenHash: Uint8Array,
+    graceMs: number,
+    now: number,
+  ): StoredSession | undefined {
+    const session = findSession(this.#statements, key, now);
+    if (session === undefined || !hashesEqual(session.tokenHash, tokenHash)) return undefined;
+    const row = this.#statements.rotateToken.get({
+      ...{ ...key, now, newTokenHash },
+      authenticateTimeMs: graceMs === 0 ? now : session.authenticateTimeMs,
+      replacedTokens: withReplacedToken(session, now, graceMs),
+    });
+    if (row === undefined) return undefined;
+    const rotated = toStoredSession(row, now);
+    this.#events.append("token_rotated", rotated, now);
+    return rotated;
+  }
+
+  /** `SessionStore.rotateTokenOnce`. */
+  rotateOnce(
+    { key: requestKey, record, keptForMs }: OnceOnly,
+    key: SessionKey,
+    tokenHash: Uint8Array,
+    newTokenHash: Uint8Array,
+    graceMs: number,
+    now: number,
+  ): StoredSession | RepeatedRotation | undefined {
+    const { id, partition } = key;
+    // No key of a creation begins with a word and a space.
+    const rotation = `rotation ${id} ${requestKey}`;
+    const row = this.#statements.findRequest.get({ key: rotation, now });
+    if (row !== undefined) {
+      const [, , , repeated] = row as unknown as RequestRow;
+      return { repeated, session: findSession(this.#statements, key, now) };
+    }
+    const session = this.rotate(key, tokenHash, newTokenHash, graceMs, now);
+    if (session === undefined) return undefined;
+    this.#statements.insertRequest.run({
+      ...{ key: rotation, partition, sessionId: id, createTimeMs: session.createTimeMs },
+      ...{ record, evictedIds: "[]", now, keptForMs },
+    });
+    return session;
+  }
+
+  /** `SessionStore.reportReuse`. */
+  reportReuse(key: SessionKey, tokenHash: Uint8Array, revokes: boolean, now: number): void {
+    const session = findSession(this.#statements, key, now);
+    if (session === undefined) return;
+    const { isEventDue, isTheft } = judgeReuse(session.replacedTokens, tokenHash, now);
+    if (isEventDue) {
+      const replacedTokens = withReuseEvent(session.replacedTokens, now);
+      const rows = this.#statements.recordReuse.all({ ...key, now, replacedTokens });
+      this.#events.appendAll("token_reused", rows, now);
+    }
+    if (!revokes || !isTheft) return;
+    const rows = this.#statements.revoke.all({ ...key, now, reason: REUSE_REASON, userId: null });
+    this.#events.appendAll("revoked", rows, now, REUSE_REASON);
+  }
+
+  /** Ends the grace of all replaced tokens. */
+  endGraces(key: SessionKey, now: number): void {
+    const { replacedTokens } = findSession(this.#statements, key, now) ?? {};
+    if (!replacedTokens?.length) return;
+    const ended = withoutGraces(replacedTokens, now);
+    this.#statements.putReplacedTokens.run({ ...key, now, replacedTokens: ended });
+  }
+}
