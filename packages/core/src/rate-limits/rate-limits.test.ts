@@ -1,11 +1,18 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { openRedisStores } from "../redis/open-redis-stores.js";
 import { SqliteDatabase } from "../sqlite/sqlite-database.js";
 import { SqliteRateLimitStore } from "../sqlite/sqlite-rate-limit-store.js";
 import { FakeClock } from "../testing/contract/fake-clock.js";
+import { connectTo } from "../testing/redis/connect-to.js";
+import { startRedisServer } from "../testing/redis/redis-server.js";
 import { parseRateLimitPolicies } from "./rate-limit-policy.js";
 import { RateLimits } from "./rate-limits.js";
 
 const MINUTE_MS = 60_000;
+const POLICIES = parseRateLimitPolicies(
+  "login: 2 per 15m, 3 per 24h; mail: 2 per 1h (count refused);" +
+    "search: 5 per 1m, 100 per 1h (allow when unavailable)",
+);
 
 let clock: FakeClock;
 let database: SqliteDatabase;
@@ -13,13 +20,9 @@ let rateLimits: RateLimits;
 beforeEach(async () => {
   clock = new FakeClock();
   database = await SqliteDatabase.open({ path: ":memory:", now: clock.now });
-  const policies = parseRateLimitPolicies(
-    "login: 2 per 15m, 3 per 24h; mail: 2 per 1h (count refused);" +
-      "search: 5 per 1m, 100 per 1h (allow when unavailable)",
-  );
   rateLimits = new RateLimits({
     store: new SqliteRateLimitStore(database),
-    policies,
+    policies: POLICIES,
     now: clock.now,
   });
 });
@@ -119,13 +122,36 @@ describe("while the store is down,", () => {
   });
 });
 
-test("a full store lets nobody pass, whatever the policy says", async () => {
-  const pages = database.db.prepare("PRAGMA page_count").get()?.["page_count"];
-  database.db.exec(`PRAGMA max_page_count = ${Number(pages)}`);
-  const fill = async () => {
-    for (let i = 0; i < 10_000; i++) {
-      await rateLimits.check({ policy: "search", key: `${i}-${"x".repeat(240)}` });
+describe("while the store is full,", () => {
+  /** Expects the policies to decide about a key that the store has no room for. */
+  async function expectPoliciesToDecide(key: string): Promise<void> {
+    const full = { reason: "OVERLOADED" };
+    await expect(rateLimits.check({ policy: "login", key })).rejects.toMatchObject(full);
+    for (let i = 0; i < 10; i++) {
+      expect(await rateLimits.check({ policy: "search", key })).toMatchObject({
+        isAllowed: true,
+        remaining: 5,
+        storeFailure: full,
+      });
     }
-  };
-  await expect(fill()).rejects.toMatchObject({ reason: "OVERLOADED" });
+  }
+
+  test("policies decide about an attempt that SQLite cannot count", async () => {
+    const pages = database.db.prepare("PRAGMA page_count").get()?.["page_count"];
+    database.db.exec(`PRAGMA max_page_count = ${Number(pages)}`);
+    const longKey = (i: number) => `${i}-${"x".repeat(240)}`;
+    const fill = async () => {
+      for (let i = 0; i < 10_000; i++) await rateLimits.check({ policy: "login", key: longKey(i) });
+    };
+    await expect(fill()).rejects.toMatchObject({ reason: "OVERLOADED" });
+    // The longest key of all finds no room where another might.
+    await expectPoliciesToDecide("y".repeat(256));
+  });
+
+  test("policies decide about an attempt that Redis cannot count", async () => {
+    await using server = await startRedisServer({ args: ["--maxmemory", "1"] });
+    const stores = openRedisStores({ redis: await connectTo(server) });
+    rateLimits = new RateLimits({ store: stores.rateLimits, policies: POLICIES });
+    await expectPoliciesToDecide("ann").finally(() => stores.close());
+  });
 });

@@ -38,9 +38,8 @@ export interface RateLimitsOptions {
 /**
  * Rate limits by named policies. All methods throw INVALID_ARGUMENT.
  *
- * While the store is down, an attempt passes if its policy says so. Otherwise it throws
- * STORE_UNAVAILABLE, which callers treat as a refusal. A full store throws OVERLOADED under any
- * policy.
+ * While the store is down or full, an attempt passes if its policy says so. Otherwise it throws
+ * STORE_UNAVAILABLE or OVERLOADED, which callers treat as a refusal.
  */
 export class RateLimits {
   readonly #store: RateLimitStore;
@@ -90,13 +89,19 @@ export class RateLimits {
     try {
       return await answer;
     } catch (error) {
-      const isDown = error instanceof SessiondError && error.reason === "STORE_UNAVAILABLE";
-      if (!isDown || whenUnavailable === "refuse") throw error;
+      if (!cannotCount(error) || whenUnavailable === "refuse") throw error;
       const unused = { used: 0, retryAfterMs: 0, resetTimeMs: this.#now() };
       const untouched = windows.map((window) => ({ window, ...unused }));
       return { ...summarize(true, untouched), storeFailure: error };
     }
   }
+}
+
+/** Whether the store is down or full. */
+function cannotCount(error: unknown): error is SessiondError {
+  if (!(error instanceof SessiondError)) return false;
+  const { reason } = error;
+  return reason === "STORE_UNAVAILABLE" || reason === "OVERLOADED";
 }
 
 function unknownPolicy(name: string, known: readonly string[]): SessiondError {

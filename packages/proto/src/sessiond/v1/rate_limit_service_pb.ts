@@ -237,9 +237,10 @@ export const ResetRateLimitResponseSchema: GenMessage<ResetRateLimitResponse> = 
  * whichever servers they came to.
  *
  * Permissions and error reasons are as described at SessionService. While the store
- * is down, a policy that says `allow when unavailable` allows attempts and does not
- * count them. Under any other policy the call fails with STORE_UNAVAILABLE, which is
- * no refusal: the caller decides whether to allow what cannot be counted.
+ * is down or full, a policy that says `allow when unavailable` allows attempts and
+ * does not count them. Under any other policy the call fails with STORE_UNAVAILABLE or
+ * OVERLOADED, which is no refusal: the caller decides whether to allow what cannot be
+ * counted.
  *
  * @generated from service sessiond.v1.RateLimitService
  */
