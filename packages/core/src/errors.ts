@@ -95,7 +95,7 @@ export function tooManyFences(maxFences: number): SessiondError {
 }
 
 /** The store has no room for more. Nothing was changed. */
-export function storeFull(cause: unknown): SessiondError {
+export function storeFull(cause?: unknown): SessiondError {
   return new SessiondError("OVERLOADED", "the session store is full", { cause });
 }
 

@@ -51,7 +51,10 @@ export interface LockStore {
     queueForMs?: number,
   ): Promise<HeldLock | OccupiedLock>;
 
-  /** Lets the lease of `lockId` end `ttlMs` from now. Undefined if it does not have the lock. */
+  /**
+   * Lets the lease of `lockId` end `ttlMs` from now. Undefined if it does not have the lock. May
+   * throw OVERLOADED if the store is full.
+   */
   renew(name: string, lockId: string, ttlMs: number): Promise<HeldLock | undefined>;
 
   /** Gives up `lockId`'s lock and queue position. Answers whether it had the lock. */

@@ -205,7 +205,7 @@ export interface SessionStore {
    * The deadline never passes the absolute one and never moves back. Undefined if the session is
    * not active or `tokenHash` is given and proves nothing: it is neither the hash of the session's
    * token nor that of a replaced token in its grace. At `knownVersion` the answer may leave out the
-   * sealed content, because the caller has it.
+   * sealed content, because the caller has it. May throw OVERLOADED if the store is full.
    */
   touch(
     key: SessionKey,
@@ -221,7 +221,8 @@ export interface SessionStore {
    * version, if the session has a higher token of this lock. Throws INVALID_ARGUMENT if it has
    * tokens of `MAX_FENCES_PER_SESSION` other locks.
    *
-   * With `endsGrace`, the same step ends the grace of all replaced tokens.
+   * With `endsGrace`, the same step ends the grace of all replaced tokens. Throws OVERLOADED if the
+   * store is full.
    */
   replaceRecord(
     key: SessionKey,
@@ -233,7 +234,8 @@ export interface SessionStore {
 
   /**
    * Replaces the sealed record of a session in any state, if it is still exactly `record`. The
-   * version stays, and there is no event. Answers whether it replaced the record.
+   * version stays, and there is no event. Answers whether it replaced the record. Throws OVERLOADED
+   * if the store is full.
    */
   reseal(key: SessionKey, record: Uint8Array, resealed: Uint8Array): Promise<boolean>;
 
@@ -308,8 +310,11 @@ export interface SessionStore {
    */
   sweep(limit: number): Promise<SweepResult>;
 
-  /** Throws STORE_UNAVAILABLE if the store cannot serve. */
-  check(): Promise<void>;
+  /**
+   * Throws STORE_UNAVAILABLE if the store cannot serve. Answers a warning for the operator if it
+   * serves only in part.
+   */
+  check(): Promise<string | undefined>;
 
   /**
    * Closes what the store opened. May be called twice. Pending and later calls fail with

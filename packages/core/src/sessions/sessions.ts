@@ -12,7 +12,7 @@ import type { Session } from "./session.js";
 import { checkFence, checkRequestId, checkSessionId, checkUserId } from "./session-checks.js";
 import { isGeneratedId, partitionOfUser } from "./session-id.js";
 import { unsealSession } from "./session-record.js";
-import type { SessionKey, SessionStore, StoredSession } from "./session-store.js";
+import type { SessionKey, SessionStore, StoredSession, TouchedSession } from "./session-store.js";
 import type { SessionUpdate } from "./session-update.js";
 import { proofOf, type TokenProof } from "./token-proof.js";
 import {
@@ -270,9 +270,23 @@ export class Sessions {
   }
 
   async #touched(key: SessionKey, tokenHash: Uint8Array, stored: StoredSession): Promise<Session> {
-    const touched = await this.#store.touch(key, tokenHash, stored.version);
+    const touched = await this.#touch(key, tokenHash, stored);
     if (touched === undefined) throw sessionNotFound();
     return unsealSession(this.#keyring, { ...stored, ...touched });
+  }
+
+  /** A full store may have no room to record activity. Its sessions verify nevertheless. */
+  async #touch(
+    key: SessionKey,
+    tokenHash: Uint8Array,
+    stored: StoredSession,
+  ): Promise<TouchedSession | undefined> {
+    try {
+      return await this.#store.touch(key, tokenHash, stored.version);
+    } catch (error) {
+      if (error instanceof SessiondError && error.reason === "OVERLOADED") return stored;
+      throw error;
+    }
   }
 
   /**

@@ -105,6 +105,16 @@ export const MIGRATIONS: readonly string[] = [
     PRIMARY KEY (session_id, lock)
   ) STRICT, WITHOUT ROWID;
   `,
+  `
+  -- The latest time at which any server wrote. No later write is earlier, whatever the wall clock
+  -- says.
+  CREATE TABLE clock (
+    id      INTEGER PRIMARY KEY CHECK (id = 1),
+    time_ms INTEGER NOT NULL
+  ) STRICT;
+
+  INSERT INTO clock VALUES (1, 0);
+  `,
 ];
 
 /**
@@ -116,6 +126,8 @@ export function migrate(db: DatabaseSync, migrations: readonly string[] = MIGRAT
   try {
     const version = pragma(db, "user_version");
     assertOurs(db, version, migrations.length);
+    // Write nothing needlessly: a server must start on a full disk too.
+    if (version === migrations.length) return;
     for (const migration of migrations.slice(version)) db.exec(migration);
     db.exec(`PRAGMA application_id = ${APPLICATION_ID}`);
     db.exec(`PRAGMA user_version = ${migrations.length}`);

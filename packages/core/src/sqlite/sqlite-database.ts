@@ -1,11 +1,21 @@
-import type { DatabaseSync } from "node:sqlite";
+import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { SessiondError, storeFull, storeUnavailable } from "../errors.js";
+import type { DiskReserve } from "./disk-reserve.js";
 import { GroupCommit } from "./group-commit.js";
-import { openDatabase } from "./open-database.js";
-import { SQLITE, sqliteCode, toStoreError } from "./sqlite-errors.js";
+import { type OpenDatabase, openDatabase } from "./open-database.js";
+import type { OpenFiles } from "./open-files.js";
+import { isFull, toStoreError } from "./sqlite-errors.js";
+import { firstColumn, prepare } from "./statements.js";
+import { type Clock, StoreClock } from "./store-clock.js";
 
 /** The bound of one read transaction, so that other calls get their turn in between. */
 const MAX_READS_TOGETHER = 500;
+
+/** For how long reads believe that the files are in their places, and know the other servers' time. */
+const FRESH_MS = 100;
+
+/** How often we look whether the reserve has to be rebuilt. */
+const REBUILD_INTERVAL_MS = 1_000;
 
 interface Read {
   readonly run: (now: number) => unknown;
@@ -19,30 +29,52 @@ interface Read {
  */
 export class SqliteDatabase {
   readonly db: DatabaseSync;
-  readonly #now: () => number;
+  readonly #clock: Clock;
+  readonly #files: OpenFiles | undefined;
+  readonly #reserve: DiskReserve | undefined;
   readonly #writes: GroupCommit;
+  readonly #readTime: StatementSync;
+  readonly #writeTime: StatementSync;
+  #rebuilding: NodeJS.Timeout | undefined;
+  /** The latest time that a change of this transaction was made with. */
+  #changeTimeMs = 0;
+  #freshUntilMs = 0;
   #reads: Read[] = [];
   #areReadsDue = false;
 
-  private constructor(db: DatabaseSync, now: () => number) {
+  private constructor({ db, files, reserve }: OpenDatabase, clock: Clock) {
     this.db = db;
-    this.#now = now;
-    this.#writes = new GroupCommit(db);
+    this.#clock = clock;
+    this.#files = files;
+    this.#reserve = reserve;
+    this.#readTime = prepare(db, "SELECT time_ms FROM clock");
+    this.#writeTime = prepare(db, "UPDATE clock SET time_ms = ?1 WHERE time_ms < ?1");
+    this.#writes = new GroupCommit(db, {
+      begun: () => this.#begun(),
+      committing: () => void this.#writeTime.run(this.#changeTimeMs),
+      committed: () => this.#files?.assertInPlace(),
+      makeRoom: (tries) => this.#makeRoom(tries),
+    });
+    this.#rebuildLater();
   }
 
-  /** Opens a file as `openDatabase` does. The clock is `Date.now` by default. */
+  /** Opens a file as `openDatabase` does. The clock is a `StoreClock` by default. */
   static async open(options: {
     readonly path: string;
     readonly now?: (() => number) | undefined;
   }): Promise<SqliteDatabase> {
-    return new SqliteDatabase(await openDatabase(options.path), options.now ?? Date.now);
+    const { path, now } = options;
+    const clock = now === undefined ? new StoreClock() : { now, advanceTo() {} };
+    const opened = await openDatabase(path);
+    return new SqliteDatabase(opened, clock);
   }
 
   /** Runs a query. Throws STORE_UNAVAILABLE, also once the database is closed. */
   read<T>(query: (now: number) => T): T {
     this.#assertOpen();
     try {
-      return query(this.#now());
+      this.#refresh();
+      return query(this.#clock.now());
     } catch (error) {
       throw toStoreError(error);
     }
@@ -94,28 +126,102 @@ export class SqliteDatabase {
     }
   }
 
-  /** Makes a change and resolves once it is committed. Rejects with STORE_UNAVAILABLE. */
+  /**
+   * Makes a change and resolves once it is committed. Rejects with STORE_UNAVAILABLE, and with
+   * OVERLOADED if the disk is full.
+   */
   async write<T>(change: (now: number) => T): Promise<T> {
-    this.#assertOpen();
-    // Queue the reads first, also later reads of this turn: a commit blocks this thread.
-    this.#runReadsSoon();
-    return this.#writes.run(() => change(this.#now()));
+    try {
+      return await this.#commit(change, false);
+    } catch (error) {
+      throw error instanceof SessiondError && isFull(error.cause) ? storeFull(error) : error;
+    }
   }
 
-  /** A write that may fail because the disk is full. Then it rejects with OVERLOADED. */
-  async writeMore<T>(change: (now: number) => T): Promise<T> {
-    try {
-      return await this.write(change);
-    } catch (error) {
-      throw isFull(error) ? storeFull(error) : error;
-    }
+  /** A write that takes more room. On a full disk it must not take what the reserve gave up. */
+  writeMore<T>(change: (now: number) => T): Promise<T> {
+    return this.write((now) => {
+      if (this.isReserveInUse) throw storeFull();
+      return change(now);
+    });
+  }
+
+  /**
+   * A write that ends or removes something. On a full disk it takes room from the reserve. Rejects
+   * with STORE_UNAVAILABLE.
+   */
+  writeEnd<T>(change: (now: number) => T): Promise<T> {
+    return this.#commit(change, true);
+  }
+
+  /** As `DiskReserve.isInUse` says. */
+  get isReserveInUse(): boolean {
+    return this.#reserve?.isInUse ?? false;
+  }
+
+  /** Throws STORE_UNAVAILABLE if it was closed, or its files were deleted or replaced. */
+  check(): void {
+    this.#assertOpen();
+    this.#files?.assertInPlace();
+    this.#reserve?.look();
   }
 
   /** Closes the database, and rejects pending calls. May be called twice. */
   close(): void {
+    clearTimeout(this.#rebuilding);
     this.#writes.close();
     // The last connection to close merges the WAL into the file and removes it.
-    if (this.db.isOpen) this.db.close();
+    if (!this.db.isOpen) return;
+    this.db.close();
+    void this.#reserve?.close();
+  }
+
+  async #commit<T>(change: (now: number) => T, mayUseReserve: boolean): Promise<T> {
+    this.#assertOpen();
+    // Queue the reads first, also later reads of this turn: a commit blocks this thread.
+    this.#runReadsSoon();
+    return this.#writes.run(() => {
+      const now = this.#clock.now();
+      this.#changeTimeMs = Math.max(this.#changeTimeMs, now);
+      return change(now);
+    }, mayUseReserve);
+  }
+
+  #begun(): void {
+    this.#reserve?.look();
+    this.#learnTime();
+  }
+
+  #makeRoom(tries: number): boolean {
+    if (!this.#reserve?.giveUp(tries)) return false;
+    try {
+      // Moves the WAL into the file, which may have to grow, so that the WAL need not.
+      this.db.exec("PRAGMA wal_checkpoint(PASSIVE)");
+    } catch {
+      // There was too little room for all of it. The next try says whether it was enough.
+    }
+    return true;
+  }
+
+  #rebuildLater(): void {
+    this.#rebuilding = setTimeout(async () => {
+      await this.#reserve?.rebuild();
+      if (this.db.isOpen) this.#rebuildLater();
+    }, REBUILD_INTERVAL_MS).unref();
+  }
+
+  /** For reads: what every write does, but now and then. */
+  #refresh(): void {
+    const nowMs = performance.now();
+    if (nowMs < this.#freshUntilMs) return;
+    this.#files?.assertInPlace();
+    this.#learnTime();
+    this.#freshUntilMs = nowMs + FRESH_MS;
+  }
+
+  /** Another server's clock may be ahead of ours. */
+  #learnTime(): void {
+    this.#clock.advanceTo(Number(firstColumn(this.#readTime.get())));
   }
 
   #assertOpen(): void {
@@ -129,9 +235,4 @@ function settle({ run, resolve, reject }: Read, now: number): void {
   } catch (error) {
     reject(toStoreError(error));
   }
-}
-
-/** Whether a write failed because the disk is full or the file has reached its size limit. */
-function isFull(error: unknown): boolean {
-  return error instanceof SessiondError && sqliteCode(error.cause) === SQLITE.FULL;
 }

@@ -17,11 +17,24 @@ export const SQLITE = {
 
 const UNAVAILABLE: ReadonlySet<number | undefined> = new Set(Object.values(SQLITE));
 
+/** The disk has no room for a larger index of the WAL, which no primary code says. */
+const IOERR_SHMSIZE = 10 | (19 << 8);
+
+/** Whether SQLite failed because the disk is full, or the file has reached its size limit. */
+export function isFull(error: unknown): boolean {
+  return sqliteCode(error) === SQLITE.FULL || extendedCode(error) === IOERR_SHMSIZE;
+}
+
 /** The primary result code of an error of SQLite. */
 export function sqliteCode(error: unknown): number | undefined {
-  if (!(error instanceof Error) || !("errcode" in error)) return undefined;
+  const code = extendedCode(error);
   // The low byte of an extended code is the primary code.
-  return typeof error.errcode === "number" ? error.errcode & 0xff : undefined;
+  return code === undefined ? undefined : code & 0xff;
+}
+
+function extendedCode(error: unknown): number | undefined {
+  if (!(error instanceof Error) || !("errcode" in error)) return undefined;
+  return typeof error.errcode === "number" ? error.errcode : undefined;
 }
 
 /**

@@ -72,7 +72,7 @@ export class SqliteLockStore implements LockStore {
   }
 
   async release(name: string, lockId: string): Promise<boolean> {
-    const isReleased = await this.#database.write(
+    const isReleased = await this.#database.writeEnd(
       (now) => this.#statements.release.run({ name, lockId, now }).changes === 1,
     );
     // Later, so that a listener that throws does not fail the release.

@@ -104,7 +104,7 @@ export class SqliteRateLimitStore implements RateLimitStore {
   }
 
   async reset(key: string): Promise<void> {
-    await this.#database.write(() => this.#statements.removeKey.run({ key }));
+    await this.#database.writeEnd(() => this.#statements.removeKey.run({ key }));
   }
 
   #moment(key: string, cost: number, clockMs: number): Moment {

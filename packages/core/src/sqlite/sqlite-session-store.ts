@@ -38,13 +38,16 @@ export interface SqliteSessionStoreOptions {
   /** How long ended sessions and events stay. 10 minutes by default: longer than any call. */
   readonly retentionMs?: number;
   /**
-   * The clock, `Date.now` by default. Do not set it back: an expired session would be active again,
-   * unless a sweep came in between.
+   * The clock. By default the wall clock, but never backwards, for all servers that share the file.
+   * Do not set a clock of your own back: an expired session would be active again.
    */
   readonly now?: () => number;
 }
 
 const DEFAULT_RETENTION_MS = 10 * 60_000;
+
+const RESERVE_IN_USE =
+  "the disk is full and the reserve is in use: sessions and locks can be ended, not created";
 
 /**
  * Sessions in an SQLite file. Calls block the event loop: microseconds for a read, an fsync for the
@@ -121,7 +124,7 @@ export class SqliteSessionStore implements SessionStore {
     fence?: Fence,
     endsGrace = false,
   ): Promise<StoredFacts | "version_mismatch" | "fenced" | undefined> {
-    return this.#write((now) => {
+    return this.#writeMore((now) => {
       const { id, partition } = key;
       if (fence !== undefined) {
         const found = this.#find(key, now);
@@ -146,7 +149,7 @@ export class SqliteSessionStore implements SessionStore {
     record: Uint8Array,
     resealed: Uint8Array,
   ): Promise<boolean> {
-    return this.#write(
+    return this.#writeMore(
       () => this.#statements.reseal.run({ id, partition, record, resealed }).changes === 1,
     );
   }
@@ -157,7 +160,7 @@ export class SqliteSessionStore implements SessionStore {
     newTokenHash: Uint8Array,
     graceMs = 0,
   ): Promise<StoredSession | undefined> {
-    return this.#write((now) => this.#tokens.rotate(key, tokenHash, newTokenHash, graceMs, now));
+    return this.#writeEnd((now) => this.#tokens.rotate(key, tokenHash, newTokenHash, graceMs, now));
   }
 
   rotateTokenOnce(
@@ -167,13 +170,13 @@ export class SqliteSessionStore implements SessionStore {
     newTokenHash: Uint8Array,
     graceMs = 0,
   ): Promise<StoredSession | RepeatedRotation | undefined> {
-    return this.#write((now) =>
+    return this.#writeEnd((now) =>
       this.#tokens.rotateOnce(request, key, tokenHash, newTokenHash, graceMs, now),
     );
   }
 
   reportReuse(key: SessionKey, tokenHash: Uint8Array, revokes: boolean): Promise<void> {
-    return this.#write((now) => this.#tokens.reportReuse(key, tokenHash, revokes, now));
+    return this.#writeEnd((now) => this.#tokens.reportReuse(key, tokenHash, revokes, now));
   }
 
   revoke(
@@ -182,7 +185,7 @@ export class SqliteSessionStore implements SessionStore {
     tokenHash?: Uint8Array,
     userId?: string,
   ): Promise<boolean> {
-    return this.#write((now) => {
+    return this.#writeEnd((now) => {
       if (!this.#tokens.isProven(key, tokenHash, now)) return false;
       const rows = this.#statements.revoke.all({ ...key, now, reason, userId: userId ?? null });
       this.events.appendAll("revoked", rows, now, reason);
@@ -191,7 +194,7 @@ export class SqliteSessionStore implements SessionStore {
   }
 
   revokeUser(userId: string, reason: string, exceptId?: string): Promise<number | undefined> {
-    return this.#write((now) => {
+    return this.#writeEnd((now) => {
       if (exceptId !== undefined) {
         const kept = this.#statements.activeOfUser.get({ id: exceptId, userId, now });
         if (kept === undefined) return undefined;
@@ -222,7 +225,7 @@ export class SqliteSessionStore implements SessionStore {
   }
 
   sweep(limit: number): Promise<SweepResult> {
-    return this.#write((now) => {
+    return this.#writeEnd((now) => {
       const endedBy = now - this.#retentionMs;
       this.#statements.settleExpired.run({ now, limit });
       const reclaimed = Number(this.#statements.removeEnded.run({ endedBy, limit }).changes);
@@ -241,8 +244,10 @@ export class SqliteSessionStore implements SessionStore {
     });
   }
 
-  async check(): Promise<void> {
+  async check(): Promise<string | undefined> {
+    this.#database.check();
     this.#database.read(() => this.#statements.check.get());
+    return this.#database.isReserveInUse ? RESERVE_IN_USE : undefined;
   }
 
   async close(): Promise<void> {
@@ -276,16 +281,22 @@ export class SqliteSessionStore implements SessionStore {
     return statement;
   }
 
-  async #write<T>(change: (now: number) => T): Promise<T> {
-    const value = await this.#database.write(change);
+  async #write<T>(
+    change: (now: number) => T,
+    how: "write" | "writeMore" | "writeEnd" = "write",
+  ): Promise<T> {
+    const value = await this.#database[how](change);
     this.events.committed();
     return value;
   }
 
-  /** A write that may fail because the disk is full. */
-  async #writeMore<T>(change: (now: number) => T): Promise<T> {
-    const value = await this.#database.writeMore(change);
-    this.events.committed();
-    return value;
+  /** A write that takes more room: refused on a full disk. */
+  #writeMore<T>(change: (now: number) => T): Promise<T> {
+    return this.#write(change, "writeMore");
+  }
+
+  /** A write that ends something: it passes on a full disk too. */
+  #writeEnd<T>(change: (now: number) => T): Promise<T> {
+    return this.#write(change, "writeEnd");
   }
 }

@@ -296,7 +296,7 @@ export class RedisSessionStore implements SessionStore {
     return { reclaimed, healed, more: false };
   }
 
-  async check(): Promise<void> {
+  async check(): Promise<undefined> {
     await this.#commands.call((redis) => redis.ping());
   }
 
