@@ -1,4 +1,6 @@
 import { once } from "node:events";
+import { mkdir } from "node:fs/promises";
+import { dirname } from "node:path";
 import type { LockStore, RateLimitStore, SessionStore } from "@sessiond/core";
 import {
   connectRedis,
@@ -11,6 +13,7 @@ import {
 import { openSqliteStores } from "@sessiond/core/sqlite";
 import type { Logger } from "pino";
 import type { Config } from "../config/config.js";
+import { SETTINGS } from "../config/settings.js";
 
 /** How long the start waits for Redis. */
 const CONNECT_WAIT_MS = 2_000;
@@ -39,6 +42,10 @@ export async function openStores(
   onConnectionError: (error: Error) => void = () => {},
 ): Promise<Stores> {
   if (location.kind === "sqlite") {
+    // Only this folder: after a typo in another, a new and empty store would take the store's place.
+    if (dirname(location.path) === SETTINGS.dataDir.default) {
+      await mkdir(SETTINGS.dataDir.default, { recursive: true, mode: 0o700 });
+    }
     return openSqliteStores({ path: location.path, retentionMs });
   }
   const redis = connectRedis(location, (error) => {

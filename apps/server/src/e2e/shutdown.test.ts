@@ -179,7 +179,7 @@ describe("a server that cannot start", () => {
       await expect(start).rejects.toThrow(`cannot listen on 127.0.0.1:${port}`);
       await expectRefused(`http://127.0.0.1:${otherPort}`);
       // The last process to close the file takes its journal away.
-      expect(await readdir(directory.path)).toEqual(["sessions.db"]);
+      expect(await readdir(directory.path)).toEqual(["sessions.db", "sessions.db-reserve"]);
     },
   );
 

@@ -21,14 +21,11 @@ test("a server is not ready before its store was first asked", async () => {
 });
 
 test("a server that stops is not ready again, whatever a late answer of its store says", async () => {
-  let answer = () => {};
-  store.check = () =>
-    new Promise((resolve) => {
-      answer = resolve;
-    });
+  const { promise, resolve: answer } = Promise.withResolvers<undefined>();
+  store.check = () => promise;
   const started = readiness.start();
   readiness.stop();
-  answer();
+  answer(undefined);
   await started;
   expect([readiness.isReady, readiness.describe()]).toEqual([false, "stopping"]);
 });

@@ -1,4 +1,4 @@
-import type { SessionStore } from "@sessiond/core";
+import { SessiondError, type SessionStore } from "@sessiond/core";
 import { HealthImplementation } from "grpc-health-check";
 import type { Logger } from "pino";
 import { SERVICES } from "../services/services.js";
@@ -12,6 +12,8 @@ export class Readiness {
   readonly #store: SessionStore;
   readonly #logger: Logger;
   #state: "starting" | "ready" | "store unavailable" | "stopping" = "starting";
+  /** What the store cannot do although it serves, or why it does not serve, for the operator. */
+  #trouble: string | undefined;
   #timer: NodeJS.Timeout | undefined;
 
   /** The gRPC health service. */
@@ -31,7 +33,9 @@ export class Readiness {
 
   /** The state, for people. */
   describe(): string {
-    return this.#state;
+    if (this.#trouble === undefined) return this.#state;
+    if (this.isReady) return `ready, but ${this.#trouble}`;
+    return this.#state === "store unavailable" ? this.#trouble : this.#state;
   }
 
   /** Checks the store now and every second, until `stop`. Resolves after the first check. */
@@ -49,10 +53,14 @@ export class Readiness {
 
   async #check(): Promise<void> {
     try {
-      await this.#store.check();
+      const warning = await this.#store.check();
       this.#enter("ready");
+      // What a server cannot do now the other servers cannot do either, so it stays ready.
+      if (warning !== undefined && warning !== this.#trouble) this.#logger.error(warning);
+      this.#trouble = warning;
     } catch (error) {
       this.#enter("store unavailable", error);
+      this.#trouble = error instanceof SessiondError ? error.message : undefined;
     }
   }
 
