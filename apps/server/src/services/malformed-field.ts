@@ -8,8 +8,8 @@ import {
 } from "@bufbuild/protobuf";
 import { isFieldError } from "@bufbuild/protobuf/reflect";
 import { BinaryReader, WireType } from "@bufbuild/protobuf/wire";
-import { requestTextDecoder } from "./request-json.js";
 import type { JsonKey } from "./exact-numbers.js";
+import { requestTextDecoder } from "./request-json.js";
 
 // Finds the field that keeps a message from being parsed. Protobuf's errors name at best the last
 // part of its path. So we parse a refused message again, one field at a time. Valid messages cost

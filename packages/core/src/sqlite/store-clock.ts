@@ -11,7 +11,7 @@ const RATE_WHEN_AHEAD = 0.95;
 /**
  * The wall clock, but never backwards: once the wall clock was set back, time goes on by the
  * monotonic clock, a twentieth slower. So a lease is never shorter than promised, and longer by a
- * twentieth at most. `docs/adr/0014-time-in-sqlite-never-runs-backwards.md` says why.
+ * twentieth at most. `docs/adr/0016-time-in-sqlite-never-runs-backwards.md` says why.
  */
 export class StoreClock implements Clock {
   readonly #wall: () => number;
