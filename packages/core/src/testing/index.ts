@@ -16,7 +16,7 @@ export {
   type SessionStoreContext,
 } from "./contract/sessions/session-store-check.js";
 export { sessionStoreChecks } from "./contract/sessions/session-store-checks.js";
-export { mountSmallDisk, NO_SMALL_DISK, type SmallDisk } from "./disks/small-disk.js";
+export { mountSmallDisk, type SmallDisk, smallDiskObstacle } from "./disks/small-disk.js";
 export { freePort } from "./network/free-port.js";
 export {
   startTcpFaultProxy,

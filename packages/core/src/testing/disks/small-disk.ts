@@ -1,5 +1,13 @@
 import { execFileSync } from "node:child_process";
-import { closeSync, openSync, rmSync, statfsSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  mkdtempSync,
+  openSync,
+  rmdirSync,
+  rmSync,
+  statfsSync,
+  writeSync,
+} from "node:fs";
 import { mkdtemp, rmdir } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -14,11 +22,19 @@ export interface SmallDisk extends AsyncDisposable {
   free(): void;
 }
 
-/** Why a test that needs a small disk does not run here, or undefined if it can. */
-export const NO_SMALL_DISK =
-  process.platform === "linux" && process.getuid?.() === 0
-    ? undefined
-    : "needs root on Linux, to mount a small disk";
+/** Why a test that needs a small disk cannot run here: a user, or a container, may not mount one. */
+export function smallDiskObstacle(): string | undefined {
+  const path = mkdtempSync(join(tmpdir(), "sessiond-disk-"));
+  try {
+    execFileSync("mount", ["-t", "tmpfs", "-o", "size=64k", "tmpfs", path], { stdio: "ignore" });
+    execFileSync("umount", [path], { stdio: "ignore" });
+    return undefined;
+  } catch {
+    return "cannot mount a small disk: needs root on Linux";
+  } finally {
+    rmdirSync(path);
+  }
+}
 
 /** Mounts a disk of this size. Needs root on Linux. */
 export async function mountSmallDisk(sizeBytes: number): Promise<SmallDisk> {
