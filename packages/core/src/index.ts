@@ -10,6 +10,7 @@ export {
 export { LOCK_BOUNDS } from "./locks/lock-checks.js";
 export type { AcquiredLock, HeldLock, LockStore } from "./locks/lock-store.js";
 export { type AcquireLock, Locks } from "./locks/locks.js";
+export { isNamespace } from "./namespace.js";
 export {
   DEFAULT_RATE_LIMITS,
   parseRateLimitPolicies,

@@ -70,6 +70,7 @@ test("a service that logged in at an OpenID provider is accepted with its scopes
   expect(await createAccessTokenVerifier(auth).verify(token)).toEqual({
     issuer,
     subject: CLIENT.id,
+    namespace: "",
     permissions: new Set(["sessions:create", "sessions:read"]),
   });
 });

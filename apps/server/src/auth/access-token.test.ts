@@ -108,6 +108,7 @@ describe("a token is accepted", () => {
     expect(await verified({ claims: { scope: "sessions:read" } })).toEqual({
       issuer: issuer.url,
       subject: "billing",
+      namespace: "",
       permissions: new Set(["sessions:read"]),
     });
   });
@@ -176,6 +177,67 @@ test.each([
 ])("%j grants %j", async (granting, expected) => {
   const { permissions } = await verified({ claims: granting });
   expect([...permissions].sort()).toEqual(expected);
+});
+
+describe("a caller's namespace", () => {
+  test("is the one of the issuer, whatever the token says", async () => {
+    verifier = verifierWith({ namespace: "shop" });
+    expect(await verified({ claims: { namespace: "other" } })).toMatchObject({ namespace: "shop" });
+  });
+
+  test("is what the configured claim names", async () => {
+    verifier = verifierWith({ namespaceClaim: ["azp"] });
+    expect(await verified({ claims: { azp: "shop" } })).toMatchObject({ namespace: "shop" });
+    expect(await verified({ claims: { azp: "blog" } })).toMatchObject({ namespace: "blog" });
+    verifier = verifierWith({ namespaceClaim: ["tenant", "name"] });
+    const tenant = { name: "s".repeat(64) };
+    expect(await verified({ claims: { tenant } })).toMatchObject({ namespace: tenant.name });
+  });
+
+  test.each([
+    [{}],
+    [{ "tenant.name": "shop" }],
+    [{ tenant: "shop" }],
+    [{ tenant: null }],
+    [{ tenant: ["shop"] }],
+  ])("is not guessed for a token with %j, which is refused", async (given) => {
+    verifier = verifierWith({ namespaceClaim: ["tenant", "name"] });
+    await refused(
+      { claims: given },
+      'the access token has no claim "tenant.name", which must name the caller\'s namespace',
+    );
+  });
+
+  test.each([
+    "",
+    " ",
+    "Shop",
+    "shop:a",
+    "shop\n",
+    "-shop",
+    "ns{1}",
+    "s".repeat(65),
+    null,
+    7,
+    true,
+    ["shop"],
+    { shop: "shop" },
+  ])("is never %j: the token is refused", async (tenant) => {
+    verifier = verifierWith({ namespaceClaim: ["tenant"] });
+    await refused(
+      { claims: { tenant } },
+      'the access token\'s claim "tenant" is not the name of a namespace: expected 1 to 64 ' +
+        "characters out of a-z 0-9 . _ - that begin with a letter or a digit",
+    );
+  });
+
+  test("is no property that every object has", async () => {
+    verifier = verifierWith({ namespaceClaim: ["constructor"] });
+    await refused(
+      {},
+      'the access token has no claim "constructor", which must name the caller\'s namespace',
+    );
+  });
 });
 
 describe("a token is refused", () => {

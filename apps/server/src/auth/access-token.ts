@@ -1,8 +1,9 @@
 import { hash } from "node:crypto";
-import { SessiondError } from "@sessiond/core";
+import { isNamespace, SessiondError } from "@sessiond/core";
 import { decodeJwt, errors, type JWTPayload, type JWTVerifyResult, jwtVerify } from "jose";
 import type { Caller } from "./caller.js";
-import type { AuthConfig, IssuerConfig } from "./issuer.js";
+import { claimAt } from "./claims.js";
+import { type AuthConfig, type IssuerConfig, NAMESPACE_SYNTAX } from "./issuer.js";
 import { IssuerKeys } from "./issuer-keys.js";
 import type { KeySet } from "./key-set.js";
 
@@ -132,9 +133,10 @@ async function verifyToken(
   const { sub, exp } = result.payload;
   if (typeof sub !== "string" || sub === "") throw malformedClaim("sub");
   if (exp === undefined || !Number.isFinite(exp)) throw malformedClaim("exp");
+  const namespace = namespaceOf(config, result.payload);
   const permissions = permissionsOf(result.payload, roles);
   return {
-    caller: { issuer: config.issuer, subject: sub, permissions },
+    caller: { issuer: config.issuer, subject: sub, namespace, permissions },
     ...{ keys, keySet },
     untilMs: exp * 1000 + config.clockToleranceMs,
   };
@@ -209,6 +211,22 @@ function checkType(config: IssuerConfig, typ: unknown): void {
 /** The prefix `application/` is optional, and case does not matter (RFC 7515, 4.1.9). */
 function mediaType(typ: string): string {
   return (typ.includes("/") ? typ : `application/${typ}`).toLowerCase();
+}
+
+/**
+ * There is no namespace for a token that fails to name one. To fall back to the issuer's other
+ * callers' would show it their sessions.
+ */
+function namespaceOf({ namespace = "", namespaceClaim }: IssuerConfig, claims: JWTPayload): string {
+  if (namespaceClaim === undefined) return namespace;
+  const name = claimAt(claims, namespaceClaim);
+  if (typeof name === "string" && name !== "" && isNamespace(name)) return name;
+  const claim = `claim "${namespaceClaim.join(".")}"`;
+  throw unauthenticated(
+    name === undefined
+      ? `the access token has no ${claim}, which must name the caller's namespace`
+      : `the access token's ${claim} is not the name of a namespace: expected ${NAMESPACE_SYNTAX}`,
+  );
 }
 
 /** All that `scope`, `permissions` and the configured permissions of `roles` grant. */

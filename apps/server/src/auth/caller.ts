@@ -4,6 +4,11 @@ import { createContextKey } from "@connectrpc/connect";
 export interface Caller {
   readonly issuer: string;
   readonly subject: string;
+  /**
+   * The namespace that the caller's sessions, locks and rate limits belong to, as the issuer's entry
+   * in the auth file decides. "" if the entry names none.
+   */
+  readonly namespace: string;
   readonly permissions: ReadonlySet<string>;
 }
 

@@ -51,6 +51,7 @@ test("a token is accepted by servers that started before or after it, but not on
     expect(await verifier.verify(token)).toEqual({
       issuer: DEVELOPMENT_ISSUER,
       subject: "development",
+      namespace: "",
       permissions: new Set(["sessions:read"]),
     });
   }

@@ -1,3 +1,4 @@
+import type { ClaimPath } from "./claims.js";
 import type { KeySource } from "./key-source.js";
 
 /** The issuers whose access tokens are accepted, and what roles permit. */
@@ -18,6 +19,10 @@ export interface IssuerConfig {
   readonly keys: KeySource;
   /** The `typ` that tokens must have. When undefined: none, `JWT` or `at+jwt`. */
   readonly typ?: string;
+  /** The namespace of all its callers. When this and `namespaceClaim` are undefined: "". */
+  readonly namespace?: string;
+  /** The claim that names a caller's namespace. A token without a valid name there is refused. */
+  readonly namespaceClaim?: ClaimPath;
   /** How far the issuer's clock may be from the server's. */
   readonly clockToleranceMs: number;
 }
@@ -36,3 +41,7 @@ export const ALGORITHMS: readonly string[] = [
   "EdDSA",
   "Ed25519",
 ];
+
+/** The names that a namespace can have, for messages; `isNamespace` decides. */
+export const NAMESPACE_SYNTAX =
+  "1 to 64 characters out of a-z 0-9 . _ - that begin with a letter or a digit";

@@ -61,7 +61,9 @@ test("every key has its effect", () => {
         ...{ ...issuer, audience: ["sessiond", "other"], algorithms: ["PS512", "EdDSA"] },
         ...{ jwks_uri: "https://id.example.com/jwks", typ: "at+jwt", clock_tolerance: "30s" },
       },
-      { ...issuer, issuer: "cluster", jwks_file: "jwks.json" },
+      { ...issuer, issuer: "cluster", jwks_file: "jwks.json", namespace: "shop" },
+      { ...issuer, issuer: "https://c.example.com", namespace_claim: "realm_access.tenant" },
+      { ...issuer, issuer: "https://a.example.com", namespace_claim: "https://b.example.com/c" },
     ],
     roles: { support: ["sessions:read"], admin: ["sessions:read", "sessions:create"] },
   });
@@ -73,7 +75,13 @@ test("every key has its effect", () => {
       typ: "at+jwt",
       clockToleranceMs: 30_000,
     },
-    { issuer: "cluster", keys: { kind: "file", path: join(directory, "jwks.json") } },
+    {
+      issuer: "cluster",
+      keys: { kind: "file", path: join(directory, "jwks.json") },
+      namespace: "shop",
+    },
+    { namespaceClaim: ["realm_access", "tenant"] },
+    { namespaceClaim: ["https://b.example.com/c"] },
   ]);
   expect(Object.fromEntries(roles)).toEqual({
     support: ["sessions:read"],
@@ -182,6 +190,24 @@ describe("an issuer", () => {
   test("has one source of keys", () => {
     expect(issuerFaults({ jwks_uri: "https://id.example.com/k", jwks_file: "jwks.json" })).toEqual([
       "issuers[0].jwks_file: expected only one of jwks_uri and jwks_file",
+    ]);
+  });
+
+  test("has a namespace that can stand in keys and logs, or a claim that names it", () => {
+    for (const namespace of ["", "Shop", "a:b", "-", "s".repeat(65), null, ["shop"]]) {
+      expect(issuerFaults({ namespace })).toEqual([
+        expect.stringMatching(/^issuers\[0\]\.namespace: expected (text|1 to 64 characters)/),
+      ]);
+    }
+    for (const path of ["", ".", "azp.", "a..b", ["azp"], 7]) {
+      expect(issuerFaults({ namespace_claim: path })).toEqual([
+        expect.stringMatching(
+          /^issuers\[0\]\.namespace_claim: expected (text|the name of a claim)/,
+        ),
+      ]);
+    }
+    expect(issuerFaults({ namespace: "shop", namespace_claim: "azp" })).toEqual([
+      "issuers[0].namespace_claim: expected only one of namespace and namespace_claim",
     ]);
   });
 

@@ -1,8 +1,14 @@
 import { readFileSync } from "node:fs";
 import { dirname, resolve } from "node:path";
-import { parseDuration } from "@sessiond/core";
+import { isNamespace, parseDuration } from "@sessiond/core";
 import { z } from "zod";
-import { ALGORITHMS, type AuthConfig, type IssuerConfig } from "../auth/issuer.js";
+import { type ClaimPath, parseClaimPath } from "../auth/claims.js";
+import {
+  ALGORITHMS,
+  type AuthConfig,
+  type IssuerConfig,
+  NAMESPACE_SYNTAX,
+} from "../auth/issuer.js";
 import { parseKeySet } from "../auth/key-set.js";
 import type { KeySource } from "../auth/key-source.js";
 import { parseTrustedUrl } from "../network/trusted-url.js";
@@ -137,22 +143,53 @@ function issuerSchema(directory: string) {
         "The `typ` that a token must have, such as `at+jwt`. If this is missing, a token has " +
           "`JWT`, `at+jwt` or no `typ`.",
       ),
+    namespace: parsed(parseNamespace)
+      .optional()
+      .describe(
+        "The namespace of all callers of this issuer: their sessions, locks and rate limits are " +
+          `apart from those of other namespaces. Expects ${NAMESPACE_SYNTAX}.`,
+      ),
+    namespace_claim: parsed(parseClaimPath)
+      .optional()
+      .describe(
+        "The claim that names a caller's namespace, such as `azp`; dots lead into objects. A " +
+          "token without a valid name there is refused. If this and `namespace` are missing, the " +
+          "callers share the one namespace that has no name.",
+      ),
     clock_tolerance: parsed(parseClockTolerance)
       .prefault("5s")
       .describe("How far the issuer's clock may be from the server's: a duration, at most `5m`."),
   })
+    .superRefine(checkNamespace, { when: ({ value }) => isObject(value) })
     .superRefine(checkKeySource, { when: ({ value }) => isObject(value) })
-    .transform(({ issuer, audience, algorithms, jwks_uri, jwks_file, typ, clock_tolerance }) => {
-      const config: IssuerConfig = {
-        issuer,
-        audiences: [audience].flat(),
-        algorithms,
-        keys: jwks_uri ?? jwks_file ?? { kind: "discovery" },
-        ...(typ !== undefined && { typ }),
-        clockToleranceMs: clock_tolerance,
-      };
-      return config;
-    });
+    .transform(toIssuerConfig);
+}
+
+/** The keys of an issuer in the auth file, each read. */
+interface IssuerEntry {
+  readonly issuer: string;
+  readonly audience: string | readonly string[];
+  readonly algorithms: readonly string[];
+  readonly jwks_uri?: KeySource | undefined;
+  readonly jwks_file?: KeySource | undefined;
+  readonly typ?: string | undefined;
+  readonly namespace?: string | undefined;
+  readonly namespace_claim?: ClaimPath | undefined;
+  readonly clock_tolerance: number;
+}
+
+function toIssuerConfig(entry: IssuerEntry): IssuerConfig {
+  const { typ, namespace, namespace_claim: namespaceClaim } = entry;
+  return {
+    issuer: entry.issuer,
+    audiences: [entry.audience].flat(),
+    algorithms: entry.algorithms,
+    keys: entry.jwks_uri ?? entry.jwks_file ?? { kind: "discovery" },
+    ...(typ !== undefined && { typ }),
+    ...(namespace !== undefined && { namespace }),
+    ...(namespaceClaim !== undefined && { namespaceClaim }),
+    clockToleranceMs: entry.clock_tolerance,
+  };
 }
 
 function keyUrl(url: string): KeySource {
@@ -170,6 +207,18 @@ function parseClockTolerance(duration: string): number {
   const toleranceMs = duration === "0s" ? 0 : parseDuration(duration);
   if (toleranceMs > MAX_CLOCK_TOLERANCE_MS) throw new Error("expected at most 5m");
   return toleranceMs;
+}
+
+function parseNamespace(name: string): string {
+  if (isNamespace(name)) return name;
+  throw new Error(`expected ${NAMESPACE_SYNTAX}`);
+}
+
+/** Compares what is written, so that a faulty value does not hide the other one. */
+function checkNamespace(issuer: object, ctx: z.RefinementCtx): void {
+  if (!("namespace" in issuer && "namespace_claim" in issuer)) return;
+  const message = "expected only one of namespace and namespace_claim";
+  ctx.addIssue({ code: "custom", path: ["namespace_claim"], message });
 }
 
 /** Keys come from one source, and an issuer that is asked for them has a URL as its name. */
