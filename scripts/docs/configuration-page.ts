@@ -67,7 +67,9 @@ export function configurationPage(): string {
     "### Permissions",
     wrap(
       "An access token permits what its `scope` (separated by spaces) and its `permissions` (a list) " +
-        "name, and what `roles` in the auth file grants to its `roles` (a list).",
+        "name, and what `roles` in the auth file grants to its `roles` (a list). An issuer's entry can " +
+        "name other claims: [identity-providers.md](identity-providers.md) has the auth files for " +
+        "Entra, Keycloak, Auth0 and Okta.",
     ),
     KNOWN_PERMISSIONS.map(permissionItem).join("\n"),
   )}\n`;

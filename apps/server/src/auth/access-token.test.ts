@@ -179,6 +179,31 @@ test.each([
   expect([...permissions].sort()).toEqual(expected);
 });
 
+describe("an issuer's entry may name where", () => {
+  test.each([
+    ["scp", { scp: "a:b  c:d" }, ["a:b", "c:d"]],
+    ["scp", { scp: ["a:b", 7, "c:d"] }, ["a:b", "c:d"]],
+    ["scp", { scope: "a:b", permissions: ["c:d"] }, []],
+    ["scp", { scp: { "a:b": true } }, []],
+    ["a.b", { a: { b: "a:b" }, "a.b": "c:d" }, ["a:b"]],
+  ])("permissions stand: %s of %j grants %j", async (path, given, expected) => {
+    verifier = verifierWith({ permissionsClaim: path.split(".") });
+    const { permissions } = await verified({ claims: given });
+    expect([...permissions]).toEqual(expected);
+  });
+
+  test.each([
+    [{ realm_access: { roles: ["support", "unknown"] } }, ["sessions:read"]],
+    [{ realm_access: { roles: "support" } }, ["sessions:read"]],
+    [{ roles: ["support"], realm_access: ["support"] }, []],
+    [{ roles: ["support"], scope: "a:b" }, ["a:b"]],
+  ])("roles stand: realm_access.roles of %j grants %j", async (given, expected) => {
+    verifier = verifierWith({ rolesClaim: ["realm_access", "roles"] });
+    const { permissions } = await verified({ claims: given });
+    expect([...permissions]).toEqual(expected);
+  });
+});
+
 describe("a caller's namespace", () => {
   test("is the one of the issuer, whatever the token says", async () => {
     verifier = verifierWith({ namespace: "shop" });

@@ -134,7 +134,7 @@ async function verifyToken(
   if (typeof sub !== "string" || sub === "") throw malformedClaim("sub");
   if (exp === undefined || !Number.isFinite(exp)) throw malformedClaim("exp");
   const namespace = namespaceOf(config, result.payload);
-  const permissions = permissionsOf(result.payload, roles);
+  const permissions = permissionsOf(config, result.payload, roles);
   return {
     caller: { issuer: config.issuer, subject: sub, namespace, permissions },
     ...{ keys, keySet },
@@ -229,12 +229,28 @@ function namespaceOf({ namespace = "", namespaceClaim }: IssuerConfig, claims: J
   );
 }
 
-/** All that `scope`, `permissions` and the configured permissions of `roles` grant. */
-function permissionsOf(claims: JWTPayload, roles: AuthConfig["roles"]): ReadonlySet<string> {
-  const scope = claims["scope"];
-  const scopes = typeof scope === "string" ? scope.split(" ").filter((word) => word !== "") : [];
-  const ofRoles = texts(claims["roles"]).flatMap((role) => roles.get(role) ?? []);
-  return new Set([...scopes, ...texts(claims["permissions"]), ...ofRoles]);
+/** All permissions that the token lists, and those that its roles grant. */
+function permissionsOf(
+  { permissionsClaim, rolesClaim }: IssuerConfig,
+  claims: JWTPayload,
+  roles: AuthConfig["roles"],
+): ReadonlySet<string> {
+  const listed =
+    permissionsClaim === undefined
+      ? [...words(claims["scope"]), ...texts(claims["permissions"])]
+      : names(claimAt(claims, permissionsClaim));
+  const roleNames =
+    rolesClaim === undefined ? texts(claims["roles"]) : names(claimAt(claims, rolesClaim));
+  return new Set([...listed, ...roleNames.flatMap((role) => roles.get(role) ?? [])]);
+}
+
+/** Entra separates the scopes of `scp` by spaces, Okta lists them: a configured claim may be either. */
+function names(claim: unknown): readonly string[] {
+  return [...words(claim), ...texts(claim)];
+}
+
+function words(claim: unknown): readonly string[] {
+  return typeof claim === "string" ? claim.split(" ").filter((word) => word !== "") : [];
 }
 
 function texts(claim: unknown): readonly string[] {

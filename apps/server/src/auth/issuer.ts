@@ -18,11 +18,15 @@ export interface IssuerConfig {
   readonly algorithms: readonly string[];
   readonly keys: KeySource;
   /** The `typ` that tokens must have. When undefined: none, `JWT` or `at+jwt`. */
-  readonly typ?: string;
+  readonly typ?: string | undefined;
+  /** The claim that lists permissions. When undefined: `scope` and `permissions`. */
+  readonly permissionsClaim?: ClaimPath | undefined;
+  /** The claim that lists roles. When undefined: `roles`. */
+  readonly rolesClaim?: ClaimPath | undefined;
   /** The namespace of all its callers. When this and `namespaceClaim` are undefined: "". */
-  readonly namespace?: string;
+  readonly namespace?: string | undefined;
   /** The claim that names a caller's namespace. A token without a valid name there is refused. */
-  readonly namespaceClaim?: ClaimPath;
+  readonly namespaceClaim?: ClaimPath | undefined;
   /** How far the issuer's clock may be from the server's. */
   readonly clockToleranceMs: number;
 }

@@ -61,9 +61,20 @@ test("every key has its effect", () => {
         ...{ ...issuer, audience: ["sessiond", "other"], algorithms: ["PS512", "EdDSA"] },
         ...{ jwks_uri: "https://id.example.com/jwks", typ: "at+jwt", clock_tolerance: "30s" },
       },
-      { ...issuer, issuer: "cluster", jwks_file: "jwks.json", namespace: "shop" },
+      {
+        ...issuer,
+        issuer: "cluster",
+        jwks_file: "jwks.json",
+        namespace: "shop",
+        permissions_claim: "scp",
+      },
       { ...issuer, issuer: "https://c.example.com", namespace_claim: "realm_access.tenant" },
-      { ...issuer, issuer: "https://a.example.com", namespace_claim: "https://b.example.com/c" },
+      {
+        ...issuer,
+        issuer: "https://a.example.com",
+        namespace_claim: "https://b.example.com/c",
+        roles_claim: "realm_access.roles",
+      },
     ],
     roles: { support: ["sessions:read"], admin: ["sessions:read", "sessions:create"] },
   });
@@ -78,10 +89,11 @@ test("every key has its effect", () => {
     {
       issuer: "cluster",
       keys: { kind: "file", path: join(directory, "jwks.json") },
+      permissionsClaim: ["scp"],
       namespace: "shop",
     },
     { namespaceClaim: ["realm_access", "tenant"] },
-    { namespaceClaim: ["https://b.example.com/c"] },
+    { namespaceClaim: ["https://b.example.com/c"], rolesClaim: ["realm_access", "roles"] },
   ]);
   expect(Object.fromEntries(roles)).toEqual({
     support: ["sessions:read"],
@@ -199,16 +211,18 @@ describe("an issuer", () => {
         expect.stringMatching(/^issuers\[0\]\.namespace: expected (text|1 to 64 characters)/),
       ]);
     }
-    for (const path of ["", ".", "azp.", "a..b", ["azp"], 7]) {
-      expect(issuerFaults({ namespace_claim: path })).toEqual([
-        expect.stringMatching(
-          /^issuers\[0\]\.namespace_claim: expected (text|the name of a claim)/,
-        ),
-      ]);
-    }
     expect(issuerFaults({ namespace: "shop", namespace_claim: "azp" })).toEqual([
       "issuers[0].namespace_claim: expected only one of namespace and namespace_claim",
     ]);
+  });
+
+  test("names a claim by the names that lead to it", () => {
+    for (const key of ["permissions_claim", "roles_claim", "namespace_claim"]) {
+      for (const path of ["", ".", "azp.", "a..b", ["azp"], 7]) {
+        const fault = new RegExp(`^issuers\\[0\\]\\.${key}: expected (text|the name of a claim)`);
+        expect(issuerFaults({ [key]: path })).toEqual([expect.stringMatching(fault)]);
+      }
+    }
   });
 
   test("may have a clock that is up to five minutes off", () => {

@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { isNamespace, parseDuration } from "@sessiond/core";
 import { z } from "zod";
-import { type ClaimPath, parseClaimPath } from "../auth/claims.js";
+import { parseClaimPath } from "../auth/claims.js";
 import {
   ALGORITHMS,
   type AuthConfig,
@@ -118,7 +118,27 @@ function fileSchema(directory: string) {
 }
 
 function issuerSchema(directory: string) {
-  return object({
+  return object(issuerShape(directory))
+    .superRefine(checkNamespace, { when: ({ value }) => isObject(value) })
+    .superRefine(checkKeySource, { when: ({ value }) => isObject(value) })
+    .transform(
+      (entry): IssuerConfig => ({
+        issuer: entry.issuer,
+        audiences: [entry.audience].flat(),
+        algorithms: entry.algorithms,
+        keys: entry.jwks_uri ?? entry.jwks_file ?? { kind: "discovery" },
+        typ: entry.typ,
+        permissionsClaim: entry.permissions_claim,
+        rolesClaim: entry.roles_claim,
+        namespace: entry.namespace,
+        namespaceClaim: entry.namespace_claim,
+        clockToleranceMs: entry.clock_tolerance,
+      }),
+    );
+}
+
+function issuerShape(directory: string) {
+  return {
     issuer: text.describe("Exactly the `iss` of the issuer's tokens."),
     audience: z
       .union([text, list(text)], expected("text or a list of texts"))
@@ -143,6 +163,15 @@ function issuerSchema(directory: string) {
         "The `typ` that a token must have, such as `at+jwt`. If this is missing, a token has " +
           "`JWT`, `at+jwt` or no `typ`.",
       ),
+    permissions_claim: parsed(parseClaimPath)
+      .optional()
+      .describe(
+        "The claim that lists permissions, such as `scp`, in place of `scope` and `permissions`. Dots " +
+          "lead into objects; a name with a colon is a URI and is not divided.",
+      ),
+    roles_claim: parsed(parseClaimPath)
+      .optional()
+      .describe("The claim that lists roles, such as `realm_access.roles`, in place of `roles`."),
     namespace: parsed(parseNamespace)
       .optional()
       .describe(
@@ -159,36 +188,6 @@ function issuerSchema(directory: string) {
     clock_tolerance: parsed(parseClockTolerance)
       .prefault("5s")
       .describe("How far the issuer's clock may be from the server's: a duration, at most `5m`."),
-  })
-    .superRefine(checkNamespace, { when: ({ value }) => isObject(value) })
-    .superRefine(checkKeySource, { when: ({ value }) => isObject(value) })
-    .transform(toIssuerConfig);
-}
-
-/** The keys of an issuer in the auth file, each read. */
-interface IssuerEntry {
-  readonly issuer: string;
-  readonly audience: string | readonly string[];
-  readonly algorithms: readonly string[];
-  readonly jwks_uri?: KeySource | undefined;
-  readonly jwks_file?: KeySource | undefined;
-  readonly typ?: string | undefined;
-  readonly namespace?: string | undefined;
-  readonly namespace_claim?: ClaimPath | undefined;
-  readonly clock_tolerance: number;
-}
-
-function toIssuerConfig(entry: IssuerEntry): IssuerConfig {
-  const { typ, namespace, namespace_claim: namespaceClaim } = entry;
-  return {
-    issuer: entry.issuer,
-    audiences: [entry.audience].flat(),
-    algorithms: entry.algorithms,
-    keys: entry.jwks_uri ?? entry.jwks_file ?? { kind: "discovery" },
-    ...(typ !== undefined && { typ }),
-    ...(namespace !== undefined && { namespace }),
-    ...(namespaceClaim !== undefined && { namespaceClaim }),
-    clockToleranceMs: entry.clock_tolerance,
   };
 }
 
