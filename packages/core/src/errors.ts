@@ -131,7 +131,7 @@ const MAX_QUOTED_LENGTH = 64;
  * A caller's text for a message, quoted and cut. gRPC sends messages in a header, and a header that
  * is too long for the client ends its whole connection.
  */
-export function quote(text: string): string {
-  const cut = text.length > MAX_QUOTED_LENGTH ? `${text.slice(0, MAX_QUOTED_LENGTH)}…` : text;
+export function quote(text: string, maxLength: number = MAX_QUOTED_LENGTH): string {
+  const cut = text.length > maxLength ? `${text.slice(0, maxLength)}…` : text;
   return JSON.stringify(cut.toWellFormed());
 }

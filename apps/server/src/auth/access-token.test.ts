@@ -24,7 +24,6 @@ const ANOTHER_TYPE = "the token is of another type than an access token";
 const EXPIRED = "the access token has expired";
 const MALFORMED = "the access token is malformed: expected a signed JWT";
 const NOT_YET = "the access token is not valid yet";
-const UNKNOWN_ISSUER = "the access token is from an unknown issuer";
 const UNKNOWN_KEY = "the access token is signed with a key that its issuer does not have";
 const WRONG_ALGORITHM = "the access token is signed with an algorithm that is not accepted";
 const WRONG_SIGNATURE = "the access token's signature is wrong";
@@ -268,11 +267,28 @@ describe("a caller's namespace", () => {
 describe("a token is refused", () => {
   test("if it is missing", () => refused("", "an access token is missing"));
 
-  test("if its issuer is unknown, and nobody is asked for keys", async () => {
-    for (const iss of ["https://evil.example.com", undefined, [issuer.url], `${issuer.url}/`]) {
-      await refused({ claims: { iss } }, UNKNOWN_ISSUER);
+  test("if its issuer is unknown; the refusal says which was seen and which are known", async () => {
+    const unknown = 'the access token is from an unknown issuer: its claim "iss" is';
+    const known = `known issuers: "${issuer.url}"`;
+    await refused({ claims: { iss: `${issuer.url}/` } }, `${unknown} "${issuer.url}/", ${known}`);
+    for (const iss of [undefined, [issuer.url], null]) {
+      await refused({ claims: { iss } }, `${unknown} no text, ${known}`);
     }
     expect(issuer.requests).toEqual([]);
+  });
+
+  test("if its issuer is unknown; the refusal is short and has no control characters", async () => {
+    const names = Array.from(
+      { length: 50 },
+      (_, i) => `https://${i}.example.com/${"a".repeat(200)}`,
+    );
+    verifier = verifierWith(...names.map((name) => ({ issuer: name })));
+    const token = await issuer.sign({ claims: { iss: `\n\u001b[31m"${"é".repeat(1_000)}` } });
+    const message = await verified(token).then(String, (error: Error) => error.message);
+    expect(message).toMatch(
+      /"iss" is "\\n\\u001b\[31m\\"é+…", known issuers: "https:\/\/0\..* and 47 more$/,
+    );
+    expect(message.length).toBeLessThan(700);
   });
 
   test.each(["other", [], "Sessiond"].map((aud) => [aud]))("if its audience is %j", (aud) =>

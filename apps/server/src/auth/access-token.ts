@@ -1,5 +1,5 @@
 import { hash } from "node:crypto";
-import { isNamespace, SessiondError } from "@sessiond/core";
+import { isNamespace, quote, SessiondError } from "@sessiond/core";
 import { decodeJwt, errors, type JWTPayload, type JWTVerifyResult, jwtVerify } from "jose";
 import type { Caller } from "./caller.js";
 import { claimAt } from "./claims.js";
@@ -15,6 +15,10 @@ const MAX_REMEMBERED = 10_000;
 const MAX_REMEMBERED_MS = 5 * 60_000;
 /** How many tokens may be verified, or wait for keys, at the same time. */
 const MAX_PENDING = 10_000;
+/** How many known issuers a refusal names. This and the next line bound its length. */
+const MAX_NAMED_ISSUERS = 3;
+/** Entra's issuers have 75 characters, and differ in the last ones. */
+const MAX_NAMED_LENGTH = 128;
 const DEFAULT_TIMEOUT_MS = 5_000;
 /** The values of `typ` that access tokens have (RFC 7519, 5.1; RFC 9068, 2.1): no ID or logout token. */
 const DEFAULT_TYPES: readonly unknown[] = [undefined, "application/jwt", "application/at+jwt"];
@@ -125,8 +129,9 @@ async function verifyToken(
   roles: AuthConfig["roles"],
   now: () => number,
 ): Promise<Verified> {
-  const issuer = issuers.get(claimedIssuer(token));
-  if (issuer === undefined) throw unauthenticated("the access token is from an unknown issuer");
+  const claimed = claimedIssuer(token);
+  const issuer = issuers.get(claimed);
+  if (issuer === undefined) throw unknownIssuer(claimed, issuers);
   const { config, keys } = issuer;
   const { keySet, result } = await verifySignature(token, issuer, now);
   checkType(config, result.protectedHeader.typ);
@@ -149,6 +154,17 @@ function claimedIssuer(token: string): unknown {
   } catch {
     throw unauthenticated(MALFORMED);
   }
+}
+
+/** Often the two differ by a slash at the end, which only those who see both notice. */
+function unknownIssuer(claimed: unknown, issuers: ReadonlyMap<unknown, Issuer>): SessiondError {
+  const known = [...issuers.values()].map(({ config }) => quote(config.issuer, MAX_NAMED_LENGTH));
+  const more = known.length - MAX_NAMED_ISSUERS;
+  const list = known.slice(0, MAX_NAMED_ISSUERS).join(", ") + (more > 0 ? ` and ${more} more` : "");
+  const seen = typeof claimed === "string" ? quote(claimed, MAX_NAMED_LENGTH) : "no text";
+  return unauthenticated(
+    `the access token is from an unknown issuer: its claim "iss" is ${seen}, known issuers: ${list}`,
+  );
 }
 
 /** Tries the current keys, and once more after a reload if they lack the token's key. */
