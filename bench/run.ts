@@ -209,7 +209,7 @@ function requireTools(): void {
 
 function startSessiond(dir: string, store: string): Promise<ServerProcess> {
   const addresses = ["--grpc-address", "127.0.0.1:0", "--http-address", "127.0.0.1:0"];
-  const args = [MAIN, "serve", ...addresses, "--store", store, "--data-dir", dir];
+  const args = [MAIN, "serve", "--dev", ...addresses, "--store", store, "--data-dir", dir];
   return startOn(SERVER_CORE, args);
 }
 

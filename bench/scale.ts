@@ -174,7 +174,7 @@ async function startServer(
   stack.defer(() => rmSync(dir, { recursive: true }));
   const addresses = ["--grpc-address", "127.0.0.1:0", "--http-address", "127.0.0.1:0"];
   const settings = ["--store", redis.url, "--keyring", KEYRING, "--data-dir", dir];
-  const server = await startOn("0-1", [MAIN, "serve", ...addresses, ...settings]);
+  const server = await startOn("0-1", [MAIN, "serve", "--dev", ...addresses, ...settings]);
   stack.defer(() => server.stop());
   const args = [MAIN, "token", "--permissions", "sessions:read", "--data-dir", dir];
   const token = execFileSync(process.execPath, args, { encoding: "utf8" }).trim();

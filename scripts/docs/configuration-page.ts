@@ -13,8 +13,14 @@ A setting is a flag of \`sessiond serve\` or an environment variable; the flag g
 variable counts as unset. A server whose configuration is faulty names every fault at once and does
 not start. \`sessiond serve --help\` prints the settings, too.
 
-Durations are written \`500ms\`, \`30s\`, \`30m\`, \`24h\`, \`7d\` or \`1h30m\`. On addresses that are not
-loopback, \`SESSIOND_KEYRING\` and \`SESSIOND_AUTH\` are required.`;
+A variable with \`_FILE\` behind its name, such as \`SESSIOND_KEYRING_FILE\`, names a file with the
+value: a secret of Docker or Kubernetes. Newlines at the end of the file are not part of the value. To
+set both variables is a fault.
+
+\`SESSIOND_KEYRING\` and \`SESSIOND_AUTH\` are required, unless \`--dev\` makes the server a development
+server.
+
+Durations are written \`500ms\`, \`30s\`, \`30m\`, \`24h\`, \`7d\` or \`1h30m\`.`;
 
 const AUTH_FILE = "The auth file";
 const EXAMPLE = `\
@@ -88,7 +94,7 @@ function settingSection({ env, flag, placeholder, help, details, ...setting }: S
   const byDefault = setting.default === undefined ? "" : `, default \`${setting.default}\``;
   return blocks(
     `### ${env}`,
-    `\`--${flag} ${placeholder}\`${byDefault}`,
+    `\`--${flag}${placeholder === undefined ? "" : ` ${placeholder}`}\`${byDefault}`,
     wrap(`${help.slice(0, 1).toUpperCase()}${help.slice(1)}.`),
     ...(details ?? "").split("\n\n").map((paragraph) => wrap(paragraph)),
   );

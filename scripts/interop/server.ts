@@ -4,7 +4,7 @@ import type { Readable } from "node:stream";
 
 const SESSIOND = "apps/server/dist/main.js";
 const SERVE = [
-  ...["serve", "--store", "sqlite::memory:"],
+  ...["serve", "--dev", "--store", "sqlite::memory:"],
   ...["--grpc-address", "127.0.0.1:0", "--http-address", "127.0.0.1:0"],
 ];
 const PERMISSIONS = "sessions:create,sessions:read,sessions:update,sessions:delete";

@@ -16,7 +16,7 @@ let server: ListeningServerProcess;
 beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), "sessiond-welcome-"));
   // Without any setting but the ports, as on a first try.
-  server = await spawnServer({ cwd: directory });
+  server = await spawnServer({ flags: ["--dev"], cwd: directory });
   await server.printed(/^# grpcurl(.|\n)*VerifySession\n\n/m);
 });
 afterAll(async () => {
@@ -73,7 +73,7 @@ test("sessions and the welcome's token outlive a restart", async () => {
   const token = exportedToken().replace("export TOKEN=", "");
   server.kill("SIGTERM");
   expect(await server.ended).toBe(0);
-  server = await spawnServer({ cwd: directory });
+  server = await spawnServer({ flags: ["--dev"], cwd: directory });
   const client = sessionClient(GRPC.open(server), bearer(token));
   const { session } = await client.getSession({ sessionId: created.session.id });
   expect(session?.userId).toBe("ann");

@@ -20,11 +20,13 @@ export async function developmentWelcome(config: Config, server: RunningServer):
     subject: "development",
     ttlMs: TOKEN_TTL_MS,
   });
+  const made = config.keyring === undefined ? "keyring and signing key" : "signing key";
   return `
-sessiond is listening, with development keys from ${config.dataDir}
+sessiond is listening, for development: it made its own ${made}
   gRPC                    ${grpc}
   Connect, gRPC-Web, JSON http://${http}
   sessions are kept in    ${describeStore(config.store)}
+  what it made is in      ${config.dataDir}
 
 An access token for the next 24 hours, with every permission. Paste this into
 another terminal, then any of the pairs below:

@@ -1,13 +1,7 @@
-import { loadConfig } from "../config/config.js";
+import { loadStoreConfig } from "../config/config.js";
 import { ConfigError } from "../config/config-error.js";
 import type { Command } from "./command/command.js";
 import type { ResealOptions } from "./reseal.js";
-
-/**
- * A server's environment has these settings too. Resealing needs no address and
- * no auth file, so a faulty one must not stop it.
- */
-const SERVER_ONLY = ["SESSIOND_GRPC_ADDRESS", "SESSIOND_HTTP_ADDRESS", "SESSIOND_AUTH"];
 
 /** `sessiond keys`. `reseal` returns the exit code. */
 export function keysCommand(reseal: (options: ResealOptions) => Promise<number>): Command {
@@ -18,14 +12,7 @@ export function keysCommand(reseal: (options: ResealOptions) => Promise<number>)
       if (action !== "reseal") {
         throw new ConfigError(["expected sessiond keys reseal; see: sessiond help keys"]);
       }
-      const relevant = Object.entries(env).filter(([name]) => !SERVER_ONLY.includes(name));
-      const config = await loadConfig({ argv: flags, env: Object.fromEntries(relevant) });
-      const { keyring } = config;
-      if (keyring === undefined) {
-        throw new ConfigError([
-          "SESSIOND_KEYRING (--keyring): required; the new key first, then the old",
-        ]);
-      }
+      const { config, keyring } = await loadStoreConfig({ argv: flags, env });
       return reseal({ config, keyring, stdout, stderr });
     },
   };

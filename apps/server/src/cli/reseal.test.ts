@@ -126,7 +126,7 @@ function environment(storeUrl: string, keyring: string) {
 }
 
 async function serve(storeUrl: string, keyring: string) {
-  const server = await spawnServer(environment(storeUrl, keyring));
+  const server = await spawnServer({ flags: ["--dev"], ...environment(storeUrl, keyring) });
   onTestFinished(() => server[Symbol.asyncDispose]());
   const token = await mintDevelopmentToken({
     dataDir: directory,

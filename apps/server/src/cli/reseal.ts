@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Keyring, resealSessions, type SessionStore } from "@sessiond/core";
 import { pino } from "pino";
-import type { Config } from "../config/config.js";
+import type { StoreConfig } from "../config/config.js";
 import { describeStore } from "../config/store-location.js";
 import { openStores } from "../daemon/open-stores.js";
 import type { ReportOutput, TextOutput } from "./command/command.js";
@@ -17,7 +17,7 @@ const MAX_LISTED_IDS = 1_000;
 
 /** Options of `runReseal`. */
 export interface ResealOptions {
-  readonly config: Pick<Config, "store" | "retentionMs" | "durability">;
+  readonly config: StoreConfig;
   readonly keyring: Keyring;
   /** Takes the summary. */
   readonly stdout: TextOutput;

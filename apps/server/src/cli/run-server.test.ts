@@ -113,12 +113,42 @@ describe.concurrent("a server process", () => {
       "--http-address": "127.0.0.1:0",
       [flag]: flag === "--store" ? "sqlite:/dev/null/x.db" : taken,
     };
-    await using server = spawnSessiond(["serve", ...Object.entries(flags).flat()]);
+    await using server = spawnSessiond(["serve", "--dev", ...Object.entries(flags).flat()]);
     expect(await server.ended).toBe(1);
     expect(server.stderr).toContain(`sessiond: ${message.replace("TAKEN", taken)}`);
     // No stack trace, and no welcome to a server that does not run.
     expect(server.stderr + server.stdout).not.toMatch(/\n +at |TOKEN=/);
     listener.close();
+  });
+
+  test("without a keyring and an auth file, says how to get both, and exits with 2", async () => {
+    await using server = spawnSessiond(["serve", "--data-dir", directory]);
+    expect(await server.ended).toBe(2);
+    const [keyring = "", auth = "", ...others] = server.stderr.split("\n");
+    expect(keyring).toMatch(
+      /^sessiond: SESSIOND_KEYRING .*required without --dev.*sessiond keygen/,
+    );
+    expect(auth).toMatch(
+      /^sessiond: SESSIOND_AUTH .*required without --dev.*docs\/configuration\.md/,
+    );
+    expect([others, server.stdout]).toEqual([[""], ""]);
+  });
+
+  test.for([
+    ["", /^.*made the keyring.*\n(?:.*\n)*.*made the key of access tokens/, /TOKEN=/],
+    ["SESSIOND_KEYRING", /^(?!.*made the keyring).*made the key of access tokens/, /TOKEN=/],
+    ["SESSIOND_AUTH", /^(?!.*made the key of access tokens).*made the keyring/, /^(?!.*TOKEN=)/s],
+  ] as const)("with --dev and %s, says what it made itself", async ([given, made, welcome]) => {
+    const auth = join(directory, "auth-dev.json");
+    const issuer = { issuer: "https://id.example.com", audience: "a", algorithms: ["RS256"] };
+    await writeFile(auth, JSON.stringify({ issuers: [issuer] }));
+    const value = { "": "", SESSIOND_KEYRING: Keyring.generateKey(), SESSIOND_AUTH: auth }[given];
+    const flags = ["--dev", "--data-dir", join(directory, `dev-${given}`)];
+    await using server = await spawnServer({ flags, env: given === "" ? {} : { [given]: value } });
+    server.kill("SIGTERM");
+    expect(await server.ended).toBe(0);
+    expect(server.logs.map(({ msg }) => msg).join("\n")).toMatch(made);
+    expect(server.stdout).toMatch(welcome);
   });
 
   test("never repeats a header that gRPC cannot carry, not even on stderr", async () => {

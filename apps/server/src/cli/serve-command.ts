@@ -10,11 +10,11 @@ export function serveCommand(runServer: (config: Config) => Promise<void>): Comm
     help: () => `Usage: sessiond serve [flags]
 
 Runs the server until SIGTERM or SIGINT. Every setting is a flag or an environment
-variable; flags go first. Durations are written 500ms, 30s, 30m, 24h, 7d or 1h30m.
+variable; flags go first. A variable with _FILE behind its name, such as
+SESSIOND_KEYRING_FILE, names a file with the value: a secret of Docker or Kubernetes.
+Durations are written 500ms, 30s, 30m, 24h, 7d or 1h30m.
 
-On loopback addresses, without a keyring or an auth file, this is a development
-server: it makes its own keys, keeps them in the data directory, and accepts the
-tokens that \`sessiond token\` makes there.
+A server needs a keyring and an auth file. Without them, try \`sessiond serve --dev\`.
 
 ${describeSettings()}`,
     run: async ({ args, env }) => {

@@ -23,8 +23,9 @@ writeFileSync(
 );
 const keyring = Keyring.generateKey("k1");
 
+/** Without a keyring or an auth file unless `env` names them, so for development unless `env` says no. */
 function load(env: Record<string, string> = {}, ...argv: string[]): Promise<Config> {
-  return loadConfig({ argv, env });
+  return loadConfig({ argv, env: { SESSIOND_DEV: "true", ...env } });
 }
 
 async function faultsOf(
@@ -40,8 +41,9 @@ async function faultsOf(
   return [];
 }
 
-test("without settings, the server is for development, with the documented defaults", async () => {
-  expect(await load({ PATH: "/bin", HOME: "/root" })).toEqual({
+test("with --dev alone, everything is as documented", async () => {
+  const env = { PATH: "/bin", HOME: "/root" };
+  expect(await loadConfig({ argv: ["--dev"], env })).toEqual({
     grpcAddress: { host: "127.0.0.1", port: 50_051 },
     httpAddress: { host: "127.0.0.1", port: 8080 },
     corsOrigins: [],
@@ -72,6 +74,7 @@ test("every setting can come from the environment", async () => {
     SESSIOND_LIMIT_POLICY: "reject",
     SESSIOND_RATE_LIMITS: "login: 5 per 1m; signup: 3 per 1h (count refused)",
     SESSIOND_RETENTION: "1h",
+    SESSIOND_DEV: "false",
     SESSIOND_KEYRING: keyring,
     SESSIOND_AUTH: authFile,
     SESSIOND_REFLECTION: "false",
@@ -108,6 +111,37 @@ test("a flag goes before its variable, whose value is then not read", async () =
 
 test("an empty environment variable counts as unset", async () => {
   expect(await load({ SESSIOND_IDLE_TIMEOUT: "", SESSIOND_KEYRING: "" })).toEqual(await load());
+});
+
+test("every setting can come from a file, and a flag goes before it", async () => {
+  const path = join(directory, "setting");
+  const fromFile = async (variable: string, text: string, ...argv: string[]) => {
+    writeFileSync(path, `${text}\n`);
+    return load({ [`${variable}_FILE`]: path }, ...argv);
+  };
+  expect((await fromFile("SESSIOND_KEYRING", keyring)).keyring?.activeKeyId).toBe("k1");
+  expect((await fromFile("SESSIOND_AUTH", authFile)).auth?.issuers).toHaveLength(1);
+  expect((await fromFile("SESSIOND_LOG_LEVEL", "warn")).logLevel).toBe("warn");
+  expect((await fromFile("SESSIOND_LOG_LEVEL", "x", "--log-level=error")).logLevel).toBe("error");
+});
+
+test("a fault in a file names the variable, and repeats nothing of what may be a secret", async () => {
+  const path = join(directory, "setting");
+  writeFileSync(path, "hunter2");
+  const env = { SESSIOND_LOG_LEVEL_FILE: path, SESSIOND_KEYRING_FILE: path };
+  const faults = await faultsOf({ SESSIOND_DEV: "", SESSIOND_AUTH: authFile, ...env });
+  expect(faults).toEqual([
+    "SESSIOND_KEYRING_FILE: key 1: expected kid:base64",
+    expect.stringMatching(/^SESSIOND_LOG_LEVEL_FILE: expected trace, [a-z, ]*$/),
+  ]);
+});
+
+test("the contents of an auth file in place of its path are refused as that", async () => {
+  for (const env of [{ SESSIOND_AUTH_FILE: authFile }, { SESSIOND_AUTH: '{"issuers": []}' }]) {
+    expect(await faultsOf(env)).toEqual([
+      expect.stringContaining(": expected the path of a JSON file, not its contents"),
+    ]);
+  }
 });
 
 test("the default store is in the data directory", async () => {
@@ -225,33 +259,53 @@ describe("faults", () => {
   });
 });
 
-describe("a server that others can reach", () => {
+describe("without --dev", () => {
+  const NO_KEYRING =
+    "SESSIOND_KEYRING (--keyring): required without --dev; make a key with `sessiond keygen`";
+  const NO_AUTH =
+    "SESSIOND_AUTH (--auth): required without --dev; name a JSON file of the issuers whose tokens " +
+    "to accept, as docs/configuration.md says";
+  const given = { SESSIOND_KEYRING: keyring, SESSIOND_AUTH: authFile };
+
   test.each([
-    ["SESSIOND_GRPC_ADDRESS", "0.0.0.0:50051"],
-    ["SESSIOND_HTTP_ADDRESS", "10.0.0.1:0"],
-  ])("needs a keyring and an auth file: %s=%s", async (name, address) => {
-    const flag = name === "SESSIOND_GRPC_ADDRESS" ? "--grpc-address" : "--http-address";
-    const why = `required, as ${name} (${flag}) is ${address} and not loopback`;
-    const noKeyring = `SESSIOND_KEYRING (--keyring): ${why}; make a key with \`sessiond keygen\``;
-    const noAuth = `SESSIOND_AUTH (--auth): ${why}; name a JSON file of the issuers whose tokens to accept`;
-    expect(await faultsOf({ [name]: address })).toEqual([noKeyring, noAuth]);
-    expect(await faultsOf({ [name]: address, SESSIOND_KEYRING: keyring })).toEqual([noAuth]);
-    expect(await faultsOf({ [name]: address, SESSIOND_AUTH: authFile })).toEqual([noKeyring]);
-    expect(
-      await faultsOf({ [name]: address, SESSIOND_AUTH: authFile }, "--keyring", keyring),
-    ).toEqual([]);
+    [{}, [NO_KEYRING, NO_AUTH]],
+    [{ SESSIOND_KEYRING: keyring }, [NO_AUTH]],
+    [{ SESSIOND_AUTH: authFile }, [NO_KEYRING]],
+    [given, []],
+  ])("a server needs a keyring and an auth file wherever it listens: %j", async (env, expected) => {
+    for (const address of ["127.0.0.1:1", "0.0.0.0:50051"]) {
+      const faults = await faultsOf({ SESSIOND_DEV: "", ...env }, `--grpc-address=${address}`);
+      expect(faults).toEqual(expected);
+    }
+    expect(await faultsOf({ SESSIOND_DEV: "false", ...env })).toEqual(expected);
   });
 
-  test("is not one on loopback addresses", async () => {
-    expect(await faultsOf({}, "--grpc-address=[::1]:1", "--http-address=localhost:2")).toEqual([]);
+  test("a faulty keyring is not also told to be missing", async () => {
+    const env = { ...given, SESSIOND_DEV: "", SESSIOND_KEYRING: "k1" };
+    expect(await faultsOf(env)).toEqual([
+      "SESSIOND_KEYRING (--keyring): key 1: expected kid:base64",
+    ]);
   });
 });
 
-test("on loopback, a keyring or an auth file is used without the other", async () => {
-  const sealing = await load({ SESSIOND_KEYRING: keyring });
-  expect([sealing.keyring?.activeKeyId, sealing.auth]).toEqual(["k1", undefined]);
-  const authenticating = await load({ SESSIOND_AUTH: authFile });
-  expect([authenticating.keyring, authenticating.auth?.issuers.length]).toEqual([undefined, 1]);
+describe("with --dev", () => {
+  test("a keyring or an auth file is used without the other", async () => {
+    const sealing = await load({ SESSIOND_KEYRING: keyring });
+    expect([sealing.keyring?.activeKeyId, sealing.auth]).toEqual(["k1", undefined]);
+    const authenticating = await load({ SESSIOND_AUTH: authFile });
+    expect([authenticating.keyring, authenticating.auth?.issuers.length]).toEqual([undefined, 1]);
+  });
+
+  test("a server listens on loopback only, even if nothing is missing", async () => {
+    expect(await faultsOf({}, "--grpc-address=[::1]:1", "--http-address=localhost:2")).toEqual([]);
+    const env = { SESSIOND_KEYRING: keyring, SESSIOND_AUTH: authFile };
+    expect(await faultsOf(env, "--grpc-address=0.0.0.0:1", "--http-address=10.0.0.1:0")).toEqual([
+      "SESSIOND_GRPC_ADDRESS (--grpc-address): expected a loopback address with " +
+        "SESSIOND_DEV (--dev), got 0.0.0.0:1",
+      "SESSIOND_HTTP_ADDRESS (--http-address): expected a loopback address with " +
+        "SESSIOND_DEV (--dev), got 10.0.0.1:0",
+    ]);
+  });
 });
 
 test("a faulty rate limit is told by the name of its policy", async () => {
@@ -264,5 +318,8 @@ test("the data directory alone comes from the flag, the environment, or is .sess
   expect(dataDirectory("a", { SESSIOND_DATA_DIR: "b" })).toBe("a");
   expect(dataDirectory(undefined, { SESSIOND_DATA_DIR: "b" })).toBe("b");
   expect(dataDirectory(undefined, { SESSIOND_DATA_DIR: "" })).toBe(".sessiond");
+  const path = join(directory, "setting");
+  writeFileSync(path, "c\n");
+  expect(dataDirectory(undefined, { SESSIOND_DATA_DIR_FILE: path })).toBe("c");
   expect(() => dataDirectory("", {})).toThrow("expected a path");
 });

@@ -2,7 +2,6 @@ import { join } from "node:path";
 import {
   formatDuration,
   type Keyring,
-  quote,
   type RateLimitPolicy,
   type SessionPolicy,
 } from "@sessiond/core";
@@ -11,27 +10,31 @@ import type { AuthConfig } from "../auth/issuer.js";
 import { type Address, formatAddress, isLoopback } from "../network/address.js";
 import type { LogLevel } from "../observability/log-level.js";
 import { ConfigError } from "./config-error.js";
-import { type Environment, unknownVariables } from "./environment.js";
-import { parseFlags } from "./flags.js";
-import { parsePath, SETTING_LIST, SETTINGS, type Setting, type Values } from "./settings.js";
+import { type Environment, readVariable } from "./environment.js";
+import { type ConfigSources, keyOf, type ReadSettings, readSettings } from "./read-settings.js";
+import { parsePath, SETTINGS, type Setting, type SettingName, type Values } from "./settings.js";
 import type { StoreLocation } from "./store-location.js";
 
+/** Where sessions are kept, and how. */
+export interface StoreConfig {
+  readonly store: StoreLocation;
+  /** What changes wait for on Redis. */
+  readonly durability: Durability;
+  /** How long ended sessions stay listed, and a revoked id refused. */
+  readonly retentionMs: number;
+}
+
 /** Everything that an operator decides. */
-export interface Config {
+export interface Config extends StoreConfig {
   readonly grpcAddress: Address;
   readonly httpAddress: Address;
   /** The origins whose web pages may call. */
   readonly corsOrigins: readonly string[];
-  readonly store: StoreLocation;
-  /** What changes wait for on Redis. */
-  readonly durability: Durability;
   readonly sessionPolicy: SessionPolicy;
   readonly rateLimits: readonly RateLimitPolicy[];
-  /** How long ended sessions stay listed, and a revoked id refused. */
-  readonly retentionMs: number;
-  /** Undefined on a development server, which makes a key itself. */
+  /** Undefined if a development server is to make a key itself. */
   readonly keyring: Keyring | undefined;
-  /** Undefined on a development server, which accepts only its own tokens. */
+  /** Undefined if a development server is to accept its own tokens, and no others. */
   readonly auth: AuthConfig | undefined;
   readonly reflection: boolean;
   readonly logLevel: LogLevel;
@@ -39,56 +42,18 @@ export interface Config {
   readonly dataDir: string;
 }
 
-/** Where the configuration comes from. */
-export interface ConfigSources {
-  /** The flags of `sessiond serve`; they go before the environment. */
-  readonly argv: readonly string[];
-  readonly env: Environment;
-}
-
 /**
  * Reads the whole configuration. An empty environment variable counts as unset.
  * Throws a ConfigError with every fault, each by its key. No fault shows a secret.
  */
-export async function loadConfig({ argv, env }: ConfigSources): Promise<Config> {
-  const flags = parseFlags(
-    argv,
-    SETTING_LIST.map(({ flag }) => flag),
-  );
-  const variables = SETTING_LIST.map((setting) => setting.env);
-  const faults = [...flags.faults, ...unknownVariables(env, variables)];
-  const values: Record<string, unknown> = {};
-  for (const [name, setting] of Object.entries<Setting>(SETTINGS)) {
-    const text = flags.values.get(setting.flag) ?? textOf(env, setting);
-    if (text === undefined) continue;
-    try {
-      values[name] = await setting.parse(text);
-    } catch (error) {
-      faults.push(...faultsOf(setting, text, error));
-    }
-  }
-  const isGiven = ({ flag, env: name }: Setting) => flags.values.has(flag) || Boolean(env[name]);
-  faults.push(...crossFaults(values), ...missingSecrets(values, isGiven));
-  if (faults.length > 0) throw new ConfigError(faults);
-  // Without a fault, every setting with a default has a value of its parser's type.
-  return toConfig(values as Values);
-}
-
-/**
- * Only the data directory, for commands that need nothing else: the flag's value or
- * the environment's. Throws an Error if it cannot be a path.
- */
-export function dataDirectory(flag: string | undefined, env: Environment): string {
-  return parsePath(flag ?? (env[SETTINGS.dataDir.env] || SETTINGS.dataDir.default));
-}
-
-function toConfig(values: Values): Config {
+export async function loadConfig(sources: ConfigSources): Promise<Config> {
+  const settings = await readSettings(sources, Object.keys(SETTINGS) as SettingName[]);
+  const values = complete<SettingName>(settings, accessFaults(settings));
   return {
+    ...toStoreConfig(values),
     grpcAddress: values.grpcAddress,
     httpAddress: values.httpAddress,
     corsOrigins: values.corsOrigins ?? [],
-    store: values.store ?? { kind: "sqlite", path: join(values.dataDir, "sessiond.db") },
-    durability: values.durability,
     sessionPolicy: {
       idleTimeoutMs: values.idleTimeout,
       lifetimeMs: values.lifetime,
@@ -98,12 +63,55 @@ function toConfig(values: Values): Config {
       onTokenReuse: values.onTokenReuse,
     },
     rateLimits: values.rateLimits,
-    retentionMs: values.retention,
     keyring: values.keyring,
     auth: values.auth,
     reflection: values.reflection,
     logLevel: values.logLevel,
     dataDir: values.dataDir,
+  };
+}
+
+const STORE_SETTINGS = ["store", "durability", "retention", "dataDir"] as const;
+
+/**
+ * Reads only where sessions are kept, and the keyring, which is required. The faults of
+ * a server's other settings do not stop a command that has no use for them. Throws as
+ * `loadConfig` does.
+ */
+export async function loadStoreConfig(
+  sources: ConfigSources,
+): Promise<{ readonly config: StoreConfig; readonly keyring: Keyring }> {
+  const settings = await readSettings(sources, [...STORE_SETTINGS, "keyring"]);
+  const missing = settings.given.has("keyring") ? [] : [`${keyOf(SETTINGS.keyring)}: required`];
+  const values = complete<(typeof STORE_SETTINGS)[number] | "keyring">(settings, missing);
+  return { config: toStoreConfig(values), keyring: values.keyring as Keyring };
+}
+
+/**
+ * Only the data directory, for commands that need nothing else: the flag's value or
+ * the environment's. Throws an Error if it cannot be a path.
+ */
+export function dataDirectory(flag: string | undefined, env: Environment): string {
+  const { env: variable, default: byDefault } = SETTINGS.dataDir;
+  return parsePath(flag ?? readVariable(env, variable)?.text ?? byDefault);
+}
+
+/** All values that were read. Throws a ConfigError if there is any fault. */
+function complete<Name extends SettingName>(
+  { values, faults }: ReadSettings,
+  moreFaults: readonly string[],
+): Pick<Values, Name> {
+  const all = [...faults, ...crossFaults(values), ...moreFaults];
+  if (all.length > 0) throw new ConfigError(all);
+  // Without a fault, every setting with a default has a value.
+  return values as Values;
+}
+
+function toStoreConfig(values: Pick<Values, (typeof STORE_SETTINGS)[number]>): StoreConfig {
+  return {
+    store: values.store ?? { kind: "sqlite", path: join(values.dataDir, "sessiond.db") },
+    durability: values.durability,
+    retentionMs: values.retention,
   };
 }
 
@@ -134,43 +142,29 @@ function crossFaults(values: Partial<Values>): readonly string[] {
   return faults;
 }
 
-/** A server that others can reach must not run on keys that it made for development. */
-function missingSecrets(
-  values: Partial<Values>,
-  isGiven: (setting: Setting) => boolean,
-): readonly string[] {
-  const open = (["grpcAddress", "httpAddress"] as const).find((name) => {
-    const address = values[name];
-    return address !== undefined && !isLoopback(address.host);
-  });
-  const address = open && values[open];
-  if (open === undefined || address === undefined) return [];
-  const why = `required, as ${keyOf(SETTINGS[open])} is ${formatAddress(address)} and not loopback`;
-  const remedies = [
-    { setting: SETTINGS.keyring, remedy: "make a key with `sessiond keygen`" },
-    { setting: SETTINGS.auth, remedy: "name a JSON file of the issuers whose tokens to accept" },
-  ];
-  return remedies
-    .filter(({ setting }) => !isGiven(setting))
-    .map(({ setting, remedy }) => faultOf(setting, `${why}; ${remedy}`));
-}
-
-function textOf(env: Environment, setting: Setting): string | undefined {
-  const text = env[setting.env];
-  return text === undefined || text === "" ? setting.default : text;
-}
-
-function keyOf(setting: Setting): string {
-  return `${setting.env} (--${setting.flag})`;
+/**
+ * A server runs on keys that it made itself, and prints a token with every permission,
+ * only if it was told so, and only where nobody else can reach it.
+ */
+function accessFaults({ values, given }: ReadSettings): readonly string[] {
+  if (values.dev === undefined) return [];
+  if (values.dev) {
+    return (["grpcAddress", "httpAddress"] as const).flatMap((name) => {
+      const address = values[name];
+      if (address === undefined || isLoopback(address.host)) return [];
+      const expected = `expected a loopback address with ${keyOf(SETTINGS.dev)}`;
+      return faultOf(SETTINGS[name], `${expected}, got ${formatAddress(address)}`);
+    });
+  }
+  const remedies = {
+    keyring: "make a key with `sessiond keygen`",
+    auth: "name a JSON file of the issuers whose tokens to accept, as docs/configuration.md says",
+  };
+  return (["keyring", "auth"] as const)
+    .filter((name) => !given.has(name))
+    .map((name) => faultOf(SETTINGS[name], `required without --dev; ${remedies[name]}`));
 }
 
 function faultOf(setting: Setting, description: string): string {
   return `${keyOf(setting)}: ${description}`;
-}
-
-function faultsOf(setting: Setting, text: string, error: unknown): readonly string[] {
-  if (error instanceof ConfigError) return error.faults.map((fault) => faultOf(setting, fault));
-  const message = error instanceof Error ? error.message : String(error);
-  if (setting.secret) return [faultOf(setting, message)];
-  return [faultOf(setting, `${message}, got ${quote(text)}`)];
 }

@@ -43,7 +43,19 @@ test.each([
   ["k1:aHVudGVyMg==", NOT_A_FLAG(4)],
   ["a".repeat(33), NOT_A_FLAG(4)],
 ])("behind three operands, %s is shown only if it is a plain word", (word, expected) => {
-  expect(parseFlags([word], KNOWN, 3).faults).toEqual([expected]);
+  expect(parseFlags([word], KNOWN, { operands: 3 }).faults).toEqual([expected]);
+});
+
+test.each([
+  [["--dev"], "true", []],
+  [["--dev=false"], "false", []],
+  [["--dev", "--store", "a"], "true", []],
+  [["--dev", "false"], "true", [NOT_A_FLAG(2)]],
+  [["--dev", "--dev"], "true", ["--dev: given twice"]],
+  [["--no-dev"], undefined, ["--no-dev: unknown flag"]],
+])("%j turns a switch to %s", (argv, expected, faults) => {
+  const parsed = parseFlags(argv, ["dev", ...KNOWN], { switches: ["dev"] });
+  expect([parsed.values.get("dev"), parsed.faults]).toEqual([expected, faults]);
 });
 
 function NOT_A_FLAG(position: number): string {

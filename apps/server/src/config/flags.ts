@@ -11,14 +11,25 @@ export interface Flags {
 /** A short word such as `true`, `10.0.0.1` or `make-all`: no key, no access token, no URL with a password. */
 const PLAIN_WORD = /^[a-z0-9][a-z0-9.-]{0,15}$/i;
 
-/**
- * Reads `--name value` and `--name=value` for the names in `known`. Nothing else is allowed.
- * `operands` is the number of arguments before `argv`, which are names. If a command
- * takes names, a plain word too many is probably a name, too, and is shown. Otherwise
- * it may be a secret.
- */
-export function parseFlags(argv: readonly string[], known: readonly string[], operands = 0): Flags {
-  const options = Object.fromEntries(known.map((name) => [name, { type: "string" } as const]));
+/** Options of `parseFlags`. */
+export interface FlagOptions {
+  /**
+   * The number of arguments before `argv`, which are names. If a command takes names, a
+   * plain word too many is probably a name, too, and is shown. Otherwise it may be a secret.
+   */
+  readonly operands?: number;
+  /** The flags that mean `true` when they have no value. They take a value only as `--name=value`. */
+  readonly switches?: readonly string[];
+}
+
+/** Reads `--name value` and `--name=value` for the names in `known`. Nothing else is allowed. */
+export function parseFlags(
+  argv: readonly string[],
+  known: readonly string[],
+  { operands = 0, switches = [] }: FlagOptions = {},
+): Flags {
+  const typeOf = (name: string) => (switches.includes(name) ? "boolean" : "string");
+  const options = Object.fromEntries(known.map((name) => [name, { type: typeOf(name) } as const]));
   const { tokens } = parseArgs({ args: [...argv], options, strict: false, tokens: true });
   const values = new Map<string, string>();
   const faults: string[] = [];
@@ -38,6 +49,8 @@ export function parseFlags(argv: readonly string[], known: readonly string[], op
         faults.push(`${token.rawName}: unknown flag${didYouMean(token.name, known, "--")}`);
       } else if (values.has(token.name)) {
         faults.push(`${token.rawName}: given twice`);
+      } else if (token.value === undefined && switches.includes(token.name)) {
+        values.set(token.name, "true");
       } else if (token.value === undefined || isFlag(token.value, token.inlineValue)) {
         faults.push(`${token.rawName}: expected a value`);
       } else {

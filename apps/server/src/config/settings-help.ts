@@ -8,7 +8,7 @@ export function describeSettings(): string {
   return SETTING_LIST.map((setting) => {
     const words = setting.help.replaceAll("`", "").split(" ");
     if (setting.default !== undefined) words.push(`(default ${setting.default})`);
-    const heading = `  --${setting.flag} ${setting.placeholder}`.padEnd(41);
+    const heading = `  --${setting.flag} ${setting.placeholder ?? ""}`.padEnd(41);
     return `${heading} ${setting.env}\n${wrap(words)}\n`;
   }).join("");
 }

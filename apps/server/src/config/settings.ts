@@ -26,7 +26,8 @@ export interface Setting {
     | "Observability";
   readonly env: string;
   readonly flag: string;
-  readonly placeholder: string;
+  /** What stands for the value. A flag without one is a switch: alone, it means `true`. */
+  readonly placeholder?: string;
   /** As text, as in a variable. Without a default, the value may be undefined. */
   readonly default?: string;
   /** What it decides. Values are in backticks, which --help leaves out. */
@@ -188,6 +189,21 @@ export const SETTINGS = {
       'signup: 3 per 1h (count refused)"`; the other option is `(allow when unavailable)`',
     parse: parseRateLimitPolicies,
   },
+  dev: {
+    group: "Keys and access",
+    env: "SESSIOND_DEV",
+    flag: "dev",
+    default: "false",
+    help:
+      "runs a development server: it makes the keyring or the access tokens' key itself, if they " +
+      "are not given, keeps them in the data directory, and prints a token with every permission. " +
+      "On loopback addresses only",
+    details:
+      "Without `--dev`, a server needs [SESSIOND_KEYRING](#sessiond_keyring) and " +
+      "[SESSIOND_AUTH](#sessiond_auth), wherever it listens. With it, `sessiond token` makes access " +
+      "tokens for the server.",
+    parse: parseBoolean,
+  },
   keyring: {
     group: "Keys and access",
     env: "SESSIOND_KEYRING",
@@ -195,7 +211,7 @@ export const SETTINGS = {
     placeholder: "KID:BASE64,…",
     help:
       "the keys that seal session data, the active one first; make one with `sessiond keygen`. " +
-      "Others can see flags: prefer the variable (default, on loopback only: a development key)",
+      "Others can see flags: prefer the variable or a file (required without `--dev`)",
     details: "[key-rotation.md](key-rotation.md) says how to change keys without downtime.",
     secret: true,
     parse: (text) => Keyring.parse(text),
@@ -207,10 +223,15 @@ export const SETTINGS = {
     placeholder: "FILE",
     help:
       "a JSON file of the issuers of access tokens and of what roles permit; " +
-      "docs/configuration.md describes it (default, on loopback only: development tokens)",
+      "docs/configuration.md describes it (required without `--dev`)",
     details: "Its keys and an example stand under [The auth file](#the-auth-file).",
     // zod is slow to load, and only a server with an auth file needs it.
-    parse: async (text) => (await import("./auth-config.js")).readAuthFile(resolve(text)),
+    parse: async (text) => {
+      if (text.trimStart().startsWith("{")) {
+        throw new Error("expected the path of a JSON file, not its contents");
+      }
+      return (await import("./auth-config.js")).readAuthFile(resolve(text));
+    },
   },
   reflection: {
     group: "Listening",
@@ -219,7 +240,7 @@ export const SETTINGS = {
     placeholder: "BOOLEAN",
     default: "true",
     help: "whether gRPC reflection tells anyone the contract: `true` or `false`",
-    parse: (text) => parseChoice(text, ["true", "false"]) === "true",
+    parse: parseBoolean,
   },
   logLevel: {
     group: "Observability",
@@ -244,7 +265,8 @@ export const SETTINGS = {
   },
 } as const satisfies Record<string, Setting>;
 
-type SettingName = keyof typeof SETTINGS;
+/** The name of a setting in the table. */
+export type SettingName = keyof typeof SETTINGS;
 
 /** What the settings come to, each by its name in the table. */
 export type Values = {
@@ -271,6 +293,10 @@ function parseChoice<T extends string>(text: string, choices: readonly T[]): T {
     throw new Error(`expected ${list.format(choices)}`);
   }
   return choice;
+}
+
+function parseBoolean(text: string): boolean {
+  return parseChoice(text, ["true", "false"]) === "true";
 }
 
 /** Throws an Error for what cannot be a path. */

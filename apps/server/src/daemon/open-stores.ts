@@ -12,7 +12,7 @@ import {
 } from "@sessiond/core/redis";
 import { openSqliteStores } from "@sessiond/core/sqlite";
 import type { Logger } from "pino";
-import type { Config } from "../config/config.js";
+import type { StoreConfig } from "../config/config.js";
 import { SETTINGS } from "../config/settings.js";
 
 /** How long the start waits for Redis. */
@@ -33,11 +33,7 @@ export interface Stores {
  * Redis is. `onConnectionError` gets the error of each failed connection.
  */
 export async function openStores(
-  {
-    store: location,
-    retentionMs,
-    durability,
-  }: Pick<Config, "store" | "retentionMs" | "durability">,
+  { store: location, retentionMs, durability }: StoreConfig,
   logger: Logger,
   onConnectionError: (error: Error) => void = () => {},
 ): Promise<Stores> {

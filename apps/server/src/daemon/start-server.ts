@@ -1,8 +1,9 @@
 import type { ConnectRouter } from "@connectrpc/connect";
-import { Locks, RateLimits, Sessions } from "@sessiond/core";
+import { type Keyring, Locks, RateLimits, Sessions } from "@sessiond/core";
 import type { Logger } from "pino";
 import { createAccessTokenVerifier } from "../auth/access-token.js";
 import { developmentAuthConfig, developmentKeyring } from "../auth/development-keys.js";
+import type { AuthConfig } from "../auth/issuer.js";
 import type { Config } from "../config/config.js";
 import { describeStore } from "../config/store-location.js";
 import { createInterceptors } from "../interceptors/interceptors.js";
@@ -36,8 +37,8 @@ export interface RunningServer {
 export async function startServer(config: Config, logger: Logger): Promise<RunningServer> {
   await using opened = new AsyncDisposableStack();
 
-  const keyring = config.keyring ?? (await developmentKeyring(config.dataDir));
-  const auth = config.auth ?? (await developmentAuthConfig(config.dataDir));
+  const keyring = config.keyring ?? (await makeKeyring(config, logger));
+  const auth = config.auth ?? (await makeAuthConfig(config, logger));
   const verifier = createAccessTokenVerifier(auth, {
     onLoadFailure: (issuer, cause) => logger.warn({ issuer, err: cause }, "no signing keys"),
   });
@@ -112,4 +113,16 @@ export async function startServer(config: Config, logger: Logger): Promise<Runni
       return stopped;
     },
   };
+}
+
+async function makeKeyring({ dataDir }: Config, logger: Logger): Promise<Keyring> {
+  const keyring = await developmentKeyring(dataDir);
+  logger.warn({ data_dir: dataDir }, "development server: it made the keyring itself");
+  return keyring;
+}
+
+async function makeAuthConfig({ dataDir }: Config, logger: Logger): Promise<AuthConfig> {
+  const auth = await developmentAuthConfig(dataDir);
+  logger.warn({ data_dir: dataDir }, "development server: it made the key of access tokens itself");
+  return auth;
 }

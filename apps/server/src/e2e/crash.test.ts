@@ -13,7 +13,8 @@ const CRASHES = 2;
 test("a server on SQLite that is killed under load keeps everything that it has answered", async () => {
   await using directory = await temporaryDirectory();
   const store = `sqlite:${join(directory.path, "sessions.db")}`;
-  const start = () => spawnServer({ flags: ["--data-dir", directory.path, "--store", store] });
+  const start = () =>
+    spawnServer({ flags: ["--dev", "--data-dir", directory.path, "--store", store] });
   const accessToken = await developmentToken(directory.path);
   // What the server had answered for before it was killed.
   const kept: string[] = [];

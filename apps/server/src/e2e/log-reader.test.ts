@@ -65,7 +65,15 @@ type HttpServerProcess = ServerProcess & { readonly httpUrl: string };
 async function startWith(writer: number, onSpawn = () => {}): Promise<HttpServerProcess> {
   const httpAddress = `127.0.0.1:${await freePort()}`;
   const addresses = ["--grpc-address", "127.0.0.1:0", "--http-address", httpAddress];
-  const args = ["serve", ...addresses, "--store", "sqlite::memory:", "--data-dir", directory];
+  const args = [
+    "serve",
+    "--dev",
+    ...addresses,
+    "--store",
+    "sqlite::memory:",
+    "--data-dir",
+    directory,
+  ];
   const process = spawnSessiond(args, { stdout: writer, env: CRASH_ON_SIGUSR2 });
   closeSync(writer);
   onSpawn();
@@ -150,7 +158,7 @@ describe.each(READERS)("a server whose log's reader %s", (_, start) => {
 });
 
 test("a server whose log is read says why it crashed before it exits with 1", async () => {
-  const flags = ["--store", "sqlite::memory:", "--data-dir", directory];
+  const flags = ["--dev", "--store", "sqlite::memory:", "--data-dir", directory];
   await using server = await spawnServer({ flags, env: CRASH_ON_SIGUSR2 });
   server.kill("SIGUSR2");
   expect(await within(END_TIMEOUT_MS, server.ended)).toBe(1);
@@ -160,13 +168,13 @@ test("a server whose log is read says why it crashed before it exits with 1", as
 
 test("a server whose log is read has all of it when it could not start", async () => {
   await using blocker = await spawnServer({
-    flags: ["--store", "sqlite::memory:"],
+    flags: ["--dev", "--store", "sqlite::memory:"],
     cwd: directory,
   });
   const store = `redis://127.0.0.1:${await freePort()}`;
   const addresses = ["--grpc-address", blocker.grpcAddress, "--http-address", "127.0.0.1:0"];
   const flags = [...addresses, "--store", store, "--data-dir", directory];
-  await using server = spawnSessiond(["serve", ...flags]);
+  await using server = spawnSessiond(["serve", "--dev", ...flags]);
   expect(await within(START_TIMEOUT_MS + END_TIMEOUT_MS, server.ended)).toBe(1);
   expect(server.logs.map(({ msg }) => msg)).toContain("redis connection failed");
 });

@@ -25,7 +25,7 @@ let token: string;
 beforeAll(async () => {
   dataDir = await mkdtemp(join(tmpdir(), "sessiond-readme-"));
   readme = await readFile(README, "utf8");
-  const argv = ["--grpc-address=127.0.0.1:0", "--http-address=127.0.0.1:0"];
+  const argv = ["--dev", "--grpc-address=127.0.0.1:0", "--http-address=127.0.0.1:0"];
   const config = await loadConfig({ argv, env: { SESSIOND_DATA_DIR: dataDir } });
   server = await startServer(config, pino({ level: "silent" }));
   const permissions = KNOWN_PERMISSIONS;

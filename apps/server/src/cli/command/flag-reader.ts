@@ -8,7 +8,7 @@ export class FlagReader {
 
   /** `operands` is the number of arguments before `args`, as in `parseFlags`. */
   constructor(args: readonly string[], known: readonly string[], operands = 0) {
-    const { values, faults } = parseFlags(args, known, operands);
+    const { values, faults } = parseFlags(args, known, { operands });
     this.values = values;
     this.faults = [...faults];
   }

@@ -26,7 +26,9 @@ afterAll(async () => {
 });
 
 function startServer(): Promise<ListeningServerProcess> {
-  return spawnServer({ flags: ["--data-dir", dataDir, "--rate-limits", "once: 1 per 1h"] });
+  return spawnServer({
+    flags: ["--dev", "--data-dir", dataDir, "--rate-limits", "once: 1 per 1h"],
+  });
 }
 
 /** Runs `sessiond` with the data directory of the server. */

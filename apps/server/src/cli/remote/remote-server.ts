@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { developmentSigningKeyPath } from "../../auth/development-keys.js";
 import { dataDirectory } from "../../config/config.js";
 import { ConfigError } from "../../config/config-error.js";
-import type { Environment } from "../../config/environment.js";
+import { type Environment, readVariable } from "../../config/environment.js";
 import { isLoopback } from "../../network/address.js";
 import type { FlagReader } from "../command/flag-reader.js";
 
@@ -25,7 +25,8 @@ export const REMOTE_HELP = `\
   --server URL             where gRPC is served (SESSIOND_SERVER,
                            default ${DEFAULT_SERVER})
   --token TOKEN            an access token; others can see flags, so prefer the
-                           variable (SESSIOND_TOKEN, default with a server on
+                           variable or a file (SESSIOND_TOKEN,
+                           SESSIOND_TOKEN_FILE, default with a server on
                            loopback: a development token)
   --data-dir DIRECTORY     a development server's (SESSIOND_DATA_DIR, default
                            .sessiond)
@@ -36,7 +37,11 @@ export function remoteServer(flags: FlagReader, env: Environment): RemoteServer 
   const { values, faults } = flags;
   const text = values.get("server") ?? (env["SESSIOND_SERVER"] || DEFAULT_SERVER);
   const url = URL.parse(text.includes("://") ? text : `http://${text}`);
-  const token = values.get("token") ?? (env["SESSIOND_TOKEN"] || undefined);
+  const token = flags.read(
+    "token",
+    undefined,
+    (flag) => flag ?? readVariable(env, "SESSIOND_TOKEN")?.text,
+  );
   const dataDir = flags.read("data-dir", "", (path) => dataDirectory(path, env));
   if (url === null || !["http:", "https:"].includes(url.protocol) || url.username !== "") {
     faults.push(`--server (SESSIOND_SERVER): expected a URL such as ${DEFAULT_SERVER}`);
