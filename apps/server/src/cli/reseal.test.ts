@@ -177,7 +177,12 @@ interface Created {
 
 function openAt(storeUrl: string) {
   const store = parseStoreLocation(storeUrl);
-  const config = { store, retentionMs: 600_000, durability: "auto" } as const;
+  const config = {
+    store,
+    retentionMs: 600_000,
+    durability: "auto",
+    keyPrefix: "sessiond:",
+  } as const;
   return openStores(config, pino({ level: "silent" }));
 }
 

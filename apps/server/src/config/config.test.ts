@@ -49,6 +49,7 @@ test("with --dev alone, everything is as documented", async () => {
     corsOrigins: [],
     store: { kind: "sqlite", path: join(".sessiond", "sessiond.db") },
     durability: "auto",
+    keyPrefix: "sessiond:",
     sessionPolicy: DEFAULT_SESSION_POLICY,
     rateLimits: parseRateLimitPolicies(DEFAULT_RATE_LIMITS),
     retentionMs: 600_000,
@@ -67,6 +68,7 @@ test("every setting can come from the environment", async () => {
     SESSIOND_CORS_ORIGINS: "https://app.example.com",
     SESSIOND_STORE: "redis://localhost",
     SESSIOND_DURABILITY: "replicated",
+    SESSIOND_KEY_PREFIX: "staging:",
     SESSIOND_IDLE_TIMEOUT: "15m",
     SESSIOND_LIFETIME: "12h",
     SESSIOND_MAX_LIFETIME: "30d",
@@ -87,6 +89,7 @@ test("every setting can come from the environment", async () => {
     corsOrigins: ["https://app.example.com"],
     store: { kind: "redis" },
     durability: "replicated",
+    keyPrefix: "staging:",
     sessionPolicy: {
       idleTimeoutMs: 900_000,
       lifetimeMs: 43_200_000,
@@ -150,6 +153,14 @@ test("the default store is in the data directory", async () => {
 });
 
 describe("faults", () => {
+  test("a key prefix has no braces, which a cluster reads, and none of the signs of patterns", async () => {
+    for (const prefix of ["a{b}", "a*", "a b", "", "a".repeat(65)]) {
+      expect(await faultsOf({}, `--key-prefix=${prefix}`)).toEqual([
+        expect.stringMatching(/^SESSIOND_KEY_PREFIX \(--key-prefix\): expected 1 to 64 characters/),
+      ]);
+    }
+  });
+
   test("replicas need a store that can have them", async () => {
     await expect(load({ SESSIOND_DURABILITY: "replicated" })).rejects.toThrow(
       "SESSIOND_DURABILITY (--durability): expected a Redis store in SESSIOND_STORE (--store)",

@@ -20,6 +20,8 @@ export interface StoreConfig {
   readonly store: StoreLocation;
   /** What changes wait for on Redis. */
   readonly durability: Durability;
+  /** What every key in Redis begins with. */
+  readonly keyPrefix: string;
   /** How long ended sessions stay listed, and a revoked id refused. */
   readonly retentionMs: number;
 }
@@ -71,7 +73,7 @@ export async function loadConfig(sources: ConfigSources): Promise<Config> {
   };
 }
 
-const STORE_SETTINGS = ["store", "durability", "retention", "dataDir"] as const;
+const STORE_SETTINGS = ["store", "durability", "keyPrefix", "retention", "dataDir"] as const;
 
 /**
  * Reads only where sessions are kept, and the keyring, which is required. The faults of
@@ -111,6 +113,7 @@ function toStoreConfig(values: Pick<Values, (typeof STORE_SETTINGS)[number]>): S
   return {
     store: values.store ?? { kind: "sqlite", path: join(values.dataDir, "sessiond.db") },
     durability: values.durability,
+    keyPrefix: values.keyPrefix,
     retentionMs: values.retention,
   };
 }

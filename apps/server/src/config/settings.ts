@@ -111,6 +111,17 @@ export const SETTINGS = {
     details: "[redis.md](redis.md) says what each level can lose in a failover.",
     parse: (text) => parseChoice(text, DURABILITIES),
   },
+  keyPrefix: {
+    group: "Store",
+    env: "SESSIOND_KEY_PREFIX",
+    flag: "key-prefix",
+    placeholder: "PREFIX",
+    default: "sessiond:",
+    help: "what every key in Redis begins with, so that two environments can share one Redis",
+    details:
+      "1 to 64 characters out of A-Z a-z 0-9 . _ : -. With another prefix, a server finds no sessions.",
+    parse: parseKeyPrefix,
+  },
   idleTimeout: {
     group: "Sessions and rate limits",
     env: "SESSIOND_IDLE_TIMEOUT",
@@ -293,6 +304,12 @@ function parseChoice<T extends string>(text: string, choices: readonly T[]): T {
     throw new Error(`expected ${list.format(choices)}`);
   }
   return choice;
+}
+
+/** Redis Cluster takes the slot of a key from its first braces, and patterns give `*` a meaning. */
+function parseKeyPrefix(text: string): string {
+  if (/^[A-Za-z0-9._:-]{1,64}$/.test(text)) return text;
+  throw new Error("expected 1 to 64 characters out of A-Z a-z 0-9 . _ : -");
 }
 
 function parseBoolean(text: string): boolean {

@@ -2,17 +2,25 @@ import { once } from "node:events";
 import { type AddressInfo, connect, createServer } from "node:net";
 import { Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
+import { Keyring, Sessions } from "@sessiond/core";
+import { connectRedis, type RedisLocation } from "@sessiond/core/redis";
 import { startRedisServer } from "@sessiond/core/testing";
-import { expect, test, vi } from "vitest";
+import { expect, onTestFinished, test, vi } from "vitest";
+import type { StoreConfig } from "../config/config.js";
 import { parseStoreLocation } from "../config/store-location.js";
 import { type LogLine, recordLog } from "../testing/test-server.js";
 import { openStores } from "./open-stores.js";
 
+/** Where sessions are kept if they are kept at this URL. */
+function storeAt(url: string, keyPrefix = "sessiond:"): StoreConfig {
+  const store = parseStoreLocation(url);
+  return { store, retentionMs: 60_000, durability: "auto", keyPrefix };
+}
+
 /** The warnings in the log about a Redis, once there is one. */
 async function warningsOf(redisUrl: string): Promise<readonly LogLine[]> {
   const { logger, logs } = recordLog("warn");
-  const store = parseStoreLocation(redisUrl);
-  const stores = await openStores({ store, retentionMs: 60_000, durability: "auto" }, logger);
+  const stores = await openStores(storeAt(redisUrl), logger);
   await vi.waitFor(() => expect(logs).not.toEqual([]), { timeout: 10_000 });
   await stores.close();
   return logs;
@@ -52,4 +60,26 @@ test("the log names a Redis that is too old", async () => {
       msg: "Redis is too old: calls will fail until it is version 7 or newer",
     },
   ]);
+});
+
+test("two environments with prefixes of their own share a Redis and see nothing of each other", async () => {
+  await using redis = await startRedisServer();
+  const { logger } = recordLog();
+  const keyring = Keyring.parse(Keyring.generateKey());
+  const sessionsAt = async (prefix: string) => {
+    const { sessions: store } = await openStores(storeAt(redis.url, prefix), logger);
+    onTestFinished(() => store.close());
+    return new Sessions({ store, keyring });
+  };
+  const [production, staging] = [await sessionsAt("production:"), await sessionsAt("staging:")];
+  const { session, token } = await production.create({ userId: "ann" });
+  expect(await staging.count("ann")).toBe(0);
+  await expect(staging.verify(token)).rejects.toMatchObject({ reason: "SESSION_NOT_FOUND" });
+  expect((await production.verify(token)).id).toBe(session.id);
+  const connection = connectRedis(parseStoreLocation(redis.url) as RedisLocation, () => {});
+  await using _ = { [Symbol.asyncDispose]: async () => void connection.disconnect() };
+  await once(connection, "ready");
+  const keys = await connection.keys("*");
+  expect(keys).not.toEqual([]);
+  expect(keys.filter((key) => !key.startsWith("production:"))).toEqual([]);
 });

@@ -33,7 +33,7 @@ export interface Stores {
  * Redis is. `onConnectionError` gets the error of each failed connection.
  */
 export async function openStores(
-  { store: location, retentionMs, durability }: StoreConfig,
+  { store: location, retentionMs, durability, keyPrefix }: StoreConfig,
   logger: Logger,
   onConnectionError: (error: Error) => void = () => {},
 ): Promise<Stores> {
@@ -57,7 +57,7 @@ export async function openStores(
   } catch {
     // Readiness reports it, and keeps asking.
   }
-  return openRedisStores({ redis, retentionMs, durability });
+  return openRedisStores({ redis, retentionMs, durability, keyPrefix });
 }
 
 /** A Redis that is too old refuses most calls, and its errors do not say why. */

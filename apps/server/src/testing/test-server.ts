@@ -106,6 +106,7 @@ export function testConfig(options: TestServerOptions, issuer: TestIssuer): Conf
     corsOrigins: [],
     store: parseStoreLocation(options.store ?? "sqlite::memory:"),
     durability: "auto",
+    keyPrefix: "sessiond:",
     sessionPolicy: { ...DEFAULT_SESSION_POLICY, ...options.policy },
     rateLimits: parseRateLimitPolicies("login: 10 per 15m; burst: 5 per 1s (count refused)"),
     retentionMs: 600_000,
