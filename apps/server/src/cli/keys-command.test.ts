@@ -34,8 +34,9 @@ test("takes a server's environment as it is, even without the auth file", async 
   expect(resealed.splice(0)).toHaveLength(1);
 });
 
-test("makes no key if none is given", async () => {
+test("makes neither a key nor a folder if none is given", async () => {
   expect(await faultsOf(keys, ["reseal", "--data-dir", "no-such-directory"])).toEqual([
+    expect.stringMatching(/^SESSIOND_DATA_DIR .*no-such-directory does not$/),
     expect.stringContaining("SESSIOND_KEYRING (--keyring): required"),
   ]);
   expect(existsSync("no-such-directory")).toBe(false);

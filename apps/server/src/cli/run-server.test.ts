@@ -111,7 +111,7 @@ describe.concurrent("a server process", () => {
       "--data-dir": directory,
       "--grpc-address": "127.0.0.1:0",
       "--http-address": "127.0.0.1:0",
-      [flag]: flag === "--store" ? "sqlite:/dev/null/x.db" : taken,
+      [flag]: flag === "--store" ? `sqlite:${directory}` : taken,
     };
     await using server = spawnSessiond(["serve", "--dev", ...Object.entries(flags).flat()]);
     expect(await server.ended).toBe(1);

@@ -153,6 +153,21 @@ test("the default store is in the data directory", async () => {
 });
 
 describe("faults", () => {
+  test("a typo in the path of a store does not become a new, empty store", async () => {
+    const fault = `expected a folder that exists, and ${directory}/typo does not`;
+    const store = `sqlite:${directory}/typo/sessions.db`;
+    expect(await faultsOf({ SESSIOND_STORE: store })).toEqual([
+      `SESSIOND_STORE (--store): ${fault}`,
+    ]);
+    const env = { SESSIOND_KEYRING: keyring, SESSIOND_AUTH: authFile, SESSIOND_DEV: "" };
+    expect(await faultsOf({ ...env, SESSIOND_DATA_DIR: `${directory}/typo` })).toEqual([
+      `SESSIOND_DATA_DIR (--data-dir): ${fault}`,
+    ]);
+    expect(await faultsOf({ SESSIOND_STORE: `sqlite:${directory}/sessions.db` })).toEqual([]);
+    expect(await faultsOf({ SESSIOND_STORE: "sqlite:sessions.db" })).toEqual([]);
+    expect(await faultsOf(env)).toEqual([]);
+  });
+
   test("a key prefix has no braces, which a cluster reads, and none of the signs of patterns", async () => {
     for (const prefix of ["a{b}", "a*", "a b", "", "a".repeat(65)]) {
       expect(await faultsOf({}, `--key-prefix=${prefix}`)).toEqual([
@@ -210,11 +225,17 @@ describe("faults", () => {
     },
   );
 
-  test("a default timeout can be as long as the longest allowed, and no longer", async () => {
+  test("a session cannot be idle for longer than it lives: both settings are named", async () => {
+    expect(await faultsOf({ SESSIOND_IDLE_TIMEOUT: "24h" })).toEqual([]);
+    expect(await faultsOf({ SESSIOND_IDLE_TIMEOUT: "30d" })).toEqual([
+      "SESSIOND_IDLE_TIMEOUT (--idle-timeout): expected at most 1d, " +
+        "which is SESSIOND_LIFETIME (--lifetime), got 30d",
+    ]);
+  });
+
+  test("a default lifetime can be as long as the longest allowed, and no longer", async () => {
     expect(await faultsOf({ SESSIOND_MAX_LIFETIME: "24h" })).toEqual([]);
-    expect(await faultsOf({ SESSIOND_MAX_LIFETIME: "23h59m" }, "--idle-timeout", "1d")).toEqual([
-      "SESSIOND_IDLE_TIMEOUT (--idle-timeout): expected at most 23h59m, " +
-        "which is SESSIOND_MAX_LIFETIME (--max-lifetime), got 1d",
+    expect(await faultsOf({ SESSIOND_MAX_LIFETIME: "23h59m" })).toEqual([
       "SESSIOND_LIFETIME (--lifetime): expected at most 23h59m, " +
         "which is SESSIOND_MAX_LIFETIME (--max-lifetime), got 1d",
     ]);

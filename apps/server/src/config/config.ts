@@ -1,4 +1,5 @@
-import { join } from "node:path";
+import { existsSync } from "node:fs";
+import { dirname, join, resolve, sep } from "node:path";
 import {
   formatDuration,
   type Keyring,
@@ -100,10 +101,11 @@ export function dataDirectory(flag: string | undefined, env: Environment): strin
 
 /** All values that were read. Throws a ConfigError if there is any fault. */
 function complete<Name extends SettingName>(
-  { values, faults }: ReadSettings,
+  settings: ReadSettings,
   moreFaults: readonly string[],
 ): Pick<Values, Name> {
-  const all = [...faults, ...crossFaults(values), ...moreFaults];
+  const { values, faults } = settings;
+  const all = [...faults, ...crossFaults(values), ...folderFaults(settings), ...moreFaults];
   if (all.length > 0) throw new ConfigError(all);
   // Without a fault, every setting with a default has a value.
   return values as Values;
@@ -118,15 +120,20 @@ function toStoreConfig(values: Pick<Values, (typeof STORE_SETTINGS)[number]>): S
   };
 }
 
+/** Each duration, and the one that it must not exceed. */
+const DURATION_LIMITS = [
+  ["idleTimeout", "lifetime"],
+  ["lifetime", "maxLifetime"],
+] as const;
+
 /** The faults of values that are right by themselves and wrong together. */
 function crossFaults(values: Partial<Values>): readonly string[] {
-  const { grpcAddress, httpAddress, maxLifetime } = values;
+  const { grpcAddress, httpAddress } = values;
   const faults: string[] = [];
-  for (const name of ["idleTimeout", "lifetime"] as const) {
-    const durationMs = values[name];
-    if (durationMs === undefined || maxLifetime === undefined || durationMs <= maxLifetime)
-      continue;
-    const most = `${formatDuration(maxLifetime)}, which is ${keyOf(SETTINGS.maxLifetime)}`;
+  for (const [name, limitName] of DURATION_LIMITS) {
+    const [durationMs, limitMs] = [values[name], values[limitName]];
+    if (durationMs === undefined || limitMs === undefined || durationMs <= limitMs) continue;
+    const most = `${formatDuration(limitMs)}, which is ${keyOf(SETTINGS[limitName])}`;
     faults.push(
       faultOf(SETTINGS[name], `expected at most ${most}, got ${formatDuration(durationMs)}`),
     );
@@ -143,6 +150,26 @@ function crossFaults(values: Partial<Values>): readonly string[] {
     faults.push(faultOf(SETTINGS.httpAddress, `expected another address than ${other}`));
   }
   return faults;
+}
+
+/**
+ * A file of SQLite stands in a folder that exists: a typo must not become a new, empty store. Only
+ * the default data directory is made, and whatever a development server names.
+ */
+function folderFaults({ values, given }: ReadSettings): readonly string[] {
+  const { store, dataDir, dev } = values;
+  if (given.has("store")) {
+    if (store?.kind !== "sqlite" || store.path === ":memory:") return [];
+    return missingFolder(SETTINGS.store, dirname(store.path));
+  }
+  if (!given.has("dataDir") || dataDir === undefined || dev) return [];
+  return missingFolder(SETTINGS.dataDir, dataDir);
+}
+
+function missingFolder(setting: Setting, path: string): readonly string[] {
+  const folder = resolve(path);
+  if (existsSync(folder + sep)) return [];
+  return [faultOf(setting, `expected a folder that exists, and ${folder} does not`)];
 }
 
 /**
