@@ -5,10 +5,11 @@ import { pipeline } from "node:stream/promises";
 import { Keyring, Sessions } from "@sessiond/core";
 import { connectRedis, type RedisLocation } from "@sessiond/core/redis";
 import { startRedisServer } from "@sessiond/core/testing";
-import { expect, onTestFinished, test, vi } from "vitest";
+import { describe, expect, onTestFinished, test, vi } from "vitest";
 import type { StoreConfig } from "../config/config.js";
 import { parseStoreLocation } from "../config/store-location.js";
 import { type LogLine, recordLog } from "../testing/test-server.js";
+import { Readiness } from "../transport/readiness.js";
 import { openStores } from "./open-stores.js";
 
 /** Where sessions are kept if they are kept at this URL. */
@@ -60,6 +61,43 @@ test("the log names a Redis that is too old", async () => {
       msg: "Redis is too old: calls will fail until it is version 7 or newer",
     },
   ]);
+});
+
+describe("a Redis that lets nobody in", () => {
+  test.each([
+    ["a wrong password", "redis://:wrong@", /WRONGPASS/],
+    ["no password", "redis://", /NOAUTH/],
+    ["a wrong password of a cluster", "redis+cluster://:wrong@", /^127\.0\.0\.1:\d+: WRONGPASS/],
+  ])("is told in one line, with address and cause: %s", async (_, prefix, cause) => {
+    await using redis = await startRedisServer({ args: ["--requirepass", "right"] });
+    const { host } = new URL(redis.url);
+    await expectOneLine(prefix, host, cause);
+  });
+
+  test.each([
+    ["redis://", "127.0.0.1:1", /ECONNREFUSED/],
+    ["redis://", "nowhere.invalid:6379", /ENOTFOUND|EAI_AGAIN/],
+    ["redis+cluster://", "127.0.0.1:1", /^no node of the cluster answers$/],
+    ["redis+sentinel://", "127.0.0.1:1/main", /^All sentinels are unreachable/],
+  ])("is told in one line, with address and cause: %s%s", expectOneLine);
+
+  async function expectOneLine(prefix: string, host: string, cause: RegExp): Promise<void> {
+    const { logger, logs } = recordLog("debug");
+    const failures: Error[] = [];
+    const stores = await openStores(storeAt(prefix + host), logger, (e) => failures.push(e));
+    const readiness = new Readiness(stores.sessions, logger);
+    await readiness.start();
+    await vi.waitFor(() => expect(failures.length).toBeGreaterThan(3), { timeout: 10_000 });
+    readiness.stop();
+    await stores.close();
+    const [connection, ...others] = logs.filter(({ msg }) => msg === "redis connection failed");
+    expect(connection).toMatchObject({
+      store: expect.stringContaining(host),
+      error: expect.stringMatching(cause),
+    });
+    expect(others).toEqual([]);
+    expect(JSON.stringify(logs)).not.toMatch(/enableOfflineQueue|stack|wrong/);
+  }
 });
 
 test("two environments with prefixes of their own share a Redis and see nothing of each other", async () => {

@@ -14,6 +14,7 @@ import { openSqliteStores } from "@sessiond/core/sqlite";
 import type { Logger } from "pino";
 import type { StoreConfig } from "../config/config.js";
 import { SETTINGS } from "../config/settings.js";
+import { describeStore } from "../config/store-location.js";
 
 /** How long the start waits for Redis. */
 const CONNECT_WAIT_MS = 2_000;
@@ -44,11 +45,18 @@ export async function openStores(
     }
     return openSqliteStores({ path: location.path, retentionMs });
   }
+  const address = describeStore(location);
+  let lastError = "";
   const redis = connectRedis(location, (error) => {
-    logger.warn({ error: error.message }, "redis connection failed");
+    // Each attempt fails alike, about once a second: one line says it.
+    if (error.message !== lastError) {
+      logger.warn({ store: address, error: error.message }, "redis connection failed");
+    }
+    lastError = error.message;
     onConnectionError(error);
   });
   redis.on("ready", () => {
+    lastError = "";
     warnOfAge(redis, logger);
     warnOfEviction(redis, logger);
   });

@@ -69,7 +69,13 @@ export class Readiness {
     this.#state = state;
     const status = this.isReady ? "SERVING" : "NOT_SERVING";
     for (const name of HEALTH_NAMES) this.health.setStatus(name, status);
-    if (state === "store unavailable") this.#logger.error({ err: error }, state);
+    if (state === "store unavailable") this.#logger.error(describeError(error), state);
     else this.#logger.info(state);
   }
+}
+
+/** For the log. An error without a cause says everything in its message, so it needs no stack. */
+function describeError(error: unknown): object {
+  const isWhole = error instanceof SessiondError && error.cause === undefined;
+  return isWhole ? { error: error.message } : { err: error };
 }

@@ -46,8 +46,35 @@ export function connectRedis(
   onError: (error: Error) => void,
 ): Redis | Cluster {
   const redis = open(location);
-  redis.on("error", onError);
+  if (redis instanceof Cluster) reportClusterErrors(redis, onError);
+  else redis.on("error", (error) => onError(withoutDelay(error)));
   return redis;
+}
+
+/**
+ * The error of a whole cluster does not say what its nodes answered, so report the last node's answer.
+ * ioredis keeps it to itself why it cannot connect to a node.
+ */
+function reportClusterErrors(cluster: Cluster, onError: (error: Error) => void): void {
+  let nodeError: Error | undefined;
+  cluster.on("node error", (error: Error, address: string) => {
+    // This follows each failure and has no cause.
+    if (error.message === "Connection is closed.") return;
+    nodeError = new Error(`${address}: ${error.message}`);
+  });
+  cluster.on("ready", () => {
+    nodeError = undefined;
+  });
+  cluster.on("error", (error: Error) => {
+    const isSilence = error.name === "ClusterAllFailedError";
+    onError(nodeError ?? (isSilence ? new Error("no node of the cluster answers") : error));
+  });
+}
+
+/** Without the growing delay of the next attempt, the same failure has the same message. */
+function withoutDelay(error: Error): Error {
+  const message = error.message.replace(/ Retrying from scratch after \d+ms\./, "");
+  return message === error.message ? error : new Error(message);
 }
 
 function open(location: RedisLocation): Redis | Cluster {

@@ -32,6 +32,18 @@ test.each(["MOVED 42 127.0.0.1:1", "ASK 42 127.0.0.1:1", "TRYAGAIN Multiple keys
   },
 );
 
+test.each([
+  "Stream isn't writeable and enableOfflineQueue options is false",
+  "Connection is closed.",
+])("a command without a connection fails with words of ours alone, not with: %s", (message) => {
+  const error = fromRedisError(new Error(message));
+  expect(error).toMatchObject({
+    reason: "STORE_UNAVAILABLE",
+    message: "the session store is unavailable: no connection to Redis",
+    cause: undefined,
+  });
+});
+
 test("a Redis that does not answer is unavailable, one out of memory overloaded", () => {
   const silent = fromRedisError(new Error("Command timed out"));
   expect(silent).toMatchObject({ reason: "STORE_UNAVAILABLE" });

@@ -16,11 +16,18 @@ const UNAVAILABLE_REPLIES = new Set([
   "WRONGPASS",
 ]);
 
+/** What ioredis says of a command that it could not send. It names an option of ours, and no cause. */
+const NOT_CONNECTED = new Set([
+  "Stream isn't writeable and enableOfflineQueue options is false",
+  "Connection is closed.",
+]);
+
 /** Converts an error of ioredis to ours, without the command's arguments. */
 export function fromRedisError(error: unknown): Error {
   if (error instanceof SessiondError) return error;
   if (!(error instanceof Error)) return storeUnavailable("Redis failed", error);
   if (isNotRunYet(error)) return storeUnavailable("Redis is resharding", withoutCommand(error));
+  if (NOT_CONNECTED.has(error.message)) return storeUnavailable("no connection to Redis");
   if (error.name !== "ReplyError") {
     return storeUnavailable("no answer from Redis", withoutCommand(error));
   }
