@@ -1,4 +1,5 @@
 import { hash } from "node:crypto";
+import { isDeepStrictEqual } from "node:util";
 import { isNamespace, quote, SessiondError } from "@sessiond/core";
 import { decodeJwt, errors, type JWTPayload, type JWTVerifyResult, jwtVerify } from "jose";
 import type { Caller } from "./caller.js";
@@ -34,6 +35,11 @@ export interface AccessTokenVerifier {
    * being verified.
    */
   verify(token: string): Caller | Promise<Caller>;
+  /**
+   * Accepts the tokens of these issuers from now on, and no others. Forgets the verified tokens, but
+   * not the keys of an issuer whose keys come from the same place.
+   */
+  accept(auth: AuthConfig): void;
   /** Ends loads of keys; calls that wait for them fail. */
   close(): void;
 }
@@ -61,30 +67,53 @@ interface Verified {
   readonly untilMs: number;
 }
 
+/** The accepted issuers, and the tokens that were verified by their rules. */
+interface Acceptance {
+  readonly issuers: ReadonlyMap<unknown, Issuer>;
+  readonly roles: AuthConfig["roles"];
+  // Both by the tokens' SHA-256; no token is in both.
+  readonly remembered: Map<string, Verified>;
+  readonly pending: Map<string, Promise<Caller>>;
+}
+
 /**
  * Makes the verifier. To verify a signature costs about 0.1 ms of CPU, so the verifier
  * remembers tokens, by their SHA-256 alone, until they expire or their issuer's keys
  * change. An issuer that withdraws a leaked key ends all of its tokens within about a minute.
  */
 export function createAccessTokenVerifier(
-  { issuers, roles }: AuthConfig,
+  auth: AuthConfig,
   options: AccessTokenVerifierOptions = {},
 ): AccessTokenVerifier {
   const { now = Date.now, timeoutMs = DEFAULT_TIMEOUT_MS, onLoadFailure = () => {} } = options;
   const closing = new AbortController();
   const keysOptions = { now, timeoutMs, onLoadFailure, closing: closing.signal };
-  const issuersByName = new Map<unknown, Issuer>();
-  for (const config of issuers) {
-    const keys = new IssuerKeys(config.issuer, config.keys, keysOptions);
-    issuersByName.set(config.issuer, { config, keys });
-  }
-  // Both by the tokens' SHA-256; no token is in both.
-  const remembered = new Map<string, Verified>();
-  const pending = new Map<string, Promise<Caller>>();
+  let accepted = acceptanceOf(auth, new Map());
 
-  async function verifyAndRemember(digest: string, token: string): Promise<Caller> {
+  function acceptanceOf(
+    { issuers, roles }: AuthConfig,
+    known: ReadonlyMap<unknown, Issuer>,
+  ): Acceptance {
+    const issuersByName = new Map<unknown, Issuer>();
+    for (const config of issuers) {
+      const before = known.get(config.issuer);
+      const hasSameSource = before && isDeepStrictEqual(before.config.keys, config.keys);
+      const keys = hasSameSource
+        ? before.keys
+        : new IssuerKeys(config.issuer, config.keys, keysOptions);
+      issuersByName.set(config.issuer, { config, keys });
+    }
+    return { issuers: issuersByName, roles, remembered: new Map(), pending: new Map() };
+  }
+
+  /** Remembers the token where it was asked for: by then, other rules may hold. */
+  async function verifyAndRemember(
+    { issuers, roles, remembered, pending }: Acceptance,
+    digest: string,
+    token: string,
+  ): Promise<Caller> {
     try {
-      const verified = await verifyToken(token, issuersByName, roles, now);
+      const verified = await verifyToken(token, issuers, roles, now);
       const untilMs = Math.min(verified.untilMs, now() + MAX_REMEMBERED_MS);
       remembered.set(digest, { ...verified, untilMs });
       const [oldest = digest] = remembered.keys();
@@ -102,6 +131,7 @@ export function createAccessTokenVerifier(
         unauthenticated(`the access token has more than ${MAX_TOKEN_LENGTH} characters`),
       );
     }
+    const { remembered, pending } = accepted;
     const digest = hash("sha256", token, "base64");
     const known = remembered.get(digest);
     if (known !== undefined) {
@@ -115,12 +145,18 @@ export function createAccessTokenVerifier(
         new SessiondError("OVERLOADED", "too many access tokens are being verified"),
       );
     }
-    const verifying = verifyAndRemember(digest, token);
+    const verifying = verifyAndRemember(accepted, digest, token);
     pending.set(digest, verifying);
     return verifying;
   }
 
-  return { verify, close: () => closing.abort(new Error("the server is stopping")) };
+  return {
+    verify,
+    accept: (next) => {
+      accepted = acceptanceOf(next, accepted.issuers);
+    },
+    close: () => closing.abort(new Error("the server is stopping")),
+  };
 }
 
 async function verifyToken(

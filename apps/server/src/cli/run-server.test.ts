@@ -5,7 +5,7 @@ import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Keyring } from "@sessiond/core";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { KNOWN_PERMISSIONS } from "../services/permissions.js";
 import { holdKeys } from "../testing/held-issuer.js";
 import {
@@ -16,6 +16,7 @@ import {
   sessionClient,
 } from "../testing/protocols.js";
 import { spawnServer, spawnSessiond } from "../testing/server-process.js";
+import type { TestIssuer } from "../testing/test-issuer.js";
 import { startTestIssuer } from "../testing/test-server.js";
 
 let directory: string;
@@ -24,21 +25,30 @@ beforeAll(async () => {
 });
 afterAll(() => rm(directory, { recursive: true }));
 
+/** The issuer's entry in an auth file. */
+function entryOf({ url, jwksUrl }: TestIssuer) {
+  return { issuer: url, audience: "sessiond", algorithms: ["ES256"], jwks_uri: jwksUrl };
+}
+
+/** An issuer that no server accepts so far. */
+async function startOtherIssuer() {
+  const issuer = await startTestIssuer();
+  return { issuer, entry: entryOf(issuer), [Symbol.asyncDispose]: () => issuer.close() };
+}
+
 /** Starts an issuer and a server that accepts its tokens, set up as an operator would do it. */
 async function start() {
   await using opened = new AsyncDisposableStack();
   const issuer = opened.adopt(await startTestIssuer(), (started) => started.close());
-  const auth = {
-    issuer: issuer.url,
-    audience: "sessiond",
-    algorithms: ["ES256"],
-    jwks_uri: issuer.jwksUrl,
-  };
+  const auth = entryOf(issuer);
   const file = join(directory, `auth-${new URL(issuer.url).port}.json`);
   await writeFile(file, JSON.stringify({ issuers: [auth] }));
+  const keyring = Keyring.generateKey("test");
+  const keyringFile = `${file}.keyring`;
+  await writeFile(keyringFile, `${keyring}\n`);
   const env = {
     SESSIOND_AUTH: file,
-    SESSIOND_KEYRING: Keyring.generateKey("test"),
+    SESSIOND_KEYRING_FILE: keyringFile,
     SESSIOND_STORE: "sqlite::memory:",
   };
   const server = opened.use(await spawnServer({ env }));
@@ -56,7 +66,15 @@ async function start() {
     return { outcome, release };
   };
   const closing = opened.move();
-  return { server, client, hold, [Symbol.asyncDispose]: () => closing.disposeAsync() };
+  const files = { authFile: file, keyring, keyringFile };
+  return {
+    server,
+    issuer,
+    ...files,
+    client,
+    hold,
+    [Symbol.asyncDispose]: () => closing.disposeAsync(),
+  };
 }
 
 describe.concurrent("a server process", () => {
@@ -149,6 +167,74 @@ describe.concurrent("a server process", () => {
     expect(await server.ended).toBe(0);
     expect(server.logs.map(({ msg }) => msg).join("\n")).toMatch(made);
     expect(server.stdout).toMatch(welcome);
+  });
+
+  test("takes a new auth file and keyring on SIGHUP, and says what changed", async () => {
+    await using started = await start();
+    const { server, issuer } = started;
+    await using other = await startOtherIssuer();
+    const token = await other.issuer.sign({ claims: { roles: ["support"] } });
+    const client = sessionClient(GRPC.open(server), bearer(token));
+    await expect(client.countSessions({})).rejects.toThrow("unknown issuer");
+    const { session } = await started.client().createSession({ userId: "ann", displayName: "Ann" });
+
+    await writeFile(started.keyringFile, `${Keyring.generateKey("new")},${started.keyring}\n`);
+    await writeFile(
+      started.authFile,
+      JSON.stringify({ issuers: [other.entry], roles: { support: ["sessions:read"] } }),
+    );
+    server.kill("SIGHUP");
+    expect(await server.logged("reloaded keyring and auth file")).toMatchObject({
+      ...{ active_key: "new", keys_added: ["new"] },
+      ...{ issuers_added: [other.issuer.url], issuers_removed: [issuer.url] },
+      roles_added: ["support"],
+    });
+    expect(await client.getSession({ sessionId: session?.id ?? "" })).toMatchObject({
+      session: { displayName: "Ann" },
+    });
+    await expect(started.client().countSessions({})).rejects.toThrow("unknown issuer");
+    server.kill("SIGHUP");
+    await server.logged("reloaded keyring and auth file: no change");
+    expect(server.stdout).not.toContain(started.keyring.slice("test:".length));
+  });
+
+  test("keeps what it has on SIGHUP if one of the files is broken, and names the field", async () => {
+    await using started = await start();
+    const { server } = started;
+    await using other = await startOtherIssuer();
+    const { session } = await started.client().createSession({ userId: "ann", displayName: "Ann" });
+    await writeFile(started.keyringFile, "test:hunter2");
+    await writeFile(
+      started.authFile,
+      JSON.stringify({ issuers: [{ ...other.entry, audience: 7 }] }),
+    );
+    server.kill("SIGHUP");
+    const refusal = "cannot reload keyring and auth file, so the old ones stay in use";
+    expect(await server.logged(refusal)).toMatchObject({
+      level: 50,
+      faults: [
+        expect.stringMatching(/^SESSIOND_KEYRING_FILE: .* expected 32 bytes/),
+        "SESSIOND_AUTH (--auth): issuers[0].audience: expected text or a list of texts",
+      ],
+    });
+    // One good file is not taken without the other.
+    await writeFile(started.authFile, JSON.stringify({ issuers: [other.entry] }));
+    server.kill("SIGHUP");
+    await vi.waitUntil(() => server.logs.filter(({ msg }) => msg === refusal).length === 2, 10_000);
+    expect(await started.client().getSession({ sessionId: session?.id ?? "" })).toMatchObject({
+      session: { displayName: "Ann" },
+    });
+    expect(server.stdout).not.toContain("hunter2");
+  });
+
+  test("starts in spite of a SIGHUP meanwhile", async () => {
+    const flags = ["--dev", "--store", "redis://127.0.0.1:1", "--data-dir", directory];
+    const addresses = ["--grpc-address", "127.0.0.1:0", "--http-address", "127.0.0.1:0"];
+    await using server = spawnSessiond(["serve", ...addresses, ...flags]);
+    await server.logged("redis connection failed");
+    server.kill("SIGHUP");
+    await server.logged("reloaded keyring and auth file: no change");
+    expect(server.logs.map(({ msg }) => msg)).toContain("listening");
   });
 
   test("never repeats a header that gRPC cannot carry, not even on stderr", async () => {

@@ -12,7 +12,7 @@ import { tokenCommand } from "./token-command.js";
  * it runs, so that help and a fault in the command line come at once.
  */
 export const COMMANDS: Commands = new Map([
-  ["serve", serveCommand(async (config) => (await import("./run-server.js")).runServer(config))],
+  ["serve", serveCommand(async (...args) => (await import("./run-server.js")).runServer(...args))],
   ["token", tokenCommand],
   ["keygen", keygenCommand],
   ["keys", keysCommand(async (options) => (await import("./reseal.js")).runReseal(options))],

@@ -27,18 +27,22 @@ export interface StoreConfig {
   readonly retentionMs: number;
 }
 
+/** Which keys seal, and whose access tokens are accepted: what SIGHUP makes a server read again. */
+export interface AccessConfig {
+  /** Undefined if a development server is to make a key itself. */
+  readonly keyring: Keyring | undefined;
+  /** Undefined if a development server is to accept its own tokens, and no others. */
+  readonly auth: AuthConfig | undefined;
+}
+
 /** Everything that an operator decides. */
-export interface Config extends StoreConfig {
+export interface Config extends StoreConfig, AccessConfig {
   readonly grpcAddress: Address;
   readonly httpAddress: Address;
   /** The origins whose web pages may call. */
   readonly corsOrigins: readonly string[];
   readonly sessionPolicy: SessionPolicy;
   readonly rateLimits: readonly RateLimitPolicy[];
-  /** Undefined if a development server is to make a key itself. */
-  readonly keyring: Keyring | undefined;
-  /** Undefined if a development server is to accept its own tokens, and no others. */
-  readonly auth: AuthConfig | undefined;
   readonly reflection: boolean;
   readonly logLevel: LogLevel;
   /** Where a development server keeps its keys, and where the default store is. */
@@ -72,6 +76,13 @@ export async function loadConfig(sources: ConfigSources): Promise<Config> {
     logLevel: values.logLevel,
     dataDir: values.dataDir,
   };
+}
+
+/** Reads only the keyring and the auth file. Throws as `loadConfig` does. */
+export async function loadAccessConfig(sources: ConfigSources): Promise<AccessConfig> {
+  const settings = await readSettings(sources, ["dev", "keyring", "auth"]);
+  const { keyring, auth } = complete<"keyring" | "auth">(settings, accessFaults(settings));
+  return { keyring, auth };
 }
 
 const STORE_SETTINGS = ["store", "durability", "keyPrefix", "retention", "dataDir"] as const;

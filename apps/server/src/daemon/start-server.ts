@@ -4,7 +4,7 @@ import type { Logger } from "pino";
 import { createAccessTokenVerifier } from "../auth/access-token.js";
 import { developmentAuthConfig, developmentKeyring } from "../auth/development-keys.js";
 import type { AuthConfig } from "../auth/issuer.js";
-import type { Config } from "../config/config.js";
+import type { AccessConfig, Config } from "../config/config.js";
 import { describeStore } from "../config/store-location.js";
 import { createInterceptors } from "../interceptors/interceptors.js";
 import { type Address, formatAddress } from "../network/address.js";
@@ -16,6 +16,7 @@ import { startGrpcServer } from "../transport/grpc-server.js";
 import { startHttpServer } from "../transport/http-server.js";
 import { Readiness } from "../transport/readiness.js";
 import { createRequestGate } from "../transport/request-gate.js";
+import { accessChanges } from "./access-changes.js";
 import { openStores } from "./open-stores.js";
 import { Sweeper } from "./sweeper.js";
 
@@ -26,6 +27,8 @@ const GRACE_MS = 10_000;
 export interface RunningServer {
   readonly grpcAddress: Address;
   readonly httpAddress: Address;
+  /** Uses this keyring and these issuers from now on, all at once, and logs what has changed. */
+  replaceAccess(access: AccessConfig): void;
   /** Lets calls finish, then closes everything. Idempotent. */
   stop(): Promise<void>;
 }
@@ -105,9 +108,20 @@ export async function startServer(config: Config, logger: Logger): Promise<Runni
     await Promise.all([grpc.stop(GRACE_MS), http.stop(GRACE_MS)]);
   });
   let stopped: Promise<void> | undefined;
+  let current = { keyring, auth };
   return {
     grpcAddress: grpc.address,
     httpAddress: http.address,
+    replaceAccess: (access) => {
+      // What a development server made itself stays.
+      const next = { keyring: access.keyring ?? keyring, auth: access.auth ?? auth };
+      const changes = accessChanges(current, next);
+      const isChanged = Object.keys(changes).length > 0;
+      logger.info(changes, `reloaded keyring and auth file${isChanged ? "" : ": no change"}`);
+      keyring.replaceWith(next.keyring);
+      verifier.accept(next.auth);
+      current = next;
+    },
     stop: () => {
       stopped ??= closing.disposeAsync();
       return stopped;

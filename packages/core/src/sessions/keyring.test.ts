@@ -144,3 +144,23 @@ test("the key id of a record is known without its key, and of garbage it is unde
   expect(sealedKeyId(new Uint8Array(100))).toBeUndefined();
   expect(sealedKeyId(Uint8Array.of(1, 255, ...new Uint8Array(100)))).toBeUndefined();
 });
+
+test("a keyring that takes the keys of another seals and unseals with them, and with no others", () => {
+  const [before, next] = [key("k1"), key("k2")];
+  const keyring = Keyring.parse(before);
+  const old = seal(keyring, "old");
+  keyring.replaceWith(Keyring.parse(`${next},${before}`));
+  expect(keyring.activeKeyId).toBe("k2");
+  expect(sealedKeyId(seal(keyring, "new"))).toBe("k2");
+  expect(Buffer.from(keyring.unseal(old, context)).toString()).toBe("old");
+  keyring.replaceWith(Keyring.parse(next));
+  expect(failure(keyring, old).message).toContain('under key "k1", which is not in the keyring');
+});
+
+test("a key is another one if its id is new or its bytes are", () => {
+  const [k1, k2] = [key("k1"), key("k2")];
+  const keyring = Keyring.parse(`${k1},${k2}`);
+  expect(keyring.keysNotIn(Keyring.parse(`${k2},${k1}`))).toEqual([]);
+  expect(keyring.keysNotIn(Keyring.parse(k2))).toEqual(["k1"]);
+  expect(keyring.keysNotIn(Keyring.parse(`${key("k2")},${k1}`))).toEqual(["k2"]);
+});

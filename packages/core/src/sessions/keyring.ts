@@ -14,18 +14,37 @@ const KEY_ID = /^[A-Za-z0-9._-]{1,32}$/;
  * With random 96-bit nonces one key may seal 2^32 records (NIST SP 800-38D, 8.3).
  */
 export class Keyring {
-  readonly #keys: ReadonlyMap<string, Uint8Array>;
-  readonly #activeHeader: Uint8Array;
-  readonly #activeKey: Uint8Array;
-  /** The id of the key that seals. */
-  readonly activeKeyId: string;
+  #keys: ReadonlyMap<string, Uint8Array>;
+  #activeHeader: Uint8Array;
+  #activeKey: Uint8Array;
+  #activeKeyId: string;
 
   private constructor(activeKeyId: string, activeKey: Uint8Array, keys: Map<string, Uint8Array>) {
     this.#keys = keys;
     this.#activeKey = activeKey;
-    this.activeKeyId = activeKeyId;
+    this.#activeKeyId = activeKeyId;
     const id = Buffer.from(activeKeyId, "latin1");
     this.#activeHeader = Buffer.concat([Buffer.from([FORMAT_VERSION, id.length]), id]);
+  }
+
+  /** The id of the key that seals. */
+  get activeKeyId(): string {
+    return this.#activeKeyId;
+  }
+
+  /** The ids of the keys that `other` lacks, or has with other bytes. */
+  keysNotIn(other: Keyring): readonly string[] {
+    return [...this.#keys]
+      .filter(([kid, key]) => !other.#keys.get(kid)?.every((byte, i) => byte === key[i]))
+      .map(([kid]) => kid);
+  }
+
+  /** Has the keys of `other` from now on. Whoever holds this keyring seals and unseals with them. */
+  replaceWith(other: Keyring): void {
+    this.#keys = other.#keys;
+    this.#activeHeader = other.#activeHeader;
+    this.#activeKey = other.#activeKey;
+    this.#activeKeyId = other.#activeKeyId;
   }
 
   /**

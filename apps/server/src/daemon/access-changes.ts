@@ -1,0 +1,46 @@
+import { isDeepStrictEqual } from "node:util";
+import type { Keyring } from "@sessiond/core";
+import type { AuthConfig } from "../auth/issuer.js";
+
+/** The keyring and the issuers that a server uses. */
+export interface Access {
+  readonly keyring: Keyring;
+  readonly auth: AuthConfig;
+}
+
+/**
+ * What differs, for the log: ids and names, and nothing secret. A key whose bytes have changed is both
+ * removed and added. Empty if nothing differs.
+ */
+export function accessChanges(before: Access, after: Access): Readonly<Record<string, unknown>> {
+  const [oldKey, newKey] = [before.keyring.activeKeyId, after.keyring.activeKeyId];
+  const lists = {
+    keys_added: after.keyring.keysNotIn(before.keyring),
+    keys_removed: before.keyring.keysNotIn(after.keyring),
+    ...differences("issuers", issuersByName(before.auth), issuersByName(after.auth)),
+    ...differences("roles", before.auth.roles, after.auth.roles),
+  };
+  return {
+    ...(oldKey !== newKey && { active_key: newKey }),
+    ...Object.fromEntries(Object.entries(lists).filter(([, names]) => names.length > 0)),
+  };
+}
+
+function issuersByName({ issuers }: AuthConfig): ReadonlyMap<string, unknown> {
+  return new Map(issuers.map((config) => [config.issuer, config]));
+}
+
+function differences(
+  what: string,
+  before: ReadonlyMap<string, unknown>,
+  after: ReadonlyMap<string, unknown>,
+): Readonly<Record<string, readonly string[]>> {
+  const kept = [...before.keys()].filter((name) => after.has(name));
+  return {
+    [`${what}_added`]: [...after.keys()].filter((name) => !before.has(name)),
+    [`${what}_removed`]: [...before.keys()].filter((name) => !after.has(name)),
+    [`${what}_changed`]: kept.filter(
+      (name) => !isDeepStrictEqual(before.get(name), after.get(name)),
+    ),
+  };
+}
