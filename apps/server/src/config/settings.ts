@@ -94,6 +94,7 @@ export const SETTINGS = {
       "`redis+cluster://HOST:PORT,…` or `redis+sentinel://HOST:PORT,…/MASTER`; `rediss` for TLS " +
       "(default `sqlite:<data dir>/sessiond.db`)",
     details:
+      "The folder of a SQLite file must exist, so that a typo does not become a new, empty store.\n\n" +
       "Redis must be version 7 or newer, with `maxmemory-policy noeviction`: any other policy drops " +
       "sessions silently. [redis.md](redis.md) says more about replicas, failovers and clusters.",
     secret: true,
@@ -128,7 +129,9 @@ export const SETTINGS = {
     flag: "idle-timeout",
     placeholder: "DURATION",
     default: "30m",
-    help: "how long a session lives without activity, unless its creator says otherwise",
+    help:
+      "how long a session lives without activity, unless its creator says otherwise; at most the " +
+      "lifetime",
     parse: parseDuration,
   },
   lifetime: {
