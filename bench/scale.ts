@@ -148,7 +148,7 @@ async function createSessions(
   const address = { host: "127.0.0.1", port: server.port };
   const redis = connectRedis({ kind: "redis", address, db: 0, tls: false }, () => {});
   await once(redis, "ready");
-  const store = new RedisSessionStore({ redis });
+  const store = new RedisSessionStore({ redis, keyPrefix: "sessiond:" });
   const sessions = new Sessions({ store, keyring: Keyring.parse(KEYRING) });
   for (let from = 0; from < count; from += AT_A_TIME) {
     const batch = Array.from({ length: Math.min(AT_A_TIME, count - from) }, (_, i) => {

@@ -9,8 +9,9 @@ export {
 } from "./errors.js";
 export { LOCK_BOUNDS } from "./locks/lock-checks.js";
 export type { AcquiredLock, HeldLock, LockStore } from "./locks/lock-store.js";
-export { type AcquireLock, Locks } from "./locks/locks.js";
+export { type AcquireLock, Locks, MAX_WAITERS } from "./locks/locks.js";
 export { isNamespace } from "./namespace.js";
+export { Places } from "./places.js";
 export {
   DEFAULT_RATE_LIMITS,
   parseRateLimitPolicies,
@@ -56,4 +57,4 @@ export {
 export { sessionIdOfToken } from "./sessions/token-proof.js";
 export { LIMITS } from "./validation.js";
 export type { SessionEvent, SessionEventType } from "./watch/session-event.js";
-export type { WatchMessage, WatchSessions } from "./watch/session-watch.js";
+export { MAX_WATCHES, type WatchMessage, type WatchSessions } from "./watch/session-watch.js";

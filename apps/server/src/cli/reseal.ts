@@ -62,7 +62,7 @@ export async function runReseal(options: ResealOptions): Promise<number> {
   opened.defer(() => stores.close());
   const store = stores.sessions;
 
-  const count = await store.count().catch((error: unknown) => {
+  const count = await countAll(store).catch((error: unknown) => {
     // The call's own error does not say why there is no connection.
     const cause = connectionError ?? error;
     throw new Error(`cannot use the store ${describeStore(config.store)}`, { cause });
@@ -81,6 +81,13 @@ export async function runReseal(options: ResealOptions): Promise<number> {
     return exitCodeOf(tally.stoppedBy);
   }
   return summarize(tally, options, report);
+}
+
+/** How many sessions are active in all namespaces. */
+async function countAll(store: SessionStore): Promise<number> {
+  let count = 0;
+  for (const name of await store.namespaces()) count += await store.namespace(name).count();
+  return count;
 }
 
 async function resealPages(

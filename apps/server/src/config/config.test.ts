@@ -107,6 +107,15 @@ test("every setting can come from the environment", async () => {
   expect(config.keyring?.activeKeyId).toBe("k1");
 });
 
+test.each(["staging", ":", "a:b:", "{a}:", "a b:", `${"a".repeat(65)}:`])(
+  "a key prefix is one word and a colon, so that no two share a key: %j is refused",
+  async (prefix) => {
+    expect(await faultsOf({ SESSIOND_KEY_PREFIX: prefix })).toEqual([
+      expect.stringMatching(/^SESSIOND_KEY_PREFIX \(--key-prefix\): expected 1 to 64 characters/),
+    ]);
+  },
+);
+
 test("a flag goes before its variable, whose value is then not read", async () => {
   const config = await load({ SESSIOND_IDLE_TIMEOUT: "nonsense" }, "--idle-timeout", "5m");
   expect(config.sessionPolicy.idleTimeoutMs).toBe(300_000);

@@ -21,7 +21,7 @@ export interface StoreConfig {
   readonly store: StoreLocation;
   /** What changes wait for on Redis. */
   readonly durability: Durability;
-  /** What every key in Redis begins with. */
+  /** What every key and channel in Redis begins with. */
   readonly keyPrefix: string;
   /** How long ended sessions stay listed, and a revoked id refused. */
   readonly retentionMs: number;

@@ -118,9 +118,10 @@ export const SETTINGS = {
     flag: "key-prefix",
     placeholder: "PREFIX",
     default: "sessiond:",
-    help: "what every key in Redis begins with, so that two environments can share one Redis",
-    details:
-      "1 to 64 characters out of A-Z a-z 0-9 . _ : -. With another prefix, a server finds no sessions.",
+    help:
+      "what every key and channel in Redis begins with: a word and a colon. Environments that share " +
+      "one Redis need different ones",
+    details: "With another prefix, a server finds no sessions.",
     parse: parseKeyPrefix,
   },
   idleTimeout: {
@@ -309,10 +310,10 @@ function parseChoice<T extends string>(text: string, choices: readonly T[]): T {
   return choice;
 }
 
-/** Redis Cluster takes the slot of a key from its first braces, and patterns give `*` a meaning. */
+/** One word only, so that no key with one prefix looks like a key with another. */
 function parseKeyPrefix(text: string): string {
-  if (/^[A-Za-z0-9._:-]{1,64}$/.test(text)) return text;
-  throw new Error("expected 1 to 64 characters out of A-Z a-z 0-9 . _ : -");
+  if (/^[A-Za-z0-9._-]{1,64}:$/.test(text)) return text;
+  throw new Error("expected 1 to 64 characters out of A-Z a-z 0-9 . _ - and then a colon");
 }
 
 function parseBoolean(text: string): boolean {

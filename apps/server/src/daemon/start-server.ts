@@ -1,5 +1,5 @@
 import type { ConnectRouter } from "@connectrpc/connect";
-import { type Keyring, Locks, RateLimits, Sessions } from "@sessiond/core";
+import type { Keyring } from "@sessiond/core";
 import type { Logger } from "pino";
 import { createAccessTokenVerifier } from "../auth/access-token.js";
 import { developmentAuthConfig, developmentKeyring } from "../auth/development-keys.js";
@@ -9,6 +9,7 @@ import { describeStore } from "../config/store-location.js";
 import { createInterceptors } from "../interceptors/interceptors.js";
 import { type Address, formatAddress } from "../network/address.js";
 import { lockRoutes } from "../services/lock-routes.js";
+import { Namespaces } from "../services/namespaces.js";
 import { rateLimitRoutes } from "../services/rate-limit-routes.js";
 import { SERVER_STOPPING } from "../services/rpc-error.js";
 import { sessionRoutes } from "../services/session-routes.js";
@@ -59,17 +60,15 @@ export async function startServer(config: Config, logger: Logger): Promise<Runni
   opened.defer(() => readiness.stop());
 
   const shutdown = new AbortController();
-  const { sessionPolicy: policy } = config;
-  const sessions = new Sessions({ store: stores.sessions, keyring, policy });
-  const locks = new Locks({ store: stores.locks });
+  const { sessionPolicy, rateLimits } = config;
+  const namespaces = new Namespaces({ stores, keyring, sessionPolicy, rateLimits });
   // Releases locks whose callers have left. Needs the store, so it closes first.
-  opened.defer(() => locks.close());
-  const rateLimits = new RateLimits({ store: stores.rateLimits, policies: config.rateLimits });
+  opened.defer(() => namespaces.close());
   const served = {
     routes: (router: ConnectRouter) => {
-      sessionRoutes(sessions)(router);
-      lockRoutes(locks)(router);
-      rateLimitRoutes(rateLimits, logger)(router);
+      sessionRoutes(namespaces)(router);
+      lockRoutes(namespaces)(router);
+      rateLimitRoutes(namespaces, logger)(router);
     },
     interceptors: createInterceptors({ logger, verifier }),
     requestGate: createRequestGate({ logger, verifier }),

@@ -133,7 +133,8 @@ function callerLoggers(logger: Logger): (values: ContextValues) => Logger {
 }
 
 function callerFields(caller: Caller | undefined) {
-  return { caller: caller?.subject, issuer: caller?.issuer };
+  const { subject, issuer, namespace } = caller ?? {};
+  return { caller: subject, issuer, ...(namespace && { namespace }) };
 }
 
 function callFields(method: DescMethod, startMs: number) {

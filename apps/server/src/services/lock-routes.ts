@@ -1,28 +1,32 @@
 import type { ConnectRouter } from "@connectrpc/connect";
-import type { Locks } from "@sessiond/core";
 import { LockService } from "@sessiond/proto/sessiond/v1/lock_service";
 import { fromAcquireRequest, fromTtl, toLockFields } from "./lock-messages.js";
+import type { Namespaces } from "./namespaces.js";
 
 /** LockService: each handler converts, calls the domain, and converts back. */
-export function lockRoutes(locks: Locks): (router: ConnectRouter) => void {
+export function lockRoutes(namespaces: Namespaces): (router: ConnectRouter) => void {
   return (router) =>
     router.service(LockService, {
-      async acquireLock(request, { signal }) {
+      async acquireLock(request, { values, signal }) {
+        const { locks } = namespaces.of(values);
         const { lockId, ...lock } = await locks.acquire(fromAcquireRequest(request, signal));
         return { lockId, ...toLockFields(lock) };
       },
 
-      async renewLock(request) {
+      async renewLock(request, { values }) {
+        const { locks } = namespaces.of(values);
         const { name, lockId } = request;
         return toLockFields(await locks.renew(name, lockId, fromTtl(request)));
       },
 
-      async releaseLock({ name, lockId }) {
+      async releaseLock({ name, lockId }, { values }) {
+        const { locks } = namespaces.of(values);
         await locks.release(name, lockId);
         return {};
       },
 
-      async getLock({ name }) {
+      async getLock({ name }, { values }) {
+        const { locks } = namespaces.of(values);
         const lock = await locks.get(name);
         return lock === undefined ? { held: false } : { held: true, ...toLockFields(lock) };
       },

@@ -1,12 +1,13 @@
 import type { ConnectRouter } from "@connectrpc/connect";
-import type { RateLimitDecision, RateLimits } from "@sessiond/core";
+import type { RateLimitDecision } from "@sessiond/core";
 import { RateLimitService } from "@sessiond/proto/sessiond/v1/rate_limit_service";
 import type { Logger } from "pino";
+import type { Namespaces } from "./namespaces.js";
 import { fromRateLimitRequest, toRateLimitFields } from "./rate-limit-messages.js";
 
 /** RateLimitService: each handler converts, calls the domain, and converts back. */
 export function rateLimitRoutes(
-  rateLimits: RateLimits,
+  namespaces: Namespaces,
   logger: Logger,
 ): (router: ConnectRouter) => void {
   // The call succeeds although the store failed, so only this warning tells of the failure.
@@ -15,19 +16,22 @@ export function rateLimitRoutes(
   };
   return (router) =>
     router.service(RateLimitService, {
-      async checkRateLimit(request) {
+      async checkRateLimit(request, { values }) {
+        const { rateLimits } = namespaces.of(values);
         const decision = await rateLimits.check(fromRateLimitRequest(request));
         logUncounted(request.policy, decision);
         return toRateLimitFields(decision);
       },
 
-      async getRateLimit(request) {
+      async getRateLimit(request, { values }) {
+        const { rateLimits } = namespaces.of(values);
         const decision = await rateLimits.get(fromRateLimitRequest(request));
         logUncounted(request.policy, decision);
         return toRateLimitFields(decision);
       },
 
-      async resetRateLimit({ policy, key }) {
+      async resetRateLimit({ policy, key }, { values }) {
+        const { rateLimits } = namespaces.of(values);
         await rateLimits.reset({ policy, key });
         return {};
       },

@@ -1,8 +1,8 @@
 import type { ConnectRouter } from "@connectrpc/connect";
-import type { Sessions } from "@sessiond/core";
 import { SessionService } from "@sessiond/proto/sessiond/v1/session_service";
 import { type Caller, callerKey } from "../auth/caller.js";
 import { fromUpdateRequest, readMaskOf } from "./field-masks.js";
+import type { Namespaces } from "./namespaces.js";
 import { provenSessionIdKey } from "./proven-session.js";
 import {
   fromCreateRequest,
@@ -18,10 +18,11 @@ import {
 } from "./session-messages.js";
 
 /** SessionService: each handler converts, calls the domain, and converts back. */
-export function sessionRoutes(sessions: Sessions): (router: ConnectRouter) => void {
+export function sessionRoutes(namespaces: Namespaces): (router: ConnectRouter) => void {
   return (router) =>
     router.service(SessionService, {
       async createSession(request, { values }) {
+        const { sessions } = namespaces.of(values);
         const create = fromCreateRequest(request, nameOf(values.get(callerKey)));
         const { session, token, ...created } = await sessions.create(create);
         return {
@@ -32,22 +33,26 @@ export function sessionRoutes(sessions: Sessions): (router: ConnectRouter) => vo
         };
       },
 
-      async verifySession({ token, noTouch }) {
+      async verifySession({ token, noTouch }, { values }) {
+        const { sessions } = namespaces.of(values);
         return { session: toSessionMessage(await sessions.verify(token, { touch: !noTouch })) };
       },
 
-      async batchVerifySessions({ tokens, noTouch }) {
+      async batchVerifySessions({ tokens, noTouch }, { values }) {
+        const { sessions } = namespaces.of(values);
         const results = await sessions.verifyMany(tokens, { touch: !noTouch });
         return { results: results.map(toResultMessage) };
       },
 
-      async getSession({ sessionId, userId, readMask }) {
+      async getSession({ sessionId, userId, readMask }, { values }) {
+        const { sessions } = namespaces.of(values);
         const mask = readMaskOf(readMask);
         const session = await sessions.get(sessionId, { userId: fromText(userId) });
         return { session: mask(toSessionMessage(session)) };
       },
 
-      async batchGetSessions({ sessionIds, readMask }) {
+      async batchGetSessions({ sessionIds, readMask }, { values }) {
+        const { sessions } = namespaces.of(values);
         const mask = readMaskOf(readMask);
         const results = (await sessions.getMany(sessionIds)).map(toResultMessage);
         for (const { result } of results) {
@@ -56,7 +61,8 @@ export function sessionRoutes(sessions: Sessions): (router: ConnectRouter) => vo
         return { results };
       },
 
-      async listSessions(request) {
+      async listSessions(request, { values }) {
+        const { sessions } = namespaces.of(values);
         const page = await sessions.list(fromListRequest(request));
         return {
           sessions: page.sessions.map(toSessionMessage),
@@ -65,11 +71,13 @@ export function sessionRoutes(sessions: Sessions): (router: ConnectRouter) => vo
         };
       },
 
-      async countSessions({ userId }) {
+      async countSessions({ userId }, { values }) {
+        const { sessions } = namespaces.of(values);
         return { count: await sessions.count(fromText(userId)) };
       },
 
-      async updateSession(request) {
+      async updateSession(request, { values }) {
+        const { sessions } = namespaces.of(values);
         const update = fromUpdateRequest(request);
         const { sessionId, userId, etag } = request;
         const fence = fromFence(request.fence);
@@ -78,17 +86,20 @@ export function sessionRoutes(sessions: Sessions): (router: ConnectRouter) => vo
         return { session: toSessionMessage(session), notices: [...notices] };
       },
 
-      async refreshSession({ target }) {
+      async refreshSession({ target }, { values }) {
+        const { sessions } = namespaces.of(values);
         return { session: toSessionMessage(await sessions.refresh(fromTarget(target))) };
       },
 
       async rotateSessionToken(request, { values }) {
+        const { sessions } = namespaces.of(values);
         const rotate = fromRotateRequest(request, nameOf(values.get(callerKey)));
         const { session, token } = await sessions.rotateToken(request.token, rotate);
         return { session: toSessionMessage(session), token };
       },
 
       async revokeSession(request, { values }) {
+        const { sessions } = namespaces.of(values);
         const target = fromTarget(request.target);
         const { reason, userId } = request;
         const revoked = await sessions.revoke(target, reason, fromText(userId));
@@ -97,12 +108,14 @@ export function sessionRoutes(sessions: Sessions): (router: ConnectRouter) => vo
         return { revoked };
       },
 
-      async revokeUserSessions({ userId, exceptSessionId, reason }) {
+      async revokeUserSessions({ userId, exceptSessionId, reason }, { values }) {
+        const { sessions } = namespaces.of(values);
         const options = { exceptSessionId: fromText(exceptSessionId), reason };
         return { revokedCount: await sessions.revokeUser(userId, options) };
       },
 
-      async *watchSessions({ userId, resumeToken }, { signal }) {
+      async *watchSessions({ userId, resumeToken }, { values, signal }) {
+        const { sessions } = namespaces.of(values);
         const request = { userId: fromText(userId), resumeToken: fromText(resumeToken), signal };
         for await (const message of sessions.watch(request)) yield toWatchMessage(message);
       },

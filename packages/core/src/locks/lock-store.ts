@@ -35,6 +35,12 @@ export interface OccupiedLock {
  */
 export interface LockStore {
   /**
+   * The locks of a namespace, which have nothing to do with locks of the same names elsewhere, as
+   * `SessionStore.namespace` says.
+   */
+  namespace(name: string): LockStore;
+
+  /**
    * Takes the lock for `lockId` for `ttlMs`, if it is free. A lock that `lockId` already has is
    * answered as it is, so a call with a lost answer can be repeated. Throws OVERLOADED if the store
    * is full.

@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { lockNotHeld, lockTimeout, SessiondError, storeUnavailable } from "../errors.js";
+import { Places, Share } from "../places.js";
 import {
   checkLockId,
   checkLockName,
@@ -34,8 +35,8 @@ const POLL_INTERVAL_MS = 1_000;
 const POLL_JITTER = 0.25;
 /** How long a queue position at the store outlives a try: some polls and the store's time limit. */
 const QUEUE_FOR_MS = 4_000;
-/** How many calls wait in one server, for all locks. */
-const MAX_WAITERS = 10_000;
+/** How many calls of a namespace that is alone wait in one server, for all locks. */
+export const MAX_WAITERS = 10_000;
 /** How often the release of an abandoned lock is tried. Its lease also ends by itself. */
 const MAX_GIVE_BACK_ATTEMPTS = 4;
 const GIVE_BACK_PAUSE_MS = 1_000;
@@ -46,7 +47,7 @@ const GIVE_BACK_PAUSE_MS = 1_000;
 const MAX_GIVEN_BACK = 1_000;
 
 /**
- * Named locks: leases that end by themselves, so that nothing stays locked when its holder dies.
+ * The named locks of a namespace: leases that end by themselves, so that nothing stays locked when its holder dies.
  *
  * Before a lease ends, the store gives the lock to nobody else. But its holder may not know that
  * the lease has ended: a process that was paused or cut off may go on beside the next holder, and
@@ -71,14 +72,29 @@ const MAX_GIVEN_BACK = 1_000;
 export class Locks {
   readonly #store: LockStore;
   readonly #queues = new Map<string, LockQueue>();
-  #waiterCount = 0;
+  readonly #share: Share;
   readonly #givenBack = new Set<Promise<void>>();
   readonly #closing = new AbortController();
   #stopListening: (() => void) | undefined;
 
+  /** The acquisitions under way, whether they wait or not. */
+  #acquiring = 0;
+
   /** The store's opener closes it after `close`. */
-  constructor(options: { readonly store: LockStore }) {
-    this.#store = options.store;
+  constructor(options: {
+    readonly store: LockStore;
+    /** Whose locks these are, as `isNamespace` has it. "" by default. */
+    readonly namespace?: string;
+    /** The server's places for calls that wait. By default a namespace has its own. */
+    readonly places?: Places;
+  }) {
+    this.#store = options.store.namespace(options.namespace ?? "");
+    this.#share = new Share(options.places ?? new Places(MAX_WAITERS));
+  }
+
+  /** Whether no call is pending. Then `close` fails nobody. */
+  get isIdle(): boolean {
+    return this.#acquiring === 0 && this.#queues.size === 0 && this.#givenBack.size === 0;
   }
 
   /**
@@ -98,13 +114,18 @@ export class Locks {
     checkWaitTimeout(waitTimeoutMs);
     if (lockId !== undefined) checkLockId("lock_id", lockId);
     signal?.throwIfAborted();
-    if (lockId !== undefined && this.#queues.has(name)) {
-      // A repeated call must not queue behind callers that wait for the lock it already has.
-      const held = await this.#store.get(name, lockId);
-      if (held !== undefined) return { ...held, lockId };
-      signal?.throwIfAborted();
+    this.#acquiring++;
+    try {
+      if (lockId !== undefined && this.#queues.has(name)) {
+        // A repeated call must not queue behind callers that wait for the lock it already has.
+        const held = await this.#store.get(name, lockId);
+        if (held !== undefined) return { ...held, lockId };
+        signal?.throwIfAborted();
+      }
+      return await this.#wait(name, { lockId, ttlMs, waitTimeoutMs, signal });
+    } finally {
+      this.#acquiring--;
     }
-    return this.#wait(name, { lockId, ttlMs, waitTimeoutMs, signal });
   }
 
   /** Lets the lease end `ttlMs` from now, 30 s by default. Throws LOCK_NOT_HELD if it has ended. */
@@ -165,8 +186,8 @@ export class Locks {
     if (this.#closing.signal.aborted) throw serverStops();
     // The waiting callers come first, so one try cannot succeed.
     if (triesOnce && this.#queues.has(name)) throw lockTimeout();
-    if (this.#waiterCount >= MAX_WAITERS) {
-      throw new SessiondError("OVERLOADED", `${MAX_WAITERS} calls wait for locks here already`);
+    if (!this.#share.take()) {
+      throw new SessiondError("OVERLOADED", "too many calls wait for locks on this server");
     }
 
     const { promise, resolve, reject } = Promise.withResolvers<AcquiredLock>();
@@ -192,7 +213,6 @@ export class Locks {
   }
 
   #join(name: string, waiter: Waiter): LockQueue {
-    this.#waiterCount++;
     const existing = this.#queues.get(name);
     if (existing !== undefined) {
       existing.waiters.add(waiter);
@@ -208,7 +228,7 @@ export class Locks {
   /** Removes a waiter from its queue. Answers whether it was still there. */
   #remove(queue: LockQueue, waiter: Waiter): boolean {
     if (!queue.waiters.delete(waiter)) return false;
-    this.#waiterCount--;
+    this.#share.giveBack();
     return true;
   }
 

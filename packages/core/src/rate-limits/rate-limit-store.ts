@@ -47,6 +47,12 @@ export interface RateLimitAttempt {
  */
 export interface RateLimitStore {
   /**
+   * The counts of a namespace, which have nothing to do with counts of the same keys elsewhere, as
+   * `SessionStore.namespace` says.
+   */
+  namespace(name: string): RateLimitStore;
+
+  /**
    * Counts an attempt of `cost` if every window has room for it, and answers whether it had. With
    * `countRefused` a refused attempt counts too. Throws OVERLOADED if the store is full.
    */

@@ -31,12 +31,14 @@ export interface RateLimitsOptions {
   readonly store: RateLimitStore;
   /** With unique names. */
   readonly policies: readonly RateLimitPolicy[];
+  /** Whose counts these are, as `isNamespace` has it. "" by default. */
+  readonly namespace?: string;
   /** Replaces the store's clock while the store is down. `Date.now` by default. */
   readonly now?: () => number;
 }
 
 /**
- * Rate limits by named policies. All methods throw INVALID_ARGUMENT.
+ * The rate limits of a namespace, by named policies. All methods throw INVALID_ARGUMENT.
  *
  * While the store is down or full, an attempt passes if its policy says so. Otherwise it throws
  * STORE_UNAVAILABLE or OVERLOADED, which callers treat as a refusal.
@@ -46,8 +48,8 @@ export class RateLimits {
   readonly #policies: ReadonlyMap<string, RateLimitPolicy>;
   readonly #now: () => number;
 
-  constructor({ store, policies, now = Date.now }: RateLimitsOptions) {
-    this.#store = store;
+  constructor({ store, policies, namespace = "", now = Date.now }: RateLimitsOptions) {
+    this.#store = store.namespace(namespace);
     this.#policies = new Map(policies.map((policy) => [policy.name, policy]));
     this.#now = now;
   }

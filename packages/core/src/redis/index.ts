@@ -12,8 +12,5 @@ export {
   RedisRateLimitStore,
   type RedisRateLimitStoreOptions,
 } from "./rate-limits/redis-rate-limit-store.js";
-export {
-  type Durability,
-  RedisSessionStore,
-  type RedisSessionStoreOptions,
-} from "./sessions/redis-session-store.js";
+export { RedisSessionStore } from "./sessions/redis-session-store.js";
+export type { Durability, RedisSessionStoreOptions } from "./sessions/whole-store.js";

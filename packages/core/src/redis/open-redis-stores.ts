@@ -1,10 +1,8 @@
 import { RedisCommands } from "./connection/redis-commands.js";
 import { RedisLockStore } from "./locks/redis-lock-store.js";
 import { RedisRateLimitStore } from "./rate-limits/redis-rate-limit-store.js";
-import {
-  RedisSessionStore,
-  type RedisSessionStoreOptions,
-} from "./sessions/redis-session-store.js";
+import { RedisSessionStore } from "./sessions/redis-session-store.js";
+import { type RedisSessionStoreOptions, WholeStore } from "./sessions/whole-store.js";
 
 /** All stores in one Redis, on one connection. */
 export interface RedisStores {
@@ -18,15 +16,11 @@ export interface RedisStores {
 /** Makes stores that share a connection and close it. */
 export function openRedisStores(options: RedisSessionStoreOptions): RedisStores {
   const commands = new RedisCommands(options.redis, options.now);
-  const sessions = new RedisSessionStore(options, commands);
-  const locks = new RedisLockStore({ ...options, commands });
+  const sessions = new RedisSessionStore(new WholeStore(options, commands));
   return {
     sessions,
-    locks,
+    locks: new RedisLockStore({ ...options, commands }),
     rateLimits: new RedisRateLimitStore({ ...options, commands }),
-    close: async () => {
-      locks.close();
-      await sessions.close();
-    },
+    close: () => sessions.close(),
   };
 }

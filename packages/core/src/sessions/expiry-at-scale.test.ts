@@ -36,7 +36,9 @@ async function openSqlite(now: () => number) {
     async countLeftovers() {
       using db = new DatabaseSync(path, { readOnly: true });
       const tables = db.prepare("SELECT name FROM sqlite_schema WHERE type = 'table'").all();
-      const names = tables.map(({ name }) => `${name}`).filter((name) => !/^sqlite_/.test(name));
+      const names = tables
+        .map(({ name }) => `${name}`)
+        .filter((name) => !/^(sqlite|event)_/.test(name));
       const rows = names.map((name) => db.prepare(`SELECT count(*) AS n FROM ${name}`).get());
       return rows.reduce((sum, row) => sum + Number(row?.["n"]), 0);
     },

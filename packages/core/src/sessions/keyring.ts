@@ -1,11 +1,20 @@
 import { createCipheriv, createDecipheriv, randomBytes } from "node:crypto";
 import { SessiondError } from "../errors.js";
+import { assertNamespace } from "../namespace.js";
 
 const KEY_BYTES = 32;
 const NONCE_BYTES = 12;
 const TAG_BYTES = 16;
 const FORMAT_VERSION = 1;
 const KEY_ID = /^[A-Za-z0-9._-]{1,32}$/;
+
+interface Keys {
+  readonly byId: ReadonlyMap<string, Uint8Array>;
+  readonly activeId: string;
+  readonly activeKey: Uint8Array;
+  /** What a record begins with that the active key seals. */
+  readonly activeHeader: Uint8Array;
+}
 
 /**
  * The keys that seal session records with AES-256-GCM. The first key seals, all keys unseal. To
@@ -14,37 +23,37 @@ const KEY_ID = /^[A-Za-z0-9._-]{1,32}$/;
  * With random 96-bit nonces one key may seal 2^32 records (NIST SP 800-38D, 8.3).
  */
 export class Keyring {
-  #keys: ReadonlyMap<string, Uint8Array>;
-  #activeHeader: Uint8Array;
-  #activeKey: Uint8Array;
-  #activeKeyId: string;
+  /** Shared by the keyrings of all namespaces. */
+  readonly #shared: { keys: Keys };
+  /** Stands before the context of every record. Empty in the namespace "". */
+  readonly #contextPrefix: Uint8Array;
 
-  private constructor(activeKeyId: string, activeKey: Uint8Array, keys: Map<string, Uint8Array>) {
-    this.#keys = keys;
-    this.#activeKey = activeKey;
-    this.#activeKeyId = activeKeyId;
-    const id = Buffer.from(activeKeyId, "latin1");
-    this.#activeHeader = Buffer.concat([Buffer.from([FORMAT_VERSION, id.length]), id]);
+  private constructor(shared: { keys: Keys }, namespace = "") {
+    assertNamespace(namespace);
+    this.#shared = shared;
+    // No context of a record begins with this word, and no name contains a NUL.
+    this.#contextPrefix = Buffer.from(namespace && `namespace\0${namespace}\0`);
   }
 
   /** The id of the key that seals. */
   get activeKeyId(): string {
-    return this.#activeKeyId;
+    return this.#shared.keys.activeId;
   }
 
   /** The ids of the keys that `other` lacks, or has with other bytes. */
   keysNotIn(other: Keyring): readonly string[] {
-    return [...this.#keys]
-      .filter(([kid, key]) => !other.#keys.get(kid)?.every((byte, i) => byte === key[i]))
+    const { byId } = other.#shared.keys;
+    return [...this.#shared.keys.byId]
+      .filter(([kid, key]) => !byId.get(kid)?.every((byte, i) => byte === key[i]))
       .map(([kid]) => kid);
   }
 
-  /** Has the keys of `other` from now on. Whoever holds this keyring seals and unseals with them. */
+  /**
+   * Has the keys of `other` from now on, in all namespaces. Whoever holds this keyring seals and
+   * unseals with them.
+   */
   replaceWith(other: Keyring): void {
-    this.#keys = other.#keys;
-    this.#activeHeader = other.#activeHeader;
-    this.#activeKey = other.#activeKey;
-    this.#activeKeyId = other.#activeKeyId;
+    this.#shared.keys = other.#shared.keys;
   }
 
   /**
@@ -79,7 +88,15 @@ export class Keyring {
     }
     const [active] = keys;
     if (active === undefined) throw new Error("expected at least one key");
-    return new Keyring(...active, keys);
+    const [activeId, activeKey] = active;
+    const id = Buffer.from(activeId, "latin1");
+    const activeHeader = Buffer.concat([Buffer.from([FORMAT_VERSION, id.length]), id]);
+    return new Keyring({ keys: { byId: keys, activeId, activeKey, activeHeader } });
+  }
+
+  /** The same keys for the records of a namespace, which open in no other namespace. */
+  forNamespace(namespace: string): Keyring {
+    return new Keyring(this.#shared, namespace);
   }
 
   /** A new key as `parse` reads it: `kid:base64`. */
@@ -93,24 +110,23 @@ export class Keyring {
    *     format version (1 byte) | length of kid (1) | kid | nonce (12) | ciphertext | tag (16)
    *
    * `context` is authenticated but not stored. Unsealing needs the same context, so a record that
-   * was moved to another session is refused.
+   * was moved to another session or namespace is refused.
    */
   seal(plaintext: Uint8Array, context: Uint8Array): Uint8Array {
+    const { activeKey, activeHeader } = this.#shared.keys;
     const nonce = randomBytes(NONCE_BYTES);
-    const cipher = createCipheriv("aes-256-gcm", this.#activeKey, nonce, {
-      authTagLength: TAG_BYTES,
-    });
-    cipher.setAAD(context);
+    const cipher = createCipheriv("aes-256-gcm", activeKey, nonce, { authTagLength: TAG_BYTES });
+    cipher.setAAD(this.#inNamespace(context));
     const ciphertext = cipher.update(plaintext);
     cipher.final();
-    return Buffer.concat([this.#activeHeader, nonce, ciphertext, cipher.getAuthTag()]);
+    return Buffer.concat([activeHeader, nonce, ciphertext, cipher.getAuthTag()]);
   }
 
   /** Opens a sealed record. Throws SESSION_UNREADABLE if it cannot. */
   unseal(sealed: Uint8Array, context: Uint8Array): Uint8Array {
     const kid = sealedKeyId(sealed);
     if (kid === undefined) throw unreadable("it is damaged", {});
-    const key = this.#keys.get(kid);
+    const key = this.#shared.keys.byId.get(kid);
     if (key === undefined) {
       throw unreadable(`it is sealed under key "${kid}", which is not in the keyring`, {
         key_id: kid,
@@ -122,7 +138,7 @@ export class Keyring {
     try {
       const nonce = sealed.subarray(nonceStart, textStart);
       const decipher = createDecipheriv("aes-256-gcm", key, nonce, { authTagLength: TAG_BYTES });
-      decipher.setAAD(context);
+      decipher.setAAD(this.#inNamespace(context));
       decipher.setAuthTag(sealed.subarray(tagStart));
       const plaintext = decipher.update(sealed.subarray(textStart, tagStart));
       decipher.final();
@@ -134,6 +150,11 @@ export class Keyring {
         cause,
       );
     }
+  }
+
+  #inNamespace(context: Uint8Array): Uint8Array {
+    const prefix = this.#contextPrefix;
+    return prefix.length === 0 ? context : Buffer.concat([prefix, context]);
   }
 }
 

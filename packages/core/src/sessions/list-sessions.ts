@@ -46,6 +46,7 @@ const SCAN_BATCH_SIZE = 500;
 export async function listSessions(
   store: SessionStore,
   keyring: Keyring,
+  namespace: string,
   request: ListSessions,
 ): Promise<SessionPage> {
   checkListRequest(request);
@@ -55,11 +56,12 @@ export async function listSessions(
   const ip = filters.ip === undefined ? {} : { ip: parseIp("filter.ip", filters.ip) };
   const query = { ...filters, ...ip, showExpired, showRevoked, order };
   const filtered = hasContentFilter(query);
+  const tokenQuery = { ...query, ...(namespace !== "" && { namespace }) };
   const storeQuery = toStoreQuery(query, filtered ? SCAN_BATCH_SIZE : pageSize);
 
   const sessions: Session[] = [];
   const unreadableSessionIds: string[] = [];
-  let after = pageToken ? parsePageToken(query, pageToken) : undefined;
+  let after = pageToken ? parsePageToken(tokenQuery, pageToken) : undefined;
   let reads = 0;
   do {
     reads++;
@@ -83,7 +85,7 @@ export async function listSessions(
   return {
     sessions,
     unreadableSessionIds,
-    ...(after && { nextPageToken: formatPageToken(query, after) }),
+    ...(after && { nextPageToken: formatPageToken(tokenQuery, after) }),
   };
 }
 

@@ -5,8 +5,9 @@ import { isChosenId, isGeneratedId } from "./session-id.js";
 import type { ListCursor } from "./session-store.js";
 
 /**
- * Writes the position after a session as an opaque token for the same query. Its reader has just
- * seen all that it holds, so it is neither sealed nor signed.
+ * Writes the position after a session as an opaque token for the same query. `query` has all that
+ * the next call must have in common: the filters and the namespace. Its reader has just seen all
+ * that it holds, so it is neither sealed nor signed.
  */
 export function formatPageToken(query: object, cursor: ListCursor): string {
   const json = JSON.stringify([queryFingerprintOf(query), cursor.createTimeMs, cursor.id]);

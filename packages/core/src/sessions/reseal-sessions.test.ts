@@ -23,8 +23,9 @@ useSessions();
 /** With a new key before the old one, and without the old one. */
 let rotated: Keyring;
 let onlyNew: Sessions;
+let newKey: string;
 beforeEach(() => {
-  const newKey = Keyring.generateKey("k2");
+  newKey = Keyring.generateKey("k2");
   rotated = Keyring.parse(`${newKey},${key}`);
   onlyNew = withKeys(newKey);
 });
@@ -138,4 +139,19 @@ test("resealing says nothing of a session that is removed meanwhile", async () =
     await store.sweep(10);
   });
   expect(await resealAll()).toEqual(done(0));
+});
+
+test("resealing reaches the sessions of every namespace", async () => {
+  const inNamespace = (namespace: string, by: Keyring) =>
+    new Sessions({ store, keyring: by, namespace });
+  const tokens = new Map<string, string>();
+  for (const name of ["", "shop", "blog"]) {
+    const { token } = await inNamespace(name, Keyring.parse(key)).create({ userId: "ann" });
+    tokens.set(name, token);
+  }
+  expect(await resealAll()).toEqual(done(3));
+  for (const [name, token] of tokens) {
+    const readable = inNamespace(name, Keyring.parse(newKey)).verify(token);
+    expect(await readable).toMatchObject({ userId: "ann" });
+  }
 });

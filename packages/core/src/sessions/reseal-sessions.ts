@@ -24,11 +24,20 @@ export interface ResealedPage {
 type ResealOutcome = "resealed" | "current" | "unreadable";
 
 /**
- * Seals every session under the active key, ended sessions too. Goes by creation time, so sessions
- * that are created meanwhile come last. Yields after each page and may be abandoned there: the next
+ * Seals every session of all namespaces under the active key, ended sessions too. Goes through each
+ * namespace by creation time, so sessions that are created meanwhile come last. Yields after each page and may be abandoned there: the next
  * run passes over finished sessions quickly. Throws STORE_UNAVAILABLE.
  */
 export async function* resealSessions(
+  store: SessionStore,
+  keyring: Keyring,
+): AsyncGenerator<ResealedPage, void, undefined> {
+  for (const name of await store.namespaces()) {
+    yield* resealNamespace(store.namespace(name), keyring.forNamespace(name));
+  }
+}
+
+async function* resealNamespace(
   store: SessionStore,
   keyring: Keyring,
 ): AsyncGenerator<ResealedPage, void, undefined> {

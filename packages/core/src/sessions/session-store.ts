@@ -163,6 +163,19 @@ export interface SweepResult {
  */
 export interface SessionStore {
   /**
+   * The sessions of a namespace. Namespaces share nothing: no id, user, limit, request, lock's
+   * fence, list, count or event. A store is opened as its own view of "".
+   *
+   * Views share the connection and the clock, hold nothing to close, and cost so little that one
+   * may be made for every call. `namespaces`, `sweep`, `check` and `close` concern the whole store,
+   * whichever view they are called on. Throws an Error for a name that `isNamespace` refuses.
+   */
+  namespace(name: string): SessionStore;
+
+  /** The namespaces that may have sessions, "" always among them. Throws STORE_UNAVAILABLE. */
+  namespaces(): Promise<readonly string[]>;
+
+  /**
    * The changes of sessions. Every change except a touch and `reseal` appends one event for each
    * changed session, in the same atomic step.
    */

@@ -1,4 +1,5 @@
 import { invalidArgument, SessiondError, sessionNotFound, settle } from "../errors.js";
+import type { Places } from "../places.js";
 import { checkBatchSize, checkText, LIMITS } from "../validation.js";
 import { SessionWatches, type WatchMessage, type WatchSessions } from "../watch/session-watch.js";
 import type { CreateSession } from "./create-request.js";
@@ -45,13 +46,14 @@ export type SessionTarget = { readonly sessionId: string } | { readonly token: s
 const TOUCH_FRACTION = 0.1;
 
 /**
- * The sessions of all users: validates, makes ids and tokens, seals and unseals. The store does
+ * The sessions of all users of a namespace: validates, makes ids and tokens, seals and unseals. The store does
  * what must be atomic. Every method may throw STORE_UNAVAILABLE, and INVALID_ARGUMENT naming the
  * field.
  */
 export class Sessions {
   readonly #store: SessionStore;
   readonly #keyring: Keyring;
+  readonly #namespace: string;
   readonly #policy: SessionPolicy;
   readonly #updates: SessionUpdates;
   readonly #watches: SessionWatches;
@@ -61,11 +63,20 @@ export class Sessions {
     readonly keyring: Keyring;
     /** Absent fields are as in `DEFAULT_SESSION_POLICY`. */
     readonly policy?: Partial<SessionPolicy>;
+    /** Whose sessions these are, as `isNamespace` has it. "" by default. */
+    readonly namespace?: string;
+    /** The places for watches that this server's namespaces share. */
+    readonly watchPlaces?: Places;
   }) {
-    this.#store = options.store;
-    this.#watches = new SessionWatches(options.store.events);
-    this.#keyring = options.keyring;
-    this.#updates = new SessionUpdates(options.store, options.keyring);
+    const { namespace = "", watchPlaces: places } = options;
+    this.#namespace = namespace;
+    this.#store = options.store.namespace(namespace);
+    this.#keyring = options.keyring.forNamespace(namespace);
+    this.#watches = new SessionWatches(this.#store.events, {
+      namespace,
+      ...(places && { places }),
+    });
+    this.#updates = new SessionUpdates(this.#store, this.#keyring);
     this.#policy = { ...DEFAULT_SESSION_POLICY, ...options.policy };
   }
 
@@ -138,7 +149,7 @@ export class Sessions {
 
   /** A page of sessions, as `listSessions` reads it. */
   list(request: ListSessions): Promise<SessionPage> {
-    return listSessions(this.#store, this.#keyring, request);
+    return listSessions(this.#store, this.#keyring, this.#namespace, request);
   }
 
   /** How many sessions are active, of one user or of all. */

@@ -1,16 +1,24 @@
 import type { DatabaseSync } from "node:sqlite";
 
-/** Marks a file as one of sessiond's (`PRAGMA application_id`): "ssnd". */
-const APPLICATION_ID = 0x73736e64;
+/** Marks a file as one of sessiond's (`PRAGMA application_id`): "sssn". */
+const APPLICATION_ID = 0x7373736e;
+/** The mark of files that were written before the first schema was final: "ssnd". */
+const DEVELOPMENT_ID = 0x73736e64;
 
-/** Each migration brings a file to the next schema version. Never change a released migration. */
+/**
+ * Each migration brings a file to the next schema version. Never change a released migration.
+ *
+ * The rows of a namespace begin with its name in every table, and in every index that one call
+ * reads. The other indexes are for removing what has ended, whosever it is.
+ */
 export const MIGRATIONS: readonly string[] = [
   `
   -- end_time_ms is set by a revocation and, after expiry, by the next sweep. It moves a row from
   -- the live_ to the ended_ indexes, so that ended sessions do not slow down queries of active
   -- ones. Expiry itself does not need it: reads compare the deadline.
   CREATE TABLE sessions (
-    id                      TEXT NOT NULL PRIMARY KEY,
+    namespace               TEXT NOT NULL,
+    id                      TEXT NOT NULL,
     partition               TEXT NOT NULL,
     user_id                 TEXT NOT NULL,
     create_time_ms          INTEGER NOT NULL,
@@ -26,22 +34,38 @@ export const MIGRATIONS: readonly string[] = [
     record                  BLOB NOT NULL,
     revoke_time_ms          INTEGER,
     revoke_reason           TEXT,
-    end_time_ms             INTEGER
+    end_time_ms             INTEGER,
+    PRIMARY KEY (namespace, id)
   ) STRICT;
 
-  CREATE INDEX live_by_user ON sessions (user_id, create_time_ms, id) WHERE end_time_ms IS NULL;
-  CREATE INDEX live_by_creation ON sessions (create_time_ms, id) WHERE end_time_ms IS NULL;
-  CREATE INDEX live_by_deadline ON sessions (expire_time_ms) WHERE end_time_ms IS NULL;
-  CREATE INDEX ended_by_user ON sessions (user_id, create_time_ms, id) WHERE end_time_ms IS NOT NULL;
-  CREATE INDEX ended_by_creation ON sessions (create_time_ms, id) WHERE end_time_ms IS NOT NULL;
+  CREATE INDEX live_by_user ON sessions (namespace, user_id, create_time_ms, id)
+    WHERE end_time_ms IS NULL;
+  CREATE INDEX live_by_creation ON sessions (namespace, create_time_ms, id)
+    WHERE end_time_ms IS NULL;
+  CREATE INDEX live_by_deadline ON sessions (namespace, expire_time_ms)
+    WHERE end_time_ms IS NULL;
+  CREATE INDEX ended_by_user ON sessions (namespace, user_id, create_time_ms, id)
+    WHERE end_time_ms IS NOT NULL;
+  CREATE INDEX ended_by_creation ON sessions (namespace, create_time_ms, id)
+    WHERE end_time_ms IS NOT NULL;
   CREATE INDEX ended_by_end ON sessions (end_time_ms) WHERE end_time_ms IS NOT NULL;
-  `,
-  `
-  -- Sequences are consecutive: AUTOINCREMENT never reuses a number, also of a removed row, and a
-  -- failed transaction rolls its counter back. Trimming goes by the sequence too, so no other index
-  -- is needed.
+
+  -- The newest fencing token of each lock that fenced an update of the session.
+  CREATE TABLE session_fences (
+    namespace  TEXT NOT NULL,
+    session_id TEXT NOT NULL,
+    lock       TEXT NOT NULL,
+    token      INTEGER NOT NULL,
+    PRIMARY KEY (namespace, session_id, lock),
+    FOREIGN KEY (namespace, session_id) REFERENCES sessions (namespace, id) ON DELETE CASCADE
+  ) STRICT, WITHOUT ROWID;
+
+  -- Positions tell the age of events of all namespaces, for trimming. AUTOINCREMENT never reuses
+  -- one. The sequences of a namespace are consecutive: a failed transaction rolls them back.
   CREATE TABLE session_events (
-    sequence   INTEGER PRIMARY KEY AUTOINCREMENT,
+    position   INTEGER PRIMARY KEY AUTOINCREMENT,
+    namespace  TEXT NOT NULL,
+    sequence   INTEGER NOT NULL,
     time_ms    INTEGER NOT NULL,
     type       TEXT NOT NULL,
     session_id TEXT NOT NULL,
@@ -50,60 +74,65 @@ export const MIGRATIONS: readonly string[] = [
     reason     TEXT
   ) STRICT;
 
-  -- A reader with a position in a deleted file must not take the events of a new file for the
-  -- events it missed. So each file begins at a random 32-bit number times 2^20. That leaves a
-  -- million events between two files' beginnings, and half of 2^53 for later events.
-  INSERT INTO sqlite_sequence (name, seq)
-  VALUES ('session_events', (random() & 0xffffffff) * 0x100000);
+  CREATE UNIQUE INDEX session_events_by_sequence ON session_events (namespace, sequence);
+
+  -- The last sequence of each namespace that ever had an event. One count for all would tell a
+  -- namespace how busy the others are.
+  CREATE TABLE event_ends (
+    namespace TEXT NOT NULL PRIMARY KEY,
+    sequence  INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+
+  -- Where the sequences of every namespace begin. A reader with a position in a deleted file must
+  -- not take the events of a new file for the events it missed. So each file begins at a random
+  -- 32-bit number times 2^20. That leaves a million events between two files' beginnings, and half
+  -- of 2^53 for later events.
+  CREATE TABLE event_start (sequence INTEGER NOT NULL) STRICT;
+  INSERT INTO event_start (sequence) VALUES ((random() & 0xffffffff) * 0x100000);
 
   -- The results of requests that take effect at most once. session_create_time_ms tells the session
   -- from a later one with the same id.
   CREATE TABLE requests (
-    key                    TEXT NOT NULL PRIMARY KEY,
+    namespace              TEXT NOT NULL,
+    key                    TEXT NOT NULL,
     partition              TEXT NOT NULL,
     session_id             TEXT NOT NULL,
     session_create_time_ms INTEGER NOT NULL,
     record                 BLOB NOT NULL,
     evicted_ids            TEXT NOT NULL,
-    expire_time_ms         INTEGER NOT NULL
+    expire_time_ms         INTEGER NOT NULL,
+    PRIMARY KEY (namespace, key)
   ) STRICT;
 
   CREATE INDEX requests_by_expiry ON requests (expire_time_ms);
-  `,
-  `
+
   -- The attempts that rate limits count. total is the cost of this and all earlier attempts of the
   -- key. From expire_time_ms on an attempt counts no more.
   CREATE TABLE rate_limit_attempts (
+    namespace      TEXT NOT NULL,
     key            TEXT NOT NULL,
     time_ms        INTEGER NOT NULL,
     total          INTEGER NOT NULL,
     cost           INTEGER NOT NULL,
     expire_time_ms INTEGER NOT NULL,
-    PRIMARY KEY (key, time_ms, total)
+    PRIMARY KEY (namespace, key, time_ms, total)
   ) STRICT, WITHOUT ROWID;
 
   CREATE INDEX rate_limit_attempts_by_expiry ON rate_limit_attempts (expire_time_ms);
-  `,
-  `
+
   -- A lock, or the last fencing token of an earlier lock. lock_id is NULL after a release. A lease
   -- that ended by itself shows only in expire_time_ms. A row is removed long after the lease.
   CREATE TABLE locks (
-    name           TEXT NOT NULL PRIMARY KEY,
+    namespace      TEXT NOT NULL,
+    name           TEXT NOT NULL,
     lock_id        TEXT,
     fencing_token  INTEGER NOT NULL,
     expire_time_ms INTEGER NOT NULL,
-    forget_time_ms INTEGER NOT NULL
+    forget_time_ms INTEGER NOT NULL,
+    PRIMARY KEY (namespace, name)
   ) STRICT;
 
   CREATE INDEX locks_by_forgetting ON locks (forget_time_ms);
-
-  -- The newest fencing token of each lock that fenced an update of the session.
-  CREATE TABLE session_fences (
-    session_id TEXT NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
-    lock       TEXT NOT NULL,
-    token      INTEGER NOT NULL,
-    PRIMARY KEY (session_id, lock)
-  ) STRICT, WITHOUT ROWID;
   `,
   `
   -- The latest time at which any server wrote. No later write is earlier, whatever the wall clock
@@ -118,8 +147,8 @@ export const MIGRATIONS: readonly string[] = [
 ];
 
 /**
- * Brings a database to the newest schema. Throws an Error for a database of a newer version or of
- * another application.
+ * Brings a database to the newest schema. Throws an Error for a database of a newer version, of
+ * a version before the first release, or of another application.
  */
 export function migrate(db: DatabaseSync, migrations: readonly string[] = MIGRATIONS): void {
   db.exec("BEGIN IMMEDIATE");
@@ -139,7 +168,14 @@ export function migrate(db: DatabaseSync, migrations: readonly string[] = MIGRAT
 
 function assertOurs(db: DatabaseSync, version: number, newestVersion: number): void {
   const isEmpty = db.prepare("SELECT 1 FROM sqlite_schema LIMIT 1").get() === undefined;
-  if (!isEmpty && pragma(db, "application_id") !== APPLICATION_ID) {
+  const applicationId = pragma(db, "application_id");
+  if (applicationId === DEVELOPMENT_ID) {
+    throw new Error(
+      "it was written by a development version of sessiond, before its first release; " +
+        "move the file away, and the server begins with an empty one",
+    );
+  }
+  if (!isEmpty && applicationId !== APPLICATION_ID) {
     throw new Error("it is the database of another application");
   }
   if (version > newestVersion) {

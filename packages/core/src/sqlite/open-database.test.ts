@@ -41,6 +41,12 @@ describe("a file that cannot be used is refused with the reason:", () => {
     expect(pragma("user_version")).toBe(MIGRATIONS.length + 1);
   });
 
+  test("one of a development version, whose sessions have no namespace", async () => {
+    inFile("CREATE TABLE sessions (id TEXT); PRAGMA application_id = 0x73736e64");
+    await expectRefusal("it was written by a development version of sessiond");
+    inFile("SELECT id FROM sessions");
+  });
+
   test("the database of another application", async () => {
     inFile("CREATE TABLE recipes (name TEXT)");
     await expectRefusal("it is the database of another application");

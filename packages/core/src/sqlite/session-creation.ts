@@ -21,10 +21,12 @@ import { toStoredFacts, toStoredSession } from "./stored-session.js";
 export class SessionCreation {
   readonly #statements: Statements;
   readonly #events: SqliteEventLog;
+  readonly #in: { readonly namespace: string };
 
-  constructor(statements: Statements, events: SqliteEventLog) {
+  constructor(statements: Statements, events: SqliteEventLog, namespace: string) {
     this.#statements = statements;
     this.#events = events;
+    this.#in = { namespace };
   }
 
   /** `SessionStore.create`. */
@@ -32,10 +34,11 @@ export class SessionCreation {
     const { key, userId, record, tokenHash, idleTimeoutMs } = session;
     const times = timesOfNewSession(session, now);
     if (times.expireTimeMs <= now) throw movedInTooLate();
-    if (this.#statements.idIsTaken.get({ id: key.id }) !== undefined) throw sessionAlreadyExists();
+    if (this.#statements.idIsTaken.get({ ...this.#in, id: key.id }) !== undefined)
+      throw sessionAlreadyExists();
     const evictedIds = this.#makeRoom(userId, limit, now);
     const content = { userId, record, tokenHash, idleTimeoutMs };
-    const row = this.#statements.insert.get({ ...key, ...content, ...times });
+    const row = this.#statements.insert.get({ ...this.#in, ...key, ...content, ...times });
     if (row === undefined) throw new Error("an INSERT with RETURNING answered no row");
     const created = toStoredFacts(row, now);
     this.#events.append("created", created, now);
@@ -56,17 +59,22 @@ export class SessionCreation {
     const { createTimeMs } = creation.session;
     const evictedIds = JSON.stringify(creation.evictedIds);
     const request = { key, partition, sessionId: id, createTimeMs, record, evictedIds };
-    this.#statements.insertRequest.run({ ...request, now, keptForMs });
+    this.#statements.insertRequest.run({ ...this.#in, ...request, now, keptForMs });
     return creation;
   }
 
   /** The result of an earlier call with this request, within its time. */
   #findRequest(key: string, partition: Partition, now: number): RepeatedCreation | undefined {
-    const row = this.#statements.findRequest.get({ key, now });
+    const row = this.#statements.findRequest.get({ ...this.#in, key, now });
     if (row === undefined) return undefined;
     const [earlierPartition, id, createTimeMs, record, evictedIds] = row as unknown as RequestRow;
     if (earlierPartition !== partition) throw requestIdReused();
-    const session = this.#statements.sessionOfRequest.get({ id, partition, createTimeMs });
+    const session = this.#statements.sessionOfRequest.get({
+      ...this.#in,
+      id,
+      partition,
+      createTimeMs,
+    });
     return {
       repeated: record,
       session: session && toStoredSession(session, now),
@@ -76,14 +84,16 @@ export class SessionCreation {
 
   /** Evicts a user's oldest sessions until there is room for one more. Answers their ids. */
   #makeRoom(userId: string, limit: SessionLimit, now: number): string[] {
-    const active = Number(firstColumn(this.#statements.countUser.get({ userId, now })));
+    const active = Number(
+      firstColumn(this.#statements.countUser.get({ ...this.#in, userId, now })),
+    );
     const tooMany = active + 1 - limit.maxSessionsPerUser;
     if (tooMany <= 0) return [];
     if (limit.policy === "reject") throw sessionLimitReached(limit.maxSessionsPerUser);
-    const oldest = this.#statements.oldestOfUser.all({ userId, now, count: tooMany });
+    const oldest = this.#statements.oldestOfUser.all({ ...this.#in, userId, now, count: tooMany });
     const ids = oldest.map((row) => String(firstColumn(row)));
     for (const id of ids) {
-      const rows = this.#statements.evict.all({ id, now, reason: EVICTION_REASON });
+      const rows = this.#statements.evict.all({ ...this.#in, id, now, reason: EVICTION_REASON });
       this.#events.appendAll("evicted", rows, now, EVICTION_REASON);
     }
     return ids;

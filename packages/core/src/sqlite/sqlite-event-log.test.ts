@@ -182,8 +182,9 @@ describe("sweeping", () => {
       WITH RECURSIVE count (i) AS (
         SELECT 1 UNION ALL SELECT i + 1 FROM count WHERE i < ${MAX_EVENTS + excess}
       )
-      INSERT INTO session_events (time_ms, type, session_id, user_id, version)
-      SELECT ${clock.now()}, 'created', 'id-' || i, 'ann', 1 FROM count ORDER BY i`);
+      INSERT INTO session_events (namespace, sequence, time_ms, type, session_id, user_id, version)
+      SELECT '', ${start} + i, ${clock.now()}, 'created', 'id-' || i, 'ann', 1 FROM count ORDER BY i;
+      INSERT INTO event_ends SELECT namespace, max(sequence) FROM session_events`);
     for (const left of [500, 0]) {
       expect((await store.sweep(1_000)).more).toBe(left > 0);
       expect(rowsOf("session_events")).toBe(MAX_EVENTS + left);

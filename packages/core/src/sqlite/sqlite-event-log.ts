@@ -1,4 +1,4 @@
-import type { DatabaseSync, StatementSync } from "node:sqlite";
+import type { DatabaseSync } from "node:sqlite";
 import type { StoredFacts } from "../sessions/session-store.js";
 import type {
   EventCursor,
@@ -8,47 +8,46 @@ import type {
   SessionEvent,
   SessionEventType,
 } from "../watch/session-event.js";
-import {
-  type ChangedRow,
-  type EventRow,
-  firstColumn,
-  prepare,
-  type Statements,
-} from "./statements.js";
+import { EventHints } from "./event-hints.js";
+import { type ChangedRow, type EventRow, firstColumn, type Statements } from "./statements.js";
 
-/** All events are in one lane, because a file has one writer at a time. */
+/** All events of a namespace are in one lane, because a file has one writer at a time. */
 const LANE = 0;
-/** How many events are kept, however young: about 50 MB, and minutes at a file's highest rate. */
+/** How many events of all namespaces are kept, however young: about 50 MB, and minutes at a file's highest rate. */
 export const MAX_EVENTS = 250_000;
-/** How often we look for events of other processes. A look takes microseconds. */
-const POLL_INTERVAL_MS = 50;
 
 /** What an event says of the session. */
 type Changed = Pick<StoredFacts, "id" | "userId" | "version">;
 
 /**
- * The events in an SQLite file, appended in the transactions of their changes. So sequences have no
- * gaps, and a reader that needs an event older than the oldest has lost events.
+ * The events of a namespace in an SQLite file, appended in the transactions of their changes. So
+ * sequences have no gaps, and a reader that needs an event older than the oldest has lost events.
  */
 export class SqliteEventLog implements EventLog {
   readonly #db: DatabaseSync;
   readonly #statements: Statements;
-  readonly #dataVersion: StatementSync;
   readonly #read: <T>(query: (now: number) => T) => T;
-  readonly #listeners = new Set<(lane: number) => void>();
-  #poll: NodeJS.Timeout | undefined;
-  /** Changes only when another connection commits. Undefined before the first look. */
-  #seenDataVersion: unknown;
-  /** The log's end at the last look. */
-  #seenSequence: number | undefined;
-  #hasUntold = false;
+  readonly #hints: EventHints;
+  readonly #namespace: string;
 
   /** `read` runs a query with the store's clock and the store's errors. */
-  constructor(db: DatabaseSync, statements: Statements, read: <T>(query: (now: number) => T) => T) {
+  constructor(
+    db: DatabaseSync,
+    statements: Statements,
+    read: <T>(query: (now: number) => T) => T,
+    namespace = "",
+    hints: EventHints = new EventHints(db, statements),
+  ) {
     this.#db = db;
     this.#statements = statements;
-    this.#dataVersion = prepare(db, "PRAGMA data_version");
     this.#read = read;
+    this.#namespace = namespace;
+    this.#hints = hints;
+  }
+
+  /** The log of another namespace in the same file. */
+  namespace(name: string): SqliteEventLog {
+    return new SqliteEventLog(this.#db, this.#statements, this.#read, name, this.#hints);
   }
 
   async end(_userId?: string): Promise<EventCursor> {
@@ -59,10 +58,11 @@ export class SqliteEventLog implements EventLog {
     if (!isOfThisKind(cursor)) return "lost";
     const from = cursor.get(LANE);
     if (from === undefined) return { events: [], cursor, isComplete: true };
+    const namespace = this.#namespace;
     return this.#read((now) => {
       // Read the end first: events that are appended in between are then read, not missed.
       const end = this.#lastSequence();
-      const rows = this.#statements.readEvents.all({ after: from.sequence, limit });
+      const rows = this.#statements.readEvents.all({ namespace, after: from.sequence, limit });
       const events = (rows as unknown as readonly EventRow[]).map(toEvent);
       const [first] = events;
       const isContiguous = first
@@ -78,14 +78,7 @@ export class SqliteEventLog implements EventLog {
   }
 
   subscribe(listener: (lane: number) => void): () => void {
-    // A new function, so that one listener may subscribe twice.
-    const subscription = (lane: number): void => listener(lane);
-    if (this.#db.isOpen) this.#listeners.add(subscription);
-    this.#pollWhileNeeded();
-    return () => {
-      this.#listeners.delete(subscription);
-      this.#pollWhileNeeded();
-    };
+    return this.#hints.subscribe(this.#namespace, () => listener(LANE));
   }
 
   /** Appends the event of a changed session, within the transaction of the change. */
@@ -103,28 +96,24 @@ export class SqliteEventLog implements EventLog {
     for (const row of rows as readonly ChangedRow[]) this.#append(type, row, timeMs, reason);
   }
 
-  /** Tells the listeners once after a committed batch with events. */
+  /** Tells the listeners of all namespaces once after a committed batch with events. */
   committed(): void {
-    if (!this.#hasUntold) return;
-    this.#hasUntold = false;
-    // Later, so that a listener that throws does not fail the write.
-    queueMicrotask(() => this.#tell());
+    this.#hints.committed();
   }
 
   /**
-   * Removes about `limit` events that are as old as `trimBy` or exceed `MAX_EVENTS`, within a
+   * Removes about `limit` events of all namespaces that are as old as `trimBy` or exceed `MAX_EVENTS`, within a
    * transaction. Answers whether there are more.
    */
   trim(trimBy: number, limit: number): boolean {
-    const overflow = this.#lastSequence() - MAX_EVENTS;
+    const overflow = Number(firstColumn(this.#statements.lastPosition.get())) - MAX_EVENTS;
     this.#statements.trimEvents.run({ trimBy, overflow, limit });
     return this.#statements.hasEventsToTrim.get({ trimBy, overflow }) !== undefined;
   }
 
-  /** Ends all subscriptions. */
+  /** Ends the subscriptions of all namespaces. */
   close(): void {
-    this.#listeners.clear();
-    this.#pollWhileNeeded();
+    this.#hints.close();
   }
 
   #append(
@@ -133,43 +122,15 @@ export class SqliteEventLog implements EventLog {
     timeMs: number,
     reason?: string,
   ): void {
-    this.#statements.appendEvent.run(timeMs, type, id, userId, version, reason ?? null);
-    this.#hasUntold = true;
+    const namespace = this.#namespace;
+    const sequence = firstColumn(this.#statements.nextSequence.get({ namespace })) as number;
+    const values = [timeMs, type, id, userId, version, reason ?? null] as const;
+    this.#statements.appendEvent.run(namespace, sequence, ...values);
+    this.#hints.appended(namespace);
   }
 
   #lastSequence(): number {
-    return Number(firstColumn(this.#statements.lastSequence.get()));
-  }
-
-  #tell(): void {
-    for (const listener of this.#listeners) listener(LANE);
-  }
-
-  #pollWhileNeeded(): void {
-    if (this.#listeners.size === 0) {
-      clearInterval(this.#poll);
-      this.#poll = undefined;
-    } else {
-      this.#poll ??= setInterval(() => {
-        if (this.#hasGrownElsewhere()) this.#tell();
-      }, POLL_INTERVAL_MS).unref();
-    }
-  }
-
-  #hasGrownElsewhere(): boolean {
-    try {
-      const dataVersion = firstColumn(this.#dataVersion.get());
-      if (dataVersion === this.#seenDataVersion) return false;
-      // Most writes of others are touches, which are no events.
-      const sequence = this.#lastSequence();
-      const hasGrown = sequence !== this.#seenSequence;
-      this.#seenDataVersion = dataVersion;
-      this.#seenSequence = sequence;
-      return hasGrown;
-    } catch {
-      // No caller waits for this. The next read of the log reports the error.
-      return false;
-    }
+    return Number(firstColumn(this.#statements.lastSequence.get({ namespace: this.#namespace })));
   }
 }
 

@@ -5,6 +5,7 @@ import {
   type LockStore,
   type OccupiedLock,
 } from "../locks/lock-store.js";
+import { assertNamespace } from "../namespace.js";
 import type { SqliteDatabase } from "./sqlite-database.js";
 import { firstColumn, prepareAll } from "./statements.js";
 
@@ -12,12 +13,14 @@ import { firstColumn, prepareAll } from "./statements.js";
 const FORGET_BATCH_SIZE = 10;
 
 const STATEMENTS = {
-  find: "SELECT lock_id, fencing_token, expire_time_ms FROM locks WHERE name = :name",
+  find: `
+    SELECT lock_id, fencing_token, expire_time_ms FROM locks
+    WHERE namespace = :namespace AND name = :name`,
   /** Replaces an ended lease too. The token is never below the time: see `FENCE_RETENTION_MS`. */
   take: `
-    INSERT INTO locks (name, lock_id, fencing_token, expire_time_ms, forget_time_ms)
-    VALUES (:name, :lockId, :now, :expireTimeMs, :forgetTimeMs)
-    ON CONFLICT (name) DO UPDATE SET
+    INSERT INTO locks (namespace, name, lock_id, fencing_token, expire_time_ms, forget_time_ms)
+    VALUES (:namespace, :name, :lockId, :now, :expireTimeMs, :forgetTimeMs)
+    ON CONFLICT (namespace, name) DO UPDATE SET
       lock_id = :lockId,
       fencing_token = max(fencing_token + 1, :now),
       expire_time_ms = :expireTimeMs,
@@ -25,17 +28,24 @@ const STATEMENTS = {
     RETURNING fencing_token`,
   renew: `
     UPDATE locks SET expire_time_ms = :expireTimeMs, forget_time_ms = :forgetTimeMs
-    WHERE name = :name AND lock_id = :lockId AND expire_time_ms > :now
+    WHERE namespace = :namespace AND name = :name AND lock_id = :lockId
+      AND expire_time_ms > :now
     RETURNING fencing_token`,
   release: `
     UPDATE locks SET lock_id = NULL
-    WHERE name = :name AND lock_id = :lockId AND expire_time_ms > :now`,
+    WHERE namespace = :namespace AND name = :name AND lock_id = :lockId
+      AND expire_time_ms > :now`,
   forget: `
-    DELETE FROM locks WHERE name IN (
-      SELECT name FROM locks INDEXED BY locks_by_forgetting
+    DELETE FROM locks WHERE rowid IN (
+      SELECT rowid FROM locks INDEXED BY locks_by_forgetting
       WHERE forget_time_ms <= :now ORDER BY forget_time_ms LIMIT ${FORGET_BATCH_SIZE}
     )`,
 } as const;
+
+interface Shared {
+  readonly statements: Readonly<Record<keyof typeof STATEMENTS, StatementSync>>;
+  readonly listeners: Set<(namespace: string, name: string) => void>;
+}
 
 type LockRow = readonly [lockId: string | null, fencingToken: number, expireTimeMs: number];
 
@@ -45,13 +55,25 @@ type LockRow = readonly [lockId: string | null, fencingToken: number, expireTime
  */
 export class SqliteLockStore implements LockStore {
   readonly #database: SqliteDatabase;
-  readonly #statements: Readonly<Record<keyof typeof STATEMENTS, StatementSync>>;
-  readonly #listeners = new Set<(name: string) => void>();
+  readonly #namespace: string;
+  readonly #shared: Shared;
+  readonly #statements: Shared["statements"];
 
-  /** A store in a database that others close. */
-  constructor(database: SqliteDatabase) {
+  /** A store in a database that others close. Its namespaces have `shared` in common. */
+  constructor(
+    database: SqliteDatabase,
+    namespace = "",
+    shared: Shared = { statements: prepareAll(database.db, STATEMENTS), listeners: new Set() },
+  ) {
+    assertNamespace(namespace);
     this.#database = database;
-    this.#statements = prepareAll(database.db, STATEMENTS);
+    this.#namespace = namespace;
+    this.#shared = shared;
+    this.#statements = shared.statements;
+  }
+
+  namespace(name: string): SqliteLockStore {
+    return new SqliteLockStore(this.#database, name, this.#shared);
   }
 
   acquire(name: string, lockId: string, ttlMs: number): Promise<HeldLock | OccupiedLock> {
@@ -72,8 +94,9 @@ export class SqliteLockStore implements LockStore {
   }
 
   async release(name: string, lockId: string): Promise<boolean> {
+    const values = { namespace: this.#namespace, name, lockId };
     const isReleased = await this.#database.writeEnd(
-      (now) => this.#statements.release.run({ name, lockId, now }).changes === 1,
+      (now) => this.#statements.release.run({ ...values, now }).changes === 1,
     );
     // Later, so that a listener that throws does not fail the release.
     if (isReleased) queueMicrotask(() => this.#tell(name));
@@ -91,13 +114,15 @@ export class SqliteLockStore implements LockStore {
 
   onRelease(listener: (name: string) => void): () => void {
     // A new function, so that one listener may subscribe twice.
-    const own = (name: string) => listener(name);
-    this.#listeners.add(own);
-    return () => this.#listeners.delete(own);
+    const own = (namespace: string, name: string) => {
+      if (namespace === this.#namespace) listener(name);
+    };
+    this.#shared.listeners.add(own);
+    return () => this.#shared.listeners.delete(own);
   }
 
   #find(name: string): LockRow | undefined {
-    return this.#statements.find.get({ name }) as LockRow | undefined;
+    return this.#statements.find.get({ namespace: this.#namespace, name }) as LockRow | undefined;
   }
 
   /** Begins or prolongs a lease. Undefined if there is no lease to prolong. */
@@ -110,12 +135,13 @@ export class SqliteLockStore implements LockStore {
   ): HeldLock | undefined {
     const expireTimeMs = now + ttlMs;
     const forgetTimeMs = expireTimeMs + FENCE_RETENTION_MS;
-    const values = { name, lockId, now, expireTimeMs, forgetTimeMs };
+    const namespace = this.#namespace;
+    const values = { namespace, name, lockId, now, expireTimeMs, forgetTimeMs };
     const row = this.#statements[how].get(values);
     return row && { name, fencingToken: Number(firstColumn(row)), expireTimeMs, readTimeMs: now };
   }
 
   #tell(name: string): void {
-    for (const listener of this.#listeners) listener(name);
+    for (const listener of this.#shared.listeners) listener(this.#namespace, name);
   }
 }

@@ -1,4 +1,5 @@
 import type { StatementSync } from "node:sqlite";
+import { assertNamespace } from "../namespace.js";
 import { summarize, type WindowStanding } from "../rate-limits/rate-limit-state.js";
 import type {
   RateLimitAttempt,
@@ -12,9 +13,15 @@ import { STATEMENTS as FILE_STATEMENTS, firstColumn, prepareAll } from "./statem
 /** How many expired attempts of any keys a new attempt removes: more than it adds. */
 const REMOVED_PER_ATTEMPT = 2;
 
+/** A key of a namespace. */
+interface Place {
+  readonly namespace: string;
+  readonly key: string;
+}
+
 /** The state of a key at the moment of an attempt. */
 interface Moment {
-  readonly key: string;
+  readonly at: Place;
   readonly cost: number;
   readonly clockMs: number;
   /** The key's own time, which never goes back. */
@@ -31,29 +38,31 @@ interface UsedWindow {
   readonly used: number;
 }
 
+const AT_KEY = "namespace = :namespace AND key = :key";
+
 /**
  * A row has the total cost of this and all earlier attempts, so a window's cost is a difference.
  */
 const STATEMENTS = {
   newest: `
-    SELECT time_ms, total FROM rate_limit_attempts WHERE key = :key
+    SELECT time_ms, total FROM rate_limit_attempts WHERE ${AT_KEY}
     ORDER BY time_ms DESC, total DESC LIMIT 1`,
   totalBefore: `
-    SELECT total - cost FROM rate_limit_attempts WHERE key = :key AND time_ms > :after
+    SELECT total - cost FROM rate_limit_attempts WHERE ${AT_KEY} AND time_ms > :after
     ORDER BY time_ms, total LIMIT 1`,
   timeOfTotal: `
-    SELECT time_ms FROM rate_limit_attempts WHERE key = :key AND total >= :total
+    SELECT time_ms FROM rate_limit_attempts WHERE ${AT_KEY} AND total >= :total
     ORDER BY time_ms, total LIMIT 1`,
   insert: `
-    INSERT INTO rate_limit_attempts (key, time_ms, total, cost, expire_time_ms)
-    VALUES (:key, :now, :total, :cost, :expireTime)`,
-  removeLeft: "DELETE FROM rate_limit_attempts WHERE key = :key AND time_ms <= :until",
+    INSERT INTO rate_limit_attempts (namespace, key, time_ms, total, cost, expire_time_ms)
+    VALUES (:namespace, :key, :now, :total, :cost, :expireTime)`,
+  removeLeft: `DELETE FROM rate_limit_attempts WHERE ${AT_KEY} AND time_ms <= :until`,
   oldest: `
-    SELECT time_ms, total FROM rate_limit_attempts WHERE key = :key
+    SELECT time_ms, total FROM rate_limit_attempts WHERE ${AT_KEY}
     ORDER BY time_ms, total LIMIT 1`,
   removeOne: `
-    DELETE FROM rate_limit_attempts WHERE key = :key AND time_ms = :time AND total = :total`,
-  removeKey: "DELETE FROM rate_limit_attempts WHERE key = :key",
+    DELETE FROM rate_limit_attempts WHERE ${AT_KEY} AND time_ms = :time AND total = :total`,
+  removeKey: `DELETE FROM rate_limit_attempts WHERE ${AT_KEY}`,
   removeExpired: FILE_STATEMENTS.removeExpiredAttempts,
 } as const;
 
@@ -65,12 +74,23 @@ type Statements = { readonly [name in keyof typeof STATEMENTS]: StatementSync };
  */
 export class SqliteRateLimitStore implements RateLimitStore {
   readonly #database: SqliteDatabase;
+  readonly #namespace: string;
   readonly #statements: Statements;
 
-  /** A store in a database that others close. */
-  constructor(database: SqliteDatabase) {
+  /** A store in a database that others close. Its namespaces share the statements. */
+  constructor(
+    database: SqliteDatabase,
+    namespace = "",
+    statements: Statements = prepareAll(database.db, STATEMENTS),
+  ) {
+    assertNamespace(namespace);
     this.#database = database;
-    this.#statements = prepareAll(database.db, STATEMENTS);
+    this.#namespace = namespace;
+    this.#statements = statements;
+  }
+
+  namespace(name: string): SqliteRateLimitStore {
+    return new SqliteRateLimitStore(this.#database, name, this.#statements);
   }
 
   check(
@@ -104,18 +124,21 @@ export class SqliteRateLimitStore implements RateLimitStore {
   }
 
   async reset(key: string): Promise<void> {
-    await this.#database.writeEnd(() => this.#statements.removeKey.run({ key }));
+    await this.#database.writeEnd(() =>
+      this.#statements.removeKey.run({ namespace: this.#namespace, key }),
+    );
   }
 
   #moment(key: string, cost: number, clockMs: number): Moment {
-    const row = this.#statements.newest.get({ key }) as [number, number] | undefined;
+    const at = { namespace: this.#namespace, key };
+    const row = this.#statements.newest.get({ ...at }) as [number, number] | undefined;
     const [newestMs, total] = row ?? [clockMs, 0];
-    return { key, cost, clockMs, nowMs: Math.max(clockMs, newestMs), newestMs, total };
+    return { at, cost, clockMs, nowMs: Math.max(clockMs, newestMs), newestMs, total };
   }
 
-  #used({ key, nowMs, total }: Moment, windows: readonly RateLimitWindow[]): UsedWindow[] {
+  #used({ at, nowMs, total }: Moment, windows: readonly RateLimitWindow[]): UsedWindow[] {
     return windows.map((window) => {
-      const row = this.#statements.totalBefore.get({ key, after: nowMs - window.windowMs });
+      const row = this.#statements.totalBefore.get({ ...at, after: nowMs - window.windowMs });
       return { window, used: row === undefined ? 0 : total - Number(firstColumn(row)) };
     });
   }
@@ -125,23 +148,23 @@ export class SqliteRateLimitStore implements RateLimitStore {
    * left all windows, and those older than attempts that fill the greatest limit.
    */
   #add(moment: Moment, windows: readonly RateLimitWindow[]): Moment {
-    const { key, cost, clockMs, nowMs: now } = moment;
+    const { at, cost, clockMs, nowMs: now } = moment;
     const total = moment.total + cost;
     const longestMs = Math.max(...windows.map(({ windowMs }) => windowMs));
     const greatestLimit = Math.max(...windows.map(({ limit }) => limit));
     this.#statements.removeExpired.run({ now: clockMs, limit: REMOVED_PER_ATTEMPT });
-    this.#statements.removeLeft.run({ key, until: now - longestMs });
-    this.#statements.insert.run({ key, now, total, cost, expireTime: now + longestMs });
-    this.#removeNeedless(key, total - greatestLimit);
+    this.#statements.removeLeft.run({ ...at, until: now - longestMs });
+    this.#statements.insert.run({ ...at, now, total, cost, expireTime: now + longestMs });
+    this.#removeNeedless(at, total - greatestLimit);
     return { ...moment, total, newestMs: now };
   }
 
   /** One by one from the oldest on: a search would read all attempts. */
-  #removeNeedless(key: string, greatestTotal: number): void {
+  #removeNeedless(at: Place, greatestTotal: number): void {
     for (;;) {
-      const [time, total] = (this.#statements.oldest.get({ key }) ?? []) as readonly number[];
+      const [time, total] = (this.#statements.oldest.get({ ...at }) ?? []) as readonly number[];
       if (time === undefined || total === undefined || total > greatestTotal) return;
-      this.#statements.removeOne.run({ key, time, total });
+      this.#statements.removeOne.run({ ...at, time, total });
     }
   }
 
@@ -156,10 +179,10 @@ export class SqliteRateLimitStore implements RateLimitStore {
   }
 
   /** There is room once enough attempts have left the window. */
-  #waitFor({ key, cost, clockMs, total }: Moment, window: RateLimitWindow, used: number): number {
+  #waitFor({ at, cost, clockMs, total }: Moment, window: RateLimitWindow, used: number): number {
     const { limit, windowMs } = window;
     if (used + cost <= limit) return 0;
-    const lastToLeave = this.#statements.timeOfTotal.get({ key, total: total - limit + cost });
+    const lastToLeave = this.#statements.timeOfTotal.get({ ...at, total: total - limit + cost });
     return Number(firstColumn(lastToLeave)) + windowMs - clockMs;
   }
 }

@@ -1,5 +1,6 @@
 import type { StatementSync } from "node:sqlite";
 import { tooManyFences } from "../errors.js";
+import { assertNamespace } from "../namespace.js";
 import type { Partition } from "../sessions/session-id.js";
 import {
   type Creation,
@@ -57,29 +58,51 @@ export class SqliteSessionStore implements SessionStore {
   readonly events: SqliteEventLog;
   readonly #database: SqliteDatabase;
   readonly #retentionMs: number;
+  /** Where this view's rows are, for statements by name. */
+  readonly #in: { readonly namespace: string };
   readonly #statements: Statements;
   readonly #creation: SessionCreation;
   readonly #tokens: TokenRotation;
   /** The statements of lists by their text, one for each kind of query. */
-  readonly #listStatements = new Map<string, StatementSync>();
+  readonly #listStatements: Map<string, StatementSync>;
 
-  /** The store uses the database's clock and closes the database. */
+  /**
+   * The store uses the database's clock and closes the database. With `whole` it is the view of
+   * another namespace of that store.
+   */
   constructor(
     database: SqliteDatabase,
     options: Pick<SqliteSessionStoreOptions, "retentionMs"> = {},
+    namespace = "",
+    whole?: SqliteSessionStore,
   ) {
     const { db } = database;
+    assertNamespace(namespace);
     this.#database = database;
     this.#retentionMs = options.retentionMs ?? DEFAULT_RETENTION_MS;
-    this.#statements = prepareStatements(db);
-    this.events = new SqliteEventLog(db, this.#statements, (query) => database.read(query));
-    this.#creation = new SessionCreation(this.#statements, this.events);
-    this.#tokens = new TokenRotation(this.#statements, this.events);
+    this.#in = { namespace };
+    this.#statements = whole === undefined ? prepareStatements(db) : whole.#statements;
+    this.#listStatements = whole === undefined ? new Map() : whole.#listStatements;
+    this.events =
+      whole?.events.namespace(namespace) ??
+      new SqliteEventLog(db, this.#statements, (query) => database.read(query));
+    this.#creation = new SessionCreation(this.#statements, this.events, namespace);
+    this.#tokens = new TokenRotation(this.#statements, this.events, namespace);
   }
 
   /** Opens the store of a file as `openDatabase` does. */
   static async open(options: SqliteSessionStoreOptions): Promise<SqliteSessionStore> {
     return new SqliteSessionStore(await SqliteDatabase.open(options), options);
+  }
+
+  namespace(name: string): SqliteSessionStore {
+    if (name === this.#in.namespace) return this;
+    return new SqliteSessionStore(this.#database, { retentionMs: this.#retentionMs }, name, this);
+  }
+
+  async namespaces(): Promise<readonly string[]> {
+    const rows = this.#database.read(() => this.#statements.namespaces.all());
+    return [...new Set(["", ...rows.map((row) => String(firstColumn(row)))])];
   }
 
   create(session: NewSession, limit: SessionLimit): Promise<Creation> {
@@ -95,7 +118,9 @@ export class SqliteSessionStore implements SessionStore {
   }
 
   async partitionOf(chosenId: string): Promise<Partition | undefined> {
-    const row = this.#database.read(() => this.#statements.partitionOf.get({ id: chosenId }));
+    const row = this.#database.read(() =>
+      this.#statements.partitionOf.get({ ...this.#in, id: chosenId }),
+    );
     return row && String(firstColumn(row));
   }
 
@@ -112,7 +137,7 @@ export class SqliteSessionStore implements SessionStore {
   touch(key: SessionKey, tokenHash?: Uint8Array): Promise<StoredSession | undefined> {
     return this.#write((now) => {
       if (!this.#tokens.isProven(key, tokenHash, now)) return undefined;
-      const row = this.#statements.touch.get({ ...key, now });
+      const row = this.#statements.touch.get({ ...this.#in, ...key, now });
       return row && toStoredSession(row, now);
     });
   }
@@ -129,13 +154,16 @@ export class SqliteSessionStore implements SessionStore {
       if (fence !== undefined) {
         const found = this.#find(key, now);
         if (found === undefined) return undefined;
-        const seen = firstColumn(this.#statements.findFence.get({ id, lock: fence.lock }));
+        const seen = firstColumn(
+          this.#statements.findFence.get({ ...this.#in, id, lock: fence.lock }),
+        );
         if (seen !== undefined && Number(seen) > fence.token) return "fenced";
         if (found.version !== version) return "version_mismatch";
         if (seen === undefined) this.#assertRoomForFence(id);
-        this.#statements.putFence.run({ id, ...fence });
+        this.#statements.putFence.run({ ...this.#in, id, ...fence });
       }
-      const row = this.#statements.replaceRecord.get({ id, partition, now, version, record });
+      const values = { ...this.#in, id, partition, now, version, record };
+      const row = this.#statements.replaceRecord.get(values);
       if (row === undefined) return this.#find(key, now) && "version_mismatch";
       if (endsGrace) this.#tokens.endGraces(key, now);
       const updated = toStoredFacts(row, now);
@@ -149,9 +177,8 @@ export class SqliteSessionStore implements SessionStore {
     record: Uint8Array,
     resealed: Uint8Array,
   ): Promise<boolean> {
-    return this.#writeMore(
-      () => this.#statements.reseal.run({ id, partition, record, resealed }).changes === 1,
-    );
+    const values = { ...this.#in, id, partition, record, resealed };
+    return this.#writeMore(() => this.#statements.reseal.run(values).changes === 1);
   }
 
   rotateToken(
@@ -185,9 +212,10 @@ export class SqliteSessionStore implements SessionStore {
     tokenHash?: Uint8Array,
     userId?: string,
   ): Promise<boolean> {
+    const values = { ...this.#in, ...key, reason, userId: userId ?? null };
     return this.#writeEnd((now) => {
       if (!this.#tokens.isProven(key, tokenHash, now)) return false;
-      const rows = this.#statements.revoke.all({ ...key, now, reason, userId: userId ?? null });
+      const rows = this.#statements.revoke.all({ ...values, now });
       this.events.appendAll("revoked", rows, now, reason);
       return rows.length === 1;
     });
@@ -195,11 +223,12 @@ export class SqliteSessionStore implements SessionStore {
 
   revokeUser(userId: string, reason: string, exceptId?: string): Promise<number | undefined> {
     return this.#writeEnd((now) => {
+      const user = { ...this.#in, userId, now };
       if (exceptId !== undefined) {
-        const kept = this.#statements.activeOfUser.get({ id: exceptId, userId, now });
+        const kept = this.#statements.activeOfUser.get({ ...user, id: exceptId });
         if (kept === undefined) return undefined;
       }
-      const values = { userId, now, reason, exceptId: exceptId ?? null };
+      const values = { ...user, reason, exceptId: exceptId ?? null };
       const rows = this.#statements.revokeUser.all(values);
       this.events.appendAll("revoked", rows, now, reason);
       return rows.length;
@@ -209,7 +238,10 @@ export class SqliteSessionStore implements SessionStore {
   async list(query: ListQuery): Promise<ListPage> {
     return this.#database.read((now) => {
       // One more session than requested tells whether there is a next page.
-      const { sql, parameters } = listStatement({ ...query, limit: query.limit + 1 }, now);
+      const { sql, parameters } = listStatement(
+        { ...query, ...this.#in, limit: query.limit + 1 },
+        now,
+      );
       const rows = this.#prepareList(sql).all(parameters);
       const sessions = rows.slice(0, query.limit).map((row) => toStoredSession(row, now));
       const last = rows.length > query.limit ? sessions.at(-1) : undefined;
@@ -256,19 +288,19 @@ export class SqliteSessionStore implements SessionStore {
   }
 
   #assertRoomForFence(id: string): void {
-    const count = Number(firstColumn(this.#statements.countFences.get({ id })));
+    const count = Number(firstColumn(this.#statements.countFences.get({ ...this.#in, id })));
     if (count >= MAX_FENCES_PER_SESSION) throw tooManyFences(MAX_FENCES_PER_SESSION);
   }
 
   #find(key: SessionKey, now: number): StoredSession | undefined {
-    return findSession(this.#statements, key, now);
+    return findSession(this.#statements, this.#in.namespace, key, now);
   }
 
   #count(userId: string | undefined, now: number): number {
     const row =
       userId === undefined
-        ? this.#statements.countAll.get({ now })
-        : this.#statements.countUser.get({ userId, now });
+        ? this.#statements.countAll.get({ ...this.#in, now })
+        : this.#statements.countUser.get({ ...this.#in, userId, now });
     return Number(firstColumn(row));
   }
 

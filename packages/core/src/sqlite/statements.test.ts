@@ -53,13 +53,13 @@ const listQueries = Object.entries({
 test("no list sorts, and every page starts where the last one ended", () => {
   expect(listQueries).toHaveLength(288);
   for (const query of listQueries) {
-    const { sql } = listStatement(query, 7);
+    const { sql } = listStatement({ ...query, namespace: "shop" }, 7);
     const plan = planOf(sql);
     expect(slowSteps(plan), sql).toEqual([]);
     const visits = plan.filter((step) => step.includes("sessions"));
     expect(visits).toHaveLength(query.showExpired || query.showRevoked ? 2 : 1);
     for (const visit of visits) {
-      expect(visit).toMatch(/ USING INDEX (live|ended)_by_(user|creation)/);
+      expect(visit).toMatch(/ USING INDEX (live|ended)_by_(user|creation) \(namespace=\?/);
       if (query.userId !== undefined) expect(visit).toContain("user_id=?");
       if (sql.includes(":afterId")) expect(visit).toMatch(/\(create_time_ms,id\)[<>]\(\?,\?\)/);
       expect(visit.match(/create_time_ms(,id\))?>/g) ?? []).toHaveLength(lowerBounds(sql));

@@ -62,10 +62,14 @@ export type RequestRow = readonly [
   evictedIds: string,
 ];
 
-const ACTIVE_AT_KEY = `
-  id = :id AND partition = :partition AND end_time_ms IS NULL AND expire_time_ms > :now`;
+/** Every statement on the data of a namespace names it, except those that sweep all of them. */
+const AT_ID = "namespace = :namespace AND id = :id";
 
-const ACTIVE_OF_USER = "user_id = :userId AND end_time_ms IS NULL AND expire_time_ms > :now";
+const ACTIVE_AT_KEY = `
+  ${AT_ID} AND partition = :partition AND end_time_ms IS NULL AND expire_time_ms > :now`;
+
+const ACTIVE_OF_USER = `
+  namespace = :namespace AND user_id = :userId AND end_time_ms IS NULL AND expire_time_ms > :now`;
 
 /** An idle deadline never moves back, even if the clock does. */
 const ACTIVITY = `
@@ -77,23 +81,48 @@ const REVOCATION = `
   token_hash = x'', replaced_tokens = x''`;
 
 /**
+ * The names of namespaces among rows, by one search for each, however many rows there are. SQLite
+ * itself would read all rows.
+ */
+function namesIn(rows: string, condition: string): string {
+  const next = `SELECT min(namespace) FROM ${rows} WHERE ${condition}`;
+  return `
+    WITH RECURSIVE names (name) AS (
+      ${next}
+      UNION ALL
+      SELECT (${next} AND namespace > name) FROM names WHERE name NOT NULL
+    )`;
+}
+
+/** The namespaces of live sessions. */
+const LIVE_NAMES = namesIn("sessions INDEXED BY live_by_deadline", "end_time_ms IS NULL");
+
+/** The expired sessions of all `LIVE_NAMES` that are in a live index. */
+function expired(columns: string): string {
+  return `
+    SELECT ${columns} FROM names CROSS JOIN sessions INDEXED BY live_by_deadline
+    WHERE namespace = name AND end_time_ms IS NULL AND expire_time_ms <= :now`;
+}
+
+/**
  * All statements except lists. INDEXED BY, because without statistics the planner guesses. A
  * statement that cannot use its index fails at once.
  */
 export const STATEMENTS = {
-  idIsTaken: "SELECT 1 FROM sessions WHERE id = :id",
-  partitionOf: "SELECT partition FROM sessions WHERE id = :id",
-  /** Parameters by position (id, partition, now) make the hottest read a quarter faster. */
+  idIsTaken: `SELECT 1 FROM sessions WHERE ${AT_ID}`,
+  partitionOf: `SELECT partition FROM sessions WHERE ${AT_ID}`,
+  /** Parameters by position (namespace, id, partition, now) make the hottest read a quarter faster. */
   get: `
     SELECT ${COLUMNS} FROM sessions
-    WHERE id = ? AND partition = ? AND end_time_ms IS NULL AND expire_time_ms > ?`,
+    WHERE namespace = ? AND id = ? AND partition = ? AND end_time_ms IS NULL
+      AND expire_time_ms > ?`,
   insert: `
     INSERT INTO sessions (
-      id, partition, user_id, create_time_ms, authenticate_time_ms, last_access_time_ms,
+      namespace, id, partition, user_id, create_time_ms, authenticate_time_ms, last_access_time_ms,
       idle_timeout_ms, expire_time_ms, absolute_expire_time_ms, token_create_time_ms, version,
       token_hash, record
     ) VALUES (
-      :id, :partition, :userId, :createTimeMs, :authenticateTimeMs, :lastAccessTimeMs,
+      :namespace, :id, :partition, :userId, :createTimeMs, :authenticateTimeMs, :lastAccessTimeMs,
       :idleTimeoutMs, :expireTimeMs, :absoluteExpireTimeMs, :createTimeMs, 1,
       :tokenHash, :record
     ) RETURNING ${FACT_COLUMNS}`,
@@ -102,10 +131,14 @@ export const STATEMENTS = {
   replaceRecord: `
     UPDATE sessions SET record = :record, version = version + 1
     WHERE ${ACTIVE_AT_KEY} AND version = :version RETURNING ${FACT_COLUMNS}`,
-  findFence: "SELECT token FROM session_fences WHERE session_id = :id AND lock = :lock",
-  countFences: "SELECT count(*) FROM session_fences WHERE session_id = :id",
-  putFence:
-    "INSERT OR REPLACE INTO session_fences (session_id, lock, token) VALUES (:id, :lock, :token)",
+  findFence: `
+    SELECT token FROM session_fences
+    WHERE namespace = :namespace AND session_id = :id AND lock = :lock`,
+  countFences: `
+    SELECT count(*) FROM session_fences WHERE namespace = :namespace AND session_id = :id`,
+  putFence: `
+    INSERT OR REPLACE INTO session_fences (namespace, session_id, lock, token)
+    VALUES (:namespace, :id, :lock, :token)`,
   rotateToken: `
     UPDATE sessions
     SET
@@ -119,7 +152,7 @@ export const STATEMENTS = {
     WHERE ${ACTIVE_AT_KEY} RETURNING ${CHANGED_COLUMNS}`,
   reseal: `
     UPDATE sessions SET record = :resealed
-    WHERE id = :id AND partition = :partition AND record = :record`,
+    WHERE ${AT_ID} AND partition = :partition AND record = :record`,
   revoke: `
     UPDATE sessions SET ${REVOCATION}
     WHERE ${ACTIVE_AT_KEY} AND (:userId IS NULL OR user_id = :userId)
@@ -132,81 +165,92 @@ export const STATEMENTS = {
   oldestOfUser: `
     SELECT id FROM sessions INDEXED BY live_by_user
     WHERE ${ACTIVE_OF_USER} ORDER BY create_time_ms, id LIMIT :count`,
-  evict: `UPDATE sessions SET ${REVOCATION} WHERE id = :id RETURNING ${CHANGED_COLUMNS}`,
+  evict: `UPDATE sessions SET ${REVOCATION} WHERE ${AT_ID} RETURNING ${CHANGED_COLUMNS}`,
   countUser: `SELECT count(*) FROM sessions INDEXED BY live_by_user WHERE ${ACTIVE_OF_USER}`,
   countAll: `
     SELECT count(*) FROM sessions INDEXED BY live_by_deadline
-    WHERE end_time_ms IS NULL AND expire_time_ms > :now`,
-  /** Moves expired sessions out of the live indexes. */
+    WHERE namespace = :namespace AND end_time_ms IS NULL AND expire_time_ms > :now`,
+  namespaces: `${namesIn("sessions", "true")} SELECT name FROM names WHERE name NOT NULL`,
+  /** Moves expired sessions of all namespaces out of the live indexes. */
   settleExpired: `
-    UPDATE sessions SET end_time_ms = expire_time_ms
-    WHERE id IN (
-      SELECT id FROM sessions INDEXED BY live_by_deadline
-      WHERE end_time_ms IS NULL AND expire_time_ms <= :now ORDER BY expire_time_ms LIMIT :limit
-    )`,
+    ${LIVE_NAMES} UPDATE sessions SET end_time_ms = expire_time_ms
+    WHERE rowid IN (${expired("sessions.rowid")} LIMIT :limit)`,
   /** Removes sessions that ended at `:endedBy` or earlier. */
   removeEnded: `
     DELETE FROM sessions
-    WHERE id IN (
-      SELECT id FROM sessions INDEXED BY ended_by_end
+    WHERE rowid IN (
+      SELECT rowid FROM sessions INDEXED BY ended_by_end
       WHERE end_time_ms <= :endedBy ORDER BY end_time_ms LIMIT :limit
     )`,
-  hasExpired: `
-    SELECT 1 FROM sessions INDEXED BY live_by_deadline
-    WHERE end_time_ms IS NULL AND expire_time_ms <= :now LIMIT 1`,
+  hasExpired: `${LIVE_NAMES} ${expired("1")} LIMIT 1`,
   hasEnded: `
     SELECT 1 FROM sessions INDEXED BY ended_by_end WHERE end_time_ms <= :endedBy LIMIT 1`,
+  nextSequence: `
+    INSERT INTO event_ends (namespace, sequence)
+    SELECT :namespace, sequence + 1 FROM event_start WHERE true
+    ON CONFLICT (namespace) DO UPDATE SET sequence = event_ends.sequence + 1
+    RETURNING sequence`,
   appendEvent: `
-    INSERT INTO session_events (time_ms, type, session_id, user_id, version, reason)
-    VALUES (?, ?, ?, ?, ?, ?)`,
-  lastSequence: "SELECT seq FROM sqlite_sequence WHERE name = 'session_events'",
+    INSERT INTO session_events (
+      namespace, sequence, time_ms, type, session_id, user_id, version, reason
+    ) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+  lastSequence: `
+    SELECT coalesce(
+      (SELECT sequence FROM event_ends WHERE namespace = :namespace),
+      (SELECT sequence FROM event_start)
+    )`,
+  /** The position of the newest event of all namespaces, or of the last that was trimmed. */
+  lastPosition: `
+    SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'session_events'), 0)`,
   readEvents: `
-    SELECT ${EVENT_COLUMNS} FROM session_events
-    WHERE sequence > :after ORDER BY sequence LIMIT :limit`,
+    SELECT ${EVENT_COLUMNS} FROM session_events INDEXED BY session_events_by_sequence
+    WHERE namespace = :namespace AND sequence > :after ORDER BY sequence LIMIT :limit`,
   /**
-   * Removes the events before the first that stays, so that no gap remains, even if the clock
-   * jumps.
+   * Removes the events of all namespaces before the first that stays, so that no gap remains, even
+   * if the clock jumps.
    */
   trimEvents: `
     DELETE FROM session_events
-    WHERE sequence < coalesce(
+    WHERE position < coalesce(
       (
-        SELECT sequence FROM session_events
-        WHERE sequence > :overflow
-          AND sequence < (SELECT min(sequence) FROM session_events) + :limit
+        SELECT position FROM session_events
+        WHERE position > :overflow
+          AND position < (SELECT min(position) FROM session_events) + :limit
           AND time_ms > :trimBy
-        ORDER BY sequence LIMIT 1
+        ORDER BY position LIMIT 1
       ),
-      (SELECT min(sequence) FROM session_events) + :limit
+      (SELECT min(position) FROM session_events) + :limit
     )`,
   hasEventsToTrim: `
     SELECT 1 FROM session_events
-    WHERE sequence = (SELECT min(sequence) FROM session_events)
-      AND (sequence <= :overflow OR time_ms <= :trimBy)`,
+    WHERE position = (SELECT min(position) FROM session_events)
+      AND (position <= :overflow OR time_ms <= :trimBy)`,
   findRequest: `
     SELECT partition, session_id, session_create_time_ms, record, evicted_ids FROM requests
-    WHERE key = :key AND expire_time_ms > :now`,
+    WHERE namespace = :namespace AND key = :key AND expire_time_ms > :now`,
   sessionOfRequest: `
     SELECT ${COLUMNS} FROM sessions
-    WHERE id = :id AND partition = :partition AND create_time_ms = :createTimeMs`,
+    WHERE ${AT_ID} AND partition = :partition AND create_time_ms = :createTimeMs`,
   /** Replaces an expired request too. */
   insertRequest: `
     INSERT OR REPLACE INTO requests (
-      key, partition, session_id, session_create_time_ms, record, evicted_ids, expire_time_ms
+      namespace, key, partition, session_id, session_create_time_ms, record, evicted_ids,
+      expire_time_ms
     ) VALUES (
-      :key, :partition, :sessionId, :createTimeMs, :record, :evictedIds, :now + :keptForMs
+      :namespace, :key, :partition, :sessionId, :createTimeMs, :record, :evictedIds,
+      :now + :keptForMs
     )`,
   removeExpiredRequests: `
     DELETE FROM requests
-    WHERE key IN (
-      SELECT key FROM requests INDEXED BY requests_by_expiry
+    WHERE rowid IN (
+      SELECT rowid FROM requests INDEXED BY requests_by_expiry
       WHERE expire_time_ms <= :now ORDER BY expire_time_ms LIMIT :limit
     )`,
   hasExpiredRequests: `
     SELECT 1 FROM requests INDEXED BY requests_by_expiry WHERE expire_time_ms <= :now LIMIT 1`,
   removeExpiredAttempts: `
-    DELETE FROM rate_limit_attempts WHERE (key, time_ms, total) IN (
-      SELECT key, time_ms, total FROM rate_limit_attempts
+    DELETE FROM rate_limit_attempts WHERE (namespace, key, time_ms, total) IN (
+      SELECT namespace, key, time_ms, total FROM rate_limit_attempts
       INDEXED BY rate_limit_attempts_by_expiry
       WHERE expire_time_ms <= :now ORDER BY expire_time_ms LIMIT :limit
     )`,
@@ -255,10 +299,13 @@ export interface ListStatement {
 }
 
 /** The SQL of a page: live sessions and, if requested, ended sessions, merged in order. */
-export function listStatement(query: ListQuery, nowMs: number): ListStatement {
-  const { userId, showExpired, showRevoked, order, limit } = query;
-  const parameters: ListStatement["parameters"] = { limit };
-  const conditions = rangeConditions(query, parameters);
+export function listStatement(
+  query: ListQuery & { readonly namespace: string },
+  nowMs: number,
+): ListStatement {
+  const { namespace, userId, showExpired, showRevoked, order, limit } = query;
+  const parameters: ListStatement["parameters"] = { namespace, limit };
+  const conditions = ["namespace = :namespace", ...rangeConditions(query, parameters)];
   if (userId !== undefined) {
     conditions.push("user_id = :userId");
     parameters["userId"] = userId;

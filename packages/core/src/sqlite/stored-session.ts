@@ -4,10 +4,11 @@ import type { FactRow, SessionRow, Statements } from "./statements.js";
 /** The session at a key, if it is active. */
 export function findSession(
   statements: Statements,
+  namespace: string,
   { id, partition }: SessionKey,
   now: number,
 ): StoredSession | undefined {
-  const row = statements.get.get(id, partition, now);
+  const row = statements.get.get(namespace, id, partition, now);
   return row && toStoredSession(row, now);
 }
 

@@ -21,16 +21,18 @@ import { findSession, toStoredSession } from "./stored-session.js";
 export class TokenRotation {
   readonly #statements: Statements;
   readonly #events: SqliteEventLog;
+  readonly #in: { readonly namespace: string };
 
-  constructor(statements: Statements, events: SqliteEventLog) {
+  constructor(statements: Statements, events: SqliteEventLog, namespace: string) {
     this.#statements = statements;
     this.#events = events;
+    this.#in = { namespace };
   }
 
   /** Whether a token hash, if there is one, proves the session. */
   isProven(key: SessionKey, tokenHash: Uint8Array | undefined, now: number): boolean {
     if (tokenHash === undefined) return true;
-    const session = findSession(this.#statements, key, now);
+    const session = this.#find(key, now);
     return session !== undefined && isProof(session, tokenHash, now);
   }
 
@@ -42,10 +44,10 @@ export class TokenRotation {
     graceMs: number,
     now: number,
   ): StoredSession | undefined {
-    const session = findSession(this.#statements, key, now);
+    const session = this.#find(key, now);
     if (session === undefined || !hashesEqual(session.tokenHash, tokenHash)) return undefined;
     const row = this.#statements.rotateToken.get({
-      ...{ ...key, now, newTokenHash },
+      ...{ ...this.#in, ...key, now, newTokenHash },
       authenticateTimeMs: graceMs === 0 ? now : session.authenticateTimeMs,
       replacedTokens: withReplacedToken(session, now, graceMs),
     });
@@ -67,15 +69,21 @@ export class TokenRotation {
     const { id, partition } = key;
     // No key of a creation begins with a word and a space.
     const rotation = `rotation ${id} ${requestKey}`;
-    const row = this.#statements.findRequest.get({ key: rotation, now });
+    const row = this.#statements.findRequest.get({ ...this.#in, key: rotation, now });
     if (row !== undefined) {
       const [, , , repeated] = row as unknown as RequestRow;
-      return { repeated, session: findSession(this.#statements, key, now) };
+      return { repeated, session: this.#find(key, now) };
     }
     const session = this.rotate(key, tokenHash, newTokenHash, graceMs, now);
     if (session === undefined) return undefined;
     this.#statements.insertRequest.run({
-      ...{ key: rotation, partition, sessionId: id, createTimeMs: session.createTimeMs },
+      ...{
+        ...this.#in,
+        key: rotation,
+        partition,
+        sessionId: id,
+        createTimeMs: session.createTimeMs,
+      },
       ...{ record, evictedIds: "[]", now, keptForMs },
     });
     return session;
@@ -83,24 +91,34 @@ export class TokenRotation {
 
   /** `SessionStore.reportReuse`. */
   reportReuse(key: SessionKey, tokenHash: Uint8Array, revokes: boolean, now: number): void {
-    const session = findSession(this.#statements, key, now);
+    const session = this.#find(key, now);
     if (session === undefined) return;
     const { isEventDue, isTheft } = judgeReuse(session.replacedTokens, tokenHash, now);
     if (isEventDue) {
       const replacedTokens = withReuseEvent(session.replacedTokens, now);
-      const rows = this.#statements.recordReuse.all({ ...key, now, replacedTokens });
+      const rows = this.#statements.recordReuse.all({ ...this.#in, ...key, now, replacedTokens });
       this.#events.appendAll("token_reused", rows, now);
     }
     if (!revokes || !isTheft) return;
-    const rows = this.#statements.revoke.all({ ...key, now, reason: REUSE_REASON, userId: null });
+    const rows = this.#statements.revoke.all({
+      ...this.#in,
+      ...key,
+      now,
+      reason: REUSE_REASON,
+      userId: null,
+    });
     this.#events.appendAll("revoked", rows, now, REUSE_REASON);
   }
 
   /** Ends the grace of all replaced tokens. */
   endGraces(key: SessionKey, now: number): void {
-    const { replacedTokens } = findSession(this.#statements, key, now) ?? {};
+    const { replacedTokens } = this.#find(key, now) ?? {};
     if (!replacedTokens?.length) return;
     const ended = withoutGraces(replacedTokens, now);
-    this.#statements.putReplacedTokens.run({ ...key, now, replacedTokens: ended });
+    this.#statements.putReplacedTokens.run({ ...this.#in, ...key, now, replacedTokens: ended });
+  }
+
+  #find(key: SessionKey, now: number): StoredSession | undefined {
+    return findSession(this.#statements, this.#in.namespace, key, now);
   }
 }

@@ -27,9 +27,9 @@ function lanes(count: number, position: (lane: number) => Partial<EventPosition>
   return new Map(Array.from({ length: count }, (_, i) => [i, { ...start, ...position(i) }]));
 }
 
-function refusal(userId: string | undefined, token: string): string {
+function refusal(userId: string | undefined, token: string, namespace = ""): string {
   try {
-    parseResumeToken(userId, token);
+    parseResumeToken({ namespace, userId }, token);
   } catch (error) {
     expect(error).toBeInstanceOf(SessiondError);
     expect(error).toMatchObject({
@@ -44,10 +44,11 @@ function refusal(userId: string | undefined, token: string): string {
 test("a resume token says where a watch was in every lane, and since when at the latest", () => {
   fc.assert(
     fc.property(cursors, fc.option(fc.string(), { nil: undefined }), (cursor, userId) => {
+      const filter = { userId };
       const timeMs = Math.min(...[...cursor.values()].map((position) => position.timeMs));
       const expected = [...cursor].map(([lane, position]) => [lane, { ...position, timeMs }]);
-      const token = formatResumeToken(userId, cursor);
-      expect(parseResumeToken(userId, token)).toEqual(new Map(expected as never));
+      const token = formatResumeToken(filter, cursor);
+      expect(parseResumeToken(filter, token)).toEqual(new Map(expected as never));
       expect(token).toMatch(/^[A-Za-z0-9_-]+$/);
       expect(token.length).toBeLessThanOrEqual(8192);
     }),
@@ -68,7 +69,7 @@ describe("a resume token stays small enough to be sent with every message", () =
       })),
     ],
   ])("%s: at most %i characters", (_, limit, cursor) => {
-    expect(formatResumeToken(undefined, cursor).length).toBeLessThanOrEqual(limit);
+    expect(formatResumeToken({ userId: undefined }, cursor).length).toBeLessThanOrEqual(limit);
   });
 });
 
@@ -80,13 +81,28 @@ test("a resume token is good for the same user only", () => {
     [undefined, "ann"],
     [undefined, "all"],
   ] as const) {
-    expect(refusal(other, formatResumeToken(userId, cursor))).toContain("another user_id");
+    expect(refusal(other, formatResumeToken({ userId }, cursor))).toContain("another user_id");
+  }
+});
+
+test("a resume token is good in its own namespace only", () => {
+  const cursor = lanes(1, () => ({ sequence: 5 }));
+  for (const userId of ["ann", undefined]) {
+    for (const [namespace, other] of [
+      ["shop", ""],
+      ["", "shop"],
+      ["shop", "shop-2"],
+    ] as const) {
+      const token = formatResumeToken({ namespace, userId }, cursor);
+      expect(parseResumeToken({ namespace, userId }, token).size).toBe(1);
+      expect(refusal(userId, token, other)).toContain("another namespace");
+    }
   }
 });
 
 test("a resume token that was changed anywhere, or is none at all, is refused by name", () => {
   const position = (lane: number) => ({ epoch: T + lane, sequence: lane });
-  const token = formatResumeToken("ann", lanes(3, position));
+  const token = formatResumeToken({ userId: "ann" }, lanes(3, position));
   for (let i = 0; i < token.length; i++) {
     const other = token[i] === "A" ? "B" : "A";
     refusal("ann", token.slice(0, i) + other + token.slice(i + 1));

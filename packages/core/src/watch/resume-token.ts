@@ -13,6 +13,14 @@ const MAX_PLAIN_BYTES = 256;
 const MAX_LANES = 4096;
 const MAX_INFLATED_BYTES = 256 * 1024;
 
+/** What a watch tells of. */
+export interface WatchFilter {
+  /** "" by default. */
+  readonly namespace?: string;
+  /** All users if undefined. */
+  readonly userId: string | undefined;
+}
+
 /**
  * The JSON in a token: the watch's filter, the earliest time of all positions (safe for each of
  * them), the sources, and four numbers for each lane: its distance from the previous lane, the
@@ -21,14 +29,15 @@ const MAX_INFLATED_BYTES = 256 * 1024;
 type TokenJson = [filter: string, timeMs: number, sources: number[], lanes: (number | null)[]];
 
 /**
- * Writes a cursor of the event log as an opaque token for watches with the same filter. It gives
+ * Writes a cursor of the event log as an opaque token for watches with the same filter: the user,
+ * or all users, of a namespace. It gives
  * access to nothing, so it is neither sealed nor signed. The checksum finds cut or mistyped tokens.
  *
  *     format (1 byte) | JSON, plain or deflated | CRC-32
  *
  * 256 busy lanes take about 2 KB, 256 empty lanes about 100 bytes.
  */
-export function formatResumeToken(userId: string | undefined, cursor: EventCursor): string {
+export function formatResumeToken(filter: WatchFilter, cursor: EventCursor): string {
   const entries = [...cursor].sort(([a], [b]) => a - b);
   const timeMs = Math.min(...entries.map(([, position]) => position.timeMs));
   const sources = [...new Set(entries.map(([, { source }]) => source))];
@@ -38,7 +47,7 @@ export function formatResumeToken(userId: string | undefined, cursor: EventCurso
     epoch === 0 ? null : epoch - timeMs,
     sequence,
   ]);
-  const json: TokenJson = [filterOf(userId), timeMs, sources, lanes];
+  const json: TokenJson = [fingerprintOf(filter), timeMs, sources, lanes];
   const plain = Buffer.from(JSON.stringify(json));
   const isPlain = plain.length <= MAX_PLAIN_BYTES;
   const body = Buffer.concat([
@@ -53,21 +62,26 @@ export function formatResumeToken(userId: string | undefined, cursor: EventCurso
 /**
  * Reads a token of the same filter. Throws INVALID_ARGUMENT naming `resume_token` for any other.
  */
-export function parseResumeToken(userId: string | undefined, token: string): EventCursor {
+export function parseResumeToken(filter: WatchFilter, token: string): EventCursor {
   const json = token.length > LIMITS.resumeTokenBytes ? undefined : jsonOf(token);
   const cursor = json && cursorOf(json);
   if (cursor === undefined) {
     throw invalidArgument("resume_token", "expected the resume_token of an earlier message");
   }
-  if (json?.[0] !== filterOf(userId)) {
-    throw invalidArgument("resume_token", "it belongs to a watch with another user_id");
+  if (json?.[0] !== fingerprintOf(filter)) {
+    throw invalidArgument(
+      "resume_token",
+      "it belongs to a watch with another user_id, or in another namespace",
+    );
   }
   return cursor;
 }
 
-function filterOf(userId: string | undefined): string {
+/** No namespace contains a space, so no two filters look alike. */
+function fingerprintOf({ namespace = "", userId }: WatchFilter): string {
   const filter = userId === undefined ? "all" : `user ${userId}`;
-  return hash("sha256", filter, "base64url").slice(0, 8);
+  const text = namespace === "" ? filter : `in ${namespace} ${filter}`;
+  return hash("sha256", text, "base64url").slice(0, 8);
 }
 
 /** The JSON in a token. Undefined if the token is spelt in another way than we spell it. */

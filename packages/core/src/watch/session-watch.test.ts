@@ -1,7 +1,8 @@
 import fc from "fast-check";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { Places } from "../places.js";
 import { formatResumeToken } from "./resume-token.js";
-import { SessionWatches, type WatchLimits, type WatchSessions } from "./session-watch.js";
+import { SessionWatches, type WatchOptions, type WatchSessions } from "./session-watch.js";
 import {
   Chain,
   type Hint,
@@ -139,7 +140,7 @@ test("what a store loses is told by a reset, and never passed over", async () =>
 
 /** A log, watches of it, and a watcher for each request, some time after they began. */
 async function setUp(
-  { limits = {}, restMs = 100 }: { limits?: Partial<WatchLimits>; restMs?: number } = {},
+  { limits = {}, restMs = 100 }: { limits?: Partial<WatchOptions>; restMs?: number } = {},
   ...requests: readonly WatchSessions[]
 ) {
   const log = new TroubledLog();
@@ -294,7 +295,7 @@ test("a long way to catch up is told in parts, each with a token of its own", as
 test("a token of another store is answered with a reset, from which the watch goes on", async () => {
   const { log, watches } = await setUp();
   const position = { source: 0, epoch: 0, sequence: 5, timeMs: Date.now() };
-  const resumeToken = formatResumeToken(undefined, new Map([[0, position]]));
+  const resumeToken = formatResumeToken({ userId: undefined }, new Map([[0, position]]));
   log.append("ann");
   const watcher = await resume(watches, { resumeToken });
   log.append("bob");
@@ -342,7 +343,7 @@ test("a watcher that is slow while nothing happens is not cut, however long that
 });
 
 test("there are at most as many watches as a server bears, and one that ends makes room", async () => {
-  const limits = { maxWatches: 2 };
+  const limits = { places: new Places(2) };
   const { watches, watchers } = await setUp({ limits }, {}, { userId: "ann" });
   const [first, second] = watchers as [Watcher, Watcher];
   expect(await new Watcher(watches).ended).toMatchObject({ reason: "OVERLOADED" });

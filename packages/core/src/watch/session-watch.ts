@@ -1,7 +1,8 @@
 import { SessiondError } from "../errors.js";
+import { Places, Share } from "../places.js";
 import { EventInbox, type TailNews } from "./event-inbox.js";
 import { EventTail, earliestTimeMs, READ_LIMIT } from "./event-tail.js";
-import { formatResumeToken, parseResumeToken } from "./resume-token.js";
+import { formatResumeToken, parseResumeToken, type WatchFilter } from "./resume-token.js";
 import type { EventCursor, EventLog, EventPosition, SessionEvent } from "./session-event.js";
 
 /** A message to a watcher. */
@@ -41,15 +42,20 @@ export interface WatchSessions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** The limits of a server's watches. */
-export interface WatchLimits {
-  /** 1,000 by default, as many as calls on one connection. */
-  readonly maxWatches: number;
+/** How many watches a namespace may have that is alone: as many as calls on one connection. */
+export const MAX_WATCHES = 1_000;
+
+/** The namespace of watches, and their limits. */
+export interface WatchOptions {
+  /** "" by default. */
+  readonly namespace: string;
+  /** The server's places for watches. By default a namespace has `MAX_WATCHES` for itself. */
+  readonly places: Places;
   /** The queue of one watcher, 10,000 by default: 3 MB, some seconds of a busy server's events. */
   readonly maxQueuedEvents: number;
 }
 
-const DEFAULT_LIMITS: WatchLimits = { maxWatches: 1_000, maxQueuedEvents: 10_000 };
+const DEFAULT_MAX_QUEUED_EVENTS = 10_000;
 const MAX_EVENTS_PER_MESSAGE = 500;
 
 const RESET_REASONS = {
@@ -57,24 +63,28 @@ const RESET_REASONS = {
   otherStore: "the resume_token is of another store",
 } as const;
 
-/** The watches of a server. Each catches up with the log by itself, and then all share one tail. */
+/** The watches of a namespace in a server. Each catches up with the log by itself, and then all share one tail. */
 export class SessionWatches {
   readonly #events: EventLog;
   readonly #tail: EventTail;
-  readonly #limits: WatchLimits;
-  readonly #open = new Set<Watch>();
+  readonly #namespace: string;
+  readonly #maxQueuedEvents: number;
+  readonly #share: Share;
   /** Watchers of all users mostly share one position, and its token is large. */
   readonly #tokens = new WeakMap<EventCursor, string>();
 
-  constructor(events: EventLog, limits: Partial<WatchLimits> = {}) {
+  /** `events` is the log of the namespace. */
+  constructor(events: EventLog, options: Partial<WatchOptions> = {}) {
     this.#events = events;
     this.#tail = new EventTail(events);
-    this.#limits = { ...DEFAULT_LIMITS, ...limits };
+    this.#namespace = options.namespace ?? "";
+    this.#maxQueuedEvents = options.maxQueuedEvents ?? DEFAULT_MAX_QUEUED_EVENTS;
+    this.#share = new Share(options.places ?? new Places(MAX_WATCHES));
   }
 
   /** The number of open watches. */
   get size(): number {
-    return this.#open.size;
+    return this.#share.taken;
   }
 
   /**
@@ -83,27 +93,30 @@ export class SessionWatches {
    * the reset. Never ends by itself. Sends a checkpoint at least every second while the store can
    * be read.
    *
-   * Throws INVALID_ARGUMENT for a malformed token or a token of another user's watch, OVERLOADED if
+   * Throws INVALID_ARGUMENT for a malformed token or a token of another user's watch or another
+   * namespace, OVERLOADED if
    * there are too many watches or the consumer is too slow, and STORE_UNAVAILABLE until it has
    * caught up.
    */
   async *watch(request: WatchSessions): AsyncGenerator<WatchMessage, never, undefined> {
     const { userId, resumeToken, signal } = request;
-    const start = resumeToken === undefined ? undefined : parseResumeToken(userId, resumeToken);
+    const filter = { namespace: this.#namespace, userId };
+    const start = resumeToken === undefined ? undefined : parseResumeToken(filter, resumeToken);
     signal?.throwIfAborted();
-    if (this.#open.size >= this.#limits.maxWatches) {
+    if (!this.#share.take()) {
       throw new SessiondError("OVERLOADED", "there are too many watches on this server");
     }
     const watch = new Watch(this.#events, this.#tail, {
       userId,
       start,
-      maxQueuedEvents: this.#limits.maxQueuedEvents,
-      tokenOf: (cursor) => this.#tokenOf(userId, cursor),
+      maxQueuedEvents: this.#maxQueuedEvents,
+      tokenOf: (cursor) => this.#tokenOf(filter, cursor),
     });
-    this.#open.add(watch);
+    let isOpen = true;
     const close = (error?: unknown) => {
       watch.close(error);
-      this.#open.delete(watch);
+      if (isOpen) this.#share.giveBack();
+      isOpen = false;
     };
     // Close now: the consumer may be busy and not ask for the next message for a long time.
     const onAbort = () => close(signal?.reason);
@@ -116,9 +129,9 @@ export class SessionWatches {
     }
   }
 
-  #tokenOf(userId: string | undefined, cursor: EventCursor): string {
-    if (userId !== undefined) return formatResumeToken(userId, cursor);
-    const token = this.#tokens.get(cursor) ?? formatResumeToken(userId, cursor);
+  #tokenOf(filter: WatchFilter, cursor: EventCursor): string {
+    if (filter.userId !== undefined) return formatResumeToken(filter, cursor);
+    const token = this.#tokens.get(cursor) ?? formatResumeToken(filter, cursor);
     this.#tokens.set(cursor, token);
     return token;
   }

@@ -3,6 +3,14 @@ import { storeUnavailable } from "../../errors.js";
 
 const REFRESH_INTERVAL_MS = 2_000;
 
+/** The clock that decides which of the sessions that were read are active. */
+export interface ReadClock {
+  /** The time in ms, or undefined as long as it is not known. */
+  now(): number | undefined;
+  /** Waits until the time is known. */
+  firstNow(): Promise<number>;
+}
+
 /**
  * An estimate of the time of Redis, so that servers with different clocks agree without asking.
  *
@@ -11,7 +19,7 @@ const REFRESH_INTERVAL_MS = 2_000;
  * jump of the Redis clock at the next sample. Between samples it follows the monotonic clock, which
  * nobody can set.
  */
-export class RedisClock {
+export class RedisClock implements ReadClock {
   readonly #readTime: () => Promise<number>;
   /** Redis's time minus the monotonic clock, in ms. */
   #offsetMs: number | undefined;

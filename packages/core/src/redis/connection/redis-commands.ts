@@ -2,6 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Cluster, Redis } from "ioredis";
 import { storeUnavailable } from "../../errors.js";
 import { connected } from "./connection-state.js";
+import { HintChannels } from "./hint-channels.js";
 import { ReadBatch } from "./read-batch.js";
 import { fromRedisError, isNoScript, isNotRunYet } from "./redis-errors.js";
 import { ReplicaWaits } from "./replica-waits.js";
@@ -18,6 +19,7 @@ const RESHARDING_PAUSE_MS = 50;
  */
 export class RedisCommands {
   readonly redis: Redis | Cluster;
+  readonly hints = new HintChannels(() => this.openAnother());
   readonly #now: (() => number) | undefined;
   readonly #reads: ReadBatch;
   readonly #replicaWaits = new ReplicaWaits(() => this.openAnother());
@@ -101,10 +103,6 @@ export class RedisCommands {
     }
   }
 
-  get isClosed(): boolean {
-    return this.#isClosed;
-  }
-
   /** Opens a second connection. The caller closes it. */
   openAnother(): Redis | Cluster {
     if (this.#isClosed) throw storeUnavailable("it was closed");
@@ -119,6 +117,7 @@ export class RedisCommands {
     this.#isClosed = true;
     this.redis.disconnect();
     this.#replicaWaits.close();
+    this.hints.close();
   }
 
   /** Groups items for one script each: all, or in a cluster those whose keys share a hash tag. */

@@ -1,5 +1,5 @@
 import type { HeldLock, LockStore, OccupiedLock } from "../../locks/lock-store.js";
-import { HintChannel } from "../connection/hint-channel.js";
+import { keyPrefixOf } from "../connection/key-prefix.js";
 import type { RedisCommands } from "../connection/redis-commands.js";
 import {
   ACQUIRE_LOCK,
@@ -11,7 +11,7 @@ import {
 
 /** Options of `RedisLockStore`. */
 export interface RedisLockStoreOptions {
-  /** The connection and the clock. The opener closes the connection. */
+  /** The connections and the clock. The opener closes them. */
   readonly commands: RedisCommands;
   /** The prefix of every key, without `{`. Empty by default. */
   readonly keyPrefix?: string | undefined;
@@ -22,16 +22,20 @@ export interface RedisLockStoreOptions {
  * failover may lose the last acquisitions, but fencing tokens keep growing.
  */
 export class RedisLockStore implements LockStore {
+  readonly #options: RedisLockStoreOptions;
   readonly #commands: RedisCommands;
   readonly #prefix: string;
   readonly #channel: string;
-  readonly #hints: HintChannel;
 
-  constructor(options: RedisLockStoreOptions) {
+  constructor(options: RedisLockStoreOptions, namespace = "") {
+    this.#options = options;
     this.#commands = options.commands;
-    this.#prefix = options.keyPrefix ?? "";
+    this.#prefix = keyPrefixOf(options.keyPrefix ?? "", namespace);
     this.#channel = `${this.#prefix}lock_released`;
-    this.#hints = new HintChannel(options.commands, this.#channel);
+  }
+
+  namespace(name: string): RedisLockStore {
+    return new RedisLockStore(this.#options, name);
   }
 
   async acquire(
@@ -66,12 +70,7 @@ export class RedisLockStore implements LockStore {
   }
 
   onRelease(listener: (name: string) => void): () => void {
-    return this.#hints.subscribe(listener);
-  }
-
-  /** Closes the listening connection. */
-  close(): void {
-    this.#hints.close();
+    return this.#commands.hints.subscribe(this.#channel, listener);
   }
 
   #keys(name: string): Record<"lock" | "fence" | "queue", string> {

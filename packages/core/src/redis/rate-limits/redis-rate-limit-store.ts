@@ -5,6 +5,7 @@ import type {
   RateLimitStore,
   RateLimitWindow,
 } from "../../rate-limits/rate-limit-store.js";
+import { keyPrefixOf } from "../connection/key-prefix.js";
 import type { RedisCommands } from "../connection/redis-commands.js";
 import {
   CHECK_RATE_LIMIT,
@@ -26,12 +27,18 @@ export interface RedisRateLimitStoreOptions {
  * replica, so a failover may forget the last attempts.
  */
 export class RedisRateLimitStore implements RateLimitStore {
+  readonly #options: RedisRateLimitStoreOptions;
   readonly #commands: RedisCommands;
   readonly #keyPrefix: string;
 
-  constructor({ commands, keyPrefix = "" }: RedisRateLimitStoreOptions) {
-    this.#commands = commands;
-    this.#keyPrefix = `${keyPrefix}rate_limit:`;
+  constructor(options: RedisRateLimitStoreOptions, namespace = "") {
+    this.#options = options;
+    this.#commands = options.commands;
+    this.#keyPrefix = `${keyPrefixOf(options.keyPrefix ?? "", namespace)}rate_limit:`;
+  }
+
+  namespace(name: string): RedisRateLimitStore {
+    return new RedisRateLimitStore(this.#options, name);
   }
 
   async check(

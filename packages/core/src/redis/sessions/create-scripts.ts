@@ -34,9 +34,10 @@ export function parseRevoked(ids: readonly Buffer[], times: readonly Buffer[]): 
   return ids.map((id, i) => ({ id: String(id), createTimeMs: Number(times[i]) }));
 }
 
-/** The session's hash and its user's index. */
-const KEYS = ["key", "userKey"] as const;
+/** The session's hash, its user's index, and the namespaces of the partition. */
+const KEYS = ["key", "userKey", "namespaces"] as const;
 const ARGS = [
+  "namespace",
   "id",
   "userId",
   "record",
@@ -54,7 +55,10 @@ const ARGS = [
   "expireTimeMs",
 ] as const;
 
-/** Adds a session. `parseCreateReply` parses the answer. */
+/**
+ * Adds a session. In the same step the namespace becomes known to the sweepers of all servers,
+ * which learn of namespaces from nothing else. `parseCreateReply` parses the answer.
+ */
 const CREATE_FUNCTION = `
 local idle_timeout, lifetime = tonumber(idle_timeout_ms), tonumber(lifetime_ms)
 local create_time = math.min(tonumber(create_time_ms) or now, now)
@@ -102,6 +106,7 @@ local function create()
   index(id, user_key, deadline)
   keep_until(user_key, deadline)
   redis.call('ZADD', by_create_time, int(create_time), id)
+  if namespace ~= '' then redis.call('SADD', namespaces, namespace) end
   append('created', id, user_id, 1, '')
 
   -- Remove this user's old entries, so that the index stays small even if no sweeper runs.

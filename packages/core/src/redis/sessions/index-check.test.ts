@@ -118,3 +118,49 @@ test("a hash that is no session is none, and leaves the indexes", async () => {
   expect(await store.sweep(10)).toEqual({ reclaimed: 0, healed: 2, more: false });
   expect(await entriesOf(ALL)).toEqual(["one", "two"]);
 });
+
+test("the indexes of every namespace are checked", async () => {
+  await create("three", store.namespace("shop"));
+  await create("one", store.namespace("shop"));
+  expect(await store.sweep(10)).toEqual(SOUND);
+  await redis.zrem(`ns:shop:${OF_USER}`, "one");
+  await redis.del(`ns:shop:session:${TAG}:three`);
+  expect(await store.sweep(10)).toMatchObject({ healed: 4 });
+  expect(await entriesOf(`ns:shop:${ALL}`)).toEqual(["one"]);
+  expect(await entriesOf(`ns:shop:${OF_USER}`)).toEqual(["one"]);
+  expect((await entriesOf(ALL)).toSorted()).toEqual(["one", "two"]);
+});
+
+// Sweepers would not find its sessions.
+test("a namespace that is missing from the list of namespaces is put back", async () => {
+  await create("one", store.namespace("shop"));
+  await redis.del(`namespaces:${TAG}`);
+  expect(await store.namespaces()).toEqual([""]);
+  expect(await store.sweep(10)).toMatchObject({ healed: 1 });
+  expect(await store.namespaces()).toEqual(["", "shop"]);
+});
+
+test("a store with another key prefix is neither seen nor swept, nor does it hear hints", async () => {
+  const open = async (keyPrefix: string) => {
+    const opened = new RedisSessionStore({ redis: await connectTo(server), keyPrefix });
+    onTestFinished(() => opened.close());
+    return opened;
+  };
+  const [staging, production] = [await open("staging:"), await open("production:")];
+  let hints = 0;
+  production.events.subscribe(() => hints++);
+  await sleep(200);
+  hints = 0;
+  await create("one", staging);
+  await create("one", staging.namespace("shop"));
+  expect(await production.count()).toBe(0);
+  expect(await production.namespaces()).toEqual([""]);
+  await redis.zadd(`staging:${ALL}`, 1e15, "one");
+  await redis.zadd(`staging:ns:shop:${ALL}`, 1e15, "one");
+  expect(await production.sweep(10)).toEqual(SOUND);
+  expect(await store.sweep(10)).toEqual(SOUND);
+  expect(await staging.sweep(10)).toMatchObject({ healed: 2 });
+  await sleep(200);
+  expect(hints).toBe(0);
+  expect(() => new RedisSessionStore({ redis, keyPrefix: "a{b}" })).toThrow("key prefix");
+});

@@ -15,11 +15,22 @@ export interface Suspect {
 }
 
 /** Compares sessions with the indexes and corrects these. Answers how many entries it corrected. */
-export type Heal = (partition: Partition, suspects: readonly Suspect[]) => Promise<number>;
+export type Heal = (
+  namespace: string,
+  partition: Partition,
+  suspects: readonly Suspect[],
+) => Promise<number>;
+
+/** What is checked by one script. */
+interface Batch {
+  readonly namespace: string;
+  readonly partition: Partition;
+  readonly suspects: Suspect[];
+}
 
 /**
- * Scans all keys, a part at a time and without end, for sessions with wrong index entries and index
- * entries without a session. Scripts leave neither, but an evicted or deleted key does.
+ * Scans all keys of all namespaces, a part at a time and without end, for sessions with wrong index
+ * entries and index entries without a session. Scripts leave neither, but an evicted or deleted key does.
  */
 export class IndexCheck {
   readonly #commands: RedisCommands;
@@ -39,17 +50,22 @@ export class IndexCheck {
 
   /** Checks the next part. Answers how many index entries it corrected. */
   async checkSome(): Promise<number> {
-    const suspects = new Map<Partition, Suspect[]>();
+    const batches = new Map<string, Batch>();
     for (const name of await this.#scan()) {
       const key = this.#keys.parse(name);
       if (key === undefined) continue;
-      const found = suspects.get(key.partition) ?? [];
-      suspects.set(key.partition, found);
-      if (key.kind === "session") found.push({ id: key.id });
-      else for (const id of await this.#entries(name)) found.push({ ...key, id });
+      const { namespace, partition } = key;
+      const place = `${namespace} ${partition}`;
+      const batch = batches.get(place) ?? { namespace, partition, suspects: [] };
+      batches.set(place, batch);
+      const { suspects } = batch;
+      if (key.kind === "session") suspects.push({ id: key.id });
+      else for (const id of await this.#entries(name)) suspects.push({ ...key, id });
     }
     let healed = 0;
-    for (const [partition, found] of suspects) healed += await this.#heal(partition, found);
+    for (const { namespace, partition, suspects } of batches.values()) {
+      healed += await this.#heal(namespace, partition, suspects);
+    }
     return healed;
   }
 

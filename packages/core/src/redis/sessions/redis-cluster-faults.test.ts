@@ -26,7 +26,8 @@ import {
 import { withRedis } from "../../testing/redis/with-redis.js";
 import { connectRedis } from "../connection/connect-redis.js";
 import { Primaries } from "../connection/primaries.js";
-import { type Durability, RedisSessionStore } from "./redis-session-store.js";
+import { RedisSessionStore } from "./redis-session-store.js";
+import type { Durability } from "./whole-store.js";
 
 const NODE_TIMEOUT_MS = 1_000;
 /** Twenty in `pnpm soak:failover`, which takes some minutes. */

@@ -9,7 +9,6 @@ import type {
   SessionEvent,
   SessionEventType,
 } from "../../watch/session-event.js";
-import { HintChannel } from "../connection/hint-channel.js";
 import type { RedisCommands } from "../connection/redis-commands.js";
 import { type EventEntry, type EventsReply, READ_EVENTS } from "./event-scripts.js";
 import type { SessionKeys } from "./session-keys.js";
@@ -18,22 +17,21 @@ import type { SessionKeys } from "./session-keys.js";
 const MIN_EVENTS_PER_LANE = 16;
 
 /**
- * The event log in Redis: each partition has a lane, which is a stream. Hints come through Pub/Sub.
+ * The event log of a namespace in Redis: each partition has a lane, which is a stream. Hints come
+ * through Pub/Sub.
  */
 export class RedisEventLog implements EventLog {
   readonly #commands: RedisCommands;
   readonly #keys: SessionKeys;
   readonly #retentionMs: number;
-  /** Gives each of several stores in one Redis its own sources. */
+  /** Gives each of several stores and namespaces in one Redis its own sources. */
   readonly #salt: number;
-  readonly #hints: HintChannel;
 
   constructor(commands: RedisCommands, keys: SessionKeys, retentionMs: number) {
     this.#commands = commands;
     this.#keys = keys;
     const { db = 0 } = commands.redis.options as { readonly db?: number };
     this.#salt = crc32(`${db} ${keys.eventChannel()}`);
-    this.#hints = new HintChannel(commands, keys.eventChannel());
     this.#retentionMs = retentionMs;
   }
 
@@ -72,18 +70,14 @@ export class RedisEventLog implements EventLog {
   }
 
   subscribe(listener: (lane: number) => void): () => void {
-    return this.#hints.subscribe(
+    return this.#commands.hints.subscribe(
+      this.#keys.eventChannel(),
       (partition) => listener(Number.parseInt(partition, 16)),
       // Any lane may have grown while we heard no hints.
       () => {
         for (const lane of PARTITIONS.keys()) listener(lane);
       },
     );
-  }
-
-  /** Closes the listening connection. */
-  close(): void {
-    this.#hints.close();
   }
 
   /** Whether the events follow the position without a gap. */

@@ -14,7 +14,8 @@ import { connectTo } from "../../testing/redis/connect-to.js";
 import { RedisProcess } from "../../testing/redis/redis-process.js";
 import { type RedisServer, startRedisServer } from "../../testing/redis/redis-server.js";
 import { withRedis } from "../../testing/redis/with-redis.js";
-import { type Durability, RedisSessionStore } from "./redis-session-store.js";
+import { RedisSessionStore } from "./redis-session-store.js";
+import type { Durability } from "./whole-store.js";
 
 const ADA = { userId: "ada", id: "one" };
 const KEY = keyOf(ADA);

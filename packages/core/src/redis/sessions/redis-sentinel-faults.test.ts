@@ -6,7 +6,8 @@ import { orUnavailable, PromisedLoad } from "../../testing/history/promised-load
 import { type RedisSentinels, startRedisSentinels } from "../../testing/redis/redis-sentinel.js";
 import { withRedis } from "../../testing/redis/with-redis.js";
 import { connectRedis } from "../connection/connect-redis.js";
-import { type Durability, RedisSessionStore } from "./redis-session-store.js";
+import { RedisSessionStore } from "./redis-session-store.js";
+import type { Durability } from "./whole-store.js";
 
 const DOWN_AFTER_MS = 1_000;
 

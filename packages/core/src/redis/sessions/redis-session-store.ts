@@ -1,7 +1,6 @@
-import type { Cluster, Redis } from "ioredis";
 import { tooManyFences } from "../../errors.js";
 import { REUSE_REASON } from "../../sessions/replaced-tokens.js";
-import { PARTITIONS, type Partition, partitionOfUser } from "../../sessions/session-id.js";
+import { type Partition, partitionOfUser } from "../../sessions/session-id.js";
 import {
   type Creation,
   EVICTION_REASON,
@@ -21,8 +20,6 @@ import {
   type SweepResult,
   type TouchedSession,
 } from "../../sessions/session-store.js";
-import { Primaries } from "../connection/primaries.js";
-import { RedisCommands } from "../connection/redis-commands.js";
 import { toBuffer } from "../connection/script.js";
 import {
   REPLACE_RECORD,
@@ -34,46 +31,15 @@ import {
   ROTATE_TOKEN_ONCE,
   TOUCH,
 } from "./change-scripts.js";
-import { ChosenIds } from "./chosen-ids.js";
+import type { ChosenIds } from "./chosen-ids.js";
 import { ClaimedRequests } from "./claimed-requests.js";
 import type { RevokedSession } from "./create-scripts.js";
-import { IndexCheck, type Suspect } from "./index-check.js";
-import { PartitionScripts } from "./partition-scripts.js";
-import { RecentRevocations } from "./recent-revocations.js";
+import type { PartitionScripts } from "./partition-scripts.js";
 import { RedisEventLog } from "./redis-event-log.js";
 import { SessionCreation } from "./session-creation.js";
-import { SessionKeys } from "./session-keys.js";
+import type { SessionKeys } from "./session-keys.js";
 import { SessionReads } from "./session-reads.js";
-import { HEAL, SWEEP } from "./upkeep-scripts.js";
-
-/**
- * What a change waits for. `local`: only the primary, so its failure may lose the change.
- * `replicated`: at least one replica too. A change that no replica confirms in time fails with
- * STORE_UNAVAILABLE and is safe to retry. `auto`: a change that ends a session or a token waits for
- * a replica if there are any, other changes do not. This is no consensus: another replica may take
- * over.
- */
-export type Durability = "auto" | "local" | "replicated";
-
-/** Options of `RedisSessionStore`. */
-export interface RedisSessionStoreOptions {
-  /** A connection that never repeats commands, as `connectRedis` opens. The store closes it. */
-  readonly redis: Redis | Cluster;
-  /** How long ended sessions stay listed and their ids taken. 10 minutes by default. */
-  readonly retentionMs?: number;
-  /** `auto` by default. */
-  readonly durability?: Durability;
-  /** The prefix of every key. Empty by default. */
-  readonly keyPrefix?: string;
-  /** The clock, in ms since the Unix epoch. By default the time of Redis, so that servers agree. */
-  readonly now?: () => number;
-}
-
-const DEFAULT_RETENTION_MS = 600_000;
-/** How many sessions of a partition one run of the sweep script removes. */
-const SWEEP_BATCH_SIZE = 100;
-/** How many revocations are repeated at a time. */
-const REAPPLY_BATCH_SIZE = 100;
+import { type RedisSessionStoreOptions, WholeStore } from "./whole-store.js";
 
 /**
  * Sessions in Redis 7 or newer: standalone, behind Sentinel, or a Cluster.
@@ -83,41 +49,35 @@ const REAPPLY_BATCH_SIZE = 100;
  */
 export class RedisSessionStore implements SessionStore {
   readonly events: RedisEventLog;
-  readonly #commands: RedisCommands;
+  readonly #whole: WholeStore;
   readonly #keys: SessionKeys;
   readonly #scripts: PartitionScripts;
   readonly #reads: SessionReads;
   readonly #chosenIds: ChosenIds;
   readonly #creation: SessionCreation;
-  readonly #durability: Durability;
-  readonly #primaries: Primaries;
-  readonly #revocations = new RecentRevocations();
-  readonly #indexCheck: IndexCheck;
-  /** The partition that the next sweep starts with. */
-  #sweepFrom = 0;
 
-  /** `commands` are given if other stores share the connection and the clock. */
-  constructor(
-    options: RedisSessionStoreOptions,
-    commands: RedisCommands = new RedisCommands(options.redis, options.now),
-  ) {
-    const { redis, retentionMs = DEFAULT_RETENTION_MS, durability = "auto", now } = options;
-    const keys = new SessionKeys(options.keyPrefix ?? "");
-    const scripts = new PartitionScripts(commands, keys, retentionMs);
-    const chosenIds = new ChosenIds(commands, keys, retentionMs);
+  /** Opens a store, or makes the view of a namespace of a whole store. */
+  constructor(given: RedisSessionStoreOptions | WholeStore, namespace = "") {
+    const whole = given instanceof WholeStore ? given : new WholeStore(given);
+    const { commands, retentionMs } = whole;
+    const { keys, scripts, chosenIds } = whole.partsOf(namespace);
     const requests = new ClaimedRequests(commands, keys);
-    const isReplicated = durability === "replicated";
-    this.#commands = commands;
+    const isReplicated = whole.durability === "replicated";
+    this.#whole = whole;
     this.#keys = keys;
     this.#scripts = scripts;
-    this.#reads = new SessionReads(commands, keys, now);
+    this.#reads = new SessionReads(commands, keys, whole.clock);
     this.#chosenIds = chosenIds;
     this.#creation = new SessionCreation({ scripts, keys, chosenIds, requests, isReplicated });
-    this.#durability = durability;
     this.events = new RedisEventLog(commands, keys, retentionMs);
-    this.#indexCheck = new IndexCheck(commands, keys, (...what) => this.#heal(...what));
-    this.#primaries = new Primaries(redis, () => this.#revokeAgain());
-    this.#primaries.start();
+  }
+
+  namespace(name: string): RedisSessionStore {
+    return name === this.#keys.namespace ? this : new RedisSessionStore(this.#whole, name);
+  }
+
+  namespaces(): Promise<readonly string[]> {
+    return this.#whole.namespaces();
   }
 
   async create(session: NewSession, limit: SessionLimit): Promise<Creation> {
@@ -180,7 +140,7 @@ export class RedisSessionStore implements SessionStore {
         endsGrace: endsGrace ? "1" : "",
       },
     };
-    const isReplicated = this.#durability === "replicated";
+    const isReplicated = this.#whole.durability === "replicated";
     const reply = await this.#scripts.run(REPLACE_RECORD, key.partition, call, isReplicated);
     if (reply === "too_many_fences") throw tooManyFences(MAX_FENCES_PER_SESSION);
     return reply === "not_active" ? undefined : reply;
@@ -200,7 +160,7 @@ export class RedisSessionStore implements SessionStore {
     graceMs = 0,
   ): Promise<StoredSession | undefined> {
     const call = this.#rotation(key, tokenHash, newTokenHash, graceMs);
-    const isReplicated = await this.#revocationsAreReplicated();
+    const isReplicated = await this.#whole.revocationsAreReplicated();
     return this.#scripts.run(ROTATE_TOKEN, key.partition, call, isReplicated);
   }
 
@@ -220,7 +180,7 @@ export class RedisSessionStore implements SessionStore {
         requestKeptForMs: request.keptForMs,
       },
     };
-    const isReplicated = await this.#revocationsAreReplicated();
+    const isReplicated = await this.#whole.revocationsAreReplicated();
     return this.#scripts.run(ROTATE_TOKEN_ONCE, key.partition, call, isReplicated);
   }
 
@@ -229,10 +189,10 @@ export class RedisSessionStore implements SessionStore {
       keys: { key: this.#keys.session(key) },
       args: { id: key.id, tokenHash: toBuffer(tokenHash), revokes: revokes ? "1" : "" },
     };
-    const isReplicated = revokes && (await this.#revocationsAreReplicated());
+    const isReplicated = revokes && (await this.#whole.revocationsAreReplicated());
     const createTimeMs = await this.#scripts.run(REPORT_REUSE, key.partition, call, isReplicated);
     if (createTimeMs !== undefined) {
-      this.#revocations.add({ key, reason: REUSE_REASON, createTimeMs });
+      this.#remember(key.partition, [{ id: key.id, createTimeMs }], REUSE_REASON);
     }
   }
 
@@ -247,10 +207,10 @@ export class RedisSessionStore implements SessionStore {
       args: { id: key.id, reason, createTimeMs: "", userId },
       moreArgs: tokenHash && [toBuffer(tokenHash)],
     };
-    const isReplicated = await this.#revocationsAreReplicated();
+    const isReplicated = await this.#whole.revocationsAreReplicated();
     const createTimeMs = await this.#scripts.run(REVOKE, key.partition, call, isReplicated);
     if (createTimeMs === undefined) return false;
-    this.#revocations.add({ key, reason, createTimeMs });
+    this.#remember(key.partition, [{ id: key.id, createTimeMs }], reason);
     return true;
   }
 
@@ -260,7 +220,7 @@ export class RedisSessionStore implements SessionStore {
       keys: { userKey: this.#keys.userSessions(partition, userId) },
       args: { reason, exceptId },
     };
-    const isReplicated = await this.#revocationsAreReplicated();
+    const isReplicated = await this.#whole.revocationsAreReplicated();
     const revoked = await this.#scripts.run(REVOKE_USER, partition, call, isReplicated);
     if (revoked === undefined) return undefined;
     this.#remember(partition, revoked, reason);
@@ -275,36 +235,16 @@ export class RedisSessionStore implements SessionStore {
     return this.#reads.count(userId);
   }
 
-  async sweep(limit: number): Promise<SweepResult> {
-    let reclaimed = 0;
-    let healed = await this.#indexCheck.checkSome();
-    // Continue where the last sweep stopped, so that a busy partition does not hold up the others.
-    for (let visited = 0; visited < PARTITIONS.length; visited++) {
-      const partition = PARTITIONS[this.#sweepFrom] ?? "00";
-      let mayHaveMore = true;
-      while (mayHaveMore) {
-        if (reclaimed >= limit) return { reclaimed, healed, more: true };
-        const call = { keys: {}, args: { limit: SWEEP_BATCH_SIZE } };
-        const swept = await this.#scripts.run(SWEEP, partition, call);
-        await this.#chosenIds.releaseRemoved(partition, swept.removedIds, swept.timeMs);
-        mayHaveMore = swept.mayHaveMore;
-        reclaimed += swept.removedIds.length;
-        healed += swept.healed;
-      }
-      this.#sweepFrom = (this.#sweepFrom + 1) % PARTITIONS.length;
-    }
-    return { reclaimed, healed, more: false };
+  sweep(limit: number): Promise<SweepResult> {
+    return this.#whole.sweep(limit);
   }
 
-  async check(): Promise<undefined> {
-    await this.#commands.call((redis) => redis.ping());
+  check(): Promise<undefined> {
+    return this.#whole.check();
   }
 
   async close(): Promise<void> {
-    this.#reads.close();
-    this.#primaries.stop();
-    this.events.close();
-    this.#commands.close();
+    this.#whole.close();
   }
 
   #rotation(key: SessionKey, tokenHash: Uint8Array, newTokenHash: Uint8Array, graceMs: number) {
@@ -319,36 +259,7 @@ export class RedisSessionStore implements SessionStore {
     };
   }
 
-  /** Whether a change that ends a session or a token waits for a replica. */
-  async #revocationsAreReplicated(): Promise<boolean> {
-    if (this.#durability !== "auto") return this.#durability === "replicated";
-    return this.#primaries.haveReplicas();
-  }
-
   #remember(partition: Partition, revoked: readonly RevokedSession[], reason: string): void {
-    for (const { id, createTimeMs } of revoked) {
-      this.#revocations.add({ key: { partition, id }, reason, createTimeMs });
-    }
-  }
-
-  /** Repeats recent revocations. This changes nothing for sessions that are still revoked. */
-  async #revokeAgain(): Promise<void> {
-    const revocations = this.#revocations.all();
-    for (let i = 0; i < revocations.length; i += REAPPLY_BATCH_SIZE) {
-      const batch = revocations.slice(i, i + REAPPLY_BATCH_SIZE);
-      await Promise.all(
-        batch.map(({ key, reason, createTimeMs }) =>
-          this.#scripts.run(REVOKE, key.partition, {
-            keys: { key: this.#keys.session(key) },
-            args: { id: key.id, reason, createTimeMs, userId: "" },
-          }),
-        ),
-      );
-    }
-  }
-
-  #heal(partition: Partition, suspects: readonly Suspect[]): Promise<number> {
-    const moreArgs = suspects.flatMap(({ id, userId = "" }) => [id, userId]);
-    return this.#scripts.run(HEAL, partition, { keys: {}, args: {}, moreArgs });
+    this.#whole.remember(this.#keys.namespace, partition, revoked, reason);
   }
 }

@@ -99,8 +99,10 @@ export class SessionCreation {
       keys: {
         key: this.#keys.session(key),
         userKey: this.#keys.userSessions(key.partition, userId),
+        namespaces: this.#keys.namespaces(key.partition),
       },
       args: {
+        namespace: this.#keys.namespace,
         id: key.id,
         userId,
         record: toBuffer(session.record),

@@ -1,21 +1,35 @@
+import { isNamespace } from "../../namespace.js";
 import type { Partition } from "../../sessions/session-id.js";
 import type { SessionKey } from "../../sessions/session-store.js";
+import { keyPrefixOf } from "../connection/key-prefix.js";
 
 /** The key of a session, or of an index of all sessions or of a user's sessions. */
-export type ParsedKey =
-  | { readonly kind: "session"; readonly partition: Partition; readonly id: string }
-  | { readonly kind: "index"; readonly partition: Partition; readonly userId?: string };
+export type ParsedKey = { readonly namespace: string; readonly partition: Partition } & (
+  | { readonly kind: "session"; readonly id: string }
+  | { readonly kind: "index"; readonly userId?: string }
+);
 
-const SESSION_OR_INDEX = /^([a-z_]+):\{([0-9a-f]{2})\}(?::(.+))?$/s;
+const SESSION_OR_INDEX = /^(?:ns:([a-z0-9._-]+):)?([a-z_]+):\{([0-9a-f]{2})\}(?::(.+))?$/s;
 
-/** The keys in Redis. The partition is the hash tag, so everything of one user is in one slot. */
+/**
+ * The keys of a namespace in Redis. The partition is the hash tag, so everything of one user is in
+ * one slot.
+ */
 export class SessionKeys {
+  readonly namespace: string;
+  readonly #storePrefix: string;
   readonly #prefix: string;
 
-  /** `prefix` stands before every key; it must contain no `{`. */
-  constructor(prefix: string) {
-    if (prefix.includes("{")) throw new Error(`a key prefix must not contain "{": "${prefix}"`);
-    this.#prefix = prefix;
+  /** `storePrefix` stands before every key of the store; it must contain no `{`. */
+  constructor(storePrefix: string, namespace = "") {
+    this.namespace = namespace;
+    this.#storePrefix = storePrefix;
+    this.#prefix = keyPrefixOf(storePrefix, namespace);
+  }
+
+  /** SET: the other namespaces than "" that have sessions or events in a partition. */
+  namespaces(partition: Partition): string {
+    return `${this.#storePrefix}namespaces:{${partition}}`;
   }
 
   /** HASH: a session, its sealed record and its deadlines. */
@@ -76,22 +90,26 @@ export class SessionKeys {
     return `${this.#prefix}session_ref:${chosenId}`;
   }
 
-  /** A pattern of SCAN for sessions and indexes. Some other keys may match too. */
+  /**
+   * A pattern of SCAN for the sessions and indexes of all namespaces. Some other keys may match too.
+   */
   pattern(): string {
-    return `${this.#prefix.replace(/[\\*?[\]]/g, "\\$&")}*session*:{??}*`;
+    return `${this.#storePrefix.replace(/[\\*?[\]]/g, "\\$&")}*session*:{??}*`;
   }
 
-  /** Parses the key of a session or an index. Undefined for any other key. */
+  /** Parses the key of a session or an index of any namespace. Undefined for any other key. */
   parse(name: string): ParsedKey | undefined {
-    if (!name.startsWith(this.#prefix)) return undefined;
-    const match = SESSION_OR_INDEX.exec(name.slice(this.#prefix.length));
-    const [, kind, partition = "", rest] = match ?? [];
-    if (kind === "session" && rest !== undefined) return { kind, partition, id: rest };
+    if (!name.startsWith(this.#storePrefix)) return undefined;
+    const match = SESSION_OR_INDEX.exec(name.slice(this.#storePrefix.length));
+    const [, namespace = "", kind, partition = "", rest] = match ?? [];
+    const place = { namespace, partition };
+    if (!isNamespace(namespace)) return undefined;
+    if (kind === "session" && rest !== undefined) return { ...place, kind, id: rest };
     if (kind === "user_sessions" && rest !== undefined) {
-      return { kind: "index", partition, userId: rest };
+      return { ...place, kind: "index", userId: rest };
     }
     if (kind === "sessions" || kind === "sessions_by_create_time") {
-      return { kind: "index", partition };
+      return { ...place, kind: "index" };
     }
     return undefined;
   }

@@ -5,7 +5,7 @@ import type {
   SessionKey,
   StoredSession,
 } from "../../sessions/session-store.js";
-import { RedisClock } from "../connection/redis-clock.js";
+import type { ReadClock } from "../connection/redis-clock.js";
 import type { RedisCommands } from "../connection/redis-commands.js";
 import {
   byCreation,
@@ -23,23 +23,16 @@ import { activeSession, type Fields, listedSession } from "./stored-session.js";
 export class SessionReads {
   readonly #commands: RedisCommands;
   readonly #keys: SessionKeys;
-  readonly #fixedClock: (() => number) | undefined;
-  readonly #clock: RedisClock;
+  readonly #clock: ReadClock;
 
-  /** `now` replaces the time of Redis, in ms. */
-  constructor(commands: RedisCommands, keys: SessionKeys, now: (() => number) | undefined) {
+  constructor(commands: RedisCommands, keys: SessionKeys, clock: ReadClock) {
     this.#commands = commands;
     this.#keys = keys;
-    this.#fixedClock = now;
-    this.#clock = new RedisClock(async () => {
-      const [seconds, microseconds] = await commands.call((redis) => redis.time());
-      return Number(seconds) * 1000 + Number(microseconds) / 1000;
-    });
-    if (now === undefined) this.#clock.start();
+    this.#clock = clock;
   }
 
   async get(key: SessionKey): Promise<StoredSession | undefined> {
-    const now = this.#now() ?? (await this.#clock.firstNow());
+    const now = this.#clock.now() ?? (await this.#clock.firstNow());
     return activeSession(key.id, await this.#fieldsOf(key), now);
   }
 
@@ -48,7 +41,7 @@ export class SessionReads {
   }
 
   async list(query: ListQuery): Promise<ListPage> {
-    const now = this.#now() ?? (await this.#clock.firstNow());
+    const now = this.#clock.now() ?? (await this.#clock.firstNow());
     return query.userId === undefined
       ? this.#listAll(query, now)
       : this.#listUser(query.userId, query, now);
@@ -65,10 +58,6 @@ export class SessionReads {
         .map((moreKeys) => this.#commands.runRead(COUNT_ACTIVE, { keys: {}, args: {}, moreKeys })),
     );
     return counts.reduce((sum, count) => sum + count, 0);
-  }
-
-  close(): void {
-    this.#clock.stop();
   }
 
   /** A user has few sessions, so we read and sort all of them. */
@@ -120,11 +109,6 @@ export class SessionReads {
   #fieldsOf(key: SessionKey): Promise<Fields> {
     const args = [this.#keys.session(key), ...SESSION_FIELDS];
     return this.#commands.read("hmget", args) as Promise<Fields>;
-  }
-
-  /** The time that decides what is active. Undefined before the first answer of Redis. */
-  #now(): number | undefined {
-    return this.#fixedClock ? this.#fixedClock() : this.#clock.now();
   }
 }
 

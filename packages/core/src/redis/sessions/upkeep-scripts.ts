@@ -1,13 +1,18 @@
+import { defineScript } from "../connection/script.js";
 import { definePartitionScript } from "./partition-scripts.js";
+
+/** The namespaces of the partition. */
+const KEYS = ["namespaces"] as const;
 
 /**
  * Removes at most `limit` sessions whose retention is over, and as many events. Corrects the index
- * entry of a session that has not ended.
+ * entry of a session that has not ended. Forgets a namespace that has nothing left in the
+ * partition. In the namespace "" it answers the other namespaces of the partition.
  */
 export const SWEEP = definePartitionScript({
   flags: "allow-oom",
-  keys: [],
-  args: ["limit"],
+  keys: KEYS,
+  args: ["namespace", "limit"],
   body: `
 local most = tonumber(limit)
 local ids = redis.call('ZRANGEBYSCORE', sessions, '-' .. int(cutoff), int(cutoff), 'LIMIT', 0, most)
@@ -49,16 +54,53 @@ elseif #oldest > 0 then
   redis.call('DEL', events)
 end
 local more = #ids == most or (first_kept ~= nil and #oldest > most and first_kept == oldest[most + 1][1])
-return { int(now), more and 1 or 0, removed, healed }`,
+local others = {}
+if namespace == '' then
+  others = redis.call('SMEMBERS', namespaces)
+elseif redis.call('EXISTS', sessions, by_create_time, events) == 0 then
+  redis.call('SREM', namespaces, namespace)
+end
+return { int(now), more and 1 or 0, removed, healed, others }`,
   parse: (reply) => {
-    const [time, more, removed, healed] = reply as [Buffer, number, Buffer[], number];
+    const [time, more, removed, healed, others] = reply as [
+      time: Buffer,
+      more: number,
+      removed: Buffer[],
+      healed: number,
+      others: Buffer[],
+    ];
     return {
       timeMs: Number(time),
       mayHaveMore: more === 1,
       removedIds: removed.map(String),
       healed,
+      otherNamespaces: others.map(String),
     };
   },
+});
+
+/**
+ * Finds the namespaces of a partition that `SWEEP` would change. The keys are, for each of them,
+ * sessions, sessions by creation time, and events. Answers 1 or 0 for each. Most have nothing to
+ * sweep, and to look costs a twentieth of a sweep.
+ */
+export const FIND_WORK = defineScript({
+  flags: "no-writes",
+  keys: [],
+  args: ["retentionMs"],
+  body: `
+local cutoff = int(math.max(0, read_clock() - tonumber(retention_ms)))
+local found = {}
+for i = 1, #KEYS, 3 do
+  local sessions, by_create_time, events = KEYS[i], KEYS[i + 1], KEYS[i + 2]
+  local ended = redis.call('ZRANGEBYSCORE', sessions, '-' .. cutoff, cutoff, 'LIMIT', '0', '1')
+  local oldest = redis.call('XRANGE', events, '-', '+', 'COUNT', '1')[1]
+  local has_work = #ended > 0 or (oldest and tonumber(oldest[2][10]) < tonumber(cutoff))
+    or redis.call('EXISTS', sessions, by_create_time, events) == 0
+  found[#found + 1] = has_work and 1 or 0
+end
+return found`,
+  parse: (reply) => (reply as readonly number[]).map((has) => has === 1),
 });
 
 /**
@@ -67,14 +109,17 @@ return { int(now), more and 1 or 0, removed, healed }`,
  */
 export const HEAL = definePartitionScript({
   flags: "allow-oom",
-  keys: [],
-  args: [],
+  keys: KEYS,
+  args: ["namespace"],
   body: `
-local found = {}
+local found, has_sessions = {}, false
 for i = first_more, #ARGV, 2 do
   local id, user_id = ARGV[i], ARGV[i + 1]
   local session = read(probed(session_prefix .. id))
-  if session then probed(user_prefix .. session.user_id) end
+  if session then
+    has_sessions = true
+    probed(user_prefix .. session.user_id)
+  end
   if user_id ~= '' then probed(user_prefix .. user_id) end
   found[#found + 1] = { id = id, user_id = user_id, session = session }
 end
@@ -105,6 +150,7 @@ for _, suspect in ipairs(found) do
     remove(by_create_time, id)
   end
 end
+if has_sessions and namespace ~= '' then healed = healed + redis.call('SADD', namespaces, namespace) end
 return healed`,
   parse: Number,
 });

@@ -47,6 +47,14 @@ export const brokenLockStores: readonly BrokenStore<OpenLockStore>[] = [
       get: (...call) => shifted(-1, () => store.get(...call)),
     }),
   ),
+  broken(
+    "has one namespace for all",
+    [
+      "locks of the same name in different namespaces are different locks",
+      "listeners hear of releases in their own namespace only",
+    ],
+    (store) => ({ namespace: () => store }),
+  ),
   broken("begins a new lease when its holder acquires it again", [AGAIN, MODEL], (store) => ({
     acquire: async (name, lockId, ttlMs, queueForMs) =>
       (await store.renew(name, lockId, ttlMs)) ?? store.acquire(name, lockId, ttlMs, queueForMs),

@@ -105,6 +105,11 @@ export const brokenRateLimitStores: readonly BrokenRateLimitStore[] = [
     ["keys have nothing to do with each other, however much alike they are"],
     () => (key) => key.toLowerCase()[0] ?? "",
   ),
+  broken(
+    "has one namespace for all",
+    ["attempts with the same key count apart in each namespace"],
+    ({ store }) => ({ namespace: () => store }),
+  ),
   broken("asks in one step and counts in another", [AT_ONCE], ({ store }) => ({
     async check(key, windows, attempt) {
       const state = await store.get(key, windows, attempt.cost);

@@ -52,7 +52,7 @@ export function broken(
   };
 }
 
-type Method = Exclude<keyof SessionStore, "events" | "close">;
+type Method = Exclude<keyof SessionStore, "events" | "close" | "namespace">;
 type Args<M extends Method> = Parameters<SessionStore[M]>;
 type Answer<M extends Method> = Awaited<ReturnType<SessionStore[M]>>;
 type Call = (...args: unknown[]) => Promise<unknown>;

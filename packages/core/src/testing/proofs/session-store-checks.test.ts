@@ -10,6 +10,7 @@ import {
 } from "./broken-changes.js";
 import { brokenCreation, brokenRequests } from "./broken-creation.js";
 import { brokenEvents } from "./broken-events.js";
+import { brokenNamespaces } from "./broken-namespaces.js";
 import { brokenListing, brokenReading } from "./broken-reading.js";
 import { describeProofs } from "./broken-store.js";
 import { brokenTokens } from "./broken-tokens.js";
@@ -35,5 +36,6 @@ describeProofs({
     ...brokenResealing,
     ...brokenRevocation,
     ...brokenEvents,
+    ...brokenNamespaces,
   ],
 });

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { LockStore } from "../../../locks/lock-store.js";
+import type { HeldLock, LockStore } from "../../../locks/lock-store.js";
 import { listChecks } from "../checks.js";
 import { assertRefused, eventually, factsOf, NAME, TTL_MS, take } from "./lock-fixtures.js";
 import { lockModelChecks } from "./lock-model-checks.js";
@@ -11,6 +11,46 @@ import type { LockStoreCheck, LockStoreChecks } from "./lock-store-check.js";
 const RACERS = 50;
 /** As long as nobody may want a lock: over a weekend, a vacation. */
 const DAYS_MS = 20 * 24 * 3_600_000;
+
+const namespaceChecks: LockStoreChecks = {
+  "locks of the same name in different namespaces are different locks": async ({ store, peer }) => {
+    const names = ["", "shop", "shop-a", "ns"];
+    const taken = new Map<string, HeldLock>();
+    for (const name of names) taken.set(name, await take(store.namespace(name), "ann"));
+    for (const name of names) {
+      const view = peer.namespace(name);
+      assert.deepEqual(factsOf(await view.get(NAME)), factsOf(taken.get(name)));
+      assert.equal(await view.release(NAME, "ann"), true);
+      assert.equal(await view.renew(NAME, "ann", TTL_MS), undefined);
+      assert.equal(await view.get(NAME, "ann"), undefined);
+    }
+    const first = await take(store.namespace("fresh"), "bob");
+    assert.equal(await peer.namespace("shop").release(NAME, "bob"), false);
+    assert.deepEqual(factsOf(await peer.namespace("fresh").get(NAME)), factsOf(first));
+    assert.throws(() => store.namespace("a:b"), Error);
+  },
+  "listeners hear of releases in their own namespace only": async ({ store }) => {
+    const heard: string[] = [];
+    const names = ["", "shop"];
+    const stops = names.map((name) =>
+      store.namespace(name).onRelease((lock) => heard.push(`${name}/${lock}`)),
+    );
+    // A listener may miss hints while it begins.
+    for (let i = 0; !heard.includes("shop/last"); i++) {
+      assert.ok(i < 500, "no release was heard");
+      for (const name of ["first", "last"]) {
+        await take(store.namespace("shop"), "ann", { name });
+        await store.namespace("shop").release(name, "ann");
+      }
+      await sleep(10);
+    }
+    assert.deepEqual(
+      heard.filter((one) => one.startsWith("/")),
+      [],
+    );
+    for (const stop of stops) stop();
+  },
+};
 
 const leaseChecks: LockStoreChecks = {
   "a free lock is given for as long as asked, by the store's clock": async (t) => {
@@ -201,6 +241,7 @@ const tellingChecks: LockStoreChecks = {
 
 /** What every store promises, one by one. */
 export const commonLockStoreChecks: readonly LockStoreCheck[] = listChecks(
+  namespaceChecks,
   leaseChecks,
   tokenChecks,
   renewChecks,

@@ -113,6 +113,21 @@ const countingChecks: RateLimitStoreChecks = {
   },
 };
 
+const namespaceChecks: RateLimitStoreChecks = {
+  "attempts with the same key count apart in each namespace": async ({ store, peer }) => {
+    const names = ["", "shop", "shop-a", "ns"];
+    for (const name of names) {
+      assert.equal(await allowedOf(store.namespace(name), "ann", [THREE_A_MINUTE], 4), 3, name);
+    }
+    await peer.namespace("shop").reset("ann");
+    for (const name of names) {
+      const { isAllowed } = await peer.namespace(name).get("ann", [THREE_A_MINUTE], 1);
+      assert.equal(isAllowed, name === "shop", name);
+    }
+    assert.throws(() => store.namespace("a:b"), Error);
+  },
+};
+
 const windowChecks: RateLimitStoreChecks = {
   "every window must have room, and the one with least is told of, or the longest": async (t) => {
     const { store, clock } = t;
@@ -265,6 +280,7 @@ const clockChecks: RateLimitStoreChecks = {
 /** The contract of `RateLimitStore`, promise by promise. */
 export const rateLimitStoreChecks: readonly RateLimitStoreCheck[] = listChecks(
   countingChecks,
+  namespaceChecks,
   windowChecks,
   refusalChecks,
   reclaimChecks,

@@ -48,6 +48,8 @@ const RUNS = Number(env["SESSIOND_MODEL_RUNS"] ?? 20);
 /** How long all runs may take. Ample: one takes a tenth of its part. */
 export const MODEL_TIMEOUT_MS = 30_000 + RUNS * 1_500;
 
+/** Everything is called the same in both. */
+const NAMESPACES = ["", "shop"];
 const USERS = ["ann", "bob"];
 const CHOSEN_IDS = ["jti-0", "jti-1", "jti-2"];
 const REQUEST_KEYS = ["r0", "r1", "r2"];
@@ -249,14 +251,20 @@ function lifeOf({ id, createTimeMs }: StoredSession): string {
   return `${id} ${createTimeMs}`;
 }
 
-/** One run: a store, the model of it, and what a reader of its log has read. */
-interface Run {
-  readonly context: SessionStoreContext;
-  /** The server that this step goes through. */
-  readonly store: SessionStore;
+/** The model of a namespace, and what a reader of its log has read. */
+interface Modelled {
   readonly model: Model;
   /** Reads on. The reader may be slow, but never lets the retention pass by. */
   readonly read: () => Promise<readonly EventFacts[]>;
+}
+
+/** One run, as a step in one namespace sees it. */
+interface Run extends Modelled {
+  readonly context: SessionStoreContext;
+  /** The namespace at the server that this step goes through. */
+  readonly store: SessionStore;
+  /** All namespaces: a sweep is of all of them. */
+  readonly all: readonly Modelled[];
 }
 
 /** Takes a step in the store and in the model, and compares the answers. */
@@ -298,14 +306,19 @@ function nthLast(model: Model, back: number): StoredSession | undefined {
 }
 
 /** Lets what had ended before be over for good, and sweeps it away. */
-async function outlastRetention({ context, store, model, read }: Run): Promise<void> {
+async function outlastRetention({ context, store, all }: Run): Promise<void> {
+  const readAll = () => Promise.all(all.map(({ read }) => read()));
   // In two steps, so that the reader is not away for as long as the retention.
   for (let half = 0; half < 2; half++) {
-    await read();
+    await readAll();
     context.clock.advance(context.retentionMs / 2 + SHORT_MS);
   }
-  await read();
-  assert.equal(await sweepAll(store, 3), model.sweep(context.retentionMs));
+  await readAll();
+  const removed = all.map(({ model }) => model.sweep(context.retentionMs));
+  assert.equal(
+    await sweepAll(store, 3),
+    removed.reduce((sum, count) => sum + count, 0),
+  );
 }
 
 async function create(run: Run, step: Extract<Step, { policy: unknown }>): Promise<void> {
@@ -463,7 +476,7 @@ async function revoke(
 }
 
 /** Compares all that the store shows with the model. */
-async function compare({ context: { store }, model, read }: Run): Promise<void> {
+async function compare({ store, model, read }: Run): Promise<void> {
   assert.equal(await store.count(), model.active().length);
   for (const userId of USERS) {
     const active = model.active(userId);
@@ -481,29 +494,38 @@ async function compare({ context: { store }, model, read }: Run): Promise<void> 
   assert.deepEqual(bySession(await read()), bySession(model.events));
 }
 
-/** Everything together, against a model. */
+/** A namespace of an empty store, its model, and the start of its log. */
+async function modelled({ store, peer, clock }: SessionStoreContext, name: string) {
+  const views = [store.namespace(name), peer.namespace(name)] as const;
+  const model = new Model(clock.now);
+  const start = await views[0].events.end();
+  const news = await followEvents(views[1]);
+  const events: EventFacts[] = [];
+  const read = async () => {
+    events.push(...(await news()));
+    return events;
+  };
+  return { views, model, start, read };
+}
+
+/** Everything together, against models of two namespaces that have nothing to do with each other. */
 export const modelChecks: SessionStoreChecks = {
   "through any calls and deadlines the store shows what a plain list would": async (t) => {
-    const sequences = fc.array(step, { minLength: 10, maxLength: 42, size: "max" });
+    const anywhere = fc.tuple(fc.nat({ max: NAMESPACES.length - 1 }), step);
+    const sequences = fc.array(anywhere, { minLength: 10, maxLength: 42, size: "max" });
     const property = fc.asyncProperty(sequences, async (sequence) => {
       const context = await t.openAnother();
-      const { store, peer, clock } = context;
-      const model = new Model(clock.now);
-      const start = await store.events.end();
-      const news = await followEvents(peer);
-      const events: EventFacts[] = [];
-      const read = async () => {
-        events.push(...(await news()));
-        return events;
-      };
-      const run = { context, model, read };
-      for (const [i, step] of sequence.entries()) {
-        await take({ ...run, store: i % 3 === 0 ? peer : store }, step);
-        if (i % STEPS_BETWEEN_COMPARISONS === 0) await compare({ ...run, store });
+      const all = await Promise.all(NAMESPACES.map((name) => modelled(context, name)));
+      for (const [i, [at, step]] of sequence.entries()) {
+        const { views, model, read } = all[at] as (typeof all)[number];
+        const run = { context, all, model, read };
+        await take({ ...run, store: views[i % 3 === 0 ? 1 : 0] }, step);
+        if (i % STEPS_BETWEEN_COMPARISONS === 0) await compare({ ...run, store: views[0] });
       }
-      await compare({ ...run, store });
-      if (!sequence.some(({ op }) => op === "outlastRetention")) {
-        const whole = (await readToEnd(store, start, 3)).events.map(factsOf);
+      for (const { views, model, start, read } of all) {
+        await compare({ context, all, model, read, store: views[0] });
+        if (sequence.some(([, { op }]) => op === "outlastRetention")) continue;
+        const whole = (await readToEnd(views[0], start, 3)).events.map(factsOf);
         assert.deepEqual(bySession(whole), bySession(model.events));
       }
       await context.close();

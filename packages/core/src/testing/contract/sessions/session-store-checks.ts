@@ -7,6 +7,7 @@ import { expiryChecks, sweepChecks } from "./expiry-checks.js";
 import { fenceChecks } from "./fence-checks.js";
 import { listingChecks } from "./list-checks.js";
 import { modelChecks } from "./model-checks.js";
+import { namespaceChecks } from "./namespace-checks.js";
 import { onceChecks } from "./once-checks.js";
 import { readChecks } from "./read-checks.js";
 import { revokeChecks } from "./revoke-checks.js";
@@ -30,5 +31,6 @@ export const sessionStoreChecks: readonly SessionStoreCheck[] = listChecks(
   eventChecks,
   eventLogChecks,
   sweepChecks,
+  namespaceChecks,
   modelChecks,
 );

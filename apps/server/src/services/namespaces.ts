@@ -1,0 +1,100 @@
+import type { ContextValues } from "@connectrpc/connect";
+import {
+  type Keyring,
+  type LockStore,
+  Locks,
+  MAX_WAITERS,
+  MAX_WATCHES,
+  Places,
+  type RateLimitPolicy,
+  type RateLimitStore,
+  RateLimits,
+  type SessionPolicy,
+  type SessionStore,
+  Sessions,
+} from "@sessiond/core";
+import { callerKey } from "../auth/caller.js";
+
+/** How many namespaces a server remembers. One that it has forgotten costs microseconds to make. */
+const MAX_REMEMBERED = 1_000;
+
+/** What serves the callers of one namespace. */
+export interface Namespace {
+  readonly sessions: Sessions;
+  readonly locks: Locks;
+  readonly rateLimits: RateLimits;
+}
+
+/** What all namespaces of a server are made of. */
+export interface NamespacesOptions {
+  readonly stores: {
+    readonly sessions: SessionStore;
+    readonly locks: LockStore;
+    readonly rateLimits: RateLimitStore;
+  };
+  readonly keyring: Keyring;
+  readonly sessionPolicy: SessionPolicy;
+  readonly rateLimits: readonly RateLimitPolicy[];
+}
+
+/**
+ * Leads each call to its caller's namespace. Handlers reach the domain by this way alone, and no
+ * request has a part in it, so none can reach what belongs to another namespace.
+ */
+export class Namespaces {
+  readonly #options: NamespacesOptions;
+  readonly #watchPlaces = new Places(MAX_WATCHES);
+  readonly #lockPlaces = new Places(MAX_WAITERS);
+  /** By name, the one that was used last at the end. */
+  readonly #remembered = new Map<string, Namespace>();
+  #newest: string | undefined;
+
+  constructor(options: NamespacesOptions) {
+    this.#options = options;
+  }
+
+  /** The namespace of the call's caller. Throws an Error for a call that nobody has admitted. */
+  of(values: ContextValues): Namespace {
+    const caller = values.get(callerKey);
+    if (caller === undefined) throw new Error("a call reached its handler without a caller");
+    const name = caller.namespace;
+    const known = this.#remembered.get(name);
+    if (known !== undefined && name === this.#newest) return known;
+    const namespace = known ?? this.#make(name);
+    this.#remembered.delete(name);
+    this.#remembered.set(name, namespace);
+    this.#newest = name;
+    if (this.#remembered.size > MAX_REMEMBERED) this.#forgetOne();
+    return namespace;
+  }
+
+  /** Fails the calls that wait for locks, and releases locks whose callers have left. */
+  async close(): Promise<void> {
+    await Promise.all([...this.#remembered.values()].map(({ locks }) => locks.close()));
+  }
+
+  #make(namespace: string): Namespace {
+    const { stores, keyring, sessionPolicy: policy, rateLimits: policies } = this.#options;
+    const { sessions: store } = stores;
+    const watchPlaces = this.#watchPlaces;
+    return {
+      sessions: new Sessions({ store, keyring, policy, namespace, watchPlaces }),
+      locks: new Locks({ store: stores.locks, namespace, places: this.#lockPlaces }),
+      rateLimits: new RateLimits({ store: stores.rateLimits, namespace, policies }),
+    };
+  }
+
+  /**
+   * Forgets the namespace that has not been used for the longest time and has no pending lock call.
+   * Its watches go on by themselves. The places bound how many cannot be forgotten.
+   */
+  #forgetOne(): void {
+    for (const [name, { locks }] of this.#remembered) {
+      if (name === this.#newest || !locks.isIdle) continue;
+      this.#remembered.delete(name);
+      // It is idle, so this only ends its subscription to releases.
+      void locks.close();
+      return;
+    }
+  }
+}

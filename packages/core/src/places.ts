@@ -1,0 +1,48 @@
+/**
+ * The places of a server for something that takes memory: calls that wait, or watches. The
+ * namespaces share them.
+ *
+ * A namespace may take a place while it has fewer than are free. So one that is alone gets
+ * `perNamespace` places, which is half of all, and leaves as many to others. Each next one gets at
+ * most half of the rest: of 20,000 places a dozen greedy namespaces leave some to others. As places
+ * are given back, the shares become even. (Choudhury and Hahne, "Dynamic Queue Length Thresholds for
+ * Shared-Memory Packet Switches", 1998.)
+ */
+export class Places {
+  /** How many are free. Only `Share` changes it. */
+  free: number;
+
+  /** `perNamespace` is how many a namespace gets that is alone. */
+  constructor(perNamespace: number) {
+    this.free = 2 * perNamespace;
+  }
+}
+
+/** One namespace's share of the places. */
+export class Share {
+  readonly #places: Places;
+  #taken = 0;
+
+  constructor(places: Places) {
+    this.#places = places;
+  }
+
+  /** How many places the namespace has taken. */
+  get taken(): number {
+    return this.#taken;
+  }
+
+  /** Takes a place. Answers false if the namespace has its share already. */
+  take(): boolean {
+    if (this.#taken >= this.#places.free) return false;
+    this.#taken++;
+    this.#places.free--;
+    return true;
+  }
+
+  /** Gives back a place. */
+  giveBack(): void {
+    this.#taken--;
+    this.#places.free++;
+  }
+}
