@@ -38,7 +38,7 @@ async function openSqlite(now: () => number) {
       const tables = db.prepare("SELECT name FROM sqlite_schema WHERE type = 'table'").all();
       const names = tables
         .map(({ name }) => `${name}`)
-        .filter((name) => !/^(sqlite|event)_/.test(name));
+        .filter((name) => !/^(sqlite_|event_|clock$)/.test(name));
       const rows = names.map((name) => db.prepare(`SELECT count(*) AS n FROM ${name}`).get());
       return rows.reduce((sum, row) => sum + Number(row?.["n"]), 0);
     },
