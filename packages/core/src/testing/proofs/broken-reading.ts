@@ -196,7 +196,7 @@ export const brokenListing: readonly BrokenSessionStore[] = [
   ),
   answering(
     "lists by the last access",
-    ["through any calls and deadlines the store shows what a plain list would"],
+    ["all pages together are all sessions by creation and then by id, both ways"],
     "list",
     ({ sessions, ...page }) => ({
       ...page,

@@ -13,6 +13,7 @@ const REUSE_EVENT = "a replaced token that is presented after its grace is an ev
 const REUSE_END =
   "a reuse ends the session if it is asked for, once the token is replaced for long";
 const REUSE_AFTER_EARLY_END = "a token whose grace was ended early is replaced from then on";
+const MODEL = "through any calls and deadlines the store shows what a plain list would";
 const REQUEST_ONCE = "a request to rotate takes effect once, however often and wherever it is sent";
 const REQUEST_REPEATED =
   "a repetition answers the session as it is now, and nothing once it has ended";
@@ -23,7 +24,7 @@ const REQUEST_FORGOTTEN =
 export const brokenTokens: readonly BrokenSessionStore[] = [
   asking(
     "forgets the grace",
-    [GRACE, GRACE_AND_REVOCATION, GRACE_END, GRACE_RACE],
+    [GRACE, GRACE_AND_REVOCATION, GRACE_END, GRACE_RACE, MODEL],
     "rotateToken",
     (key, tokenHash, newTokenHash) => [key, tokenHash, newTokenHash],
   ),

@@ -120,6 +120,10 @@ export const listingChecks: SessionStoreChecks = {
     const property = fc.asyncProperty(populations, limits, async (population, limit) => {
       const context = await openAnother();
       const sessions = (await populate(context, population)).toSorted(byCreation);
+      // Activity moves no session in its list.
+      const [oldest] = sessions;
+      context.clock.advance(1);
+      if (oldest) await context.store.touch(keyOf(oldest));
       for (const userId of [undefined, "user-0", "user-1"]) {
         const all = sessions.filter((s) => userId === undefined || s.userId === userId);
         const query = { ...ACTIVE, limit, ...(userId && { userId }) };
