@@ -196,7 +196,10 @@ export const brokenListing: readonly BrokenSessionStore[] = [
   ),
   answering(
     "lists by the last access",
-    ["all pages together are all sessions by creation and then by id, both ways"],
+    [
+      "all pages together are all sessions by creation and then by id, both ways",
+      "through any calls and deadlines the store shows what a plain list would",
+    ],
     "list",
     ({ sessions, ...page }) => ({
       ...page,

@@ -38,10 +38,18 @@ export function broken(
     open: (openCorrect) => async (options) => {
       const { now, shifted } = shiftable(options.now);
       const opened = await openCorrect({ ...options, now });
-      const wrap = (how: Differ, store: SessionStore) => {
+      const wrap = (how: Differ, store: SessionStore): SessionStore => {
         const everything = () => listAll(store, EVERYTHING);
         const activeOf = (userId: string) => listAll(store, { ...ACTIVE, userId });
-        return overriding(store, how({ ...options, store, shifted, everything, activeOf }));
+        const views = new Map<string, SessionStore>();
+        // A view of a namespace has the same fault.
+        const namespace = (name: string) => {
+          const view = views.get(name) ?? wrap(how, store.namespace(name));
+          views.set(name, view);
+          return view;
+        };
+        const different = how({ ...options, store, shifted, everything, activeOf });
+        return overriding(store, { namespace, ...different });
       };
       return {
         ...opened,

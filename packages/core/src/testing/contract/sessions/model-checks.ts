@@ -68,6 +68,8 @@ const FOREVER_IN_RETENTIONS = 1_000;
 const user = fc.integer({ min: 0, max: USERS.length - 1 });
 /** A step may concern the session created this far back: some of them have ended. */
 const back = fc.oneof(fc.nat({ max: 2 }), fc.nat({ max: 9 }));
+/** A replaced token is most often the newest one. */
+const nth = fc.oneof(fc.constant(0), fc.nat({ max: 3 }));
 /** A value, or undefined, this often in ten. */
 const orUndefined = <T>(timesInTen: number, arbitrary: fc.Arbitrary<T>) =>
   fc.oneof(
@@ -99,8 +101,11 @@ const step = fc.oneof(
   steps(5, ["touch"], { back }),
   steps(3, ["replaceRecord"], { back }),
   steps(3, ["revoke"], { back, user: orUndefined(5, user) }),
-  steps(4, ["rotateToken"], { back, graceMs: orUndefined(4, fc.integer({ min: 1, max: 60 })) }),
-  steps(4, ["touchByReplaced", "reportReuse"], { back, nth: fc.nat({ max: 3 }) }),
+  steps(4, ["rotateToken"], {
+    back,
+    graceMs: orUndefined(4, fc.integer({ min: 1, max: SHORT_MS })),
+  }),
+  steps(6, ["touchByReplaced", "reportReuse"], { back, nth }),
   steps(3, ["reseal"], { back, hasRecord: fc.boolean() }),
   steps(1, ["revokeUser"], { user, exceptBack: orUndefined(5, back) }),
   steps(8, ["wait"], { ms: fc.integer({ min: 1, max: 30 }) }),
