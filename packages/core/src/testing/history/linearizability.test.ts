@@ -165,6 +165,16 @@ describe("a history is accepted", () => {
     }
   });
 
+  test("when a report of a reuse changes something only after the rotation that it meets", () => {
+    const rows: Row[] = [
+      CREATED,
+      [{ kind: "reportReuse", id: "s1", tokenHash: "s1-t1" }, 11, 20, "reported"],
+      [rotate("s1", "s1-t1", "s1-t2"), 12, 20, "s1 version 2 s1-r1 s1-t2"],
+      [get("s1"), 21, 22, "s1 version 3 s1-r1 s1-t2"],
+    ];
+    expect(verdictOf(rows)).toBe("linearizable");
+  });
+
   // Two orders lead to the same sessions, but only in one did the request evict s2.
   test("when a repetition tells whom its first call evicted, whichever order that needs", () => {
     const told = `repeated s3-r1: ${fresh("s3")}, evicted s2`;

@@ -32,7 +32,8 @@ const MAX_CONFIGURATIONS = 400_000;
  * nowhere ("Testing for linearizability", 2017).
  *
  * A call that fits and changes nothing is taken at once: taking it later could not
- * help, since whatever comes after it finds the same state.
+ * help, since whatever comes after it finds the same state. But a report of a reuse
+ * answers alike when it changes something, so it may be needed for that later.
  */
 export function checkLinearizability(
   history: History,
@@ -90,7 +91,8 @@ class Search {
         if (entry.result !== undefined && entry.result !== step.result) continue;
         const changesNothing = step.state === state;
         if (changesNothing && entry.result === undefined) continue;
-        if (changesNothing) return this.#take(i, state);
+        const tellsItsEffect = entry.operation.kind !== "reportReuse";
+        if (changesNothing && tellsItsEffect) return this.#take(i, state);
         steps.push({ i, state: step.state });
       }
     }
