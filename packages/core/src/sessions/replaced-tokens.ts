@@ -20,7 +20,10 @@ interface ReplacedToken {
   readonly tokenHash: Uint8Array;
   /** When it was replaced, or when its grace was ended early. */
   readonly replaceTimeMs: number;
-  /** The token is still as good as the session's own before this time. */
+  /**
+   * The token is still as good as the session's own before this time. 0 without a grace: a clock
+   * that is late, or was set back, must not bring the token back.
+   */
   readonly graceEndTimeMs: number;
 }
 
@@ -123,7 +126,8 @@ export function withReplacedToken(
     graceMs === 0 ? withoutGraces(session.replacedTokens, nowMs) : session.replacedTokens;
   const { reuseEventTimeMs, tokens } = decodeReplacedTokens(earlier);
   const { tokenHash } = session;
-  const token = { tokenHash, replaceTimeMs: nowMs, graceEndTimeMs: nowMs + graceMs };
+  const graceEndTimeMs = graceMs === 0 ? 0 : nowMs + graceMs;
+  const token = { tokenHash, replaceTimeMs: nowMs, graceEndTimeMs };
   const newest = [...tokens, token].slice(-MAX_REPLACED_TOKENS);
   return encodeReplacedTokens({ reuseEventTimeMs, tokens: newest });
 }
@@ -131,11 +135,11 @@ export function withReplacedToken(
 /** Replaced tokens with no token in its grace. A token that was counts as replaced now. */
 export function withoutGraces(encoded: Uint8Array, nowMs: number): Uint8Array {
   const { reuseEventTimeMs, tokens } = decodeReplacedTokens(encoded);
-  const ended = tokens.map((token) =>
-    token.graceEndTimeMs > nowMs
-      ? { ...token, replaceTimeMs: nowMs, graceEndTimeMs: nowMs }
-      : token,
-  );
+  const ended = tokens.map(({ tokenHash, replaceTimeMs, graceEndTimeMs }) => ({
+    tokenHash,
+    replaceTimeMs: graceEndTimeMs > nowMs ? nowMs : replaceTimeMs,
+    graceEndTimeMs: 0,
+  }));
   return encodeReplacedTokens({ reuseEventTimeMs, tokens: ended });
 }
 

@@ -258,7 +258,8 @@ export interface SessionStore {
    * grace.
    *
    * The session remembers its `MAX_REPLACED_TOKENS` newest replaced tokens. Without a grace, the
-   * same step sets `authenticateTimeMs` and ends the grace of all replaced tokens.
+   * same step sets `authenticateTimeMs` and ends the grace of all replaced tokens: from then on they
+   * prove nothing, even by a clock that is late.
    */
   rotateToken(
     key: SessionKey,

@@ -112,7 +112,7 @@ local function rotate()
     session.authenticate_time = now
     end_graces(replaced)
   end
-  replaced[#replaced + 1] = { hash = token_hash, time = now, grace_end = now + grace }
+  replaced[#replaced + 1] = { hash = token_hash, time = now, grace_end = grace > 0 and now + grace or 0 }
   if #replaced > ${MAX_REPLACED_TOKENS} then table.remove(replaced, 1) end
   session.token_hash, session.token_create_time = new_token_hash, now
   session.version = session.version + 1

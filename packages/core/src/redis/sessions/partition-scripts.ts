@@ -132,10 +132,11 @@ local function write_replaced(key, replaced)
   redis.call('HSET', key, 'replaced_tokens', table.concat(parts))
 end
 
--- A token in its grace counts as replaced now.
+-- A token in its grace counts as replaced now. 0, and not now: the servers' clocks may be late.
 local function end_graces(replaced)
   for _, token in ipairs(replaced) do
-    if token.grace_end > now then token.time, token.grace_end = now, now end
+    if token.grace_end > now then token.time = now end
+    token.grace_end = 0
   end
 end
 

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { SessiondError } from "../../errors.js";
+import { withReplacedToken } from "../../sessions/replaced-tokens.js";
 import type { SessionKey, StoredSession } from "../../sessions/session-store.js";
 import { hex } from "../contract/sessions/fixtures.js";
 import type { RecordedStore } from "./recorded-user.js";
@@ -44,6 +45,28 @@ export const brokenUnderConcurrency: readonly BrokenUnderConcurrency[] = [
           const cached = cache.get(key.id);
           if (cached) cached.untilMs = performance.now() + STALE_FOR_MS;
           return store.revoke(key, ...args);
+        },
+      };
+    },
+  },
+  {
+    fault: "goes by a late clock for the end of a token that is replaced without a grace",
+    differ(store) {
+      const replaced = new Map<string, { tokenHash: Uint8Array; untilMs: number }>();
+      return {
+        async rotateToken(key, tokenHash, newTokenHash, graceMs) {
+          const rotated = await store.rotateToken(key, tokenHash, newTokenHash, graceMs);
+          const untilMs = performance.now() + STALE_FOR_MS;
+          if (rotated && !graceMs) replaced.set(key.id, { tokenHash, untilMs });
+          return rotated;
+        },
+        async get(key) {
+          const session = await store.get(key);
+          const { tokenHash, untilMs = 0 } = replaced.get(key.id) ?? {};
+          if (!session || !tokenHash || performance.now() >= untilMs) return session;
+          const { replacedTokens, readTimeMs } = session;
+          const earlier = { tokenHash, replacedTokens };
+          return { ...session, replacedTokens: withReplacedToken(earlier, readTimeMs, 1) };
         },
       };
     },

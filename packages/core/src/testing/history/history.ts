@@ -23,9 +23,16 @@ export interface History {
   readonly births: Births;
 }
 
+const CHANGES_NOTHING: ReadonlySet<Operation["kind"]> = new Set([
+  "read",
+  "count",
+  "verify",
+  "touch",
+]);
+
 /** Whether an entry says nothing: a call that changes nothing, and of which no answer came. */
 export function saysNothing({ operation: { kind }, result }: HistoryEntry): boolean {
-  return result === undefined && (kind === "read" || kind === "count" || kind === "touch");
+  return result === undefined && CHANGES_NOTHING.has(kind);
 }
 
 /** Calls as lines to read, in their order, with times from `startMs`, the first by default. */

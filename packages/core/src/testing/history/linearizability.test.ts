@@ -57,6 +57,7 @@ const operations: fc.Arbitrary<Operation> = fc
       fc.constant(seen(id)),
       fc.constant({ kind: "count" }),
       fc.constant({ kind: "touch", id, tokenHash: `${id}-t${a}` }),
+      fc.constant({ kind: "verify", id, tokenHash: `${id}-t${a}` }),
       fc.constant(replace(id, a, `${id}-r${b}`)),
       fc.constant(rotate(id, `${id}-t${a}`, `${id}-t${b}`, a > b)),
       fc.constant({ ...rotate(id, `${id}-t1`, `${id}-t${b}`), request: `q${b}`, record: `r${a}` }),

@@ -1,5 +1,6 @@
 import { performance } from "node:perf_hooks";
 import { SessiondError } from "../../errors.js";
+import { isProof } from "../../sessions/replaced-tokens.js";
 import { generateSessionId, partitionOfUser } from "../../sessions/session-id.js";
 import type {
   SessionKey,
@@ -158,6 +159,12 @@ export class RecordedUser {
         return this.#sessionOrNothing(operation.id, await store.get(this.#key(operation.id)));
       case "count":
         return `${await store.count(this.userId)}`;
+      case "verify": {
+        const { id, tokenHash } = operation;
+        const session = await store.get(this.#key(id));
+        const isProven = session && isProof(session, toHash(tokenHash), session.readTimeMs);
+        return this.#sessionOrNothing(id, isProven ? session : undefined);
+      }
       case "touch": {
         const tokenHash = operation.tokenHash && toHash(operation.tokenHash);
         const touched = await store.touch(this.#key(operation.id), tokenHash || undefined);

@@ -14,6 +14,7 @@ export type Operation =
   | Readonly<{ kind: "create"; id: string; tokenHash: string; record: string } & Creating>
   | Readonly<{ kind: "read"; id: string } & Reading>
   | Readonly<{ kind: "count" }>
+  | Readonly<{ kind: "verify"; id: string; tokenHash: string }>
   | Readonly<{ kind: "touch"; id: string; tokenHash?: string }>
   | Readonly<{ kind: "replaceRecord"; id: string; version: number; record: string } & EndingGrace>
   | Readonly<{ kind: "reseal"; id: string; record: string; resealed: string }>
@@ -247,7 +248,7 @@ export function transitions(
 type RotateToken = { readonly kind: "rotateToken" };
 type ChangeOfOne = Extract<
   Operation,
-  { kind: "touch" | "replaceRecord" | "reseal" | "rotateToken" | "revoke" }
+  { kind: "verify" | "touch" | "replaceRecord" | "reseal" | "rotateToken" | "revoke" }
 >;
 
 function changeOne(state: ModelState, operation: ChangeOfOne): Transition {
@@ -255,6 +256,9 @@ function changeOne(state: ModelState, operation: ChangeOfOne): Transition {
   const session = state.active(id);
   const nothing = { state, result: answers.nothing };
   switch (operation.kind) {
+    case "verify":
+      if (session === undefined || !isProof(operation.tokenHash, session)) return nothing;
+      return { state, result: answers.session(id, session) };
     case "touch":
       if (session === undefined || !isProof(operation.tokenHash, session)) return nothing;
       return { state, result: answers.version(id, session.version) };

@@ -12,7 +12,8 @@ export interface Workload {
 const WEIGHTS = {
   create: 12,
   createOnce: 8,
-  get: 16,
+  get: 10,
+  verify: 12,
   list: 4,
   getMany: 4,
   count: 4,
@@ -51,6 +52,8 @@ export function nextCall(
       return { kind, showRevoked: false };
     case "count":
       return { kind };
+    case "verify":
+      return { kind, id, tokenHash: tokenOf(random, user, id) };
     case "touch":
       return { kind, id, ...(random.chance(0.7) && { tokenHash: tokenOf(random, user, id) }) };
     case "replaceRecord": {

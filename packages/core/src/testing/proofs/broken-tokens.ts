@@ -9,6 +9,8 @@ const GRACE_AND_REVOCATION =
 const GRACE_END = "a grace ends with a rotation that has none, and with a change that says so";
 const GRACE_RACE =
   "rotations that race over a token with a grace have one winner, and lose no session";
+const CLOCK_BACK =
+  "a token whose grace was none, or was ended early, proves nothing when the clock is set back";
 const REUSE_EVENT = "a replaced token that is presented after its grace is an event, once a minute";
 const REUSE_END =
   "a reuse ends the session if it is asked for, once the token is replaced for long";
@@ -62,6 +64,28 @@ export const brokenTokens: readonly BrokenSessionStore[] = [
         },
         get: async (key) => (await store.get(key)) ?? survivor(key.id),
         touch: async (key, tokenHash) => (await store.touch(key, tokenHash)) ?? survivor(key.id),
+      };
+    },
+  ),
+  broken(
+    "ends a token at a time, before which the clock may be set back",
+    [CLOCK_BACK],
+    ({ store, now }) => {
+      const replaced = new Map<
+        string,
+        { readonly tokenHash: Uint8Array; readonly timeMs: number }
+      >();
+      return {
+        async rotateToken(key, tokenHash, ...rotation) {
+          const rotated = await store.rotateToken(key, tokenHash, ...rotation);
+          if (rotated) replaced.set(key.id, { tokenHash, timeMs: now() });
+          return rotated;
+        },
+        async get(key) {
+          const session = await store.get(key);
+          const { tokenHash, timeMs = 0 } = replaced.get(key.id) ?? {};
+          return session && tokenHash && now() < timeMs ? { ...session, tokenHash } : session;
+        },
       };
     },
   ),

@@ -166,6 +166,31 @@ export const tokenChecks: SessionStoreChecks = {
       }
     }
   },
+  "a token whose grace was none, or was ended early, proves nothing when the clock is set back":
+    async (t) => {
+      const { store, peer, clock } = t;
+      const enders: readonly ((s: StoredSession) => Promise<unknown>)[] = [
+        (s) => rotate(store, s),
+        (s) => store.replaceRecord(keyOf(s), 2, s.record, undefined, true),
+      ];
+      for (const endGraces of enders) {
+        const session = await addSession(store);
+        clock.advance(GRACE_MS);
+        const rotated = await rotate(store, session, GRACE_MS);
+        clock.advance(2);
+        await endGraces(rotated);
+        clock.stepBack(1);
+        for (const from of [store, peer]) {
+          assert.equal(await proves(from, session, session.tokenHash), false);
+        }
+      }
+      const session = await addSession(store);
+      clock.advance(1);
+      const rotated = await rotate(store, session);
+      clock.stepBack(1);
+      assert.equal(await proves(store, session, session.tokenHash), false);
+      assert.ok(await proves(store, session, rotated.tokenHash));
+    },
   "rotations that race over a token with a grace have one winner, and lose no session": async (
     t,
   ) => {
