@@ -182,9 +182,9 @@ export interface SessionStore {
   readonly events: EventLog;
 
   /**
-   * Adds a session. Throws INVALID_ARGUMENT if a session that moves in would have ended already.
-   * Throws SESSION_ALREADY_EXISTS if the id is taken in any partition, also at the
-   * limit. At the limit the policy decides: it revokes the user's oldest sessions (by creation
+   * Adds a session. Throws SESSION_ALREADY_EXISTS if the id is taken in any partition, also at the
+   * limit, and also for a session that moves in late. Throws INVALID_ARGUMENT if a session that
+   * moves in would have ended already. At the limit the policy decides: it revokes the user's oldest sessions (by creation
    * time, then id) or throws SESSION_LIMIT_REACHED. Throws OVERLOADED if the store is full.
    *
    * The times are now, unless the session moves in with others, the version is 1, and the deadlines

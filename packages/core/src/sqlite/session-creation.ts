@@ -33,9 +33,9 @@ export class SessionCreation {
   create(session: NewSession, limit: SessionLimit, now: number): Creation {
     const { key, userId, record, tokenHash, idleTimeoutMs } = session;
     const times = timesOfNewSession(session, now);
+    const isTaken = this.#statements.idIsTaken.get({ ...this.#in, id: key.id }) !== undefined;
+    if (isTaken) throw sessionAlreadyExists();
     if (times.expireTimeMs <= now) throw movedInTooLate();
-    if (this.#statements.idIsTaken.get({ ...this.#in, id: key.id }) !== undefined)
-      throw sessionAlreadyExists();
     const evictedIds = this.#makeRoom(userId, limit, now);
     const content = { userId, record, tokenHash, idleTimeoutMs };
     const row = this.#statements.insert.get({ ...this.#in, ...key, ...content, ...times });

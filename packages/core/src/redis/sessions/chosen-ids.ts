@@ -24,6 +24,15 @@ export interface IdClaim {
   readonly lapseTimeMs: number;
 }
 
+/** A claim that this server made. */
+export interface OwnClaim extends IdClaim {
+  /**
+   * Whether the partition had none before. If it had, there may be a session, or another call may
+   * be creating it: then the claim must stay, even if this call fails.
+   */
+  readonly isNew: boolean;
+}
+
 /**
  * Keeps chosen ids unique across users. Users are in different slots, so an id is claimed for a
  * partition before the session is created.
@@ -46,18 +55,18 @@ export class ChosenIds {
   }
 
   /** Claims the id, or throws SESSION_ALREADY_EXISTS. */
-  async claim({ key, lifetimeMs }: NewSession): Promise<IdClaim> {
+  async claim({ key, lifetimeMs }: NewSession): Promise<OwnClaim> {
     const ref = this.#keys.sessionRef(key.id);
     const ttlMs = lifetimeMs + this.#retentionMs + RECLAIM_SLACK_MS;
     const nonce = randomBytes(6).toString("base64url");
     let abandoned = "";
     for (let attempt = 0; attempt < MAX_CLAIM_ATTEMPTS; attempt++) {
-      const { isClaimed, ...reply } = await this.#commands.run(CLAIM_ID, {
+      const { isClaimed, isNew, ...reply } = await this.#commands.run(CLAIM_ID, {
         keys: { ref },
         args: { partition: key.partition, ttlMs, nonce, abandoned },
       });
       const claim = parseClaim(reply.claim);
-      if (isClaimed) return claim;
+      if (isClaimed) return { ...claim, isNew };
 
       if (reply.timeMs - claim.timeMs < CLAIM_GRACE_MS) throw sessionAlreadyExists();
       const holder = this.#keys.session({ partition: claim.partition, id: key.id });

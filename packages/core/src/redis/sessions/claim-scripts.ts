@@ -6,7 +6,8 @@ import { defineScript } from "../connection/script.js";
  * to replace, or ''.
  *
  * A claim is `<partition> <time> <nonce>`. Claims an id that is free, already this partition's, or
- * abandoned. Otherwise answers the other partition's claim.
+ * abandoned. Otherwise answers the other partition's claim. `isNew` tells that the partition had no
+ * claim before.
  */
 export const CLAIM_ID = defineScript({
   flags: "deny-oom",
@@ -20,10 +21,15 @@ if claim and not is_own and claim ~= abandoned then return { 0, claim, now } end
 local ttl = math.max(tonumber(ttl_ms), redis.call('PTTL', ref))
 claim = partition .. ' ' .. now .. ' ' .. nonce
 redis.call('SET', ref, claim, 'PX', int(ttl))
-return { 1, claim, now }`,
+return { is_own and 2 or 1, claim, now }`,
   parse: (reply) => {
-    const [isClaimed, claim, time] = reply as [number, Buffer, Buffer];
-    return { isClaimed: isClaimed === 1, claim: String(claim), timeMs: Number(time) };
+    const [claimed, claim, time] = reply as [number, Buffer, Buffer];
+    return {
+      isClaimed: claimed > 0,
+      isNew: claimed === 1,
+      claim: String(claim),
+      timeMs: Number(time),
+    };
   },
 });
 

@@ -67,9 +67,9 @@ local idle_deadline = math.min(tonumber(expire_time_ms) or math.huge, now + idle
 local deadline = math.min(idle_deadline, create_time + lifetime)
 
 local function create()
-  if deadline <= now then return { 'ended' } end
   if claim_lapse_time_ms ~= '' and now >= tonumber(claim_lapse_time_ms) then return { 'claim_lapsed' } end
   if redis.call('EXISTS', key) == 1 then return { 'exists' } end
+  if deadline <= now then return { 'ended' } end
 
   local to_evict, limit = {}, tonumber(max_sessions)
   if redis.call('ZCOUNT', user_key, '(' .. int(now), '+inf') >= limit then

@@ -15,7 +15,7 @@ import {
   type SessionLimit,
 } from "../../sessions/session-store.js";
 import { toBuffer } from "../connection/script.js";
-import type { ChosenIds, IdClaim } from "./chosen-ids.js";
+import type { ChosenIds, OwnClaim } from "./chosen-ids.js";
 import type { ClaimedRequests } from "./claimed-requests.js";
 import { CREATE, CREATE_ONCE, type CreateReply, type RevokedSession } from "./create-scripts.js";
 import type { PartitionScripts } from "./partition-scripts.js";
@@ -79,7 +79,7 @@ export class SessionCreation {
       if (reply.outcome !== "repeated") return await this.#created(reply, session, limit, claim);
       // Undo this call's claims.
       await this.#requests.keepUntil(request, partition, reply.keptUntilMs);
-      if (typeof claim === "object" && !reply.isIdInUse) await this.#chosenIds.release(id, claim);
+      if (!reply.isIdInUse) await this.#release(id, claim);
       return reply.creation;
     } catch (error) {
       const isRefused = error instanceof SessiondError && error.reason !== "STORE_UNAVAILABLE";
@@ -88,12 +88,17 @@ export class SessionCreation {
     }
   }
 
-  async #claimId(session: NewSession): Promise<IdClaim | undefined> {
+  async #claimId(session: NewSession): Promise<OwnClaim | undefined> {
     return isGeneratedId(session.key.id) ? undefined : this.#chosenIds.claim(session);
   }
 
+  /** Releases an id that this call has claimed, and no other call before it. */
+  async #release(id: string, claim: OwnClaim | "taken" | undefined): Promise<void> {
+    if (typeof claim === "object" && claim.isNew) await this.#chosenIds.release(id, claim);
+  }
+
   /** The call of both scripts. With a taken id it can only succeed as a repetition. */
-  #call(session: NewSession, limit: SessionLimit, claim: IdClaim | "taken" | undefined) {
+  #call(session: NewSession, limit: SessionLimit, claim: OwnClaim | "taken" | undefined) {
     const { key, userId, idleTimeoutMs, lifetimeMs, movedIn } = session;
     return {
       keys: {
@@ -124,7 +129,7 @@ export class SessionCreation {
     reply: CreateReply,
     { key }: NewSession,
     limit: SessionLimit,
-    claim: IdClaim | "taken" | undefined,
+    claim: OwnClaim | "taken" | undefined,
   ): Promise<CreationWithEvicted> {
     switch (reply.outcome) {
       case "created": {
@@ -135,7 +140,7 @@ export class SessionCreation {
         throw sessionAlreadyExists();
       case "ended":
       case "limit":
-        if (typeof claim === "object") await this.#chosenIds.release(key.id, claim);
+        await this.#release(key.id, claim);
         if (reply.outcome === "ended") throw movedInTooLate();
         throw sessionLimitReached(limit.maxSessionsPerUser);
       case "claim_lapsed":

@@ -106,6 +106,24 @@ export const brokenCreation: readonly BrokenSessionStore[] = [
       };
     },
   ),
+  broken(
+    "loses the id of a session when it refuses another call for it",
+    [
+      "a session that moves in a second time, its first times over, exists and stays found by its id",
+      "a session that moves in while a late call for it is refused stays found by its id",
+    ],
+    ({ store }) => {
+      const lost = new Set<string>();
+      return {
+        create: (session, limit) =>
+          store.create(session, limit).catch((error) => {
+            lost.add(session.key.id);
+            throw error;
+          }),
+        partitionOf: async (id) => (lost.has(id) ? undefined : store.partitionOf(id)),
+      };
+    },
+  ),
   evicting(
     "evicts the session that was used longest ago",
     ["at each user's own limit the oldest session goes, however lately it was used"],

@@ -15,6 +15,7 @@ import {
   idsOf,
   keyOf,
   listAll,
+  NO_LIMIT,
   newSession,
   race,
   rejectBeyond,
@@ -22,6 +23,8 @@ import {
 import type { SessionStoreChecks } from "./session-store-check.js";
 
 const RACERS = 1_000;
+/** Enough that two calls meet in each of their steps. */
+const RACING_PAIRS = 200;
 
 /** Creation, the ids that are taken, and the limit. */
 export const createChecks: SessionStoreChecks = {
@@ -227,5 +230,37 @@ export const createChecks: SessionStoreChecks = {
     assert.deepEqual(comparable({ ...session, id: "", record: undefined, tokenHash: undefined }), {
       ...comparable({ ...expected, id: "", record: undefined, tokenHash: undefined }),
     });
+  },
+  "a session that moves in a second time, its first times over, exists and stays found by its id":
+    async ({ store, peer, clock }) => {
+      const movedIn = { expireTimeMs: clock.now() + 1_000 };
+      const session = await addSession(store, { userId: "ann", id: "ext:1", movedIn });
+      clock.advance(999);
+      await store.touch(keyOf(session));
+      clock.advance(1);
+      const again = newSession({ userId: "ann", id: "ext:1", movedIn });
+      await assertRefused("SESSION_ALREADY_EXISTS", store.create(again, NO_LIMIT));
+      await assertRefused("SESSION_ALREADY_EXISTS", store.create(again, rejectBeyond(1)));
+      const once = { key: "r-1", record: again.record, keptForMs: 60_000 };
+      await assertRefused("SESSION_ALREADY_EXISTS", store.createOnce(once, again, NO_LIMIT));
+      for (const from of [store, peer]) {
+        assert.equal(await from.partitionOf("ext:1"), partitionOfUser("ann"));
+        assert.ok(await from.get(keyOf(session)));
+      }
+    },
+  "a session that moves in while a late call for it is refused stays found by its id": async (
+    t,
+  ) => {
+    const { store } = t;
+    const limit = NO_LIMIT;
+    for (let i = 0; i < RACING_PAIRS; i++) {
+      const id = `ext:${i}`;
+      const outcomes = await race(t, 2, (from, n) => {
+        const movedIn = { expireTimeMs: (n + i) % 2 ? 1 : Number.MAX_SAFE_INTEGER };
+        return from.create(newSession({ userId: id, id, movedIn }), limit).catch(() => undefined);
+      });
+      assert.ok(outcomes.some((created) => created !== undefined));
+      assert.equal(await store.partitionOf(id), partitionOfUser(id));
+    }
   },
 };
