@@ -18,11 +18,15 @@ const MAX_QUEUED_MS = 1_000;
 const MAX_BATCH_SIZE = 200;
 /**
  * A write without effect, for WAIT to wait for. It uses a command's key, so it goes to the same
- * node. It also works when memory is full.
+ * node: an index, or the claim on an id, which is a string. It also works when memory is full.
  */
 const LAST_WRITE = `#!lua flags=allow-oom
-redis.call('ZADD', KEYS[1], 0, '')
-redis.call('ZREM', KEYS[1], '')`;
+if redis.call('TYPE', KEYS[1]).ok == 'string' then
+  redis.call('APPEND', KEYS[1], '')
+else
+  redis.call('ZADD', KEYS[1], 0, '')
+  redis.call('ZREM', KEYS[1], '')
+end`;
 
 interface Queued {
   readonly key: string;

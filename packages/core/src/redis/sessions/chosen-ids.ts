@@ -1,11 +1,12 @@
 import { randomBytes } from "node:crypto";
 import { sessionAlreadyExists } from "../../errors.js";
 import { isGeneratedId, type Partition } from "../../sessions/session-id.js";
-import type { NewSession } from "../../sessions/session-store.js";
+import type { NewSession, SessionKey } from "../../sessions/session-store.js";
 import type { RedisCommands } from "../connection/redis-commands.js";
 import { RECLAIM_SLACK_MS } from "../connection/script.js";
 import { CLAIM_ID, RELEASE_CLAIM } from "./claim-scripts.js";
 import type { SessionKeys } from "./session-keys.js";
+import { toStoredFacts } from "./stored-session.js";
 
 /**
  * A claim of this age without a session counts as abandoned. Its maker must create the session
@@ -54,17 +55,18 @@ export class ChosenIds {
     return value?.slice(0, 2);
   }
 
-  /** Claims the id, or throws SESSION_ALREADY_EXISTS. */
-  async claim({ key, lifetimeMs }: NewSession): Promise<OwnClaim> {
+  /**
+   * Claims the id, or throws SESSION_ALREADY_EXISTS. With `isReplicated`, it throws
+   * STORE_UNAVAILABLE if no replica confirms the claim in time.
+   */
+  async claim({ key, lifetimeMs }: NewSession, isReplicated: boolean): Promise<OwnClaim> {
     const ref = this.#keys.sessionRef(key.id);
     const ttlMs = lifetimeMs + this.#retentionMs + RECLAIM_SLACK_MS;
     const nonce = randomBytes(6).toString("base64url");
     let abandoned = "";
     for (let attempt = 0; attempt < MAX_CLAIM_ATTEMPTS; attempt++) {
-      const { isClaimed, isNew, ...reply } = await this.#commands.run(CLAIM_ID, {
-        keys: { ref },
-        args: { partition: key.partition, ttlMs, nonce, abandoned },
-      });
+      const call = { keys: { ref }, args: { partition: key.partition, ttlMs, nonce, abandoned } };
+      const { isClaimed, isNew, ...reply } = await this.#commands.run(CLAIM_ID, call, isReplicated);
       const claim = parseClaim(reply.claim);
       if (isClaimed) return { ...claim, isNew };
 
@@ -80,6 +82,30 @@ export class ChosenIds {
   async release(id: string, claim: IdClaim): Promise<void> {
     const keys = { ref: this.#keys.sessionRef(id) };
     await this.#commands.run(RELEASE_CLAIM, { keys, args: { claim: claim.text } });
+  }
+
+  /**
+   * Restores lost claims on the chosen ids among the ids of a partition's sessions. Answers how
+   * many. Without its claim, nothing finds a session by its id.
+   */
+  async restoreLost(partition: Partition, ids: readonly string[]): Promise<number> {
+    const chosen = ids.filter((id) => !isGeneratedId(id));
+    const restored = await Promise.all(chosen.map((id) => this.#restoreIfLost({ partition, id })));
+    return restored.filter(Boolean).length;
+  }
+
+  async #restoreIfLost(key: SessionKey): Promise<boolean> {
+    const ref = this.#keys.sessionRef(key.id);
+    if ((await this.#commands.read("exists", [ref])) === 1) return false;
+    const facts = await this.#commands.read("hget", [this.#keys.session(key), "facts"]);
+    if (facts === null) return false;
+    const { createTimeMs, absoluteExpireTimeMs } = toStoredFacts(key.id, "", facts as Buffer, 0);
+    const keptUntilMs = absoluteExpireTimeMs + this.#retentionMs + RECLAIM_SLACK_MS;
+    // As old as its session: should the session be removed meanwhile, the claim counts as abandoned.
+    const claim = `${key.partition} ${createTimeMs} restored`;
+    return this.#commands.call(
+      async (redis) => (await redis.set(ref, claim, "PXAT", keptUntilMs, "NX")) === "OK",
+    );
   }
 
   /** Releases the chosen ids among the ids of sessions that were removed from a partition. */

@@ -80,6 +80,19 @@ test("a deadline that disagrees with the session is put right", async () => {
   expect(await redis.zscore(ALL, "one")).toBe(`${expireTimeMs}`);
 });
 
+test("the lost reference of a chosen id is restored, unless the id is another user's by now", async () => {
+  const ref = "session_ref:one";
+  const [before, ttlMs] = [await redis.get(ref), await redis.pttl(ref)];
+  await redis.del(ref, "session_ref:two");
+  await addSession(store, { userId: "bob", id: "two" });
+  expect(await store.partitionOf("one")).toBeUndefined();
+  expect(await store.sweep(10)).toMatchObject({ healed: 1 });
+  expect(await store.partitionOf("one")).toBe(before?.slice(0, 2));
+  expect(await redis.pttl(ref)).toBeGreaterThan(ttlMs - 10_000);
+  expect(await store.partitionOf("two")).toBe(partitionOfUser("bob"));
+  expect(await store.sweep(10)).toEqual(SOUND);
+});
+
 test("drift anywhere in a large index is found in a few sweeps", async () => {
   const lost = Array.from({ length: 2_000 }, (_, i) => `lost-${i}`);
   await redis.zadd(ALL, ...lost.flatMap((id) => [9e12, id]));

@@ -12,6 +12,8 @@ const ENTRIES_PER_KEY = 250;
 export interface Suspect {
   readonly id: string;
   readonly userId?: string;
+  /** Whether the check found the session itself, and not an entry of an index. */
+  readonly isFound?: boolean;
 }
 
 /** Compares sessions with the indexes and corrects these. Answers how many entries it corrected. */
@@ -28,24 +30,34 @@ interface Batch {
   readonly suspects: Suspect[];
 }
 
+/** Restores what is missing for the ids of existing sessions. Answers for how many it did. */
+export type Restore = (
+  namespace: string,
+  partition: Partition,
+  ids: readonly string[],
+) => Promise<number>;
+
 /**
  * Scans all keys of all namespaces, a part at a time and without end, for sessions with wrong index
- * entries and index entries without a session. Scripts leave neither, but an evicted or deleted key does.
+ * entries or a lost claim on their chosen id, and for index entries without a session. Scripts leave
+ * neither, but an evicted or deleted key does.
  */
 export class IndexCheck {
   readonly #commands: RedisCommands;
   readonly #keys: SessionKeys;
   readonly #heal: Heal;
+  readonly #restore: Restore;
   /** The primary that is being scanned, and the position in it. */
   #node = 0;
   #cursor = "0";
   /** The position in each large index, by key. */
   readonly #entryCursors = new Map<string, string>();
 
-  constructor(commands: RedisCommands, keys: SessionKeys, heal: Heal) {
+  constructor(commands: RedisCommands, keys: SessionKeys, heal: Heal, restore: Restore) {
     this.#commands = commands;
     this.#keys = keys;
     this.#heal = heal;
+    this.#restore = restore;
   }
 
   /** Checks the next part. Answers how many index entries it corrected. */
@@ -59,12 +71,14 @@ export class IndexCheck {
       const batch = batches.get(place) ?? { namespace, partition, suspects: [] };
       batches.set(place, batch);
       const { suspects } = batch;
-      if (key.kind === "session") suspects.push({ id: key.id });
+      if (key.kind === "session") suspects.push({ id: key.id, isFound: true });
       else for (const id of await this.#entries(name)) suspects.push({ ...key, id });
     }
     let healed = 0;
     for (const { namespace, partition, suspects } of batches.values()) {
       healed += await this.#heal(namespace, partition, suspects);
+      const ids = suspects.flatMap(({ id, isFound }) => (isFound ? [id] : []));
+      healed += await this.#restore(namespace, partition, ids);
     }
     return healed;
   }

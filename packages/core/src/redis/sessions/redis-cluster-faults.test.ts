@@ -185,6 +185,18 @@ test("a slot half moved keeps no revocation in another from being confirmed", as
   });
 });
 
+test("a session that must be replicated needs a replica to confirm the claim on its id, too", async () => {
+  const store = await openStore("replicated");
+  const session = await newSessionWithIdElsewhere("ann");
+  const claimed = await cluster.primaryOf(`session_ref:${session.key.id}`);
+  const replica = await replicaOf(claimed.nodeId());
+  replica.pause();
+  expect(await orUnavailable(store.create(session, NO_LIMIT))).toBeUndefined();
+  replica.resume();
+  const create = () => orUnavailable(store.create(session, NO_LIMIT));
+  await expect.poll(create, { timeout: 10_000 }).toBeDefined();
+});
+
 // Each one that came had all that waited grouped by node again, until it was too late for any.
 test("thousands of revocations at once all come to their turn", async () => {
   const store = await openStore("auto");
@@ -346,6 +358,16 @@ async function newSessionBeside(userId: string, { port }: RedisClusterNode): Pro
     const primary = await cluster.primaryOf(slotKeyOf(session.userId));
     const isBeside = session.key.partition !== partitionOfUser(userId);
     if (primary.port === port && isBeside) return session;
+  }
+}
+
+/** A session of a user, with an id that another primary than the user's keeps unique. */
+async function newSessionWithIdElsewhere(userId: string): Promise<NewSession> {
+  const { port } = await cluster.primaryOf(slotKeyOf(userId));
+  for (let i = 0; ; i++) {
+    const id = `jti-${i}`;
+    const primary = await cluster.primaryOf(`session_ref:${id}`);
+    if (primary.port !== port) return newSession({ userId, id });
   }
 }
 

@@ -89,7 +89,9 @@ export class SessionCreation {
   }
 
   async #claimId(session: NewSession): Promise<OwnClaim | undefined> {
-    return isGeneratedId(session.key.id) ? undefined : this.#chosenIds.claim(session);
+    return isGeneratedId(session.key.id)
+      ? undefined
+      : this.#chosenIds.claim(session, this.#isReplicated);
   }
 
   /** Releases an id that this call has claimed, and no other call before it. */

@@ -61,7 +61,12 @@ export class Upkeep {
     this.#keys = keys;
     this.#retentionMs = retentionMs;
     this.#partsOf = partsOf;
-    this.#indexCheck = new IndexCheck(commands, keys, (...what) => this.#heal(...what));
+    this.#indexCheck = new IndexCheck(
+      commands,
+      keys,
+      (...what) => this.#heal(...what),
+      (namespace, ...what) => partsOf(namespace).chosenIds.restoreLost(...what),
+    );
   }
 
   /** As `SessionStore.namespaces`. */
