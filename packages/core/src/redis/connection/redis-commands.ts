@@ -47,18 +47,24 @@ export class RedisCommands {
 
   /**
    * Runs a script. With `isReplicated` it answers once a replica has the script's changes, and
-   * rejects with STORE_UNAVAILABLE if no replica has them in time.
+   * rejects with STORE_UNAVAILABLE if no replica has them in time. `made` is told the answer as soon
+   * as the script has run, also if no replica then confirms it.
    */
   async run<Key extends string, Arg extends string, Reply>(
     script: Script<Key, Arg, Reply>,
     call: ScriptCall<Key, Arg>,
     isReplicated = false,
+    made?: (answer: Reply) => void,
   ): Promise<Reply> {
     const reply = await this.#retry(script, call, async (name, text, args) => {
-      if (isReplicated) return this.#replicaWaits.send(String(args[1]), [name, text, ...args]);
-      return connected(this.redis).callBuffer(name, text, ...args);
+      if (!isReplicated) return connected(this.redis).callBuffer(name, text, ...args);
+      return this.#replicaWaits.send(String(args[1]), [name, text, ...args], (early) =>
+        made?.(script.parse(early, call.args)),
+      );
     });
-    return script.parse(reply, call.args);
+    const answer = script.parse(reply, call.args);
+    if (!isReplicated) made?.(answer);
+    return answer;
   }
 
   /** Runs a script that only reads, batched with other reads. */

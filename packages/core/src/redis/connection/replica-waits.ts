@@ -32,6 +32,7 @@ interface Queued {
   readonly key: string;
   readonly command: readonly [name: string, ...args: Argument[]];
   readonly queuedMs: number;
+  readonly made: (reply: unknown) => void;
   readonly resolve: (reply: unknown) => void;
   readonly reject: (error: unknown) => void;
 }
@@ -57,13 +58,18 @@ export class ReplicaWaits {
   /**
    * Sends a command on `key`. Rejects with the error of Redis, or with STORE_UNAVAILABLE if no
    * replica acknowledges in time: the command did run, but a failover may undo it. A repetition
-   * also waits for the changes of the first run.
+   * also waits for the changes of the first run. `made` is told the reply before that, confirmed or
+   * not.
    */
-  async send(key: string, command: readonly [name: string, ...args: Argument[]]): Promise<unknown> {
+  async send(
+    key: string,
+    command: readonly [name: string, ...args: Argument[]],
+    made: (reply: unknown) => void,
+  ): Promise<unknown> {
     const queuedMs = performance.now();
     await this.#connect();
     return new Promise((resolve, reject) => {
-      this.#enqueue({ key, command, queuedMs, resolve, reject });
+      this.#enqueue({ key, command, queuedMs, made, resolve, reject });
     });
   }
 
@@ -133,10 +139,11 @@ export class ReplicaWaits {
     const [waitError, replicas] = results.at(-1) ?? NOT_SENT;
     const hasWritten = results.slice(sent.length, -1).some(([error]) => !error);
     const isConfirmed = hasWritten && !waitError && Number(replicas) >= REQUIRED_REPLICAS;
-    for (const [i, { resolve, reject }] of sent.entries()) {
+    for (const [i, { made, resolve, reject }] of sent.entries()) {
       const [error, reply] = results[i] ?? NOT_SENT;
       // A pipeline does not follow a slot to another node.
       if (isMoved(error) && redis.isCluster) (redis as Cluster).refreshSlotsCache();
+      if (!error) made(reply);
       if (error) reject(error);
       else if (isConfirmed) resolve(reply);
       else reject(unconfirmed());

@@ -242,6 +242,7 @@ export class PartitionScripts {
     partition: Partition,
     own: ScriptCall<Key, Arg>,
     isReplicated = false,
+    made?: (answer: Reply) => void,
   ): Promise<Reply> {
     const keys: Record<PartitionKey, string> = {
       sessions: this.#keys.sessions(partition),
@@ -256,6 +257,6 @@ export class PartitionScripts {
       partition,
     };
     const call = { ...own, keys: { ...keys, ...own.keys }, args: { ...args, ...own.args } };
-    return this.#commands.run(script, call, isReplicated);
+    return this.#commands.run(script, call, isReplicated, made);
   }
 }

@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { Keyring } from "../../sessions/keyring.js";
 import type { SessionKey } from "../../sessions/session-store.js";
@@ -19,6 +20,7 @@ import type { Durability } from "./whole-store.js";
 
 const ADA = { userId: "ada", id: "one" };
 const KEY = keyOf(ADA);
+const HOUR_MS = 3_600_000;
 const NONE = { ...KEY, id: "none" };
 
 let primary: RedisServer;
@@ -41,7 +43,10 @@ async function startReplica(): Promise<RedisServer> {
 
 async function openStore(
   durability: Durability = "auto",
-  { port = primary.port, ...options }: { port?: number; retentionMs?: number } = {},
+  {
+    port = primary.port,
+    ...options
+  }: { port?: number; retentionMs?: number; now?: () => number } = {},
 ): Promise<RedisSessionStore> {
   const redis = await connectTo({ port });
   const store = new RedisSessionStore({ redis, durability, ...options });
@@ -175,6 +180,49 @@ test("a revocation made again after a restart spares a later session with the sa
 });
 
 // A store that was closed opened a connection for its next WAIT, and left it open.
+type Ending = (store: RedisSessionStore, replacedHash: Uint8Array) => Promise<unknown>;
+
+test.each<[what: string, end: Ending]>([
+  ["a revocation", (store) => store.revoke(KEY, "")],
+  ["a revocation of all a user's sessions", (store) => store.revokeUser("ada", "")],
+  ["a revocation after a reuse", (store, hash) => store.reportReuse(KEY, hash, true)],
+])("%s that no replica confirmed is made again after a restart that lost it", async (_, end) => {
+  const args = ["--appendonly", "yes", "--appendfsync", "always"];
+  const redis = await RedisProcess.start({ port: await freePort(), args });
+  const early = await openStore("local", { port: redis.port, now: () => Date.now() - HOUR_MS });
+  const { tokenHash } = await addSession(early, {
+    ...ADA,
+    idleTimeoutMs: 2 * HOUR_MS,
+    lifetimeMs: 2 * HOUR_MS,
+  });
+  await early.rotateToken(KEY, tokenHash, randomBytes(32));
+  const field = ["facts", "token_hash", "replaced_tokens"] as const;
+  const key = `session:{${KEY.partition}}:one`;
+  const before = await withRedis(redis.port, (connection) => connection.hmgetBuffer(key, ...field));
+
+  const store = await openStore("replicated", { port: redis.port });
+  await expect(end(store, tokenHash)).rejects.toMatchObject(UNCONFIRMED);
+  expect(await store.get(KEY)).toBeUndefined();
+  await withRedis(redis.port, async (connection) => {
+    for (const [i, name] of field.entries()) await connection.hset(key, name, before[i] ?? "");
+  });
+  expect(await store.get(KEY)).toBeDefined();
+  await redis.restart();
+  await expect.poll(() => store.get(KEY).catch(() => "failed")).toBeUndefined();
+  await redis.remove("SIGKILL");
+});
+
+test("a report of a token that ends no session waits for no replica", async () => {
+  await using replica = await startReplica();
+  const store = await openStore();
+  const { tokenHash } = await addSession(store, ADA);
+  await store.rotateToken(KEY, tokenHash, randomBytes(32));
+  replica.pause();
+  await store.reportReuse(KEY, tokenHash, true);
+  await store.reportReuse(KEY, randomBytes(32), true);
+  expect(await store.get(KEY)).toMatchObject({ version: 3 });
+});
+
 test("a closed store leaves no connection, whatever is asked of it", async () => {
   await using _replica = await startReplica();
   const store = await openStore("replicated");

@@ -189,11 +189,12 @@ export class RedisSessionStore implements SessionStore {
       keys: { key: this.#keys.session(key) },
       args: { id: key.id, tokenHash: toBuffer(tokenHash), revokes: revokes ? "1" : "" },
     };
-    const isReplicated = revokes && (await this.#whole.revocationsAreReplicated());
-    const createTimeMs = await this.#scripts.run(REPORT_REUSE, key.partition, call, isReplicated);
-    if (createTimeMs !== undefined) {
-      this.#remember(key.partition, [{ id: key.id, createTimeMs }], REUSE_REASON);
-    }
+    // Anyone can have a token reported, so a report that ends nothing waits for no replica.
+    const createTimeMs = await this.#scripts.run(REPORT_REUSE, key.partition, call);
+    if (createTimeMs === undefined) return;
+    this.#remember(key.partition, [{ id: key.id, createTimeMs }], REUSE_REASON);
+    // It has ended already, and this waits for a replica.
+    await this.revoke(key, REUSE_REASON);
   }
 
   async revoke(
@@ -208,10 +209,12 @@ export class RedisSessionStore implements SessionStore {
       moreArgs: tokenHash && [toBuffer(tokenHash)],
     };
     const isReplicated = await this.#whole.revocationsAreReplicated();
-    const createTimeMs = await this.#scripts.run(REVOKE, key.partition, call, isReplicated);
-    if (createTimeMs === undefined) return false;
-    this.#remember(key.partition, [{ id: key.id, createTimeMs }], reason);
-    return true;
+    const remember = (createTimeMs: number | undefined) => {
+      if (createTimeMs === undefined) return;
+      this.#remember(key.partition, [{ id: key.id, createTimeMs }], reason);
+    };
+    const revoked = await this.#scripts.run(REVOKE, key.partition, call, isReplicated, remember);
+    return revoked !== undefined;
   }
 
   async revokeUser(userId: string, reason: string, exceptId = ""): Promise<number | undefined> {
@@ -221,10 +224,10 @@ export class RedisSessionStore implements SessionStore {
       args: { reason, exceptId },
     };
     const isReplicated = await this.#whole.revocationsAreReplicated();
-    const revoked = await this.#scripts.run(REVOKE_USER, partition, call, isReplicated);
-    if (revoked === undefined) return undefined;
-    this.#remember(partition, revoked, reason);
-    return revoked.length;
+    const remember = (revoked: readonly RevokedSession[] = []) =>
+      this.#remember(partition, revoked, reason);
+    const revoked = await this.#scripts.run(REVOKE_USER, partition, call, isReplicated, remember);
+    return revoked?.length;
   }
 
   list(query: ListQuery): Promise<ListPage> {
@@ -259,6 +262,7 @@ export class RedisSessionStore implements SessionStore {
     };
   }
 
+  /** Remembers revocations as soon as they are made, because a failover may undo them. */
   #remember(partition: Partition, revoked: readonly RevokedSession[], reason: string): void {
     this.#whole.remember(this.#keys.namespace, partition, revoked, reason);
   }
