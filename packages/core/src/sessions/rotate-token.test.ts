@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { followEvents } from "../testing/contract/sessions/fixtures.js";
+import { followEvents, sweepAll } from "../testing/contract/sessions/fixtures.js";
 import {
   clock,
   create,
@@ -104,6 +104,25 @@ describe("a request to rotate that is repeated", () => {
       invalid("request_id"),
     );
     await sessions.revoke({ sessionId: session.id });
+    await refused(sessions.rotateToken(token, options), NOT_FOUND);
+  });
+
+  test("is a wrong token to everybody who has neither the old nor the present token", async () => {
+    const { token } = await create();
+    const { token: second } = await sessions.rotateToken(token, options);
+    await refused(sessions.rotateToken(forged(token), options), NOT_FOUND);
+    const { token: third } = await sessions.rotateToken(second, { ...options, requestId: "r-2" });
+    await refused(sessions.rotateToken(token, options), NOT_FOUND);
+    expect(await sessions.verify(third)).toBeDefined();
+  });
+
+  test("finds no later session with the same id", async () => {
+    const { token } = await create({ sessionId: "desk-7" });
+    await sessions.rotateToken(token, options);
+    await sessions.revoke({ sessionId: "desk-7" });
+    clock.advance(20 * MINUTE_MS);
+    await sweepAll(store);
+    await create({ sessionId: "desk-7" });
     await refused(sessions.rotateToken(token, options), NOT_FOUND);
   });
 

@@ -1,4 +1,4 @@
-import { invalidArgument, sessionNotFound } from "../errors.js";
+import { invalidArgument } from "../errors.js";
 import { fingerprintOf } from "./fingerprint.js";
 import type { Keyring } from "./keyring.js";
 import {
@@ -63,7 +63,6 @@ export async function rotateToken(
     return { session: unsealSession(keyring, rotated), token: tokenOf(key, secret) };
   }
   const firstSecret = secretOfRepetition(keyring, purpose, rotated.repeated, fingerprint);
-  if (rotated.session === undefined) throw sessionNotFound();
   return { session: unsealSession(keyring, rotated.session), token: tokenOf(key, firstSecret) };
 }
 

@@ -133,8 +133,8 @@ export interface RepeatedCreation {
 export interface RepeatedRotation {
   /** The record of the earlier call. */
   readonly repeated: Uint8Array;
-  /** The session as it is now. Undefined if it is not active. */
-  readonly session: StoredSession | undefined;
+  /** The session as it is now. */
+  readonly session: StoredSession;
 }
 
 /** The result of a sweep. */
@@ -269,8 +269,11 @@ export interface SessionStore {
   ): Promise<StoredSession | undefined>;
 
   /**
-   * As `rotateToken`, at most once for a request on this session: a repetition changes nothing. The
-   * store does not compare the two calls. A call that answers undefined leaves no trace.
+   * As `rotateToken`, and the session keeps the request of its newest rotation, if that had one. A
+   * call with the same key changes nothing. It answers the record and the session if its
+   * `tokenHash` is the one that the rotation replaced, or the session's own, and undefined otherwise:
+   * nobody else learns of the request. The store does not compare the rest of the two calls. The
+   * next rotation and the end of the session remove the request.
    */
   rotateTokenOnce(
     request: OnceOnly,

@@ -31,6 +31,7 @@ export const MIGRATIONS: readonly string[] = [
     version                 INTEGER NOT NULL,
     token_hash              BLOB NOT NULL,
     replaced_tokens         BLOB NOT NULL DEFAULT x'',
+    rotation_request        BLOB NOT NULL DEFAULT x'',
     record                  BLOB NOT NULL,
     revoke_time_ms          INTEGER,
     revoke_reason           TEXT,

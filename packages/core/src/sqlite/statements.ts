@@ -78,7 +78,7 @@ const ACTIVITY = `
 
 const REVOCATION = `
   revoke_time_ms = :now, revoke_reason = :reason, end_time_ms = :now, version = version + 1,
-  token_hash = x'', replaced_tokens = x''`;
+  token_hash = x'', replaced_tokens = x'', rotation_request = x''`;
 
 /**
  * The names of namespaces among rows, by one search for each, however many rows there are. SQLite
@@ -143,8 +143,10 @@ export const STATEMENTS = {
     UPDATE sessions
     SET
       ${ACTIVITY}, authenticate_time_ms = :authenticateTimeMs, token_create_time_ms = :now,
-      token_hash = :newTokenHash, replaced_tokens = :replacedTokens, version = version + 1
+      token_hash = :newTokenHash, replaced_tokens = :replacedTokens,
+      rotation_request = :rotationRequest, version = version + 1
     WHERE ${ACTIVE_AT_KEY} RETURNING ${COLUMNS}`,
+  rotationRequest: `SELECT rotation_request FROM sessions WHERE ${ACTIVE_AT_KEY}`,
   putReplacedTokens: `
     UPDATE sessions SET replaced_tokens = :replacedTokens WHERE ${ACTIVE_AT_KEY}`,
   recordReuse: `

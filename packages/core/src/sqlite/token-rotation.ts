@@ -6,6 +6,12 @@ import {
   withReplacedToken,
   withReuseEvent,
 } from "../sessions/replaced-tokens.js";
+import {
+  decodeRotationRequest,
+  encodeRotationRequest,
+  hashRequestKey,
+  type RotationRequest,
+} from "../sessions/rotation-request.js";
 import type {
   OnceOnly,
   RepeatedRotation,
@@ -14,8 +20,10 @@ import type {
 } from "../sessions/session-store.js";
 import { hashesEqual } from "../sessions/session-token.js";
 import type { SqliteEventLog } from "./sqlite-event-log.js";
-import type { RequestRow, Statements } from "./statements.js";
+import { firstColumn, type Statements } from "./statements.js";
 import { findSession, toStoredSession } from "./stored-session.js";
+
+const NO_REQUEST = new Uint8Array();
 
 /** The tokens of a session: its own, and those it had. Every method is a step of a transaction. */
 export class TokenRotation {
@@ -43,6 +51,7 @@ export class TokenRotation {
     newTokenHash: Uint8Array,
     graceMs: number,
     now: number,
+    rotationRequest: Uint8Array = NO_REQUEST,
   ): StoredSession | undefined {
     const session = this.#find(key, now);
     if (session === undefined || !hashesEqual(session.tokenHash, tokenHash)) return undefined;
@@ -50,6 +59,7 @@ export class TokenRotation {
       ...{ ...this.#in, ...key, now, newTokenHash },
       authenticateTimeMs: graceMs === 0 ? now : session.authenticateTimeMs,
       replacedTokens: withReplacedToken(session, now, graceMs),
+      rotationRequest,
     });
     if (row === undefined) return undefined;
     const rotated = toStoredSession(row, now);
@@ -66,27 +76,29 @@ export class TokenRotation {
     graceMs: number,
     now: number,
   ): StoredSession | RepeatedRotation | undefined {
-    const { id, partition } = key;
-    // No key of a creation begins with a word and a space.
-    const rotation = `rotation ${id} ${requestKey}`;
-    const row = this.#statements.findRequest.get({ ...this.#in, key: rotation, now });
-    if (row !== undefined) {
-      const [, , , repeated] = row as unknown as RequestRow;
-      return { repeated, session: this.#find(key, now) };
+    const keyHash = hashRequestKey(requestKey);
+    const request = this.#findRequest(key, keyHash, now);
+    if (request !== undefined) {
+      const session = this.#find(key, now);
+      const known = [request.replacedHash, session?.tokenHash ?? NO_REQUEST];
+      const isOwner = known.some((hash) => hashesEqual(hash, tokenHash));
+      return session && isOwner ? { repeated: request.record, session } : undefined;
     }
-    const session = this.rotate(key, tokenHash, newTokenHash, graceMs, now);
-    if (session === undefined) return undefined;
-    this.#statements.insertRequest.run({
-      ...{
-        ...this.#in,
-        key: rotation,
-        partition,
-        sessionId: id,
-        createTimeMs: session.createTimeMs,
-      },
-      ...{ record, evictedIds: "[]", now, keptForMs },
+    const encoded = encodeRotationRequest({
+      expireTimeMs: now + keptForMs,
+      keyHash,
+      replacedHash: tokenHash,
+      record,
     });
-    return session;
+    return this.rotate(key, tokenHash, newTokenHash, graceMs, now, encoded);
+  }
+
+  /** The request of the newest rotation, within its time, if it has this key. */
+  #findRequest(key: SessionKey, keyHash: Uint8Array, now: number): RotationRequest | undefined {
+    const row = this.#statements.rotationRequest.get({ ...this.#in, ...key, now });
+    const request = row && decodeRotationRequest(firstColumn(row) as Uint8Array);
+    if (!request || now >= request.expireTimeMs) return undefined;
+    return hashesEqual(request.keyHash, keyHash) ? request : undefined;
   }
 
   /** `SessionStore.reportReuse`. */

@@ -104,7 +104,8 @@ local function fields_of(session)
   return { int(now), session.user_id, record, session.token_hash, facts_of(session), replaced }
 end
 
-local function rotate()
+-- request is what the session keeps of the rotation's request, if there is one.
+local function rotate(request)
   local session = read_active(key)
   if not session or session.token_hash ~= token_hash then return nil end
   local replaced, grace = read_replaced(key), tonumber(grace_ms)
@@ -118,6 +119,11 @@ local function rotate()
   session.version = session.version + 1
   touch(key, id, session)
   redis.call('HSET', key, 'token_hash', new_token_hash)
+  if request then
+    redis.call('HSET', key, 'rotation_request', request)
+  else
+    redis.call('HDEL', key, 'rotation_request')
+  end
   write_replaced(key, replaced)
   append('token_rotated', id, session.user_id, session.version, '')
   return fields_of(session)
@@ -135,31 +141,33 @@ return rotate()`,
 });
 
 /**
- * As `ROTATE_TOKEN`, at most once for a request. The key `request` stores `requestRecord` for
- * `requestKeptForMs`.
+ * As `ROTATE_TOKEN`, and the session keeps the request as `encodeRotationRequest` writes it.
+ * `requestHash` is the hash of its key.
  */
 export const ROTATE_TOKEN_ONCE = definePartitionScript({
   flags: "allow-oom",
-  keys: ["key", "request"],
-  args: [...ROTATE_ARGS, "requestRecord", "requestKeptForMs"],
+  keys: ["key"],
+  args: [...ROTATE_ARGS, "requestHash", "requestRecord", "requestKeptForMs"],
   body: `${ROTATE_FUNCTION}
-local known_record, known_expire_time = unpack(redis.call('HMGET', request, 'record', 'expire_time'))
-if known_record and now < tonumber(known_expire_time) then
-  local session = read_active(key)
-  return { known_record, session and fields_of(session) or false }
+local known = redis.call('HGET', key, 'rotation_request')
+if known then
+  local expire_time, hash, replaced_hash = struct.unpack('>dc32c32', known)
+  if hash == request_hash and now < expire_time then
+    local session = read_active(key)
+    if not session then return nil end
+    if token_hash ~= replaced_hash and token_hash ~= session.token_hash then return nil end
+    return { string.sub(known, 73), fields_of(session) }
+  end
 end
 
-local fields = rotate()
-if not fields then return nil end
-local expire_time = int(now + tonumber(request_kept_for_ms))
-redis.call('HSET', request, 'record', request_record, 'expire_time', expire_time)
-redis.call('PEXPIREAT', request, expire_time)
-return { false, fields }`,
+local expire_time = now + tonumber(request_kept_for_ms)
+local fields = rotate(struct.pack('>d', expire_time) .. request_hash .. token_hash .. request_record)
+return fields and { false, fields }`,
   parse: (reply, args): StoredSession | RepeatedRotation | undefined => {
     if (reply === null) return undefined;
     const [repeated, fields] = reply as [Buffer | null, unknown];
     const session = parseSession(fields, args);
-    return repeated === null ? session : { repeated, session };
+    return session && repeated !== null ? { repeated, session } : session;
   },
 });
 

@@ -29,7 +29,9 @@ import type { SessionKeys } from "./session-keys.js";
  *     <version> <create time> <authenticate time> <last access time> <idle timeout> <expire time>
  *     <absolute expire time> <token create time>[ <revoke time> <revoke reason>]
  *
- * A session has `replaced_tokens` only after a rotation, as `encodeReplacedTokens` writes them.
+ * A session has `replaced_tokens` only after a rotation, as `encodeReplacedTokens` writes them. Reads
+ * leave out `rotation_request`, the request of the newest rotation, as `encodeRotationRequest` writes
+ * it.
  */
 export const SESSION_FIELDS = [
   ...["user_id", "record", "token_hash", "facts", "replaced_tokens"],
@@ -187,7 +189,7 @@ local function revoke(type, id, session, reason)
   session.version = session.version + 1
   session.revoke_time, session.revoke_reason = now, reason
   redis.call('HSET', key, 'token_hash', '', 'facts', facts_of(session))
-  redis.call('HDEL', key, 'replaced_tokens')
+  redis.call('HDEL', key, 'replaced_tokens', 'rotation_request')
   redis.call('PEXPIREAT', key, int(now + kept_for))
   index(id, user_prefix .. session.user_id, -now)
   append(type, id, session.user_id, session.version, reason)

@@ -1,5 +1,6 @@
 import { tooManyFences } from "../../errors.js";
 import { REUSE_REASON } from "../../sessions/replaced-tokens.js";
+import { hashRequestKey } from "../../sessions/rotation-request.js";
 import { type Partition, partitionOfUser } from "../../sessions/session-id.js";
 import {
   type Creation,
@@ -173,9 +174,10 @@ export class RedisSessionStore implements SessionStore {
   ): Promise<StoredSession | RepeatedRotation | undefined> {
     const { keys, args } = this.#rotation(key, tokenHash, newTokenHash, graceMs);
     const call = {
-      keys: { ...keys, request: this.#keys.rotation(key, request.key) },
+      keys,
       args: {
         ...args,
+        requestHash: hashRequestKey(request.key),
         requestRecord: toBuffer(request.record),
         requestKeptForMs: request.keptForMs,
       },

@@ -75,11 +75,6 @@ export class SessionKeys {
     return `${this.#prefix}request:{${partition}}:${request}`;
   }
 
-  /** HASH: the result of a request to rotate a session's token. */
-  rotation({ partition, id }: SessionKey, request: string): string {
-    return `${this.#prefix}rotation:{${partition}}:${id}:${request}`;
-  }
-
   /** STRING: the partition of a request to create a session. */
   requestRef(request: string): string {
     return `${this.#prefix}request_ref:${request}`;

@@ -71,6 +71,14 @@ interface ModelSession extends SeenSession {
   readonly replaced: readonly ReplacedToken[];
   /** Whether an event told of a reuse. From then on it depends on the time whether another does. */
   readonly isReuseReported: boolean;
+  /** The request of the newest rotation, if that had one. */
+  readonly rotation?: ModelRotation | undefined;
+}
+
+interface ModelRotation {
+  readonly request: string;
+  readonly record: string;
+  readonly replacedHash: string;
 }
 
 interface ReplacedToken {
@@ -102,22 +110,18 @@ interface ModelRequest {
 
 /** A user's sessions and requests. Immutable. */
 export class ModelState {
-  static readonly EMPTY = new ModelState(new Map(), new Map(), new Map());
+  static readonly EMPTY = new ModelState(new Map(), new Map());
 
   readonly sessions: ReadonlyMap<string, ModelSession>;
   readonly requests: ReadonlyMap<string, ModelRequest>;
-  /** The records of requests to rotate, by session and key. */
-  readonly rotations: ReadonlyMap<string, string>;
   #key: string | undefined;
 
   constructor(
     sessions: ReadonlyMap<string, ModelSession>,
     requests: ReadonlyMap<string, ModelRequest>,
-    rotations: ReadonlyMap<string, string>,
   ) {
     this.sessions = sessions;
     this.requests = requests;
-    this.rotations = rotations;
   }
 
   /** Equal for equal states. */
@@ -129,7 +133,6 @@ export class ModelState {
       ...[...this.requests].map(
         ([key, { id, evictedIds }]) => `${key} made ${id}${evictedAsWell(evictedIds)}`,
       ),
-      ...[...this.rotations].map(([key, record]) => `${key} rotated by ${record}`),
     ]
       .sort()
       .join("\n");
@@ -146,15 +149,11 @@ export class ModelState {
   }
 
   with(id: string, session: ModelSession): ModelState {
-    return new ModelState(new Map(this.sessions).set(id, session), this.requests, this.rotations);
+    return new ModelState(new Map(this.sessions).set(id, session), this.requests);
   }
 
   withRequest(key: string, request: ModelRequest): ModelState {
-    return new ModelState(this.sessions, new Map(this.requests).set(key, request), this.rotations);
-  }
-
-  withRotation(key: string, record: string): ModelState {
-    return new ModelState(this.sessions, this.requests, new Map(this.rotations).set(key, record));
+    return new ModelState(this.sessions, new Map(this.requests).set(key, request));
   }
 
   /** With those of the sessions revoked that are active. */
@@ -172,7 +171,7 @@ export class ModelState {
         isReuseReported: false,
       });
     }
-    return new ModelState(sessions, this.requests, this.rotations);
+    return new ModelState(sessions, this.requests);
   }
 }
 
@@ -202,9 +201,10 @@ export const answers = {
   },
 };
 
-function tokensOf({ replaced, isReuseReported }: ModelSession): string {
+function tokensOf({ replaced, isReuseReported, rotation }: ModelSession): string {
+  const request = rotation ? ` by ${rotation.request} ${rotation.record}` : "";
   const tokens = replaced.map(({ tokenHash, isInGrace }) => ` ${tokenHash}${isInGrace ? "+" : ""}`);
-  return `${tokens.join("")}${isReuseReported ? " reused" : ""}`;
+  return `${tokens.join("")}${isReuseReported ? " reused" : ""}${request}`;
 }
 
 function evictedAsWell(ids: readonly string[]): string {
@@ -295,18 +295,19 @@ function rotate(
   { id, tokenHash, newTokenHash, hasGrace, request, record = "" }: Operation & RotateToken,
 ): Transition {
   const session = state.active(id);
-  const key = `${id} ${request}`;
-  const repeated = request === undefined ? undefined : state.rotations.get(key);
-  if (repeated !== undefined) {
-    const now = session ? answers.session(id, session) : answers.nothing;
-    return { state, result: answers.repeated(repeated, now, []) };
+  const nothing = { state, result: answers.nothing };
+  if (session === undefined) return nothing;
+  const known = session.rotation;
+  if (request !== undefined && known?.request === request) {
+    const isOwner = [known.replacedHash, session.tokenHash].includes(tokenHash);
+    const now = answers.session(id, session);
+    return isOwner ? { state, result: answers.repeated(known.record, now, []) } : nothing;
   }
-  if (session?.tokenHash !== tokenHash) return { state, result: answers.nothing };
+  if (session.tokenHash !== tokenHash) return nothing;
   const earlier = hasGrace ? session.replaced : withoutGraces(session.replaced);
   const replaced = [...earlier, { tokenHash, isInGrace: hasGrace }].slice(-MAX_REPLACED_TOKENS);
-  const rotated = changed(state, id, { ...session, tokenHash: newTokenHash, replaced });
-  if (request === undefined) return rotated;
-  return { ...rotated, state: rotated.state.withRotation(key, record) };
+  const rotation = request === undefined ? undefined : { request, record, replacedHash: tokenHash };
+  return changed(state, id, { ...session, tokenHash: newTokenHash, replaced, rotation });
 }
 
 function reportReuse(

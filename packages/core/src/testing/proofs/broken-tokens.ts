@@ -18,7 +18,9 @@ const REUSE_AFTER_EARLY_END = "a token whose grace was ended early is replaced f
 const MODEL = "through any calls and deadlines the store shows what a plain list would";
 const REQUEST_ONCE = "a request to rotate takes effect once, however often and wherever it is sent";
 const REQUEST_REPEATED =
-  "a repetition answers the session as it is now, and nothing once it has ended";
+  "a repetition answers the session as it is now, to its owner, and nothing once it has ended";
+const REQUEST_NEWEST =
+  "only a session's newest rotation can be repeated, and nothing is kept of others";
 const REQUEST_FORGOTTEN =
   "a request to rotate is forgotten after its time, and a refused one at once";
 
@@ -104,17 +106,16 @@ export const brokenTokens: readonly BrokenSessionStore[] = [
     ({ store }) => ({ rotateTokenOnce: (_, ...rotation) => store.rotateToken(...rotation) }),
   ),
   broken(
-    "remembers a refused request too, each for ever and for all sessions",
-    [REQUEST_REPEATED, REQUEST_FORGOTTEN],
+    "answers every request that was ever made, to anybody",
+    [REQUEST_REPEATED, REQUEST_NEWEST, REQUEST_FORGOTTEN],
     ({ store }) => {
-      const answers = new Map<string, Awaited<ReturnType<typeof store.rotateTokenOnce>>>();
+      const records = new Map<string, Uint8Array>();
       return {
-        async rotateTokenOnce(request, ...rotation) {
-          const earlier = answers.get(request.key);
-          if (earlier) return { repeated: request.record, session: undefined };
-          const answer = await store.rotateTokenOnce(request, ...rotation);
-          answers.set(request.key, answer);
-          return answer;
+        async rotateTokenOnce(request, key, ...rotation) {
+          const [repeated, session] = [records.get(request.key), await store.get(key)];
+          if (repeated && session) return { repeated, session };
+          records.set(request.key, request.record);
+          return store.rotateTokenOnce(request, key, ...rotation);
         },
       };
     },

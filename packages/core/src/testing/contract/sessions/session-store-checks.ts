@@ -11,8 +11,9 @@ import { namespaceChecks } from "./namespace-checks.js";
 import { onceChecks } from "./once-checks.js";
 import { readChecks } from "./read-checks.js";
 import { revokeChecks } from "./revoke-checks.js";
+import { rotationRequestChecks } from "./rotation-request-checks.js";
 import type { SessionStoreCheck } from "./session-store-check.js";
-import { reuseChecks, rotationRequestChecks, tokenChecks } from "./token-checks.js";
+import { reuseChecks, tokenChecks } from "./token-checks.js";
 
 /** The contract of `SessionStore`, promise by promise. */
 export const sessionStoreChecks: readonly SessionStoreCheck[] = listChecks(

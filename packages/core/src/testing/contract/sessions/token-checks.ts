@@ -7,7 +7,7 @@ import {
   REUSE_REASON,
   REUSE_TOLERANCE_MS,
 } from "../../../sessions/replaced-tokens.js";
-import type { OnceOnly, SessionStore, StoredSession } from "../../../sessions/session-store.js";
+import type { SessionStore, StoredSession } from "../../../sessions/session-store.js";
 import {
   addSession,
   assertSame,
@@ -25,7 +25,6 @@ import type { SessionStoreChecks } from "./session-store-check.js";
 
 const RACERS = 50;
 const GRACE_MS = 5_000;
-const KEPT_FOR_MS = 120_000;
 
 /** Replaces a session's token. Answers the session with the new one. */
 async function rotate(
@@ -45,10 +44,6 @@ async function proves(store: SessionStore, of: StoredSession, hash: Uint8Array):
   const isProven = session !== undefined && isProof(session, hash, session.readTimeMs);
   assert.equal((await store.touch(keyOf(of), hash)) !== undefined, isProven);
   return isProven;
-}
-
-function request(): OnceOnly {
-  return { key: `r-${hex(randomBytes(8))}`, record: randomBytes(40), keptForMs: KEPT_FOR_MS };
 }
 
 /** Replacing tokens, and what replaced tokens are still good for. */
@@ -202,82 +197,6 @@ export const tokenChecks: SessionStoreChecks = {
     assert.equal(winners.length, 1);
     assert.ok(await proves(t.peer, session, session.tokenHash));
     assert.ok(await proves(t.peer, session, winners[0]?.tokenHash ?? session.tokenHash));
-  },
-};
-
-/** Rotations that a caller may repeat. */
-export const rotationRequestChecks: SessionStoreChecks = {
-  "a request to rotate takes effect once, however often and wherever it is sent": async (t) => {
-    const { store } = t;
-    const session = await addSession(store);
-    const once = request();
-    const news = await followEvents(store);
-    const hashes = Array.from({ length: RACERS }, () => randomBytes(32));
-    const answers = await race(t, RACERS, (from, i) =>
-      from.rotateTokenOnce(
-        { ...once, record: Buffer.from([i]) },
-        keyOf(session),
-        session.tokenHash,
-        hashes[i] ?? session.tokenHash,
-      ),
-    );
-    const first = answers.findIndex((answer) => answer !== undefined && !("repeated" in answer));
-    const rotated = answers[first] as StoredSession;
-    assert.equal(hex(rotated.tokenHash), hex(hashes[first] ?? session.tokenHash));
-    for (const [i, answer] of answers.entries()) {
-      if (i === first) continue;
-      assert.ok(answer !== undefined && "repeated" in answer, "a repetition was not recognised");
-      assert.equal(hex(answer.repeated), hex(Buffer.from([first])));
-      assertSame(answer.session, rotated);
-    }
-    assert.deepEqual(
-      (await news()).map(({ type }) => type),
-      ["token_rotated"],
-    );
-  },
-  "a repetition answers the session as it is now, and nothing once it has ended": async (t) => {
-    const { store, clock } = t;
-    const session = await addSession(store);
-    const once = request();
-    const key = keyOf(session);
-    const repeat = (record: Uint8Array = randomBytes(8)) =>
-      store.rotateTokenOnce({ ...once, record }, key, session.tokenHash, randomBytes(32));
-    const rotated = await repeat(once.record);
-    assert.ok(rotated && !("repeated" in rotated));
-    clock.advance(10);
-    const again = await rotate(store, rotated);
-    const repeated = await repeat();
-    assert.ok(repeated && "repeated" in repeated);
-    assert.equal(hex(repeated.repeated), hex(once.record));
-    assertSame(repeated.session, again);
-    await store.revoke(key, "");
-    assert.deepEqual(await repeat(), { ...repeated, session: undefined });
-    // Another session may be rotated by the same key.
-    const other = await addSession(store);
-    const answer = await store.rotateTokenOnce(
-      once,
-      keyOf(other),
-      other.tokenHash,
-      randomBytes(32),
-    );
-    assert.ok(answer && !("repeated" in answer));
-  },
-  "a request to rotate is forgotten after its time, and a refused one at once": async (t) => {
-    const { store, clock } = t;
-    const session = await addSession(store, { idleTimeoutMs: 10 * KEPT_FOR_MS });
-    const once = request();
-    const key = keyOf(session);
-    const wrong = randomBytes(32);
-    assert.equal(await store.rotateTokenOnce(once, key, wrong, wrong), undefined);
-    const rotated = await store.rotateTokenOnce(once, key, session.tokenHash, randomBytes(32));
-    assert.ok(rotated && !("repeated" in rotated));
-    clock.advance(KEPT_FOR_MS - 1);
-    const repeated = await store.rotateTokenOnce(once, key, session.tokenHash, wrong);
-    assert.ok(repeated && "repeated" in repeated);
-    clock.advance(1);
-    assert.equal(await store.rotateTokenOnce(once, key, session.tokenHash, wrong), undefined);
-    const again = await store.rotateTokenOnce(once, key, rotated.tokenHash, wrong);
-    assert.ok(again && !("repeated" in again));
   },
 };
 
