@@ -67,6 +67,15 @@ describe("a session that moves in with its own credential", () => {
     await refused(sessions.verify(cookie), NOT_FOUND);
   });
 
+  test("lives on while its user is active, however near its end was", async () => {
+    const { cookie, tokenHash } = credential();
+    await create({ tokenHash, movedIn: { expireTimeMs: clock.now() + 2 * MINUTE_MS } });
+    for (let i = 0; i < 20; i++) {
+      clock.advance(MINUTE_MS / 2);
+      expect(await sessions.verify(cookie)).toBeDefined();
+    }
+  });
+
   test("answers a repeated request, and no other under the same id", async () => {
     const { tokenHash } = credential();
     const [first, again] = [

@@ -42,7 +42,10 @@ export const DEFAULT_SESSION_POLICY: SessionPolicy = {
 /** A session, named by its id or proven by its token. */
 export type SessionTarget = { readonly sessionId: string } | { readonly token: string };
 
-/** Verifying touches a session once this part of its idle timeout has passed since the last touch. */
+/**
+ * Verifying touches a session once this part of its idle timeout has passed since the last touch, or
+ * would be gained. More is gained only if the session moved in near its end.
+ */
 const TOUCH_FRACTION = 0.1;
 
 /**
@@ -259,9 +262,7 @@ export class Sessions {
   ): Session | Promise<Session> {
     if (stored === undefined) throw sessionNotFound();
     if (!isProof(stored, tokenHash, stored.readTimeMs)) return this.#refuse(key, tokenHash, stored);
-    // A hot session must cost few writes.
-    const quietMs = stored.readTimeMs - stored.lastAccessTimeMs;
-    return touch && quietMs >= stored.idleTimeoutMs * TOUCH_FRACTION
+    return touch && isTouchDue(stored)
       ? this.#touched(key, tokenHash, stored)
       : unsealSession(this.#keyring, stored);
   }
@@ -334,4 +335,12 @@ export class Sessions {
     let next = 0;
     return found.map((one) => (one instanceof SessiondError ? undefined : stored[next++]));
   }
+}
+
+/** Whether a session's activity is to be recorded. A hot session must cost few writes. */
+function isTouchDue(session: StoredSession): boolean {
+  const { readTimeMs, lastAccessTimeMs, idleTimeoutMs, expireTimeMs } = session;
+  const quietMs = readTimeMs - lastAccessTimeMs;
+  const deadlineMs = Math.min(readTimeMs + idleTimeoutMs, session.absoluteExpireTimeMs);
+  return Math.max(quietMs, deadlineMs - expireTimeMs) >= idleTimeoutMs * TOUCH_FRACTION;
 }
