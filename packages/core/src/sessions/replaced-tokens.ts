@@ -7,8 +7,8 @@ export const MAX_GRACE_MS = 60_000;
 /** A session gets at most one `token_reused` event in this time, so that an attacker adds few. */
 export const REUSE_EVENT_INTERVAL_MS = 60_000;
 /**
- * A token that is presented this soon after it was replaced revokes nothing: the request may have
- * been on its way, or have lost a race of two rotations.
+ * A token that is presented this soon after it was replaced, or after its grace, revokes nothing:
+ * the request may have been on its way, or have lost a race of two rotations.
  */
 export const REUSE_TOLERANCE_MS = 10_000;
 /** The recorded reason of a revocation after a reuse. */
@@ -18,7 +18,7 @@ export const REUSE_REASON = "token reused";
 interface ReplacedToken {
   /** 32 bytes. */
   readonly tokenHash: Uint8Array;
-  /** When it was replaced, or when its grace was ended early. */
+  /** When it was replaced, or when its grace was ended by a change. */
   readonly replaceTimeMs: number;
   /**
    * The token is still as good as the session's own before this time. 0 without a grace: a clock
@@ -99,7 +99,7 @@ export function judgeReuse(
 ): {
   /** Whether a `token_reused` event is due. */
   readonly isEventDue: boolean;
-  /** Whether it was replaced so long ago that no honest request can have it. */
+  /** Whether it has been invalid for so long that no honest request can have it. */
   readonly isTheft: boolean;
 } {
   const replaced = findReplacedToken(encoded, tokenHash);
@@ -109,7 +109,7 @@ export function judgeReuse(
   const { reuseEventTimeMs } = decodeReplacedTokens(encoded);
   return {
     isEventDue: nowMs - reuseEventTimeMs >= REUSE_EVENT_INTERVAL_MS,
-    isTheft: nowMs - replaced.replaceTimeMs > REUSE_TOLERANCE_MS,
+    isTheft: nowMs - endTimeOf(replaced, nowMs) > REUSE_TOLERANCE_MS,
   };
 }
 
@@ -132,12 +132,17 @@ export function withReplacedToken(
   return encodeReplacedTokens({ reuseEventTimeMs, tokens: newest });
 }
 
+/** When a token became invalid, or now if it is in its grace. */
+function endTimeOf({ replaceTimeMs, graceEndTimeMs }: ReplacedToken, nowMs: number): number {
+  return Math.max(replaceTimeMs, Math.min(graceEndTimeMs, nowMs));
+}
+
 /** Replaced tokens with no token in its grace. A token that was counts as replaced now. */
 export function withoutGraces(encoded: Uint8Array, nowMs: number): Uint8Array {
   const { reuseEventTimeMs, tokens } = decodeReplacedTokens(encoded);
-  const ended = tokens.map(({ tokenHash, replaceTimeMs, graceEndTimeMs }) => ({
-    tokenHash,
-    replaceTimeMs: graceEndTimeMs > nowMs ? nowMs : replaceTimeMs,
+  const ended = tokens.map((token) => ({
+    tokenHash: token.tokenHash,
+    replaceTimeMs: endTimeOf(token, nowMs),
     graceEndTimeMs: 0,
   }));
   return encodeReplacedTokens({ reuseEventTimeMs, tokens: ended });

@@ -289,7 +289,7 @@ export interface SessionStore {
    * the last such event is less than `REUSE_EVENT_INTERVAL_MS` old.
    *
    * With `revokes`, the same step also revokes the session for `REUSE_REASON`, if the token was
-   * replaced more than `REUSE_TOLERANCE_MS` ago.
+   * replaced, or its grace was over, more than `REUSE_TOLERANCE_MS` ago.
    */
   reportReuse(key: SessionKey, tokenHash: Uint8Array, revokes: boolean): Promise<void>;
 

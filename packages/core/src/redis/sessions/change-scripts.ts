@@ -205,7 +205,7 @@ if now - replaced.reuse_event_time >= ${REUSE_EVENT_INTERVAL_MS} then
   write_replaced(key, replaced)
   append('token_reused', id, session.user_id, session.version, '')
 end
-if revokes ~= '1' or now - reused.time <= ${REUSE_TOLERANCE_MS} then return nil end
+if revokes ~= '1' or now - end_of(reused) <= ${REUSE_TOLERANCE_MS} then return nil end
 revoke('revoked', id, session, '${REUSE_REASON}')
 return int(session.create_time)`,
   parse: (reply) => (reply === null ? undefined : Number(reply)),

@@ -134,11 +134,15 @@ local function write_replaced(key, replaced)
   redis.call('HSET', key, 'replaced_tokens', table.concat(parts))
 end
 
+-- When a token became invalid, or now if it is in its grace.
+local function end_of(token)
+  return math.max(token.time, math.min(token.grace_end, now))
+end
+
 -- A token in its grace counts as replaced now. 0, and not now: the servers' clocks may be late.
 local function end_graces(replaced)
   for _, token in ipairs(replaced) do
-    if token.grace_end > now then token.time = now end
-    token.grace_end = 0
+    token.time, token.grace_end = end_of(token), 0
   end
 end
 

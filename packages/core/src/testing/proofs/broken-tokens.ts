@@ -13,7 +13,7 @@ const CLOCK_BACK =
   "a token whose grace was none, or was ended early, proves nothing when the clock is set back";
 const REUSE_EVENT = "a replaced token that is presented after its grace is an event, once a minute";
 const REUSE_END =
-  "a reuse ends the session if it is asked for, once the token is replaced for long";
+  "a reuse ends the session if it is asked for, once the token's grace is over for long";
 const REUSE_AFTER_EARLY_END = "a token whose grace was ended early is replaced from then on";
 const MODEL = "through any calls and deadlines the store shows what a plain list would";
 const REQUEST_ONCE = "a request to rotate takes effect once, however often and wherever it is sent";
