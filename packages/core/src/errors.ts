@@ -78,12 +78,13 @@ export function lockNotHeld(
   return new SessiondError("LOCK_NOT_HELD", `the lock is not held: ${description}`);
 }
 
-/** A session that moves in would have ended already. Nothing was changed. */
-export function movedInTooLate(): SessiondError {
-  return invalidArgument(
-    "expire_time",
-    "expected a session that has not ended: expire_time, and lifetime after create_time, must be in the future",
-  );
+/** A session that moves in would have ended already, by one of its times. Nothing was changed. */
+export function movedInTooLate(field: "create_time" | "expire_time"): SessiondError {
+  const expected = {
+    create_time: "expected a session whose lifetime, counted from create_time, is not over",
+    expire_time: "expected a time in the future",
+  };
+  return invalidArgument(field, expected[field]);
 }
 
 /** The session has the tokens of as many locks as it may. Nothing was changed. */

@@ -181,7 +181,8 @@ export const SETTINGS = {
     default: "record",
     help:
       "what happens to a session of which somebody presents a token that was replaced: an event " +
-      "(`record`), or the session is revoked, too (`revoke`)",
+      "(`record`), or the session is revoked, too (`revoke`), so that everybody who ever had a " +
+      "replaced token can end the session",
     parse: (text) => parseChoice(text, ["record", "revoke"] as const),
   },
   retention: {

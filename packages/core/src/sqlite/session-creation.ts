@@ -35,7 +35,8 @@ export class SessionCreation {
     const times = timesOfNewSession(session, now);
     const isTaken = this.#statements.idIsTaken.get({ ...this.#in, id: key.id }) !== undefined;
     if (isTaken) throw sessionAlreadyExists();
-    if (times.expireTimeMs <= now) throw movedInTooLate();
+    if (times.absoluteExpireTimeMs <= now) throw movedInTooLate("create_time");
+    if (times.expireTimeMs <= now) throw movedInTooLate("expire_time");
     const evictedIds = this.#makeRoom(userId, limit, now);
     const content = { userId, record, tokenHash, idleTimeoutMs };
     const row = this.#statements.insert.get({ ...this.#in, ...key, ...content, ...times });
@@ -101,10 +102,7 @@ export class SessionCreation {
 }
 
 /** The times of a new session, as the store's contract has them. */
-function timesOfNewSession(
-  { idleTimeoutMs, lifetimeMs, movedIn = {} }: NewSession,
-  now: number,
-): Readonly<Record<string, number>> & { readonly expireTimeMs: number } {
+function timesOfNewSession({ idleTimeoutMs, lifetimeMs, movedIn = {} }: NewSession, now: number) {
   const createTimeMs = Math.min(movedIn.createTimeMs ?? now, now);
   const authenticateTimeMs = Math.min(movedIn.authenticateTimeMs ?? createTimeMs, now);
   const idleDeadlineMs = Math.min(movedIn.expireTimeMs ?? Infinity, now + idleTimeoutMs);

@@ -3,6 +3,9 @@ import type { Argument } from "../connection/script.js";
 import { definePartitionScript } from "./partition-scripts.js";
 import { type Fields, toStoredFacts, toStoredSession } from "./stored-session.js";
 
+/** Why nothing was created. */
+type Refusal = "too_old" | "ended" | "exists" | "limit" | "claim_lapsed";
+
 /** The result of a creation. Only `created` changes anything. */
 export type CreateReply =
   | {
@@ -11,7 +14,7 @@ export type CreateReply =
       /** Oldest first. */
       readonly evicted: readonly RevokedSession[];
     }
-  | { readonly outcome: "ended" | "exists" | "limit" | "claim_lapsed" };
+  | { readonly outcome: Refusal };
 
 /** The result of an earlier call with the same request. */
 export interface RepeatedReply {
@@ -69,6 +72,7 @@ local deadline = math.min(idle_deadline, create_time + lifetime)
 local function create()
   if claim_lapse_time_ms ~= '' and now >= tonumber(claim_lapse_time_ms) then return { 'claim_lapsed' } end
   if redis.call('EXISTS', key) == 1 then return { 'exists' } end
+  if create_time + lifetime <= now then return { 'too_old' } end
   if deadline <= now then return { 'ended' } end
 
   local to_evict, limit = {}, tonumber(max_sessions)
@@ -168,7 +172,7 @@ function parseCreateReply(
 ): CreateReply {
   const [outcome, ...created] = reply as [Buffer, ...unknown[]];
   if (String(outcome) !== "created") {
-    return { outcome: String(outcome) as "ended" | "exists" | "limit" | "claim_lapsed" };
+    return { outcome: String(outcome) as Refusal };
   }
   const [time, facts, evicted, times] = created as [Buffer, Buffer, Buffer[], Buffer[]];
   const session = toStoredFacts(id, userId, facts, time);

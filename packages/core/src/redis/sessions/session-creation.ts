@@ -140,10 +140,12 @@ export class SessionCreation {
       }
       case "exists":
         throw sessionAlreadyExists();
+      case "too_old":
       case "ended":
       case "limit":
         await this.#release(key.id, claim);
-        if (reply.outcome === "ended") throw movedInTooLate();
+        if (reply.outcome === "too_old") throw movedInTooLate("create_time");
+        if (reply.outcome === "ended") throw movedInTooLate("expire_time");
         throw sessionLimitReached(limit.maxSessionsPerUser);
       case "claim_lapsed":
         if (claim === "taken") throw sessionAlreadyExists();

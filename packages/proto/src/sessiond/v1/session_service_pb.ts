@@ -114,6 +114,9 @@ export type CreateSessionRequest = Message<"sessiond.v1.CreateSessionRequest"> &
    * The id of such a session follows from the hash, so `session_id` must be empty. A
    * second session with the same hash fails with SESSION_ALREADY_EXISTS.
    *
+   * A session that would have ended already fails with INVALID_ARGUMENT, which names
+   * `create_time` if its `lifetime` is over, and else `expire_time`.
+   *
    * @generated from field: bytes token_hash = 10;
    */
   tokenHash: Uint8Array;
@@ -810,7 +813,9 @@ export type RotateSessionTokenRequest = Message<"sessiond.v1.RotateSessionTokenR
   /**
    * Makes the call safe to retry, as in CreateSessionRequest: a retry within 10
    * minutes by the same caller, with the same old token, returns the same new token
-   * and the session as it is now. A session that has ended is SESSION_NOT_FOUND.
+   * and the session as it is now. Only the newest rotation of a session can be
+   * retried: after another one, and after the session's end, the old token is
+   * SESSION_NOT_FOUND.
    *
    * @generated from field: string request_id = 2;
    */
@@ -1404,8 +1409,9 @@ export const SessionService: GenService<{
    * A token that is presented after it was replaced, and after its grace, may have
    * been stolen. The call fails with SESSION_NOT_FOUND, as with any invalid token,
    * and the session gets a `TOKEN_REUSED` event, at most one a minute. If the server
-   * is configured so, the session is revoked as well, unless the replacement was less
-   * than ten seconds ago. A session remembers its 8 newest replaced tokens.
+   * is configured so, the session is revoked as well, unless the replacement, or the
+   * end of the grace, was less than ten seconds ago. A session remembers its 8 newest
+   * replaced tokens. An older one is an invalid token, without an event.
    *
    * @generated from rpc sessiond.v1.SessionService.RotateSessionToken
    */

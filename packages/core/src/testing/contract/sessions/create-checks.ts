@@ -210,14 +210,17 @@ export const createChecks: SessionStoreChecks = {
     const { store, clock, leftovers } = t;
     const now = clock.now();
     const spec = { idleTimeoutMs: 10_000, lifetimeMs: 50_000 };
-    for (const movedIn of [
-      { createTimeMs: now - 50_000 },
-      { expireTimeMs: now },
-      { createTimeMs: now - 1, expireTimeMs: now - 1 },
-    ]) {
+    for (const [field, movedIn] of [
+      ["create_time", { createTimeMs: now - 50_000 }],
+      ["create_time", { createTimeMs: now - 50_000, expireTimeMs: now }],
+      ["expire_time", { expireTimeMs: now }],
+      ["expire_time", { createTimeMs: now - 1, expireTimeMs: now - 1 }],
+    ] as const) {
       const late = newSession({ ...spec, movedIn, id: "ext:1" });
       const limit = { maxSessionsPerUser: 9, policy: "reject" } as const;
-      await assert.rejects(store.create(late, limit), { reason: "INVALID_ARGUMENT" });
+      const message = new RegExp(`^${field}: expected`);
+      const refusal = { reason: "INVALID_ARGUMENT", message };
+      await assert.rejects(store.create(late, limit), refusal);
     }
     if (leftovers) assert.equal(await leftovers(), 0);
     const future = now + 1_000_000;
