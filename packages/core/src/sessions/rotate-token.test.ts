@@ -1,4 +1,5 @@
-import { describe, expect, test } from "vitest";
+import { describe, expect, onTestFinished, test, vi } from "vitest";
+import { storeUnavailable } from "../errors.js";
 import { followEvents, sweepAll } from "../testing/contract/sessions/fixtures.js";
 import {
   clock,
@@ -63,6 +64,8 @@ describe("a token that is rotated with a grace", () => {
     const { session, token } = await create({ roles: ["user"] });
     await sessions.rotateToken(token, { graceMs: GRACE_MS });
     await sessions.update(session.id, { displayName: "Ann" });
+    expect(await sessions.verify(token)).toBeDefined();
+    await sessions.update(session.id, { roles: ["user"] });
     expect(await sessions.verify(token)).toBeDefined();
     await sessions.update(session.id, { roles: ["admin"] });
     await refused(sessions.verify(token), NOT_FOUND);
@@ -155,6 +158,17 @@ describe("a replaced token that is presented after its end", () => {
     await present(forged(token)).catch(() => {});
     expect((await news()).map(({ type }) => type)).toEqual(["token_reused"]);
     expect(await sessions.verify(rotated.token)).toBeDefined();
+  });
+
+  test("is refused while the store cannot record it, unless the policy needs the session ended", async () => {
+    const { token } = await create();
+    await sessions.rotateToken(token);
+    const report = vi.spyOn(store, "reportReuse").mockRejectedValue(storeUnavailable("down"));
+    onTestFinished(() => report.mockRestore());
+    await refused(sessions.verify(token), NOT_FOUND);
+    await refused(sessions.refresh({ token }), NOT_FOUND);
+    expect(await sessions.revoke({ token })).toBe(false);
+    await refused(withPolicy({ onTokenReuse: "revoke" }).verify(token), "STORE_UNAVAILABLE");
   });
 
   test("ends the session if the policy says so, but not by a lost race", async () => {

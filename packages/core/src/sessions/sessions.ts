@@ -275,10 +275,19 @@ export class Sessions {
     throw sessionNotFound();
   }
 
-  /** A token that was refused may have been replaced and then stolen. */
+  /**
+   * A token that was refused may have been replaced and then stolen. Throws STORE_UNAVAILABLE only if
+   * the session may have to end: the event alone is not worth a failure.
+   */
   async #reportRefusal(key: SessionKey, tokenHash: Uint8Array | undefined): Promise<void> {
     if (tokenHash === undefined) return;
-    await this.#store.reportReuse(key, tokenHash, this.#policy.onTokenReuse === "revoke");
+    const revokes = this.#policy.onTokenReuse === "revoke";
+    try {
+      await this.#store.reportReuse(key, tokenHash, revokes);
+    } catch (error) {
+      const isUnavailable = error instanceof SessiondError && error.reason === "STORE_UNAVAILABLE";
+      if (revokes || !isUnavailable) throw error;
+    }
   }
 
   async #touched(key: SessionKey, tokenHash: Uint8Array, stored: StoredSession): Promise<Session> {
