@@ -76,13 +76,18 @@ describe.each(PROTOCOLS)("over $name", (protocol) => {
     // No store still knows the token of a session that was revoked.
     expect(await client.revokeSession(byToken(token))).toMatchObject({ revoked: false });
 
-    const logged = lastCalls(server, 6);
+    // An id that follows from a text tells the text to whoever guesses it.
+    expect(await client.revokeSession(byToken("hunter2hunter2hunter2"))).toMatchObject({
+      revoked: false,
+    });
+
+    const logged = lastCalls(server, 7);
     expect(logged.map(({ method }) => String(method).split("/").at(-1))).toEqual([
       ...["RevokeSession", "RefreshSession", "VerifySession"],
-      ...["RefreshSession", "RevokeSession", "RevokeSession"],
+      ...["RefreshSession", "RevokeSession", "RevokeSession", "RevokeSession"],
     ]);
     const none = undefined;
-    const ids = [none, none, none, sessionId, sessionId, none];
+    const ids = [none, none, none, sessionId, sessionId, none, none];
     expect(logged.map(({ session_id }) => session_id)).toEqual(ids);
   });
 

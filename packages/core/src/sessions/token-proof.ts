@@ -25,7 +25,10 @@ export function proofOf(store: SessionStore, token: string): TokenProof | Promis
   return { key, tokenHash: hashSecret(parsed.secret) };
 }
 
-/** The id of the session that a token claims. Anyone can make up the id in a token. */
+/**
+ * The id of the session that a token claims. Log it only once the store has accepted the token:
+ * anyone can make up the id in a token, and the id of a credential tells whoever guesses it.
+ */
 export function sessionIdOfToken(token: string): string | undefined {
   if (token.startsWith(SESSION_TOKEN_PREFIX)) return parseSessionToken(token)?.sessionId;
   const tokenHash = hashCredential(token);

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from "node:util";
 import { lockNotHeld, SessiondError, sessionNotFound, storeUnavailable } from "../errors.js";
 import type { Notice } from "./descriptions.js";
 import { KeyedQueue } from "./keyed-queue.js";
@@ -85,10 +86,11 @@ export class SessionUpdates {
       if (etag !== undefined && etag !== sessionEtag(stored)) {
         throw new SessiondError("ETAG_MISMATCH", "etag: the session has changed since it was read");
       }
-      const content = applyUpdate(unsealContent(this.#keyring, stored), update);
+      const before = unsealContent(this.#keyring, stored);
+      const content = applyUpdate(before, update);
       const record = sealContent(this.#keyring, stored, content);
       // Who has a replaced token must not get new roles with it.
-      const endsGrace = update.roles !== undefined;
+      const endsGrace = !isDeepStrictEqual(content.roles, before.roles);
       const { version } = stored;
       const replaced = await this.#store.replaceRecord(key, version, record, fence, endsGrace);
       if (replaced === undefined) throw sessionNotFound();
