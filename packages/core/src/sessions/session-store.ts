@@ -12,6 +12,11 @@ export interface SessionKey {
 export interface StoredFacts extends SessionFacts {
   /** That moment, by the store's clock. */
   readonly readTimeMs: number;
+  /**
+   * When the store added the session, by its clock. With the id, it tells the session from a later
+   * one: a caller may choose the id, and for a session that moves in the creation time, too.
+   */
+  readonly storeTimeMs: number;
 }
 
 /** A session as stores keep and return it. */

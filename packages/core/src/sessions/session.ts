@@ -57,7 +57,10 @@ export function sessionState(session: SessionFacts, nowMs: number): SessionState
   return nowMs < session.expireTimeMs ? "active" : "expired";
 }
 
-/** An etag has the creation time too: a later session with the same chosen id must not share it. */
-export function sessionEtag(session: SessionFacts): string {
-  return `${session.createTimeMs.toString(36)}-${session.version.toString(36)}`;
+/** An etag has a time too: a later session with the same chosen id must not share it. */
+export function sessionEtag(session: {
+  readonly storeTimeMs: number;
+  readonly version: number;
+}): string {
+  return `${session.storeTimeMs.toString(36)}-${session.version.toString(36)}`;
 }

@@ -28,6 +28,7 @@ export const MIGRATIONS: readonly string[] = [
     expire_time_ms          INTEGER NOT NULL,
     absolute_expire_time_ms INTEGER NOT NULL,
     token_create_time_ms    INTEGER NOT NULL,
+    store_time_ms           INTEGER NOT NULL,
     version                 INTEGER NOT NULL,
     token_hash              BLOB NOT NULL,
     replaced_tokens         BLOB NOT NULL DEFAULT x'',
@@ -91,14 +92,14 @@ export const MIGRATIONS: readonly string[] = [
   CREATE TABLE event_start (sequence INTEGER NOT NULL) STRICT;
   INSERT INTO event_start (sequence) VALUES ((random() & 0xffffffff) * 0x100000);
 
-  -- The results of requests that take effect at most once. session_create_time_ms tells the session
+  -- The results of requests that take effect at most once. session_store_time_ms tells the session
   -- from a later one with the same id.
   CREATE TABLE requests (
     namespace              TEXT NOT NULL,
     key                    TEXT NOT NULL,
     partition              TEXT NOT NULL,
     session_id             TEXT NOT NULL,
-    session_create_time_ms INTEGER NOT NULL,
+    session_store_time_ms  INTEGER NOT NULL,
     record                 BLOB NOT NULL,
     evicted_ids            TEXT NOT NULL,
     expire_time_ms         INTEGER NOT NULL,

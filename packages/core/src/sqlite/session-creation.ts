@@ -57,9 +57,9 @@ export class SessionCreation {
     const earlier = this.#findRequest(key, partition, now);
     if (earlier !== undefined) return earlier;
     const creation = this.create(session, limit, now);
-    const { createTimeMs } = creation.session;
+    const { storeTimeMs } = creation.session;
     const evictedIds = JSON.stringify(creation.evictedIds);
-    const request = { key, partition, sessionId: id, createTimeMs, record, evictedIds };
+    const request = { key, partition, sessionId: id, storeTimeMs, record, evictedIds };
     this.#statements.insertRequest.run({ ...this.#in, ...request, now, keptForMs });
     return creation;
   }
@@ -68,14 +68,10 @@ export class SessionCreation {
   #findRequest(key: string, partition: Partition, now: number): RepeatedCreation | undefined {
     const row = this.#statements.findRequest.get({ ...this.#in, key, now });
     if (row === undefined) return undefined;
-    const [earlierPartition, id, createTimeMs, record, evictedIds] = row as unknown as RequestRow;
+    const [earlierPartition, id, storeTimeMs, record, evictedIds] = row as unknown as RequestRow;
     if (earlierPartition !== partition) throw requestIdReused();
-    const session = this.#statements.sessionOfRequest.get({
-      ...this.#in,
-      id,
-      partition,
-      createTimeMs,
-    });
+    const values = { ...this.#in, id, partition, storeTimeMs };
+    const session = this.#statements.sessionOfRequest.get(values);
     return {
       repeated: record,
       session: session && toStoredSession(session, now),
@@ -113,5 +109,6 @@ function timesOfNewSession({ idleTimeoutMs, lifetimeMs, movedIn = {} }: NewSessi
     lastAccessTimeMs: Math.max(createTimeMs, idleDeadlineMs - idleTimeoutMs),
     expireTimeMs: Math.min(idleDeadlineMs, absoluteExpireTimeMs),
     absoluteExpireTimeMs,
+    storeTimeMs: now,
   };
 }

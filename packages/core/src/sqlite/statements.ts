@@ -4,8 +4,8 @@ import type { SessionEventType } from "../watch/session-event.js";
 
 const FACT_COLUMNS = `
   id, user_id, create_time_ms, authenticate_time_ms, last_access_time_ms, idle_timeout_ms,
-  expire_time_ms, absolute_expire_time_ms, token_create_time_ms, version, revoke_time_ms,
-  revoke_reason`;
+  expire_time_ms, absolute_expire_time_ms, token_create_time_ms, store_time_ms, version,
+  revoke_time_ms, revoke_reason`;
 
 /** The columns of a stored session. */
 const COLUMNS = `${FACT_COLUMNS}, token_hash, replaced_tokens, record`;
@@ -21,6 +21,7 @@ export type FactRow = readonly [
   expireTimeMs: number,
   absoluteExpireTimeMs: number,
   tokenCreateTimeMs: number,
+  storeTimeMs: number,
   version: number,
   revokeTimeMs: number | null,
   revokeReason: string | null,
@@ -57,7 +58,7 @@ export type EventRow = readonly [
 export type RequestRow = readonly [
   partition: string,
   sessionId: string,
-  sessionCreateTimeMs: number,
+  sessionStoreTimeMs: number,
   record: Uint8Array,
   evictedIds: string,
 ];
@@ -119,12 +120,12 @@ export const STATEMENTS = {
   insert: `
     INSERT INTO sessions (
       namespace, id, partition, user_id, create_time_ms, authenticate_time_ms, last_access_time_ms,
-      idle_timeout_ms, expire_time_ms, absolute_expire_time_ms, token_create_time_ms, version,
-      token_hash, record
+      idle_timeout_ms, expire_time_ms, absolute_expire_time_ms, token_create_time_ms, store_time_ms,
+      version, token_hash, record
     ) VALUES (
       :namespace, :id, :partition, :userId, :createTimeMs, :authenticateTimeMs, :lastAccessTimeMs,
-      :idleTimeoutMs, :expireTimeMs, :absoluteExpireTimeMs, :createTimeMs, 1,
-      :tokenHash, :record
+      :idleTimeoutMs, :expireTimeMs, :absoluteExpireTimeMs, :createTimeMs, :storeTimeMs,
+      1, :tokenHash, :record
     ) RETURNING ${FACT_COLUMNS}`,
   touch: `
     UPDATE sessions SET ${ACTIVITY} WHERE ${ACTIVE_AT_KEY} RETURNING ${COLUMNS}`,
@@ -228,18 +229,18 @@ export const STATEMENTS = {
     WHERE position = (SELECT min(position) FROM session_events)
       AND (position <= :overflow OR time_ms <= :trimBy)`,
   findRequest: `
-    SELECT partition, session_id, session_create_time_ms, record, evicted_ids FROM requests
+    SELECT partition, session_id, session_store_time_ms, record, evicted_ids FROM requests
     WHERE namespace = :namespace AND key = :key AND expire_time_ms > :now`,
   sessionOfRequest: `
     SELECT ${COLUMNS} FROM sessions
-    WHERE ${AT_ID} AND partition = :partition AND create_time_ms = :createTimeMs`,
+    WHERE ${AT_ID} AND partition = :partition AND store_time_ms = :storeTimeMs`,
   /** Replaces an expired request too. */
   insertRequest: `
     INSERT OR REPLACE INTO requests (
-      namespace, key, partition, session_id, session_create_time_ms, record, evicted_ids,
+      namespace, key, partition, session_id, session_store_time_ms, record, evicted_ids,
       expire_time_ms
     ) VALUES (
-      :namespace, :key, :partition, :sessionId, :createTimeMs, :record, :evictedIds,
+      :namespace, :key, :partition, :sessionId, :storeTimeMs, :record, :evictedIds,
       :now + :keptForMs
     )`,
   removeExpiredRequests: `

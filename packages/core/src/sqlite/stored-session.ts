@@ -14,7 +14,7 @@ export function findSession(
 
 /** Makes a session of a row of all columns. */
 export function toStoredSession(row: unknown, readTimeMs: number): StoredSession {
-  const { 12: tokenHash, 13: replacedTokens, 14: record } = row as SessionRow;
+  const { 13: tokenHash, 14: replacedTokens, 15: record } = row as SessionRow;
   return Object.assign(toStoredFacts(row, readTimeMs), { tokenHash, replacedTokens, record });
 }
 
@@ -30,6 +30,7 @@ export function toStoredFacts(row: unknown, readTimeMs: number): StoredFacts {
     expireTimeMs,
     absoluteExpireTimeMs,
     tokenCreateTimeMs,
+    storeTimeMs,
     version,
     revokeTimeMs,
     revokeReason,
@@ -45,6 +46,7 @@ export function toStoredFacts(row: unknown, readTimeMs: number): StoredFacts {
     absoluteExpireTimeMs,
     tokenCreateTimeMs,
     version,
+    storeTimeMs,
     readTimeMs,
     ...(revokeTimeMs !== null && { revokeTimeMs }),
     ...(revokeReason !== null && { revokeReason }),

@@ -182,7 +182,7 @@ function parseSession(
 
 /**
  * Reports that a refused token was presented, as `SessionStore.reportReuse` does. `revokes` is '1'
- * or ''. Answers the creation time of a session that it revoked, or undefined.
+ * or ''. Answers the store time of a session that it revoked, or undefined.
  */
 export const REPORT_REUSE = definePartitionScript({
   flags: "allow-oom",
@@ -207,28 +207,28 @@ if now - replaced.reuse_event_time >= ${REUSE_EVENT_INTERVAL_MS} then
 end
 if revokes ~= '1' or now - end_of(reused) <= ${REUSE_TOLERANCE_MS} then return nil end
 revoke('revoked', id, session, '${REUSE_REASON}')
-return int(session.create_time)`,
+return int(session.store_time)`,
   parse: (reply) => (reply === null ? undefined : Number(reply)),
 });
 
 /**
- * Revokes a session of `userId` that was created at `createTimeMs`. Either may be '' for any. A
- * further argument is the token hash that must prove the session. Answers the creation time, or
+ * Revokes a session of `userId` that was stored at `storeTimeMs`. Either may be '' for any. A
+ * further argument is the token hash that must prove the session. Answers the store time, or
  * undefined if it revoked nothing.
  */
 export const REVOKE = definePartitionScript({
   flags: "allow-oom",
   keys: ["key"],
-  args: ["id", "reason", "createTimeMs", "userId"],
+  args: ["id", "reason", "storeTimeMs", "userId"],
   body: `
 local session, token_hash = read_active(key), ARGV[first_more]
 if not session then return nil end
 if token_hash and not is_proof(key, session, token_hash) then return nil end
-if create_time_ms ~= '' and tonumber(create_time_ms) ~= session.create_time then return nil end
+if store_time_ms ~= '' and tonumber(store_time_ms) ~= session.store_time then return nil end
 if user_id ~= '' and user_id ~= session.user_id then return nil end
 probed(user_prefix .. session.user_id)
 revoke('revoked', id, session, reason)
-return int(session.create_time)`,
+return int(session.store_time)`,
   parse: (reply) => (reply === null ? undefined : Number(reply)),
 });
 
@@ -251,7 +251,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', user_key, '(' .. int(now), '+inf
   if session then
     active[#active + 1] = session
     ids[#ids + 1] = id
-    times[#times + 1] = int(session.create_time)
+    times[#times + 1] = int(session.store_time)
   end
 end
 for i, session in ipairs(active) do revoke('revoked', ids[i], session, reason) end

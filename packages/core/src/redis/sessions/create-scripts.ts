@@ -29,12 +29,13 @@ export interface RepeatedReply {
 /** A session that a script revoked. */
 export interface RevokedSession {
   readonly id: string;
-  readonly createTimeMs: number;
+  /** Tells the session from a later one with the same id. */
+  readonly storeTimeMs: number;
 }
 
-/** Parses the ids and creation times of revoked sessions. */
+/** Parses the ids and store times of revoked sessions. */
 export function parseRevoked(ids: readonly Buffer[], times: readonly Buffer[]): RevokedSession[] {
-  return ids.map((id, i) => ({ id: String(id), createTimeMs: Number(times[i]) }));
+  return ids.map((id, i) => ({ id: String(id), storeTimeMs: Number(times[i]) }));
 }
 
 /** The session's hash, its user's index, and the namespaces of the partition. */
@@ -96,7 +97,7 @@ local function create()
   for i, one in ipairs(to_evict) do
     revoke('evicted', one.id, one.session, eviction_reason)
     evicted[i] = one.id
-    evicted_times[i] = int(one.session.create_time)
+    evicted_times[i] = int(one.session.store_time)
   end
 
   local facts = facts_of({
@@ -104,6 +105,7 @@ local function create()
     last_access_time = math.max(create_time, idle_deadline - idle_timeout),
     idle_timeout = idle_timeout, expire_time = deadline,
     absolute_expire_time = create_time + lifetime, token_create_time = create_time,
+    store_time = now,
   })
   redis.call('HSET', key, 'user_id', user_id, 'record', record, 'token_hash', token_hash, 'facts', facts)
   keep_until(key, deadline)
@@ -137,15 +139,15 @@ export const CREATE_ONCE = definePartitionScript({
   keys: [...KEYS, "request"],
   args: [...ARGS, "requestRecord", "requestKeptForMs"],
   body: `${CREATE_FUNCTION}
-local known_id, known_record, known_evicted, known_expire_time, known_create_time = unpack(redis.call(
-  'HMGET', request, 'session_id', 'record', 'evicted', 'expire_time', 'create_time'))
+local known_id, known_record, known_evicted, known_expire_time, known_store_time = unpack(redis.call(
+  'HMGET', request, 'session_id', 'record', 'evicted', 'expire_time', 'store_time'))
 if known_id and now < tonumber(known_expire_time) then
   local evicted, fields = {}, {}
   for other in string.gmatch(known_evicted, '%S+') do evicted[#evicted + 1] = other end
   local known_key = probed(session_prefix .. known_id)
   local session = read(known_key)
   -- A later session may have the same chosen id.
-  if session and int(session.create_time) == known_create_time then
+  if session and int(session.store_time) == known_store_time then
     local known, known_replaced = unpack(redis.call('HMGET', known_key, 'record', 'replaced_tokens'))
     fields = { session.user_id, known, session.token_hash, facts_of(session), known_replaced }
   end
@@ -156,7 +158,7 @@ local reply = create()
 if reply[1] == 'created' then
   local expire_time = now + tonumber(request_kept_for_ms)
   redis.call('HSET', request, 'session_id', id, 'record', request_record,
-    'evicted', table.concat(reply[4], ' '), 'expire_time', int(expire_time), 'create_time', int(create_time))
+    'evicted', table.concat(reply[4], ' '), 'expire_time', int(expire_time), 'store_time', int(now))
   redis.call('PEXPIREAT', request, int(expire_time))
 end
 return reply`,

@@ -27,7 +27,7 @@ import type { SessionKeys } from "./session-keys.js";
  * field of an answer costs reading time.
  *
  *     <version> <create time> <authenticate time> <last access time> <idle timeout> <expire time>
- *     <absolute expire time> <token create time>[ <revoke time> <revoke reason>]
+ *     <absolute expire time> <token create time> <store time>[ <revoke time> <revoke reason>]
  *
  * A session has `replaced_tokens` only after a rotation, as `encodeReplacedTokens` writes them. Reads
  * leave out `rotation_request`, the request of the newest rotation, as `encodeRotationRequest` writes
@@ -78,23 +78,24 @@ local function probed(key)
 end
 
 local function facts_of(session)
-  local facts = string.format('%d %d %d %d %d %d %d %d', session.version, session.create_time,
+  local facts = string.format('%d %d %d %d %d %d %d %d %d', session.version, session.create_time,
     session.authenticate_time, session.last_access_time, session.idle_timeout,
-    session.expire_time, session.absolute_expire_time, session.token_create_time)
+    session.expire_time, session.absolute_expire_time, session.token_create_time,
+    session.store_time)
   if not session.revoke_time then return facts end
   return facts .. ' ' .. int(session.revoke_time) .. ' ' .. session.revoke_reason
 end
 
 local function parse_facts(session, facts)
   local version, create_time, authenticate_time, last_access_time, idle_timeout, expire_time,
-    absolute_expire_time, token_create_time, revocation = string.match(facts,
-    '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+)(.*)$')
+    absolute_expire_time, token_create_time, store_time, revocation = string.match(facts,
+    '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+)(.*)$')
   session.version, session.create_time = tonumber(version), tonumber(create_time)
   session.authenticate_time, session.last_access_time =
     tonumber(authenticate_time), tonumber(last_access_time)
   session.idle_timeout, session.expire_time = tonumber(idle_timeout), tonumber(expire_time)
   session.absolute_expire_time = tonumber(absolute_expire_time)
-  session.token_create_time = tonumber(token_create_time)
+  session.token_create_time, session.store_time = tonumber(token_create_time), tonumber(store_time)
   local revoke_time, revoke_reason = string.match(revocation, '^ (%d+) (.*)$')
   session.revoke_time, session.revoke_reason = tonumber(revoke_time), revoke_reason
   return session

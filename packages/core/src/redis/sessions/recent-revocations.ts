@@ -11,7 +11,7 @@ export interface Revocation {
   readonly key: SessionKey;
   readonly reason: string;
   /** Tells the session from a later one with the same chosen id. */
-  readonly createTimeMs: number;
+  readonly storeTimeMs: number;
 }
 
 /**

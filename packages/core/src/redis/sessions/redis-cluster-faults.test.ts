@@ -275,9 +275,9 @@ test("a replica promoted without the last revocation is told of it again, and re
   replica.resume();
   await withRedis(replica.port, async (redis) => {
     await redis.readonly();
-    // The first version, and no time of a revocation after the eight numbers.
+    // The first version, and no time of a revocation after the nine numbers.
     const facts = await redis.hget(`session:{${key.partition}}:${key.id}`, "facts");
-    expect(facts).toMatch(/^1( \d+){7}$/);
+    expect(facts).toMatch(/^1( \d+){8}$/);
   });
   const timeout = 10_000;
   await expect.poll(() => cluster.primaryOf(slotKeyOf(userId)), { timeout }).toBe(replica);

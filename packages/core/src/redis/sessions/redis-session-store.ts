@@ -192,9 +192,9 @@ export class RedisSessionStore implements SessionStore {
       args: { id: key.id, tokenHash: toBuffer(tokenHash), revokes: revokes ? "1" : "" },
     };
     // Anyone can have a token reported, so a report that ends nothing waits for no replica.
-    const createTimeMs = await this.#scripts.run(REPORT_REUSE, key.partition, call);
-    if (createTimeMs === undefined) return;
-    this.#remember(key.partition, [{ id: key.id, createTimeMs }], REUSE_REASON);
+    const storeTimeMs = await this.#scripts.run(REPORT_REUSE, key.partition, call);
+    if (storeTimeMs === undefined) return;
+    this.#remember(key.partition, [{ id: key.id, storeTimeMs }], REUSE_REASON);
     // It has ended already, and this waits for a replica.
     await this.revoke(key, REUSE_REASON);
   }
@@ -207,13 +207,13 @@ export class RedisSessionStore implements SessionStore {
   ): Promise<boolean> {
     const call = {
       keys: { key: this.#keys.session(key) },
-      args: { id: key.id, reason, createTimeMs: "", userId },
+      args: { id: key.id, reason, storeTimeMs: "", userId },
       moreArgs: tokenHash && [toBuffer(tokenHash)],
     };
     const isReplicated = await this.#whole.revocationsAreReplicated();
-    const remember = (createTimeMs: number | undefined) => {
-      if (createTimeMs === undefined) return;
-      this.#remember(key.partition, [{ id: key.id, createTimeMs }], reason);
+    const remember = (storeTimeMs: number | undefined) => {
+      if (storeTimeMs === undefined) return;
+      this.#remember(key.partition, [{ id: key.id, storeTimeMs }], reason);
     };
     const revoked = await this.#scripts.run(REVOKE, key.partition, call, isReplicated, remember);
     return revoked !== undefined;

@@ -53,6 +53,7 @@ export function toStoredFacts(
     expireTime,
     absoluteExpireTime,
     tokenCreateTime,
+    storeTime,
     revokeTime,
     ...reason
   ] = facts.toString().split(" ");
@@ -67,6 +68,7 @@ export function toStoredFacts(
     expireTimeMs: Number(expireTime),
     absoluteExpireTimeMs: Number(absoluteExpireTime),
     tokenCreateTimeMs: Number(tokenCreateTime),
+    storeTimeMs: Number(storeTime),
     readTimeMs: Number(readTimeMs),
     // A reason may contain spaces.
     ...(revokeTime !== undefined && {

@@ -96,8 +96,8 @@ export class WholeStore {
     revoked: readonly RevokedSession[],
     reason: string,
   ): void {
-    for (const { id, createTimeMs } of revoked) {
-      this.#revocations.add({ namespace, key: { partition, id }, reason, createTimeMs });
+    for (const { id, storeTimeMs } of revoked) {
+      this.#revocations.add({ namespace, key: { partition, id }, reason, storeTimeMs });
     }
   }
 
@@ -128,11 +128,11 @@ export class WholeStore {
     }
   }
 
-  async #revokeOneAgain({ namespace, key, reason, createTimeMs }: Revocation): Promise<void> {
+  async #revokeOneAgain({ namespace, key, reason, storeTimeMs }: Revocation): Promise<void> {
     const { keys, scripts } = this.partsOf(namespace);
     await scripts.run(REVOKE, key.partition, {
       keys: { key: keys.session(key) },
-      args: { id: key.id, reason, createTimeMs, userId: "" },
+      args: { id: key.id, reason, storeTimeMs, userId: "" },
     });
   }
 }

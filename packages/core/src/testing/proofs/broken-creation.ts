@@ -184,6 +184,24 @@ export const brokenRequests: readonly BrokenSessionStore[] = [
     }),
   ),
   broken(
+    "takes a session for another one with the same id and creation time",
+    ["a repeated request finds no later session that moved in with the same id and times"],
+    ({ store, everything }) => {
+      const firsts = new Map<string, StoredFacts>();
+      return {
+        async createOnce(request, session, limit) {
+          const answer = await store.createOnce(request, session, limit);
+          if (!("repeated" in answer)) firsts.set(request.key, answer.session);
+          const { id, createTimeMs } = firsts.get(request.key) ?? {};
+          const isFirst = (one: StoredFacts) => one.id === id && one.createTimeMs === createTimeMs;
+          return "repeated" in answer
+            ? { ...answer, session: (await everything()).find(isFirst) }
+            : answer;
+        },
+      };
+    },
+  ),
+  broken(
     "answers a repetition with the session as it was created, and takes its chosen id",
     [
       "a repeated request is not in the way of its own chosen id, and takes no other",

@@ -186,6 +186,23 @@ export const onceChecks: SessionStoreChecks = {
       await assertRepetition(store, first, undefined, { spec });
     }
   },
+  "a repeated request finds no later session that moved in with the same id and times": async (
+    t,
+  ) => {
+    const { store, peer, clock, retentionMs } = t;
+    const once = request("r-1", 2 * retentionMs);
+    const times = { idleTimeoutMs: 3 * retentionMs, lifetimeMs: 9 * retentionMs };
+    const spec = { ...times, id: "ext:1", movedIn: { createTimeMs: clock.now() - 1_000 } };
+    const { session } = await createFirst(store, once, spec);
+    await store.revoke(keyOf(session), "");
+    clock.advance(retentionMs);
+    await sweepAll(store);
+    const later = await addSession(store, spec);
+    assert.equal(later.createTimeMs, session.createTimeMs);
+    const answer = await peer.createOnce(once, newSession(spec), NO_LIMIT);
+    assert.ok("repeated" in answer);
+    assert.equal(answer.session, undefined);
+  },
   "a request is recognised for as long as its first call said, and is a new one after that":
     async ({ store, peer, clock }) => {
       const [long, short] = [request("r1", 600_000), request("r2", 30_000)];
