@@ -38,7 +38,7 @@ export function checkGrace(field: string, graceMs: number): void {
 }
 
 /** Replaces a token. Undefined if the proof is not of an active session's own token. */
-export async function rotateToken(
+export async function replaceToken(
   store: SessionStore,
   keyring: Keyring,
   proof: TokenProof,

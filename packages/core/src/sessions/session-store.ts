@@ -47,7 +47,7 @@ export interface NewSession {
   readonly movedIn?: MovedInTimes;
 }
 
-/** The times of a session that moves in. Those in the future count as now, but `expireTimeMs`. */
+/** The times of a session that moves in. Other times than `expireTimeMs` are at most now. */
 export interface MovedInTimes {
   /** The lifetime counts from this time. Now by default. */
   readonly createTimeMs?: number | undefined;
@@ -259,8 +259,8 @@ export interface SessionStore {
 
   /**
    * Replaces the token hash of an active session, touches it and sets `tokenCreateTimeMs`.
-   * Undefined if the session is not active or has another hash than `tokenHash`, be it in its
-   * grace.
+   * Undefined if the session is not active or its hash is not `tokenHash`: a replaced token gets no
+   * new one, not even in its grace.
    *
    * The session remembers its `MAX_REPLACED_TOKENS` newest replaced tokens. Without a grace, the
    * same step sets `authenticateTimeMs` and ends the grace of all replaced tokens: from then on they

@@ -8,7 +8,7 @@ import { keptText } from "./descriptions.js";
 import type { Keyring } from "./keyring.js";
 import { type ListSessions, listSessions, type SessionPage } from "./list-sessions.js";
 import { findReplacedToken, isProof } from "./replaced-tokens.js";
-import { checkGrace, type RotatedToken, type RotateToken, rotateToken } from "./rotate-token.js";
+import { checkGrace, type RotatedToken, type RotateToken, replaceToken } from "./rotate-token.js";
 import type { Session } from "./session.js";
 import { checkFence, checkRequestId, checkSessionId, checkUserId } from "./session-checks.js";
 import { isGeneratedId, partitionOfUser } from "./session-id.js";
@@ -202,7 +202,7 @@ export class Sessions {
     if (options.graceMs !== undefined) checkGrace("grace", options.graceMs);
     if (options.requestId !== undefined) checkRequestId("request_id", options.requestId);
     const proof = await proofOf(this.#store, token);
-    const rotated = await rotateToken(this.#store, this.#keyring, proof, options);
+    const rotated = await replaceToken(this.#store, this.#keyring, proof, options);
     if (rotated !== undefined) return rotated;
     await this.#reportRefusal(proof.key, proof.tokenHash);
     throw sessionNotFound();
@@ -268,7 +268,7 @@ export class Sessions {
   }
 
   async #refuse(key: SessionKey, tokenHash: Uint8Array, stored: StoredSession): Promise<never> {
-    // Only who had the token learns from the time that this takes.
+    // A report takes time, and that tells something. So only a token that the session had is reported.
     if (findReplacedToken(stored.replacedTokens, tokenHash) !== undefined) {
       await this.#reportRefusal(key, tokenHash);
     }

@@ -56,7 +56,10 @@ export class TokenRotation {
     const session = this.#find(key, now);
     if (session === undefined || !hashesEqual(session.tokenHash, tokenHash)) return undefined;
     const row = this.#statements.rotateToken.get({
-      ...{ ...this.#in, ...key, now, newTokenHash },
+      ...this.#in,
+      ...key,
+      now,
+      newTokenHash,
       authenticateTimeMs: graceMs === 0 ? now : session.authenticateTimeMs,
       replacedTokens: withReplacedToken(session, now, graceMs),
       rotationRequest,

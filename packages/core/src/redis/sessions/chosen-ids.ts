@@ -51,8 +51,8 @@ export class ChosenIds {
 
   /** The partition of the id, if a session with this id exists. */
   async partitionOf(id: string): Promise<Partition | undefined> {
-    const value = await this.#commands.call((redis) => redis.get(this.#keys.sessionRef(id)));
-    return value?.slice(0, 2);
+    const claim = await this.#commands.read("get", [this.#keys.sessionRef(id)]);
+    return claim === null ? undefined : parseClaim(String(claim)).partition;
   }
 
   /**

@@ -34,7 +34,11 @@ import type { SessionKeys } from "./session-keys.js";
  * it.
  */
 export const SESSION_FIELDS = [
-  ...["user_id", "record", "token_hash", "facts", "replaced_tokens"],
+  "user_id",
+  "record",
+  "token_hash",
+  "facts",
+  "replaced_tokens",
 ] as const;
 
 /** At least this many of a partition's newest events are kept, for the retention time. */
