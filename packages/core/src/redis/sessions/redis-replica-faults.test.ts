@@ -210,7 +210,8 @@ test.each<[what: string, end: Ending]>([
   });
   expect(await store.get(KEY)).toBeDefined();
   await redis.restart();
-  await expect.poll(() => store.get(KEY).catch(() => "failed")).toBeUndefined();
+  const read = () => store.get(KEY).catch(() => "failed");
+  await expect.poll(read, { timeout: 10_000 }).toBeUndefined();
   await redis.remove("SIGKILL");
 });
 
@@ -274,7 +275,7 @@ test("the other changes wait for a replica only when they are told to", async ()
   await expect(createOnce()).rejects.toMatchObject(UNCONFIRMED);
   replica.resume();
   await expect
-    .poll(() => createOnce().catch(() => "failed"))
+    .poll(() => createOnce().catch(() => "failed"), { timeout: 10_000 })
     .toMatchObject({ repeated: Buffer.of(5), session: { id: "two" } });
 });
 
