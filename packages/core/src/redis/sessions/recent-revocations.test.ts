@@ -11,7 +11,7 @@ afterEach(() => {
 });
 
 function revocationOf(namespace: string, id: string) {
-  return { namespace, key: { partition: "00", id }, reason: "", createTimeMs: 0 };
+  return { namespace, key: { partition: "00", id }, reason: "", storeTimeMs: 0 };
 }
 
 function idsOf(revocations: RecentRevocations): string[] {
