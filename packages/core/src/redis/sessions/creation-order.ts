@@ -13,10 +13,7 @@ export interface Stretch {
   readonly count: number;
 }
 
-/**
- * Reads all stretches together. Answers the entries of each in any order, and possibly more entries
- * with the creation time of `after` or of the last entry.
- */
+/** Reads all stretches together. Answers the entries of each in any order. */
 export type ReadStretches = (
   stretches: readonly Stretch[],
 ) => Promise<readonly (readonly CreationEntry[])[]>;
@@ -125,7 +122,8 @@ export function stretchArguments(
   // Start at the cursor's time, because other sessions may share it.
   if (after && order === "asc") lowest = `${Math.max(from, after.createTimeMs)}`;
   if (after && order === "desc" && after.createTimeMs < to) highest = `${after.createTimeMs}`;
-  return { order, count, lowest, highest, afterTimeMs: after?.createTimeMs ?? "" };
+  const { createTimeMs: afterTimeMs = "", id: afterId = "" } = after ?? {};
+  return { order, count, lowest, highest, afterTimeMs, afterId };
 }
 
 /** Parses the reply of `READ_IN_CREATION_ORDER`. */

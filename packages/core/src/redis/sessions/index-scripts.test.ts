@@ -3,7 +3,13 @@ import { Redis } from "ioredis";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import { generateSessionId, PARTITIONS, type Partition } from "../../sessions/session-id.js";
 import type { ListQuery } from "../../sessions/session-store.js";
-import { addSession, idsOf } from "../../testing/contract/sessions/fixtures.js";
+import {
+  addSession,
+  addSessions,
+  byCreation,
+  idsOf,
+  listAll,
+} from "../../testing/contract/sessions/fixtures.js";
 import { connectTo } from "../../testing/redis/connect-to.js";
 import { type RedisServer, startRedisServer } from "../../testing/redis/redis-server.js";
 import { RedisSessionStore } from "./redis-session-store.js";
@@ -52,6 +58,34 @@ test("a page reads few of the indexes again, however sessions are spread", async
   expect(await countReads()).toBeLessThanOrEqual(most);
   for (const partition of PARTITIONS.slice(1)) await fillIndex(partition, 80, anyTime);
   expect(await countReads()).toBeLessThan(3 * PARTITIONS.length);
+});
+
+// A migration by day gives thousands of sessions one time.
+test("of thousands of sessions with one time each is on exactly one page, and in order", async () => {
+  let timeMs = Date.now();
+  const frozen = new RedisSessionStore({
+    redis: await connectTo(server),
+    keyPrefix,
+    now: () => timeMs,
+  });
+  const sessions = await addSessions(frozen, 50, { userId: "ann" });
+  for (let user = 0; user < 1_500; user += 100) {
+    const added = Array.from({ length: 100 }, (_, i) =>
+      addSession(frozen, { userId: `user-${user + i}`, id: `Id_${(user + i) * 7919}` }),
+    );
+    sessions.push(...(await Promise.all(added)));
+  }
+  timeMs++;
+  sessions.push(...(await addSessions(frozen, 50, { userId: "bob" })));
+  const ids = idsOf(sessions.toSorted(byCreation));
+  for (const order of ["asc", "desc"] as const) {
+    const expected = order === "asc" ? ids : ids.toReversed();
+    for (const limit of [1_000, 170]) {
+      const query = { showExpired: true, showRevoked: false, order, limit } as const;
+      expect(idsOf(await listAll(frozen, query))).toEqual(expected);
+    }
+  }
+  await frozen.close();
 });
 
 test("a page of a thousand lets others in between", async () => {

@@ -23,23 +23,21 @@ return active`,
  * Reads the first entries of several indexes by creation time, as if they were one.
  *
  * The keys are any number of sessions_by_create_time:{p}. `order` is 'asc' or 'desc'; `lowest` and
- * `highest` bound the creation time as ZRANGEBYSCORE takes them; entries count after `afterTimeMs`,
- * or all where it is ''.
+ * `highest` bound the creation time as ZRANGEBYSCORE takes them; entries count after `afterTimeMs`
+ * and `afterId`, or all where these are ''.
  *
- * Answers the text '<number of the key> <id> <creation time> …', by key: `count` entries or all,
- * and all other entries with the time `afterTimeMs` or the last entry's time. The caller puts
- * entries of one time in order, because Lua compares ids by locale and Redis does not.
+ * Answers the text '<number of the key> <id> <creation time> …', by key: `count` entries or all.
  *
  * Redis serves nobody else meanwhile, so the reading is bounded. It reads an even share of each
  * index first, and doubles the share of those indexes whose whole share is in the answer. So no
  * round reads more than twice `count`, and the number of rounds is at most log2(`count`). For 256
- * entries of 256 indexes it reads about a thousand entries and at most 4,400, besides entries of
- * the same millisecond.
+ * entries of 256 indexes it reads about a thousand entries and at most 4,400. Where many sessions
+ * have the time of the cursor, it searches for the first after the cursor.
  */
 export const READ_IN_CREATION_ORDER = defineScript({
   flags: "no-writes",
   keys: [],
-  args: ["order", "count", "lowest", "highest", "afterTimeMs"],
+  args: ["order", "count", "lowest", "highest", "afterTimeMs", "afterId"],
   body: `
 local call = redis.call
 local is_descending, most = order == 'desc', tonumber(count)
@@ -53,31 +51,87 @@ local by_score = is_descending and 'ZREVRANGEBYSCORE' or 'ZRANGEBYSCORE'
 local first, last = lowest, highest
 if is_descending then first, last = highest, lowest end
 
--- Always from the start: walking to the end of the last read costs more than a few entries again.
-local function read(key, length)
+-- Whether an id comes before another one of the same time. Redis compares bytes, but Lua's < goes by
+-- the locale.
+local function precedes(a, b)
+  if is_descending then a, b = b, a end
+  for i = 1, math.min(#a, #b) do
+    local byte, other = string.byte(a, i), string.byte(b, i)
+    if byte ~= other then return byte < other end
+  end
+  return #a < #b
+end
+
+local function is_after(id, time)
+  return time > after or (time == after and precedes(after_id, id))
+end
+
+-- How many entries of each key are before the range, because they are not after the cursor.
+local skipped = {}
+
+-- From the first after the cursor: walking to the end of the last read costs more than a few entries
+-- again.
+local function read(n, length)
   -- Redis finds an end of a sorted set at once, but has to walk to a score.
-  if is_whole then return call(by_rank, key, '0', length, 'WITHSCORES') end
-  return call(by_score, key, first, last, 'WITHSCORES', 'LIMIT', '0', length)
+  if is_whole then return call(by_rank, KEYS[n], '0', length, 'WITHSCORES') end
+  return call(by_score, KEYS[n], first, last, 'WITHSCORES', 'LIMIT', int(skipped[n]), length)
+end
+
+-- The number of entries of a key that are not after the cursor; at least the 'low' first are not.
+local function count_before(n, low)
+  local function is_before(rank)
+    local entry = call(by_score, KEYS[n], first, last, 'WITHSCORES', 'LIMIT', int(rank), '1')
+    return entry[1] and not is_after(entry[1], sign * entry[2])
+  end
+  local high = 2 * low
+  while is_before(high) do low, high = high + 1, 2 * high end
+  while low < high do
+    local middle = math.floor((low + high) / 2)
+    if is_before(middle) then low = middle + 1 else high = middle end
+  end
+  return low
 end
 
 -- The entries of each key that were read, and how many of them count.
 local chunks, counts = {}, {}
--- The times of all entries that count, and the known time at which the answer ends.
-local times, size, edge = {}, 0, math.huge
+-- The times of all entries that count, and the known time and id at which the answer ends.
+local times, size, edge, edge_id = {}, 0, math.huge, nil
 -- The keys that may have more for the answer, and how many of their entries are read and to be
 -- read.
 local open, from, to = {}, 0, math.ceil(most / #KEYS)
-for n = 1, #KEYS do open[n], counts[n] = n, 0 end
+for n = 1, #KEYS do open[n], counts[n], skipped[n] = n, 0, 0 end
+
+-- Of too many entries with the time of the edge, the last id that the answer has room for. It is not
+-- after the one that was found before.
+local function find_edge_id(known)
+  local before, ids = 0, {}
+  while before < most and times[before + 1] < edge do before = before + 1 end
+  if times[most + 1] ~= edge then return nil end
+  for _, chunk in ipairs(chunks) do
+    for i = 1, #chunk, 2 do
+      local id, time = chunk[i], sign * chunk[i + 1]
+      if time > edge or (time == edge and known and precedes(known, id)) then break end
+      if time == edge and is_after(id, time) then ids[#ids + 1] = id end
+    end
+  end
+  table.sort(ids, precedes)
+  return ids[most - before]
+end
+
 while #open > 0 do
-  local full, last_times = {}, {}
+  local full, last_times, last_ids = {}, {}, {}
   -- Format it once: Redis converts every number argument.
   local length = int(is_whole and to - 1 or to)
   for _, n in ipairs(open) do
-    local chunk, time, before = read(KEYS[n], length), nil, size
+    local chunk, time, id, before = read(n, length), nil, nil, size
+    if from == 0 and #chunk == 2 * to and not is_after(chunk[2 * to - 1], sign * chunk[2 * to]) then
+      skipped[n] = count_before(n, to)
+      chunk = read(n, length)
+    end
     for i = 2 * from + 2, #chunk, 2 do
-      time = sign * chunk[i]
+      id, time = chunk[i - 1], sign * chunk[i]
       if time > edge then break end
-      if time > after then
+      if is_after(id, time) then
         size = size + 1
         times[size] = time
       end
@@ -85,14 +139,18 @@ while #open > 0 do
     chunks[n], counts[n] = chunk, counts[n] + size - before
     if #chunk == 2 * to then
       full[#full + 1] = n
-      last_times[#full] = time
+      last_times[#full], last_ids[#full] = time, id
     end
   end
   table.sort(times)
+  local known = times[most] == edge and edge_id
   edge = times[most] or math.huge
+  edge_id = size > most and find_edge_id(known)
   open = {}
   for i, n in ipairs(full) do
-    if last_times[i] <= edge and counts[n] < most then open[#open + 1] = n end
+    local is_open = last_times[i] < edge or
+      (last_times[i] == edge and (not edge_id or precedes(last_ids[i], edge_id)))
+    if is_open and counts[n] < most then open[#open + 1] = n end
   end
   from, to = to, 2 * to
 end
@@ -100,9 +158,12 @@ end
 local found, at = {}, 0
 for n, chunk in ipairs(chunks) do
   for i = 1, #chunk, 2 do
-    if sign * chunk[i + 1] > edge then break end
-    found[at + 1], found[at + 2], found[at + 3] = n, chunk[i], chunk[i + 1]
-    at = at + 3
+    local id, time = chunk[i], sign * chunk[i + 1]
+    if time > edge or (time == edge and edge_id and precedes(edge_id, id)) then break end
+    if is_after(id, time) then
+      found[at + 1], found[at + 2], found[at + 3] = n, id, chunk[i + 1]
+      at = at + 3
+    end
   end
 end
 return table.concat(found, ' ')`,
