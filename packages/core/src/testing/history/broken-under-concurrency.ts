@@ -64,9 +64,8 @@ export const brokenUnderConcurrency: readonly BrokenUnderConcurrency[] = [
           const session = await store.get(key);
           const { tokenHash, untilMs = 0 } = replaced.get(key.id) ?? {};
           if (!session || !tokenHash || performance.now() >= untilMs) return session;
-          const { replacedTokens, readTimeMs } = session;
-          const earlier = { tokenHash, replacedTokens };
-          return { ...session, replacedTokens: withReplacedToken(earlier, readTimeMs, 1) };
+          const first = { tokenHash, replacedTokens: new Uint8Array() };
+          return { ...session, replacedTokens: withReplacedToken(first, session.readTimeMs, 1) };
         },
       };
     },
