@@ -27,6 +27,13 @@ test("a session moves in with the credential of its user, which verifies as it i
   expect(server.requests("verifySession")).toMatchObject([{ token: credential }]);
 });
 
+test.each(["a credential of words", "too short", "sst_of-another-kind", "ü".repeat(16)])(
+  "what the server would never accept is no credential: %s",
+  (text) => {
+    expect(() => hashCredential(text)).toThrow("16 to 1024 visible ASCII characters");
+  },
+);
+
 describe("a token that is no session's, as of a request without a cookie,", () => {
   const none = ["", undefined, null, "\ud800"];
 

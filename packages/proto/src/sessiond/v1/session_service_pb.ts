@@ -106,7 +106,7 @@ export type CreateSessionRequest = Message<"sessiond.v1.CreateSessionRequest"> &
   /**
    * Moves a session of another system in, together with the credential that the user
    * has: the SHA-256 of the credential, 32 bytes. The server then makes no token, and
-   * `token` takes the credential as it is: 16 to 1024 printable ASCII characters that
+   * `token` takes the credential as it is: 16 to 1024 visible ASCII characters that
    * do not begin with `sst_`. The caller promises that it has at least 128 bits of
    * entropy, as 16 random bytes have: a credential that can be guessed from its hash
    * or by trying is not safe here.
