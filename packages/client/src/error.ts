@@ -139,7 +139,7 @@ const RENAMED_ARGUMENTS: ReadonlyMap<string, string> = new Map([
   ["order_by", "order"],
 ]);
 
-/** The fields of which each rest is a key in the data, and so the caller's own. */
+/** In the paths of these fields, what follows is a key of the data, which the caller chose. */
 const DATA_PATH = /^((?:set_|delete_)?data)([.[].*)$/s;
 
 /**

@@ -180,9 +180,8 @@ export const SETTINGS = {
     placeholder: "POLICY",
     default: "record",
     help:
-      "what happens to a session of which somebody presents a token that was replaced: an event " +
-      "(`record`), or the session is revoked, too (`revoke`), so that everybody who ever had a " +
-      "replaced token can end the session",
+      "what a replaced token does to its session when somebody presents it: `record` appends an " +
+      "event, `revoke` also revokes the session, so anybody who has a replaced token can end it",
     parse: (text) => parseChoice(text, ["record", "revoke"] as const),
   },
   retention: {

@@ -76,7 +76,7 @@ describe.each(PROTOCOLS)("over $name", (protocol) => {
     // No store still knows the token of a session that was revoked.
     expect(await client.revokeSession(byToken(token))).toMatchObject({ revoked: false });
 
-    // An id that follows from a text tells the text to whoever guesses it.
+    // A reader of the log could check guesses of this text against an id that follows from it.
     expect(await client.revokeSession(byToken("hunter2hunter2hunter2"))).toMatchObject({
       revoked: false,
     });

@@ -102,11 +102,11 @@ export function judgeReuse(
   /** Whether it has been invalid for so long that no honest request can have it. */
   readonly isTheft: boolean;
 } {
-  const replaced = findReplacedToken(encoded, tokenHash);
+  const { reuseEventTimeMs, tokens } = decodeReplacedTokens(encoded);
+  const replaced = tokens.find((token) => hashesEqual(token.tokenHash, tokenHash));
   if (replaced === undefined || nowMs < replaced.graceEndTimeMs) {
     return { isEventDue: false, isTheft: false };
   }
-  const { reuseEventTimeMs } = decodeReplacedTokens(encoded);
   return {
     isEventDue: nowMs - reuseEventTimeMs >= REUSE_EVENT_INTERVAL_MS,
     isTheft: nowMs - endTimeOf(replaced, nowMs) > REUSE_TOLERANCE_MS,
