@@ -1,3 +1,4 @@
+export type { Around } from "./around.js";
 export { formatDuration, parseDuration } from "./duration.js";
 export {
   type ErrorReason,

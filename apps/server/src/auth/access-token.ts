@@ -5,7 +5,7 @@ import { decodeJwt, errors, type JWTPayload, type JWTVerifyResult, jwtVerify } f
 import type { Caller } from "./caller.js";
 import { claimAt } from "./claims.js";
 import { type AuthConfig, type IssuerConfig, NAMESPACE_SYNTAX } from "./issuer.js";
-import { IssuerKeys } from "./issuer-keys.js";
+import { type AroundKeyLoad, IssuerKeys } from "./issuer-keys.js";
 import type { KeySet } from "./key-set.js";
 
 /** Longer tokens are refused unread; common ones have 1 to 2 KiB. */
@@ -52,6 +52,8 @@ export interface AccessTokenVerifierOptions {
   readonly timeoutMs?: number;
   /** Called after every failed load of keys, for the log: old keys may hide the failure. */
   readonly onLoadFailure?: (issuer: string, cause: unknown) => void;
+  /** Runs each load of an issuer's keys. By default nothing is done around it. */
+  readonly aroundLoad?: AroundKeyLoad | undefined;
 }
 
 interface Issuer {
@@ -86,8 +88,9 @@ export function createAccessTokenVerifier(
   options: AccessTokenVerifierOptions = {},
 ): AccessTokenVerifier {
   const { now = Date.now, timeoutMs = DEFAULT_TIMEOUT_MS, onLoadFailure = () => {} } = options;
+  const { aroundLoad } = options;
   const closing = new AbortController();
-  const keysOptions = { now, timeoutMs, onLoadFailure, closing: closing.signal };
+  const keysOptions = { now, timeoutMs, onLoadFailure, aroundLoad, closing: closing.signal };
   let accepted = acceptanceOf(auth, new Map());
 
   function acceptanceOf(

@@ -16,6 +16,9 @@ const UNKNOWN_KEY_COOLDOWN_MS = 10_000;
 /** The pause after a failed load, so that an issuer in trouble is not asked with every call. */
 const RETRY_AFTER_MS = 1_000;
 
+/** Runs a load of an issuer's keys. Answers what `load` answers, and throws what it throws. */
+export type AroundKeyLoad = <T>(issuer: string, load: () => Promise<T>) => Promise<T>;
+
 /** What `IssuerKeys` needs besides the issuer and the source of its keys. */
 export interface IssuerKeysOptions {
   readonly now: () => number;
@@ -24,6 +27,8 @@ export interface IssuerKeysOptions {
   /** Ends loads that are under way, and fails all later ones. */
   readonly closing: AbortSignal;
   readonly onLoadFailure: (issuer: string, cause: unknown) => void;
+  /** Runs each load of keys. */
+  readonly aroundLoad?: AroundKeyLoad | undefined;
 }
 
 /**
@@ -88,12 +93,13 @@ export class IssuerKeys {
   }
 
   async #loadNow(): Promise<KeySet> {
-    const { now, timeoutMs, closing, onLoadFailure } = this.#options;
+    const { now, timeoutMs, closing, onLoadFailure, aroundLoad } = this.#options;
     const failure = this.#failure;
     if (failure !== undefined && this.#age(failure.timeMs) < RETRY_AFTER_MS) throw failure.error;
     try {
       const signal = AbortSignal.any([AbortSignal.timeout(timeoutMs), closing]);
-      const loaded = await loadKeySet(this.#issuer, this.#source, signal);
+      const load = () => loadKeySet(this.#issuer, this.#source, signal);
+      const loaded = await (aroundLoad === undefined ? load() : aroundLoad(this.#issuer, load));
       const keySet = loaded.fingerprint === this.#keySet?.fingerprint ? this.#keySet : loaded;
       this.#keySet = keySet;
       this.#loadTimeMs = now();

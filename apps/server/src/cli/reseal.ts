@@ -56,8 +56,10 @@ export async function runReseal(options: ResealOptions): Promise<number> {
   );
   await using opened = new AsyncDisposableStack();
   let connectionError: Error | undefined;
-  const stores = await openStores(config, pino({ level: "silent" }), (error) => {
-    connectionError = error;
+  const stores = await openStores(config, pino({ level: "silent" }), {
+    onConnectionError: (error) => {
+      connectionError = error;
+    },
   });
   opened.defer(() => stores.close());
   const store = stores.sessions;

@@ -84,7 +84,9 @@ describe("a Redis that lets nobody in", () => {
   async function expectOneLine(prefix: string, host: string, cause: RegExp): Promise<void> {
     const { logger, logs } = recordLog("debug");
     const failures: Error[] = [];
-    const stores = await openStores(storeAt(prefix + host), logger, (e) => failures.push(e));
+    const stores = await openStores(storeAt(prefix + host), logger, {
+      onConnectionError: (e) => failures.push(e),
+    });
     const readiness = new Readiness(stores.sessions, logger);
     await readiness.start();
     await vi.waitFor(() => expect(failures.length).toBeGreaterThan(3), { timeout: 10_000 });

@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { mkdir } from "node:fs/promises";
 import { dirname } from "node:path";
-import type { LockStore, RateLimitStore, SessionStore } from "@sessiond/core";
+import type { Around, LockStore, RateLimitStore, SessionStore } from "@sessiond/core";
 import {
   connectRedis,
   MIN_REDIS_MAJOR_VERSION,
@@ -28,15 +28,23 @@ export interface Stores {
   close(): Promise<void>;
 }
 
+/** Options of `openStores`. */
+export interface OpenStoresOptions {
+  /** Gets the error of each failed connection. */
+  readonly onConnectionError?: (error: Error) => void;
+  /** Runs each change in Redis that waits for a replica. */
+  readonly aroundReplicaWait?: Around | undefined;
+}
+
 /**
  * Opens the stores that the configuration names. Rejects if a file cannot be
  * opened. Does not reject if Redis is down: the server starts, and is ready once
- * Redis is. `onConnectionError` gets the error of each failed connection.
+ * Redis is.
  */
 export async function openStores(
   { store: location, retentionMs, durability, keyPrefix }: StoreConfig,
   logger: Logger,
-  onConnectionError: (error: Error) => void = () => {},
+  { onConnectionError, aroundReplicaWait }: OpenStoresOptions = {},
 ): Promise<Stores> {
   if (location.kind === "sqlite") {
     // Only this folder: after a typo in another, a new and empty store would take the store's place.
@@ -53,7 +61,7 @@ export async function openStores(
       logger.warn({ store: address, error: error.message }, "redis connection failed");
     }
     lastError = error.message;
-    onConnectionError(error);
+    onConnectionError?.(error);
   });
   redis.on("ready", () => {
     lastError = "";
@@ -65,7 +73,7 @@ export async function openStores(
   } catch {
     // Readiness reports it, and keeps asking.
   }
-  return openRedisStores({ redis, retentionMs, durability, keyPrefix });
+  return openRedisStores({ redis, retentionMs, durability, keyPrefix, aroundReplicaWait });
 }
 
 /** A Redis that is too old refuses most calls, and its errors do not say why. */

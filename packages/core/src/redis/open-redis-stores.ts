@@ -15,7 +15,7 @@ export interface RedisStores {
 
 /** Makes stores that share a connection and close it. */
 export function openRedisStores(options: RedisSessionStoreOptions): RedisStores {
-  const commands = new RedisCommands(options.redis, options.now);
+  const commands = new RedisCommands(options.redis, options);
   const sessions = new RedisSessionStore(new WholeStore(options, commands));
   return {
     sessions,

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Cluster, Redis } from "ioredis";
+import type { Around } from "../../around.js";
 import { storeUnavailable } from "../../errors.js";
 import { connected } from "./connection-state.js";
 import { HintChannels } from "./hint-channels.js";
@@ -12,6 +13,14 @@ import { type Argument, argumentsOf, type Script, type ScriptCall } from "./scri
 const RESHARDING_BUDGET_MS = 800;
 const RESHARDING_PAUSE_MS = 50;
 
+/** Options of `RedisCommands`. */
+export interface RedisCommandsOptions {
+  /** The clock, in ms since the Unix epoch. By default the time of Redis, so that servers agree. */
+  readonly now?: () => number;
+  /** Runs each change that waits for a replica. By default nothing is done around it. */
+  readonly aroundReplicaWait?: Around | undefined;
+}
+
 /**
  * Sends commands and scripts to Redis. It batches reads, retries scripts during a resharding, and
  * can wait for a replica. It never repeats a command that may have run, and converts every error to
@@ -21,14 +30,15 @@ export class RedisCommands {
   readonly redis: Redis | Cluster;
   readonly hints = new HintChannels(() => this.openAnother());
   readonly #now: (() => number) | undefined;
+  readonly #aroundReplicaWait: Around | undefined;
   readonly #reads: ReadBatch;
   readonly #replicaWaits = new ReplicaWaits(() => this.openAnother());
   #isClosed = false;
 
-  /** `now` replaces the time of Redis, in ms, in tests. */
-  constructor(redis: Redis | Cluster, now?: () => number) {
+  constructor(redis: Redis | Cluster, { now, aroundReplicaWait }: RedisCommandsOptions = {}) {
     this.redis = redis;
     this.#now = now;
+    this.#aroundReplicaWait = aroundReplicaWait;
     this.#reads = new ReadBatch(redis);
   }
 
@@ -58,9 +68,11 @@ export class RedisCommands {
   ): Promise<Reply> {
     const reply = await this.#retry(script, call, async (name, text, args) => {
       if (!isReplicated) return connected(this.redis).callBuffer(name, text, ...args);
-      return this.#replicaWaits.send(String(args[1]), [name, text, ...args], (early) =>
-        made?.(script.parse(early, call.args)),
-      );
+      const send = () =>
+        this.#replicaWaits.send(String(args[1]), [name, text, ...args], (early) =>
+          made?.(script.parse(early, call.args)),
+        );
+      return this.#aroundReplicaWait === undefined ? send() : this.#aroundReplicaWait(send);
     });
     const answer = script.parse(reply, call.args);
     if (!isReplicated) made?.(answer);

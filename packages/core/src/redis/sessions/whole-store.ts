@@ -3,7 +3,7 @@ import type { Partition } from "../../sessions/session-id.js";
 import type { SweepResult } from "../../sessions/session-store.js";
 import { Primaries } from "../connection/primaries.js";
 import { type ReadClock, RedisClock } from "../connection/redis-clock.js";
-import { RedisCommands } from "../connection/redis-commands.js";
+import { RedisCommands, type RedisCommandsOptions } from "../connection/redis-commands.js";
 import { REVOKE } from "./change-scripts.js";
 import { ChosenIds } from "./chosen-ids.js";
 import type { RevokedSession } from "./create-scripts.js";
@@ -22,7 +22,7 @@ import { type NamespaceParts, Upkeep } from "./upkeep.js";
 export type Durability = "auto" | "local" | "replicated";
 
 /** Options of `RedisSessionStore`. */
-export interface RedisSessionStoreOptions {
+export interface RedisSessionStoreOptions extends RedisCommandsOptions {
   /** A connection that never repeats commands, as `connectRedis` opens. The store closes it. */
   readonly redis: Redis | Cluster;
   /** How long ended sessions stay listed and their ids taken. 10 minutes by default. */
@@ -31,8 +31,6 @@ export interface RedisSessionStoreOptions {
   readonly durability?: Durability;
   /** The prefix of every key. Empty by default. */
   readonly keyPrefix?: string;
-  /** The clock, in ms since the Unix epoch. By default the time of Redis, so that servers agree. */
-  readonly now?: () => number;
 }
 
 const DEFAULT_RETENTION_MS = 600_000;
@@ -54,7 +52,7 @@ export class WholeStore {
   /** `commands` are given if other stores share the connection and the clock. */
   constructor(
     options: RedisSessionStoreOptions,
-    commands: RedisCommands = new RedisCommands(options.redis, options.now),
+    commands: RedisCommands = new RedisCommands(options.redis, options),
   ) {
     const { redis, retentionMs = DEFAULT_RETENTION_MS, durability = "auto", now } = options;
     this.commands = commands;
