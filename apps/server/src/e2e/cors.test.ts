@@ -51,12 +51,14 @@ test.each([APP, "http://localhost:5173"])(
       "access-control-allow-methods": "POST, GET",
       "access-control-max-age": "7200",
     });
-    // What clients of Connect, JSON and gRPC-Web send.
+    // What clients of Connect, JSON and gRPC-Web send, and pages that record traces.
     const sent = [
       "authorization",
       "connect-protocol-version",
       "connect-timeout-ms",
       "content-type",
+      "traceparent",
+      "tracestate",
     ];
     const names = allowed?.toLowerCase().split(", ");
     expect(names).toEqual(

@@ -5,7 +5,13 @@ import type { Request, Response } from "./rpc-over-http.js";
 /** How long a browser remembers the answer to a preflight. Chrome takes no more. */
 const MAX_AGE_S = 7_200;
 const ALLOWED_METHODS = cors.allowedMethods.join(", ");
-const ALLOWED_HEADERS = [...cors.allowedHeaders, "authorization"].join(", ");
+const ALLOWED_HEADERS = [
+  ...cors.allowedHeaders,
+  "authorization",
+  // A page that records traces sends them with every call.
+  "traceparent",
+  "tracestate",
+].join(", ");
 const EXPOSED_HEADERS = [...cors.exposedHeaders, "www-authenticate"].join(", ");
 
 /** Sets the headers of a response. Returns true if it has answered the request. */
