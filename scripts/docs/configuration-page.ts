@@ -1,5 +1,6 @@
 import { authFileJsonSchema, parseAuthConfig } from "../../apps/server/dist/config/auth-config.js";
 import { SETTING_LIST, type Setting } from "../../apps/server/dist/config/settings.js";
+import { TRACE_VARIABLES } from "../../apps/server/dist/config/traces-config.js";
 import { KNOWN_PERMISSIONS, permissionOf } from "../../apps/server/dist/services/permissions.js";
 import { SERVICES } from "../../apps/server/dist/services/services.js";
 import { anchorOf, blocks, listItem, wrap } from "./markdown.ts";
@@ -24,6 +25,7 @@ under way go on.
 
 Durations are written \`500ms\`, \`30s\`, \`30m\`, \`24h\`, \`7d\` or \`1h30m\`.`;
 
+const TRACES = "Traces";
 const AUTH_FILE = "The auth file";
 const EXAMPLE = `\
 {
@@ -61,8 +63,20 @@ export function configurationPage(): string {
   const groups = [...new Set(SETTING_LIST.map(({ group }) => group))];
   return `${blocks(
     INTRODUCTION,
-    [...groups.map(groupItem), listItem([`[${AUTH_FILE}](#${anchorOf(AUTH_FILE)})`])].join("\n"),
+    [
+      ...groups.map(groupItem),
+      ...[TRACES, AUTH_FILE].map((heading) => listItem([`[${heading}](#${anchorOf(heading)})`])),
+    ].join("\n"),
     ...groups.flatMap((group) => [`## ${group}`, ...settingsOf(group).map(settingSection)]),
+    `## ${TRACES}`,
+    wrap(
+      "Traces are set up by OpenTelemetry's own variables, which have no flags. Without an endpoint, " +
+        "traces are off, and the other variables have no effect. [tracing.md](tracing.md) says what " +
+        "is recorded.",
+    ),
+    Object.entries(TRACE_VARIABLES)
+      .map(([name, meaning]) => listItem([`\`${name}\`: ${meaning}.`]))
+      .join("\n"),
     `## ${AUTH_FILE}`,
     wrap(
       "`SESSIOND_AUTH` names a JSON file. It says whose access tokens (JWTs) the server accepts. Editors " +

@@ -22,7 +22,10 @@ Durations are written 500ms, 30s, 30m, 24h, 7d or 1h30m.
 
 A server needs a keyring and an auth file. Without them, try \`sessiond serve --dev\`.
 
-${describeSettings()}`,
+${describeSettings()}
+Traces go where OTEL_EXPORTER_OTLP_ENDPOINT says, by OpenTelemetry's variables;
+docs/tracing.md describes them.
+`,
     run: async ({ args, env }) => {
       const sources = { argv: args, env };
       await runServer(await loadConfig(sources), () => loadAccessConfig(sources));

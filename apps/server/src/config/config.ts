@@ -10,11 +10,13 @@ import type { Durability } from "@sessiond/core/redis";
 import type { AuthConfig } from "../auth/issuer.js";
 import { type Address, formatAddress, isLoopback } from "../network/address.js";
 import type { LogLevel } from "../observability/log-level.js";
+import type { TracesConfig } from "../observability/tracing.js";
 import { ConfigError } from "./config-error.js";
 import { type Environment, readVariable } from "./environment.js";
 import { type ConfigSources, keyOf, type ReadSettings, readSettings } from "./read-settings.js";
 import { parsePath, SETTINGS, type Setting, type SettingName, type Values } from "./settings.js";
 import type { StoreLocation } from "./store-location.js";
+import { readTracesConfig } from "./traces-config.js";
 
 /** Where sessions are kept, and how. */
 export interface StoreConfig {
@@ -45,6 +47,8 @@ export interface Config extends StoreConfig, AccessConfig {
   readonly rateLimits: readonly RateLimitPolicy[];
   readonly reflection: boolean;
   readonly logLevel: LogLevel;
+  /** Undefined if no traces are sent. */
+  readonly traces: TracesConfig | undefined;
   /** Where a development server keeps its keys, and where the default store is. */
   readonly dataDir: string;
 }
@@ -55,7 +59,8 @@ export interface Config extends StoreConfig, AccessConfig {
  */
 export async function loadConfig(sources: ConfigSources): Promise<Config> {
   const settings = await readSettings(sources, Object.keys(SETTINGS) as SettingName[]);
-  const values = complete<SettingName>(settings, accessFaults(settings));
+  const { traces, faults } = readTracesConfig(sources.env);
+  const values = complete<SettingName>(settings, [...accessFaults(settings), ...faults]);
   return {
     ...toStoreConfig(values),
     grpcAddress: values.grpcAddress,
@@ -74,6 +79,7 @@ export async function loadConfig(sources: ConfigSources): Promise<Config> {
     auth: values.auth,
     reflection: values.reflection,
     logLevel: values.logLevel,
+    traces,
     dataDir: values.dataDir,
   };
 }

@@ -8,6 +8,8 @@ import type { AccessConfig, Config } from "../config/config.js";
 import { describeStore } from "../config/store-location.js";
 import { createInterceptors } from "../interceptors/interceptors.js";
 import { type Address, formatAddress } from "../network/address.js";
+import { observeStores } from "../observability/store-calls.js";
+import type { Tracing } from "../observability/tracing.js";
 import { lockRoutes } from "../services/lock-routes.js";
 import { Namespaces } from "../services/namespaces.js";
 import { rateLimitRoutes } from "../services/rate-limit-routes.js";
@@ -41,15 +43,22 @@ export interface RunningServer {
 export async function startServer(config: Config, logger: Logger): Promise<RunningServer> {
   await using opened = new AsyncDisposableStack();
 
+  const tracing = await startTracing(config, logger);
+  // Opened first, so that it closes last and sends the spans of the last calls.
+  opened.defer(() => tracing?.close());
+
   const keyring = config.keyring ?? (await makeKeyring(config, logger));
   const auth = config.auth ?? (await makeAuthConfig(config, logger));
   const verifier = createAccessTokenVerifier(auth, {
     onLoadFailure: (issuer, cause) => logger.warn({ issuer, err: cause }, "no signing keys"),
+    aroundLoad: tracing?.aroundKeyLoad,
   });
   opened.defer(() => verifier.close());
 
-  const stores = await openStores(config, logger);
-  opened.defer(() => stores.close());
+  const { aroundReplicaWait } = tracing ?? {};
+  const openedStores = await openStores(config, logger, { aroundReplicaWait });
+  opened.defer(() => openedStores.close());
+  const stores = tracing ? observeStores(openedStores, tracing.aroundStoreCall) : openedStores;
 
   const sweeper = new Sweeper(stores.sessions, logger);
   sweeper.start();
@@ -70,8 +79,8 @@ export async function startServer(config: Config, logger: Logger): Promise<Runni
       lockRoutes(namespaces)(router);
       rateLimitRoutes(namespaces, logger)(router);
     },
-    interceptors: createInterceptors({ logger, verifier }),
-    requestGate: createRequestGate({ logger, verifier }),
+    interceptors: createInterceptors({ logger, verifier, tracing }),
+    requestGate: createRequestGate({ logger, verifier, tracing }),
     shutdownSignal: shutdown.signal,
   };
   const grpc = await startGrpcServer({
@@ -126,6 +135,16 @@ export async function startServer(config: Config, logger: Logger): Promise<Runni
       return stopped;
     },
   };
+}
+
+/** Loads OpenTelemetry's SDK only if there are traces to send. */
+async function startTracing(
+  { traces, store }: Config,
+  logger: Logger,
+): Promise<Tracing | undefined> {
+  if (traces === undefined) return undefined;
+  const { openTracing } = await import("../observability/open-tracing.js");
+  return openTracing(traces, { logger, store: store.kind === "sqlite" ? "sqlite" : "redis" });
 }
 
 async function makeKeyring({ dataDir }: Config, logger: Logger): Promise<Keyring> {

@@ -1,18 +1,23 @@
 import type { Interceptor } from "@connectrpc/connect";
 import type { Logger } from "pino";
 import type { AccessTokenVerifier } from "../auth/access-token.js";
+import type { Tracing } from "../observability/tracing.js";
 import { admitCalls } from "./admit.js";
 import { limitTime } from "./limit-time.js";
 import { logCalls } from "./log-calls.js";
 import { mapErrors } from "./map-errors.js";
+import { traceCalls } from "./trace-calls.js";
 
 /** What every call on both ports passes through, the outermost first. */
 export function createInterceptors(options: {
   readonly logger: Logger;
   readonly verifier: AccessTokenVerifier;
+  readonly tracing?: Tracing | undefined;
 }): readonly Interceptor[] {
   return [
-    // Outermost: it logs the code that the caller gets, and the whole duration.
+    // Around everything, so that the log has the ids of the call's span.
+    ...(options.tracing === undefined ? [] : [traceCalls(options.tracing)]),
+    // Next: it logs the code that the caller gets, and the whole duration.
     logCalls(options.logger),
     // Around everything that may throw: every error leaves in the contract's form.
     mapErrors,

@@ -1,4 +1,4 @@
-import type { DescMethod, Message } from "@bufbuild/protobuf";
+import type { Message } from "@bufbuild/protobuf";
 import {
   Code,
   ConnectError,
@@ -10,6 +10,7 @@ import {
 import { SESSION_TOKEN_PREFIX, SessiondError } from "@sessiond/core";
 import type { Logger } from "pino";
 import { type Caller, callerKey } from "../auth/caller.js";
+import { traceFields } from "../observability/tracing.js";
 import { provenSessionIdKey } from "../services/proven-session.js";
 import { CLIENT_GONE, SERVER_STOPPING } from "../services/rpc-error.js";
 
@@ -30,20 +31,21 @@ const isLoggedKey = createContextKey(false, { description: "whether the call is 
 type Request = Parameters<ReturnType<Interceptor>>[0];
 
 /**
- * Logs one line for each call when it has ended: method, code, duration, caller and session id.
+ * Logs one line for each call when it has ended: method, code, duration, caller, session id and
+ * trace ids.
  * Never a token, and nothing else about a session.
  */
 export function logCalls(logger: Logger): Interceptor {
   const loggerOf = callerLoggers(logger);
   return (next) => async (request) => {
     const startMs = performance.now();
-    const { method, contextValues } = request;
+    const { contextValues } = request;
     contextValues.set(isLoggedKey, true);
     try {
       const response = await next(request);
       if (response.stream) {
         const end = (error: unknown) => {
-          const fields = callFields(method, startMs);
+          const fields = callFields(request, startMs);
           if (error !== undefined) logFailure(loggerOf(contextValues), fields, error);
           else loggerOf(contextValues).info({ ...fields, code: "ok" }, "call");
         };
@@ -53,11 +55,11 @@ export function logCalls(logger: Logger): Interceptor {
         sessionIdOf(response.message) ??
         contextValues.get(provenSessionIdKey) ??
         sessionIdOf(request.message);
-      const fields = { ...callFields(method, startMs), code: "ok", session_id: sessionId };
+      const fields = { ...callFields(request, startMs), code: "ok", session_id: sessionId };
       loggerOf(contextValues).info(fields, "call");
       return response;
     } catch (error) {
-      const fields = { ...callFields(method, startMs), session_id: refusedSessionId(request) };
+      const fields = { ...callFields(request, startMs), session_id: refusedSessionId(request) };
       logFailure(loggerOf(contextValues), fields, error);
       throw error;
     }
@@ -70,7 +72,7 @@ export function logCalls(logger: Logger): Interceptor {
  */
 export function logEarlyFailure(
   logger: Logger,
-  { signal, method, values }: HandlerContext,
+  { signal, method, values, requestHeader: header }: HandlerContext,
   complete: (error: ConnectError) => void,
 ): void {
   const startMs = performance.now();
@@ -80,14 +82,15 @@ export function logEarlyFailure(
     // A stopping server and a passed deadline do not end the call here.
     if (error === SERVER_STOPPING || error.code === Code.DeadlineExceeded) return;
     complete(error);
-    const fields = { ...callFields(method, startMs), ...callerFields(values.get(callerKey)) };
+    const call = callFields({ method, contextValues: values, header }, startMs);
+    const fields = { ...call, ...callerFields(values.get(callerKey)) };
     logFailure(logger, fields, error);
   };
   signal.addEventListener("abort", onAbort, { once: true });
 }
 
 /** Calls `onEnd` when a stream has ended: with its error, or undefined if it is complete. */
-async function* toEnd<T>(
+export async function* toEnd<T>(
   messages: AsyncIterable<T>,
   signal: AbortSignal,
   onEnd: (error: unknown) => void,
@@ -137,10 +140,14 @@ function callerFields(caller: Caller | undefined) {
   return { caller: subject, issuer, ...(namespace && { namespace }) };
 }
 
-function callFields(method: DescMethod, startMs: number) {
+function callFields(
+  { method, contextValues, header }: Pick<Request, "method" | "contextValues" | "header">,
+  startMs: number,
+) {
   return {
     method: `${method.parent.typeName}/${method.name}`,
     duration_ms: Math.round((performance.now() - startMs) * 1000) / 1000,
+    ...traceFields(contextValues, header),
   };
 }
 

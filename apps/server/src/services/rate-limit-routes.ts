@@ -1,7 +1,8 @@
-import type { ConnectRouter } from "@connectrpc/connect";
+import type { ConnectRouter, HandlerContext } from "@connectrpc/connect";
 import type { RateLimitDecision } from "@sessiond/core";
 import { RateLimitService } from "@sessiond/proto/sessiond/v1/rate_limit_service";
 import type { Logger } from "pino";
+import { traceFields } from "../observability/tracing.js";
 import type { Namespaces } from "./namespaces.js";
 import { fromRateLimitRequest, toRateLimitFields } from "./rate-limit-messages.js";
 
@@ -11,22 +12,28 @@ export function rateLimitRoutes(
   logger: Logger,
 ): (router: ConnectRouter) => void {
   // The call succeeds although the store failed, so only this warning tells of the failure.
-  const logUncounted = (policy: string, { storeFailure }: RateLimitDecision) => {
-    if (storeFailure) logger.warn({ policy, error: storeFailure.message }, "attempt not counted");
+  const logUncounted = (
+    policy: string,
+    { storeFailure }: RateLimitDecision,
+    { values, requestHeader }: HandlerContext,
+  ) => {
+    if (storeFailure === undefined) return;
+    const ids = traceFields(values, requestHeader);
+    logger.warn({ policy, error: storeFailure.message, ...ids }, "attempt not counted");
   };
   return (router) =>
     router.service(RateLimitService, {
-      async checkRateLimit(request, { values }) {
-        const { rateLimits } = namespaces.of(values);
+      async checkRateLimit(request, context) {
+        const { rateLimits } = namespaces.of(context.values);
         const decision = await rateLimits.check(fromRateLimitRequest(request));
-        logUncounted(request.policy, decision);
+        logUncounted(request.policy, decision, context);
         return toRateLimitFields(decision);
       },
 
-      async getRateLimit(request, { values }) {
-        const { rateLimits } = namespaces.of(values);
+      async getRateLimit(request, context) {
+        const { rateLimits } = namespaces.of(context.values);
         const decision = await rateLimits.get(fromRateLimitRequest(request));
-        logUncounted(request.policy, decision);
+        logUncounted(request.policy, decision, context);
         return toRateLimitFields(decision);
       },
 

@@ -114,6 +114,7 @@ export function testConfig(options: TestServerOptions, issuer: TestIssuer): Conf
     auth: { issuers: [testIssuerConfig(issuer)], roles: new Map() },
     reflection: true,
     logLevel: "trace",
+    traces: undefined,
     dataDir: "unused",
     ...options.config,
   };

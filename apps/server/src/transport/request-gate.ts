@@ -3,6 +3,7 @@ import type { Logger } from "pino";
 import type { AccessTokenVerifier } from "../auth/access-token.js";
 import { admit } from "../interceptors/admit.js";
 import { logEarlyFailure } from "../interceptors/log-calls.js";
+import { callSpanKey, type Tracing } from "../observability/tracing.js";
 import { InexactNumber } from "../services/exact-numbers.js";
 import {
   fieldOfBytes,
@@ -18,24 +19,30 @@ const ENVELOPE_BYTES = 5;
 
 /**
  * connect-node reads and parses a request before the interceptors run. This gate authenticates and
- * authorizes the call first, so strangers cannot make the server parse. It also answers and logs a
- * malformed request as the gRPC port does.
+ * authorizes the call first, so strangers cannot make the server parse. It also answers, logs and
+ * traces a malformed request as the gRPC port does.
  */
 export function createRequestGate(options: {
   readonly logger: Logger;
   readonly verifier: AccessTokenVerifier;
+  readonly tracing?: Tracing | undefined;
 }): (context: HandlerContext) => Promise<void> {
-  const { logger, verifier } = options;
+  const { logger, verifier, tracing } = options;
   return async (context) => {
     let isOpen = false;
+    const { requestHeader: header, method, values: contextValues } = context;
+    const system = context.protocolName === "connect" ? "connectrpc" : "grpc";
+    const span = tracing?.startCall({ method, header, system });
+    contextValues.set(callSpanKey, span);
     // Connect sends the same error object that it aborts the signal with. So we can give its own
     // errors the contract's form here.
     logEarlyFailure(logger, context, (error) => {
       if (isOpen) completeReadError(error, context);
+      span?.end(error);
     });
     try {
-      const { requestHeader: header, method, values: contextValues } = context;
-      await admit({ header, method, contextValues }, verifier);
+      const admitCall = () => admit({ header, method, contextValues }, verifier);
+      await (span ? span.run(admitCall) : admitCall());
     } catch (error) {
       throw toConnectError(error);
     }
