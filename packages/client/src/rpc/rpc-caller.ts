@@ -12,6 +12,7 @@ import { METHODS, type Methods, type UnaryMethod } from "./methods.js";
 import { errorFromTransport } from "./received-error.js";
 import { backoffMs, mayRetry } from "./retry.js";
 import { sleep } from "./sleep.js";
+import { type TraceHeader, traced, traceHeader } from "./tracing.js";
 import type { Connection } from "./transport.js";
 
 type Request<M extends keyof Methods> = MessageInitShape<Methods[M]["input"]>;
@@ -20,7 +21,7 @@ type Answer<M extends keyof Methods> = MessageShape<Methods[M]["output"]>;
 /** The abort reason of calls that the client's `close` ended. */
 const CLOSED = Symbol("closed");
 
-type Header = { readonly authorization: string };
+type Header = TraceHeader & { readonly authorization: string };
 
 /** What ends a call early. */
 interface Limits {
@@ -50,16 +51,25 @@ export class RpcCaller {
   }
 
   /** A function as `request` is asked at each attempt, for requests that depend on the time. */
-  async call<M extends UnaryMethod>(
+  call<M extends UnaryMethod>(
     method: M,
     request: Request<M> | (() => Request<M>),
-    { timeoutMs = this.timeoutMs, signal }: CallOptions = {},
+    options: CallOptions = {},
+  ): Promise<Answer<M>> {
+    return traced(METHODS[method], (trace) => this.#call(method, request, options, trace));
+  }
+
+  async #call<M extends UnaryMethod>(
+    method: M,
+    request: Request<M> | (() => Request<M>),
+    { timeoutMs = this.timeoutMs, signal }: CallOptions,
+    trace: TraceHeader,
   ): Promise<Answer<M>> {
     const limits = this.#limits(timeoutMs, signal);
     let header: Header | undefined;
     for (let attempt = 1; ; attempt++) {
       try {
-        header ??= await this.#header(limits);
+        header ??= { ...trace, ...(await this.#header(limits)) };
         const current = typeof request === "function" ? request() : request;
         return await this.#attempt(method, current, header, limits);
       } catch (thrown) {
@@ -74,7 +84,8 @@ export class RpcCaller {
 
   /**
    * Watches until the stream breaks or `signal` aborts, without a timeout and without a second
-   * attempt. Throws a SessiondError, which is CANCELED if this side ended the stream.
+   * attempt. Throws a SessiondError, which is CANCELED if this side ended the stream. Carries the
+   * trace, but makes no span, which might last for as long as the process.
    */
   async *watch(
     request: Request<"watchSessions">,
@@ -82,7 +93,7 @@ export class RpcCaller {
   ): AsyncGenerator<Answer<"watchSessions">> {
     const limits = this.#limits(this.timeoutMs, signal);
     try {
-      const header = await this.#header(limits);
+      const header = { ...traceHeader(), ...(await this.#header(limits)) };
       const answers = await this.#connection.transport.stream(
         METHODS.watchSessions,
         limits.signal,
