@@ -265,8 +265,8 @@ export const SETTINGS = {
     default: "info",
     help: LOG_LEVELS.map((level) => `\`${level}\``).join(", "),
     details:
-      "The log is JSON lines on stdout: the method, code, duration, session id and caller of each " +
-      "call; never a token, never session data.",
+      "The log is JSON lines on stdout: the method, code, duration, session id, caller and trace ids " +
+      "of each call; never a token, never session data.",
     parse: (text) => parseChoice(text, LOG_LEVELS),
   },
   dataDir: {

@@ -145,6 +145,32 @@ test("the wait for a replica is a span below the change that waits", async () =>
   ]);
 });
 
+test("OpenTelemetry's own variables hold", async () => {
+  await using named = await startServer({
+    OTEL_EXPORTER_OTLP_ENDPOINT: receiver.url,
+    OTEL_EXPORTER_OTLP_HEADERS: "x-team=login",
+    OTEL_SERVICE_NAME: "sessiond-eu",
+  });
+  await countSessions(named);
+  await stopped(named);
+  expect(receiver.spans.filter(({ service }) => service === "sessiond-eu")).toContainEqual(
+    expect.objectContaining({ kind: "SERVER", parentSpanId: "" }),
+  );
+  expect(receiver.headers.at(-1)).toMatchObject({ "x-team": "login" });
+
+  const requests = receiver.headers.length;
+  await using unsampled = await startServer({
+    OTEL_EXPORTER_OTLP_ENDPOINT: receiver.url,
+    OTEL_TRACES_SAMPLER: "parentbased_traceidratio",
+    OTEL_TRACES_SAMPLER_ARG: "0",
+  });
+  await countSessions(unsampled);
+  await stopped(unsampled);
+  expect(receiver.headers.length).toBe(requests);
+  // The ids of a trace that nobody records would lead nowhere.
+  expect(unsampled.logs.find(({ msg }) => msg === "call")).not.toHaveProperty("trace_id");
+});
+
 test("no token, id or data is in what is sent", async () => {
   await using server = await startServer({ OTEL_EXPORTER_OTLP_ENDPOINT: receiver.url });
   using client = clientOf(server, "grpc");
@@ -271,7 +297,7 @@ function clientOf(
 /** A call by a client without OpenTelemetry. */
 async function countSessions(
   { httpUrl }: ListeningServerProcess,
-  traceparent: string,
+  traceparent?: string,
   tracestate?: string,
 ): Promise<void> {
   const response = await fetch(`${httpUrl}/sessiond.v1.SessionService/CountSessions`, {
@@ -279,7 +305,7 @@ async function countSessions(
     headers: {
       "content-type": "application/json",
       authorization: `Bearer ${token}`,
-      traceparent,
+      ...(traceparent && { traceparent }),
       ...(tracestate && { tracestate }),
     },
     body: "{}",

@@ -106,10 +106,12 @@ function reported(exporter: SpanExporter, logger: Logger): SpanExporter {
   return {
     export: (spans, done) =>
       exporter.export(spans, (result) => {
-        const { error } = result;
+        const error: NodeJS.ErrnoException | undefined = result.error;
         if (error !== undefined && !isFailing) {
-          // Not the whole error, which has the endpoint's answer.
-          logger.warn({ error: error.message }, "traces cannot be sent, so spans are dropped");
+          // Not the whole error, which has the endpoint's answer. If a host has several addresses,
+          // Node's error has a code and no message.
+          const why = error.message || error.code;
+          logger.warn({ error: why }, "traces cannot be sent, so spans are dropped");
         } else if (error === undefined && isFailing) {
           logger.info("traces are sent again");
         }
