@@ -157,18 +157,27 @@ test("OpenTelemetry's own variables hold", async () => {
     expect.objectContaining({ kind: "SERVER", parentSpanId: "" }),
   );
   expect(receiver.headers.at(-1)).toMatchObject({ "x-team": "login" });
+});
 
-  const requests = receiver.headers.length;
-  await using unsampled = await startServer({
+test("a share of the traces is recorded, and only their lines in the log have trace ids", async () => {
+  await using server = await startServer({
     OTEL_EXPORTER_OTLP_ENDPOINT: receiver.url,
+    OTEL_SERVICE_NAME: "half",
     OTEL_TRACES_SAMPLER: "parentbased_traceidratio",
-    OTEL_TRACES_SAMPLER_ARG: "0",
+    OTEL_TRACES_SAMPLER_ARG: "0.5",
   });
-  await countSessions(unsampled);
-  await stopped(unsampled);
-  expect(receiver.headers.length).toBe(requests);
-  // The ids of a trace that nobody records would lead nowhere.
-  expect(unsampled.logs.find(({ msg }) => msg === "call")).not.toHaveProperty("trace_id");
+  for (let i = 0; i < 20; i++) {
+    await Promise.all(Array.from({ length: 20 }, () => countSessions(server)));
+  }
+  await stopped(server);
+  const ofServer = receiver.spans.filter(({ service }) => service === "half");
+  const recorded = ofServer.filter(({ kind }) => kind === "SERVER").map(({ traceId }) => traceId);
+  // Five standard deviations around the half of 400.
+  expect(recorded.length).toBeGreaterThan(150);
+  expect(recorded.length).toBeLessThan(250);
+  const lines = server.logs.filter(({ msg }) => msg === "call");
+  const logged = lines.flatMap(({ trace_id }) => trace_id ?? []);
+  expect([lines.length, logged.toSorted()]).toEqual([400, recorded.toSorted()]);
 });
 
 test("no token, id or data is in what is sent", async () => {
