@@ -63,7 +63,7 @@ describe.each([
 
     const spans = receiver.spans.filter((span) => span.traceId === traceId);
     expect(pathsOf(spans)).toEqual([
-      `shop INTERNAL GET /cart > shop CLIENT ${VERIFY} > sessiond SERVER ${VERIFY} > sessiond CLIENT sessions.get`,
+      `shop INTERNAL GET /cart > shop CLIENT ${VERIFY} > sessiond SERVER ${VERIFY} > sessiond CLIENT get_session`,
     ]);
     const [call] = spans.filter(({ kind }) => kind === "SERVER");
     expect(call).toMatchObject({
@@ -141,7 +141,7 @@ test("the wait for a replica is a span below the change that waits", async () =>
 
   const spans = receiver.spans.filter((span) => span.traceId === traceId);
   expect(pathsOf(spans.filter(({ service }) => service === "sessiond"))).toEqual([
-    expect.stringContaining("sessions.revokeUser > sessiond CLIENT replica wait"),
+    expect.stringContaining("revoke_user > sessiond CLIENT replica wait"),
   ]);
 });
 

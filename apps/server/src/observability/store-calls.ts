@@ -1,41 +1,52 @@
 import type { LockStore, RateLimitStore, SessionStore } from "@sessiond/core";
+import type { AroundStoreCall } from "./tracing.js";
 
 /** The stores of a server. */
-export interface ObservedStores {
+interface Stores {
   readonly sessions: SessionStore;
   readonly locks: LockStore;
   readonly rateLimits: RateLimitStore;
 }
 
+/** The methods that call a store, each with the operation that it is. */
+const SESSION_OPERATIONS = {
+  namespaces: "list_namespaces",
+  create: "create_session",
+  createOnce: "create_session",
+  partitionOf: "find_partition",
+  get: "get_session",
+  getMany: "get_sessions",
+  touch: "touch_session",
+  replaceRecord: "update_session",
+  reseal: "reseal_session",
+  rotateToken: "rotate_token",
+  rotateTokenOnce: "rotate_token",
+  reportReuse: "report_reuse",
+  revoke: "revoke_session",
+  revokeUser: "revoke_user",
+  list: "list_sessions",
+  count: "count_sessions",
+  sweep: "sweep",
+  check: "check",
+} as const;
+const EVENT_OPERATIONS = { end: "find_events_end", read: "read_events" } as const;
+const LOCK_OPERATIONS = {
+  acquire: "acquire_lock",
+  renew: "renew_lock",
+  release: "release_lock",
+  get: "get_lock",
+} as const;
+const RATE_LIMIT_OPERATIONS = {
+  check: "check_rate_limit",
+  get: "get_rate_limit",
+  reset: "reset_rate_limit",
+} as const;
+
 /**
- * Runs a call of a store and does something around it. Answers what `call` answers, and throws what
- * it throws. `operation` is the store and the method, such as `sessions.get`: one of about thirty.
+ * The same stores, with `around` around every call. A new method of a store does not compile until
+ * it has an operation here.
  */
-export type AroundStoreCall = <T>(operation: string, call: () => Promise<T>) => Promise<T>;
-
-const SESSION_CALLS = [
-  "namespaces",
-  "create",
-  "createOnce",
-  "partitionOf",
-  "get",
-  "getMany",
-  "touch",
-  "replaceRecord",
-  "reseal",
-  "rotateToken",
-  "rotateTokenOnce",
-  "reportReuse",
-  "revoke",
-  "revokeUser",
-  "list",
-  "count",
-  "sweep",
-  "check",
-] as const;
-
-/** The same stores, with `around` around every call. */
-export function observeStores<S extends ObservedStores>(stores: S, around: AroundStoreCall): S {
+export function observeStores<S extends Stores>(stores: S, around: AroundStoreCall): S {
   return {
     ...stores,
     sessions: observeSessions(stores.sessions, around),
@@ -44,14 +55,12 @@ export function observeStores<S extends ObservedStores>(stores: S, around: Aroun
   };
 }
 
-// A new method of a store does not compile until it stands here.
-
 function observeSessions(store: SessionStore, around: AroundStoreCall): SessionStore {
   const { events } = store;
   return {
-    ...observe("sessions", store, around, SESSION_CALLS),
+    ...observe(store, SESSION_OPERATIONS, around),
     events: {
-      ...observe("events", events, around, ["end", "read"]),
+      ...observe(events, EVENT_OPERATIONS, around),
       subscribe: (listener) => events.subscribe(listener),
     },
     namespace: (name) => observeSessions(store.namespace(name), around),
@@ -61,7 +70,7 @@ function observeSessions(store: SessionStore, around: AroundStoreCall): SessionS
 
 function observeLocks(store: LockStore, around: AroundStoreCall): LockStore {
   return {
-    ...observe("locks", store, around, ["acquire", "renew", "release", "get"]),
+    ...observe(store, LOCK_OPERATIONS, around),
     onRelease: (listener) => store.onRelease(listener),
     namespace: (name) => observeLocks(store.namespace(name), around),
   };
@@ -69,21 +78,19 @@ function observeLocks(store: LockStore, around: AroundStoreCall): LockStore {
 
 function observeRateLimits(store: RateLimitStore, around: AroundStoreCall): RateLimitStore {
   return {
-    ...observe("rate_limits", store, around, ["check", "get", "reset"]),
+    ...observe(store, RATE_LIMIT_OPERATIONS, around),
     namespace: (name) => observeRateLimits(store.namespace(name), around),
   };
 }
 
-/** The methods `names` of a store, each with `around` around it. */
-function observe<T extends object, Name extends keyof T & string>(
-  storeName: string,
+/** The methods of `operations`, each with `around` around it. */
+function observe<T extends object, Name extends keyof T>(
   store: T,
+  operations: Readonly<Record<Name, string>>,
   around: AroundStoreCall,
-  names: readonly Name[],
 ): Pick<T, Name> {
-  const methods = names.map((name) => {
-    const method = store[name] as (...args: unknown[]) => Promise<unknown>;
-    const operation = `${storeName}.${name}`;
+  const methods = Object.entries<string>(operations).map(([name, operation]) => {
+    const method = store[name as Name] as (...args: unknown[]) => Promise<unknown>;
     const observed = (...args: unknown[]) => around(operation, () => method.apply(store, args));
     return [name, observed];
   });

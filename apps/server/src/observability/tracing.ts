@@ -2,7 +2,6 @@ import type { DescMethod } from "@bufbuild/protobuf";
 import { type ContextValues, createContextKey } from "@connectrpc/connect";
 import type { Around } from "@sessiond/core";
 import type { AroundKeyLoad } from "../auth/issuer-keys.js";
-import type { AroundStoreCall } from "./store-calls.js";
 import { parseTraceparent, type TraceIds } from "./trace-context.js";
 
 /** Which new traces are recorded, by the names of `OTEL_TRACES_SAMPLER`. */
@@ -39,6 +38,12 @@ export interface CallSpan {
   /** Ends the span, with the error that the caller gets. */
   end(error?: unknown): void;
 }
+
+/**
+ * Runs a call of a store and does something around it. Answers what `call` answers, and throws what
+ * it throws. `operation` is one of about thirty, such as `get_session`.
+ */
+export type AroundStoreCall = <T>(operation: string, call: () => Promise<T>) => Promise<T>;
 
 /** Records spans and sends them. Exists only if the configuration has an endpoint for traces. */
 export interface Tracing {
