@@ -90,9 +90,9 @@ function observe<T extends object, Name extends keyof T>(
   around: AroundStoreCall,
 ): Pick<T, Name> {
   const methods = Object.entries<string>(operations).map(([name, operation]) => {
-    const method = store[name as Name] as (...args: unknown[]) => Promise<unknown>;
-    const observed = (...args: unknown[]) => around(operation, () => method.apply(store, args));
-    return [name, observed];
+    const call = (args: unknown[]) =>
+      (store[name as Name] as (...args: unknown[]) => Promise<unknown>)(...args);
+    return [name, (...args: unknown[]) => around(operation, () => call(args))];
   });
   return Object.fromEntries(methods);
 }
