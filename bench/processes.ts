@@ -15,9 +15,14 @@ export interface ServerProcess {
  * Starts a program on a core and waits for the line of JSON with its addresses. Reads and drops its
  * later output, as a log collector would.
  */
-export async function startOn(core: string, args: readonly string[]): Promise<ServerProcess> {
+export async function startOn(
+  core: string,
+  args: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+): Promise<ServerProcess> {
   const child = spawn("taskset", ["-c", core, process.execPath, ...args], {
     stdio: ["ignore", "pipe", "inherit"],
+    env: { ...process.env, ...env },
   });
   const addresses = await readAddresses(child);
   child.stdout?.resume();

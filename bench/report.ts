@@ -16,6 +16,14 @@ export function ratioOf(measurement: Measurement): number {
   return median(ratiosOf(measurement));
 }
 
+/** The lowest and the highest ratio of the middle half of the rounds. */
+export function quartersOf(measurement: Measurement): readonly [low: number, high: number] {
+  const ratios = ratiosOf(measurement).toSorted((a, b) => a - b);
+  const quarter = Math.round(ratios.length / 4);
+  const middle = ratios.slice(quarter, ratios.length - quarter);
+  return [middle.at(0) ?? Number.NaN, middle.at(-1) ?? Number.NaN];
+}
+
 /** The section of RESULTS.md: each target beside the peer. */
 export function report(
   measurements: readonly Measurement[],
@@ -54,13 +62,11 @@ How it was measured:
 
 function rowOf(measurement: Measurement): string {
   const { name, rounds } = measurement;
-  const ratios = ratiosOf(measurement).toSorted((a, b) => a - b);
-  const quarter = Math.round(ratios.length / 4);
-  const middle = ratios.slice(quarter, ratios.length - quarter);
+  const [low, high] = quartersOf(measurement);
   const [own, peer] = [rounds.map((round) => round.own), rounds.map((round) => round.peer)];
   const cells = [
     ratioOf(measurement).toFixed(2),
-    `${middle.at(0)?.toFixed(2)}–${middle.at(-1)?.toFixed(2)}`,
+    `${low.toFixed(2)}–${high.toFixed(2)}`,
     name,
     ...[rateOf(own), rateOf(peer), microsOf(own), microsOf(peer)].map(Math.round),
   ];
@@ -75,6 +81,7 @@ function rateOf(results: readonly LoadResult[]): number {
   return median(results.map(({ callsPerSecond }) => callsPerSecond));
 }
 
-function microsOf(results: readonly LoadResult[]): number {
+/** The mean CPU time of a call, in microseconds. */
+export function microsOf(results: readonly LoadResult[]): number {
   return results.reduce((sum, { cpuMicros }) => sum + cpuMicros, 0) / results.length;
 }

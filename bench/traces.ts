@@ -1,0 +1,120 @@
+// Measures what traces cost a VerifySession: a server that records them beside one that does not.
+import { once } from "node:events";
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { cpus, tmpdir } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { startRedisServer } from "@sessiond/core/testing";
+import { moveTo } from "./processes.ts";
+import { type Measurement, microsOf, quartersOf, ratioOf } from "./report.ts";
+import { writeSection } from "./results.ts";
+import {
+  atLeast,
+  createSession,
+  LOAD_CORE,
+  measureInTurn,
+  PROTOCOLS,
+  type Protocol,
+  requireTools,
+  startSessiond,
+  targetOf,
+} from "./verify-session.ts";
+
+const RATIO = "parentbased_traceidratio";
+const SHARES = [
+  ["0.01", "1 % of the traces"],
+  ["1", "every trace"],
+] as const;
+
+const { values } = parseArgs({
+  options: {
+    calls: { type: "string", default: "5000" },
+    rounds: { type: "string", default: "30" },
+    help: { type: "boolean", default: false },
+  },
+});
+if (values.help) {
+  console.log(`Usage: pnpm bench:traces [--calls N] [--rounds N]
+
+Makes N calls of VerifySession (default 5000) on a server with traces and on one
+without in turn, N rounds (default 30), and writes a section of bench/RESULTS.md.
+Needs the same tools as pnpm bench.`);
+} else {
+  await main(atLeast(100, "calls", values.calls), atLeast(4, "rounds", values.rounds));
+}
+
+async function main(calls: number, rounds: number): Promise<void> {
+  requireTools();
+  // This process takes the spans, and must not use the servers' core.
+  moveTo(LOAD_CORE, process.pid);
+  await using stack = new AsyncDisposableStack();
+  const redis = stack.use(await startRedisServer());
+  moveTo(LOAD_CORE, redis.pid);
+  const collector = createServer((request, response) => {
+    request.resume().on("end", () => response.end());
+  });
+  stack.defer(() => collector.closeAllConnections());
+  stack.defer(() => void collector.close());
+  await once(collector.listen(0, "127.0.0.1"), "listening");
+  const { port } = collector.address() as AddressInfo;
+
+  const measurements: Measurement[] = [];
+  for (const protocol of [PROTOCOLS.grpc, PROTOCOLS.connect]) {
+    for (const [share, title] of SHARES) {
+      const env = {
+        OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${port}`,
+        OTEL_TRACES_SAMPLER: RATIO,
+        OTEL_TRACES_SAMPLER_ARG: share,
+      };
+      const name = `${protocol.name}, ${title}`;
+      measurements.push(await measure(name, protocol, redis.url, env, { calls, rounds }));
+    }
+  }
+  writeSection(
+    "Traces",
+    `Written by \`pnpm bench:traces --calls ${calls} --rounds ${rounds}\` on Node ${process.versions.node}, ${cpus().length} cores.
+
+| calls/s with traces, of those without | middle half of the rounds | what | CPU µs a call | without |
+| ------------------------------------: | ------------------------: | ---- | ------------: | ------: |
+${measurements.map(rowOf).join("\n")}
+
+- VerifySession on Redis by two servers, one with traces, measured in turn as above. The spans of a
+  recorded call are those of the call and of one read. A process on core 1 takes them.
+`,
+  );
+}
+
+/** Measures a server with an environment beside one without. */
+async function measure(
+  name: string,
+  protocol: Protocol,
+  store: string,
+  env: Readonly<Record<string, string>>,
+  turns: { readonly calls: number; readonly rounds: number },
+): Promise<Measurement> {
+  await using stack = new AsyncDisposableStack();
+  const dir = mkdtempSync(join(tmpdir(), "sessiond-bench-"));
+  stack.defer(() => rmSync(dir, { recursive: true }));
+  const start = async (title: string, variables: Readonly<Record<string, string>>) => {
+    const own = join(dir, title);
+    mkdirSync(own);
+    const server = await startSessiond(own, store, variables);
+    stack.defer(() => server.stop());
+    return targetOf(title, protocol, server, await createSession(server, own), own);
+  };
+  const target = { ...(await start("with", env)), name };
+  const measurement = await measureInTurn(target, await start("without", {}), turns);
+  console.log(`${name}: ${ratioOf(measurement).toFixed(3)} of a server without`);
+  return measurement;
+}
+
+function rowOf(measurement: Measurement): string {
+  const { name, rounds } = measurement;
+  const [low, high] = quartersOf(measurement);
+  const [own, peer] = [rounds.map((round) => round.own), rounds.map((round) => round.peer)];
+  const ratios = [ratioOf(measurement), low, high].map((ratio) => ratio.toFixed(2));
+  const micros = [own, peer].map((results) => Math.round(microsOf(results)));
+  return `| ${ratios[0]} | ${ratios[1]}–${ratios[2]} | ${name} | ${micros.join(" | ")} |`;
+}
