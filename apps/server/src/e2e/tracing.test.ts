@@ -118,10 +118,11 @@ test("the first call of an issuer's callers shows the loading of the keys", asyn
 test("the wait for a replica is a span below the change that waits", async () => {
   const { port } = new URL(redisUrl);
   await using _replica = await startRedisServer({ args: ["--replicaof", "127.0.0.1", port] });
-  await using server = await startServer(
-    { OTEL_EXPORTER_OTLP_ENDPOINT: receiver.url },
+  await using server = await startServer({ OTEL_EXPORTER_OTLP_ENDPOINT: receiver.url }, [
+    "--store",
+    redisUrl,
     "--durability=replicated",
-  );
+  ]);
   using client = clientOf(server, "grpc");
   // The replica may still be loading.
   await expect
@@ -143,6 +144,33 @@ test("the wait for a replica is a span below the change that waits", async () =>
   expect(pathsOf(spans.filter(({ service }) => service === "sessiond"))).toEqual([
     expect.stringContaining("revoke_user > sessiond CLIENT replica wait"),
   ]);
+});
+
+test("a store that is down is a failed span, and a refusal by the store is an answer", async () => {
+  await using redis = await startRedisServer();
+  await using server = await startServer({ OTEL_EXPORTER_OTLP_ENDPOINT: receiver.url }, [
+    "--store",
+    redis.url,
+  ]);
+  using client = clientOf(server, "grpc");
+  const create = () => client.createSession({ userId: "ann", sessionId: "taken" }).catch(() => {});
+  await create();
+  const refused = await inSpan("POST /login", create);
+  await redis.kill();
+  const failed = await inSpan("POST /login", create);
+  await stopped(server);
+
+  const [answer, fault] = [refused, failed].map((trace) =>
+    receiver.spans.find(({ traceId, name }) => traceId === trace && name === "create_session"),
+  );
+  expect(answer).toMatchObject({
+    status: "UNSET",
+    attributes: { "db.system.name": "redis", "error.type": "SESSION_ALREADY_EXISTS" },
+  });
+  expect(fault).toMatchObject({
+    status: "ERROR",
+    attributes: { "db.system.name": "redis", "error.type": "STORE_UNAVAILABLE" },
+  });
 });
 
 test("OpenTelemetry's own variables hold", async () => {
@@ -281,11 +309,11 @@ import { registerHooks } from "node:module";
 registerHooks({ load: (url, context, next) => (process.stderr.write(url + "\\n"), next(url, context)) });
 `)}`;
 
-function startServer(env: Readonly<Record<string, string>>, ...flags: readonly string[]) {
-  return spawnServer({
-    env,
-    flags: ["--dev", "--data-dir", dataDir, "--store", redisUrl, ...flags],
-  });
+function startServer(
+  env: Readonly<Record<string, string>>,
+  flags: readonly string[] = ["--store", redisUrl],
+): Promise<ListeningServerProcess> {
+  return spawnServer({ env, flags: ["--dev", "--data-dir", dataDir, ...flags] });
 }
 
 /** Ends a server, which sends its last spans. */

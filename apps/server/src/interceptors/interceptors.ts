@@ -15,9 +15,9 @@ export function createInterceptors(options: {
   readonly tracing?: Tracing | undefined;
 }): readonly Interceptor[] {
   return [
-    // Around everything, so that the log has the ids of the call's span.
+    // Outermost: the log has the ids of the call's span.
     ...(options.tracing === undefined ? [] : [traceCalls(options.tracing)]),
-    // Next: it logs the code that the caller gets, and the whole duration.
+    // Outside of all that may fail: it logs the code that the caller gets, and the whole duration.
     logCalls(options.logger),
     // Around everything that may throw: every error leaves in the contract's form.
     mapErrors,

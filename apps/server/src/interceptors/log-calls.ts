@@ -32,8 +32,7 @@ type Request = Parameters<ReturnType<Interceptor>>[0];
 
 /**
  * Logs one line for each call when it has ended: method, code, duration, caller, session id and
- * trace ids.
- * Never a token, and nothing else about a session.
+ * trace ids. Never a token, and nothing else about a session.
  */
 export function logCalls(logger: Logger): Interceptor {
   const loggerOf = callerLoggers(logger);

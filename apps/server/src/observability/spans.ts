@@ -12,7 +12,7 @@ import {
   type Tracer,
   trace,
 } from "@opentelemetry/api";
-import { SessiondError } from "@sessiond/core";
+import { type ErrorReason, SessiondError } from "@sessiond/core";
 import { parseTraceparent, type TraceIds } from "./trace-context.js";
 import type { CallSpan, CallStart } from "./tracing.js";
 
@@ -28,6 +28,9 @@ const FAULTS: ReadonlySet<Code> = new Set([
   Code.Unavailable,
   Code.DataLoss,
 ]);
+
+/** The store could not do its work. With other reasons, such as SESSION_LIMIT_REACHED, it did. */
+const STORE_FAULTS: ReadonlySet<ErrorReason> = new Set(["STORE_UNAVAILABLE", "OVERLOADED"]);
 
 /**
  * Makes spans by OpenTelemetry's semantic conventions. No attribute has a token, data, or the id of
@@ -113,13 +116,15 @@ async function untilSettled<T>(span: Span, work: () => Promise<T>): Promise<T> {
     const reason = reasonOf(error);
     // Messages stay out of spans: they may quote a request.
     span.setAttribute("error.type", reason ?? (error instanceof Error ? error.name : "_OTHER"));
-    span.setStatus({ code: SpanStatusCode.ERROR });
+    if (reason === undefined || STORE_FAULTS.has(reason)) {
+      span.setStatus({ code: SpanStatusCode.ERROR });
+    }
     throw error;
   } finally {
     span.end();
   }
 }
 
-function reasonOf(error: unknown): string | undefined {
+function reasonOf(error: unknown): ErrorReason | undefined {
   return error instanceof SessiondError ? error.reason : undefined;
 }
