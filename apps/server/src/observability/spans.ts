@@ -8,6 +8,7 @@ import {
   ROOT_CONTEXT,
   type Span,
   SpanKind,
+  type SpanOptions,
   SpanStatusCode,
   type Tracer,
   trace,
@@ -29,6 +30,8 @@ const FAULTS: ReadonlySet<Code> = new Set([
   Code.DataLoss,
 ]);
 
+const OF_SERVER: SpanOptions = { kind: SpanKind.SERVER };
+
 /** The store could not do its work. With other reasons, such as SESSION_LIMIT_REACHED, it did. */
 const STORE_FAULTS: ReadonlySet<ErrorReason> = new Set(["STORE_UNAVAILABLE", "OVERLOADED"]);
 
@@ -48,10 +51,11 @@ export class Spans {
   /** Starts the span of a call below the caller's span. Null if the sampler does not want it. */
   startCall({ method, header, system }: CallStart): CallSpan | null {
     const name = `${method.parent.typeName}/${method.name}`;
-    const attributes = { "rpc.system.name": system, "rpc.method": name };
-    const options = { kind: SpanKind.SERVER, attributes };
-    const span = this.#tracer.startSpan(name, options, contextOfCaller(header));
-    return span.isRecording() ? new RecordedCall(span, this.#current) : null;
+    const span = this.#tracer.startSpan(name, OF_SERVER, contextOfCaller(header));
+    if (!span.isRecording()) return null;
+    // No sampler of ours asks for attributes, and most calls are not recorded.
+    span.setAttributes({ "rpc.system.name": system, "rpc.method": name });
+    return new RecordedCall(span, this.#current);
   }
 
   /** Makes a span around `work`, if a call is being recorded. */
