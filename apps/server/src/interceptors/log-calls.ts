@@ -143,11 +143,12 @@ function callFields(
   { method, contextValues, header }: Pick<Request, "method" | "contextValues" | "header">,
   startMs: number,
 ) {
-  return {
+  const fields = {
     method: `${method.parent.typeName}/${method.name}`,
     duration_ms: Math.round((performance.now() - startMs) * 1000) / 1000,
-    ...traceFields(contextValues, header),
   };
+  const ids = traceFields(contextValues, header);
+  return ids === undefined ? fields : { ...fields, ...ids };
 }
 
 /**

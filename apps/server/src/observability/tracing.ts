@@ -66,9 +66,9 @@ export const callSpanKey = createContextKey<CallSpan | null | undefined>(undefin
 
 /**
  * The trace ids for the log: of the call's span, or if it is not recorded, of the caller's span.
- * Empty if neither is known.
+ * Undefined if neither is known.
  */
-export function traceFields(values: ContextValues, header: Headers): object {
+export function traceFields(values: ContextValues, header: Headers): object | undefined {
   const ids = values.get(callSpanKey)?.ids ?? parseTraceparent(header.get("traceparent"));
-  return ids === undefined ? {} : { trace_id: ids.traceId, span_id: ids.spanId };
+  return ids && { trace_id: ids.traceId, span_id: ids.spanId };
 }
