@@ -91,7 +91,7 @@ test("stopping waits for the slice under way, and there is none after it", async
   const stopped = sweeper.stop().then(onStopped);
   await passTime(REST_MS);
   expect(onStopped).not.toHaveBeenCalled();
-  slice.resolve({ reclaimed: 0, healed: 0, more: true });
+  slice.resolve({ expired: 0, reclaimed: 0, healed: 0, more: true });
   await stopped;
   await passTime(10 * REST_MS);
   expect(sweep).toHaveBeenCalledTimes(1);

@@ -144,6 +144,8 @@ export interface RepeatedRotation {
 
 /** The result of a sweep. */
 export interface SweepResult {
+  /** How many sessions it found expired that no sweep had found before. */
+  readonly expired: number;
   /** How many ended sessions were removed for good. */
   readonly reclaimed: number;
   /** How many index entries were corrected because they disagreed with the sessions. */
@@ -294,9 +296,10 @@ export interface SessionStore {
    * the last such event is less than `REUSE_EVENT_INTERVAL_MS` old.
    *
    * With `revokes`, the same step also revokes the session for `REUSE_REASON`, if the token was
-   * replaced, or its grace was over, more than `REUSE_TOLERANCE_MS` ago.
+   * replaced, or its grace was over, more than `REUSE_TOLERANCE_MS` ago. Answers whether it revoked
+   * the session.
    */
-  reportReuse(key: SessionKey, tokenHash: Uint8Array, revokes: boolean): Promise<void>;
+  reportReuse(key: SessionKey, tokenHash: Uint8Array, revokes: boolean): Promise<boolean>;
 
   /**
    * Revokes an active session, unless a given `tokenHash` proves nothing or it is not a given user's.
@@ -329,6 +332,9 @@ export interface SessionStore {
    * Removes about `limit` sessions whose retention is over, and equally old events. Checks the next
    * part of the indexes and corrects entries that disagree with the sessions. Work may be left even
    * if nothing was removed.
+   *
+   * Expiry is no event, so sweeps count it: each expired session once, whoever sweeps and however
+   * late. A session that was counted stays ended for every change, even if the clock is set back.
    */
   sweep(limit: number): Promise<SweepResult>;
 

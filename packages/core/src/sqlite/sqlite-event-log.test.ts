@@ -160,7 +160,7 @@ describe("sweeping", () => {
     }
     const left = () => [rowsOf("session_events"), rowsOf("requests")];
     clock.advance(RETENTION_MS - 1);
-    expect(await store.sweep(10)).toEqual({ reclaimed: 0, healed: 0, more: false });
+    expect(await store.sweep(10)).toEqual({ expired: 0, reclaimed: 0, healed: 0, more: false });
     expect(left()).toEqual([25, 25]);
     clock.advance(1);
     for (const [rows, isMore] of [

@@ -202,7 +202,7 @@ export class SqliteSessionStore implements SessionStore {
     );
   }
 
-  reportReuse(key: SessionKey, tokenHash: Uint8Array, revokes: boolean): Promise<void> {
+  reportReuse(key: SessionKey, tokenHash: Uint8Array, revokes: boolean): Promise<boolean> {
     return this.#writeEnd((now) => this.#tokens.reportReuse(key, tokenHash, revokes, now));
   }
 
@@ -259,7 +259,7 @@ export class SqliteSessionStore implements SessionStore {
   sweep(limit: number): Promise<SweepResult> {
     return this.#writeEnd((now) => {
       const endedBy = now - this.#retentionMs;
-      this.#statements.settleExpired.run({ now, limit });
+      const expired = Number(this.#statements.settleExpired.run({ now, limit }).changes);
       const reclaimed = Number(this.#statements.removeEnded.run({ endedBy, limit }).changes);
       this.#statements.removeExpiredRequests.run({ now, limit });
       // Rate limits in the same file: maybe no later attempt comes to remove these.
@@ -272,7 +272,7 @@ export class SqliteSessionStore implements SessionStore {
         this.#statements.hasExpiredRequests.get({ now }) !== undefined ||
         this.#statements.hasExpiredAttempts.get({ now }) !== undefined;
       // SQLite keeps the indexes right, so there is nothing to heal.
-      return { reclaimed, healed: 0, more };
+      return { expired, reclaimed, healed: 0, more };
     });
   }
 

@@ -105,16 +105,16 @@ export class TokenRotation {
   }
 
   /** `SessionStore.reportReuse`. */
-  reportReuse(key: SessionKey, tokenHash: Uint8Array, revokes: boolean, now: number): void {
+  reportReuse(key: SessionKey, tokenHash: Uint8Array, revokes: boolean, now: number): boolean {
     const session = this.#find(key, now);
-    if (session === undefined) return;
+    if (session === undefined) return false;
     const { isEventDue, isTheft } = judgeReuse(session.replacedTokens, tokenHash, now);
     if (isEventDue) {
       const replacedTokens = withReuseEvent(session.replacedTokens, now);
       const rows = this.#statements.recordReuse.all({ ...this.#in, ...key, now, replacedTokens });
       this.#events.appendAll("token_reused", rows, now);
     }
-    if (!revokes || !isTheft) return;
+    if (!revokes || !isTheft) return false;
     const rows = this.#statements.revoke.all({
       ...this.#in,
       ...key,
@@ -123,6 +123,7 @@ export class TokenRotation {
       userId: null,
     });
     this.#events.appendAll("revoked", rows, now, REUSE_REASON);
+    return rows.length === 1;
   }
 
   /** Ends the grace of all replaced tokens. */

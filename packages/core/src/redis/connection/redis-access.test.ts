@@ -60,7 +60,7 @@ test("without permission for any channel, every change is made whole, with its e
     ...["created", "created", "updated", "token_rotated", "evicted", "created"],
     ...["revoked", "revoked"],
   ]);
-  expect(await store.sweep(10)).toEqual({ reclaimed: 0, healed: 0, more: false });
+  expect(await store.sweep(10)).toEqual({ expired: 0, reclaimed: 0, healed: 0, more: false });
 });
 
 // Subscribing was tried again at once, on a new connection, hundreds of times in a second.

@@ -11,7 +11,7 @@ const TAG = `{${partitionOfUser("ada")}}`;
 const ALL = `sessions:${TAG}`;
 const OF_USER = `user_sessions:${TAG}:ada`;
 const BY_CREATION = `sessions_by_create_time:${TAG}`;
-const SOUND = { reclaimed: 0, healed: 0, more: false };
+const SOUND = { expired: 0, reclaimed: 0, healed: 0, more: false };
 const ONE = keyOf({ userId: "ada", id: "one" });
 
 let server: RedisServer;
@@ -93,6 +93,19 @@ test("the lost reference of a chosen id is restored, unless the id is another us
   expect(await store.sweep(10)).toEqual(SOUND);
 });
 
+// The score alone tells that a session was counted. With its deadline put back it would count twice.
+test("an expired session that a sweep has counted is sound, and is not counted again", async () => {
+  const brief = await addSession(store, { userId: "ada", id: "brief", idleTimeoutMs: 1 });
+  await sleep(20);
+  expect(await store.sweep(10)).toEqual({ ...SOUND, expired: 1 });
+  expect(await redis.zscore(ALL, "brief")).toBe(`-${brief.expireTimeMs}`);
+  expect(await redis.zscore(OF_USER, "brief")).toBe(`-${brief.expireTimeMs}`);
+  expect(await store.sweep(10)).toEqual(SOUND);
+  await redis.zadd(OF_USER, brief.expireTimeMs, "brief");
+  expect(await store.sweep(10)).toEqual({ ...SOUND, healed: 1 });
+  expect(await store.sweep(10)).toEqual(SOUND);
+});
+
 test("drift anywhere in a large index is found in a few sweeps", async () => {
   const lost = Array.from({ length: 2_000 }, (_, i) => `lost-${i}`);
   await redis.zadd(ALL, ...lost.flatMap((id) => [9e12, id]));
@@ -108,7 +121,7 @@ test("a login after the retention and before the sweep leaves nothing to put rig
   await sleep(20);
   await create("three", brief);
   expect(await entriesOf(OF_USER)).toEqual(["two", "three"]);
-  expect(await brief.sweep(10)).toEqual({ reclaimed: 1, healed: 0, more: false });
+  expect(await brief.sweep(10)).toEqual({ expired: 0, reclaimed: 1, healed: 0, more: false });
 });
 
 // The time before which things are over was then negative, and its negative "--1".
@@ -128,7 +141,7 @@ test("a hash that is no session is none, and leaves the indexes", async () => {
   expect(await store.get(key)).toBeUndefined();
   expect(await store.revoke(key, "")).toBe(false);
   expect(await idsListed()).toEqual(["one", "two"]);
-  expect(await store.sweep(10)).toEqual({ reclaimed: 0, healed: 2, more: false });
+  expect(await store.sweep(10)).toEqual({ expired: 0, reclaimed: 0, healed: 2, more: false });
   expect(await entriesOf(ALL)).toEqual(["one", "two"]);
 });
 

@@ -14,9 +14,10 @@ import type { SessionKeys } from "./session-keys.js";
 // keys. It reads every such key before it writes: during a resharding a key may be on another node,
 // and then the script fails there with nothing changed.
 //
-// A session's score in `sessions` and `user_sessions` is its deadline, or the negative of its
-// revocation time once it is revoked. So active sessions have scores above now, and sessions to
-// reclaim have scores between -(now - retention) and now - retention.
+// A session's score in `sessions` and `user_sessions` is its deadline. Once it has ended it is the
+// negative of the time when it ended: from its revocation on, or from the sweep on that counts it as
+// expired. So active sessions have scores above now, sessions to count have scores between 0 and now,
+// and sessions to reclaim have scores between -(now - retention) and 0.
 //
 // An event's id in `session_events` is `<epoch>-<number>`: the time when the stream began, and
 // consecutive numbers from 1 on, so that a reader sees a gap.
@@ -112,10 +113,13 @@ local function read(key)
   return parse_facts({ user_id = user_id, token_hash = token_hash }, facts)
 end
 
--- The active session at key, or nil.
+-- The active session at key, or nil. A session that a sweep has counted as expired stays ended, even
+-- if the clock was set back since.
 local function read_active(key)
   local session = read(key)
-  if session and not session.revoke_time and now < session.expire_time then return session end
+  if not session or session.revoke_time or now >= session.expire_time then return nil end
+  local score = redis.call('ZSCORE', sessions, string.sub(key, #session_prefix + 1))
+  if not score or tonumber(score) > 0 then return session end
 end
 
 -- The replaced tokens of the session at key, as encodeReplacedTokens writes them.

@@ -186,17 +186,18 @@ export class RedisSessionStore implements SessionStore {
     return this.#scripts.run(ROTATE_TOKEN_ONCE, key.partition, call, isReplicated);
   }
 
-  async reportReuse(key: SessionKey, tokenHash: Uint8Array, revokes: boolean): Promise<void> {
+  async reportReuse(key: SessionKey, tokenHash: Uint8Array, revokes: boolean): Promise<boolean> {
     const call = {
       keys: { key: this.#keys.session(key) },
       args: { id: key.id, tokenHash: toBuffer(tokenHash), revokes: revokes ? "1" : "" },
     };
     // Anyone can have a token reported, so a report that ends nothing waits for no replica.
     const storeTimeMs = await this.#scripts.run(REPORT_REUSE, key.partition, call);
-    if (storeTimeMs === undefined) return;
+    if (storeTimeMs === undefined) return false;
     this.#remember(key.partition, [{ id: key.id, storeTimeMs }], REUSE_REASON);
     // It has ended already, and this waits for a replica.
     await this.revoke(key, REUSE_REASON);
+    return true;
   }
 
   async revoke(

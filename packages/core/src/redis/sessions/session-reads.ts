@@ -63,7 +63,7 @@ export class SessionReads {
   /** A user has few sessions, so we read and sort all of them. */
   async #listUser(userId: string, query: ListQuery, now: number): Promise<ListPage> {
     const partition = partitionOfUser(userId);
-    const lowest = query.showRevoked ? "-inf" : query.showExpired ? 0 : `(${now}`;
+    const lowest = query.showRevoked || query.showExpired ? "-inf" : `(${now}`;
     const ids = await this.#commands.call((redis) =>
       redis.zrangebyscore(this.#keys.userSessions(partition, userId), lowest, "+inf"),
     );

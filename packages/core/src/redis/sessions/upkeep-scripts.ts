@@ -5,9 +5,10 @@ import { definePartitionScript } from "./partition-scripts.js";
 const KEYS = ["namespaces"] as const;
 
 /**
- * Removes at most `limit` sessions whose retention is over, and as many events. Corrects the index
- * entry of a session that has not ended. Forgets a namespace that has nothing left in the
- * partition. In the namespace "" it answers the other namespaces of the partition.
+ * Counts at most `limit` sessions that have expired, and makes their scores negative, so that no
+ * sweep counts them again. Removes as many sessions whose retention is over, and as many events.
+ * Corrects the index entry of a session that has not ended. Forgets a namespace that has nothing
+ * left in the partition. In the namespace "" it answers the other namespaces of the partition.
  */
 export const SWEEP = definePartitionScript({
   flags: "allow-oom",
@@ -15,21 +16,28 @@ export const SWEEP = definePartitionScript({
   args: ["namespace", "limit"],
   body: `
 local most = tonumber(limit)
-local ids = redis.call('ZRANGEBYSCORE', sessions, '-' .. int(cutoff), int(cutoff), 'LIMIT', 0, most)
+local ids = redis.call('ZRANGEBYSCORE', sessions, '(0', int(now), 'LIMIT', 0, most)
+local uncounted = #ids
+local over = redis.call('ZRANGEBYSCORE', sessions, '-' .. int(cutoff), '0', 'LIMIT', 0, most)
+for i, id in ipairs(over) do ids[uncounted + i] = id end
 local found = {}
 for i, id in ipairs(ids) do
   found[i] = read(probed(session_prefix .. id)) or false
   if found[i] then probed(user_prefix .. found[i].user_id) end
 end
 
-local removed, healed = {}, 0
+local expired, removed, healed = 0, {}, 0
 for i, id in ipairs(ids) do
   local session = found[i]
   local user_key = session and user_prefix .. session.user_id
-  local ended = session and (session.revoke_time or session.expire_time) or 0
+  local revoke_time = session and session.revoke_time
+  -- Redis itself removes a session long after its retention, if no sweep came in time.
+  local ended = session and (revoke_time or session.expire_time) or 0
+  local is_counted = i <= uncounted and not revoke_time and ended <= now
+  if is_counted then expired = expired + 1 end
   if ended > cutoff then
-    index(id, user_key, session.revoke_time and -ended or ended)
-    healed = healed + 1
+    index(id, user_key, (revoke_time or ended <= now) and -ended or ended)
+    if not is_counted then healed = healed + 1 end
   else
     redis.call('DEL', session_prefix .. id)
     redis.call('ZREM', sessions, id)
@@ -53,18 +61,19 @@ if first_kept then
 elseif #oldest > 0 then
   redis.call('DEL', events)
 end
-local more = #ids == most or (first_kept ~= nil and #oldest > most and first_kept == oldest[most + 1][1])
+local more = uncounted == most or #over == most or (first_kept ~= nil and #oldest > most and first_kept == oldest[most + 1][1])
 local others = {}
 if namespace == '' then
   others = redis.call('SMEMBERS', namespaces)
 elseif redis.call('EXISTS', sessions, by_create_time, events) == 0 then
   redis.call('SREM', namespaces, namespace)
 end
-return { int(now), more and 1 or 0, removed, healed, others }`,
+return { int(now), more and 1 or 0, expired, removed, healed, others }`,
   parse: (reply) => {
-    const [time, more, removed, healed, others] = reply as [
+    const [time, more, expired, removed, healed, others] = reply as [
       time: Buffer,
       more: number,
+      expired: number,
       removed: Buffer[],
       healed: number,
       others: Buffer[],
@@ -72,6 +81,7 @@ return { int(now), more and 1 or 0, removed, healed, others }`,
     return {
       timeMs: Number(time),
       mayHaveMore: more === 1,
+      expired,
       removedIds: removed.map(String),
       healed,
       otherNamespaces: others.map(String),
@@ -89,11 +99,12 @@ export const FIND_WORK = defineScript({
   keys: [],
   args: ["retentionMs"],
   body: `
-local cutoff = int(math.max(0, read_clock() - tonumber(retention_ms)))
+local now = read_clock()
+local cutoff = int(math.max(0, now - tonumber(retention_ms)))
 local found = {}
 for i = 1, #KEYS, 3 do
   local sessions, by_create_time, events = KEYS[i], KEYS[i + 1], KEYS[i + 2]
-  local ended = redis.call('ZRANGEBYSCORE', sessions, '-' .. cutoff, cutoff, 'LIMIT', '0', '1')
+  local ended = redis.call('ZRANGEBYSCORE', sessions, '-' .. cutoff, int(now), 'LIMIT', '0', '1')
   local oldest = redis.call('XRANGE', events, '-', '+', 'COUNT', '1')[1]
   local has_work = #ended > 0 or (oldest and tonumber(oldest[2][10]) < tonumber(cutoff))
     or redis.call('EXISTS', sessions, by_create_time, events) == 0
@@ -137,7 +148,9 @@ for _, suspect in ipairs(found) do
   if suspect.user_id ~= '' and suspect.user_id ~= owner then remove(user_prefix .. suspect.user_id, id) end
   if owner then
     local deadline = session.revoke_time or session.expire_time
-    local score = session.revoke_time and -deadline or deadline
+    -- An expired session's score tells whether it was counted, and nothing else does.
+    local is_counted = tonumber(redis.call('ZSCORE', sessions, id) or 'nan') == -deadline
+    local score = (session.revoke_time or is_counted) and -deadline or deadline
     put(sessions, id, score)
     -- A login also removes old entries from the user's index.
     if deadline > cutoff then

@@ -85,6 +85,7 @@ export class Upkeep {
    * partition nor a busy namespace holds up the others.
    */
   async sweep(limit: number): Promise<SweepResult> {
+    let expired = 0;
     let reclaimed = 0;
     let healed = await this.#indexCheck.checkSome();
     let round = this.#round;
@@ -93,15 +94,16 @@ export class Upkeep {
         // At the limit there may be more behind us, too. So go all around, and back to this place.
         const partitionsLeft = reclaimed >= limit ? PARTITIONS.length + 1 : round.partitionsLeft;
         this.#round = { ...round, partitionsLeft };
-        return { reclaimed, healed, more: true };
+        return { expired, reclaimed, healed, more: true };
       }
       const swept = await this.#sweepNext(round);
+      expired += swept.expired;
       reclaimed += swept.reclaimed;
       healed += swept.healed;
       round = swept.round;
     }
     this.#round = { ...round, partitionsLeft: PARTITIONS.length };
-    return { reclaimed, healed, more: false };
+    return { expired, reclaimed, healed, more: false };
   }
 
   async #sweepNext(round: Round) {
@@ -116,6 +118,7 @@ export class Upkeep {
     const others = await this.#withWork(partition, swept.otherNamespaces.filter(isNamespace));
     const namespaces = namespace === "" ? ["", ...others] : round.namespaces;
     return {
+      expired: swept.expired,
       reclaimed: swept.removedIds.length,
       healed: swept.healed,
       round: swept.mayHaveMore ? { ...round, namespaces } : after({ ...round, namespaces }),

@@ -227,6 +227,50 @@ export const brokenListing: readonly BrokenSessionStore[] = [
       },
     }),
   ),
+  broken(
+    "counts no session as expired",
+    [
+      "an expired session is counted by the first sweep from its deadline on, and by no other",
+      "a session that is swept after its retention only is counted, too",
+      "sweeps that run at once count each expired session once",
+      "through any calls and deadlines the store shows what a plain list would",
+    ],
+    ({ store }) => ({ sweep: async (limit) => ({ ...(await store.sweep(limit)), expired: 0 }) }),
+  ),
+  broken(
+    "counts an expired session when it removes the session, too",
+    [
+      "an expired session is counted by the first sweep from its deadline on, and by no other",
+      "a session that is swept after its retention only is counted, too",
+      "whoever ends a session first counts it, and nobody else does",
+    ],
+    ({ store }) => ({
+      async sweep(limit) {
+        const swept = await store.sweep(limit);
+        return { ...swept, expired: swept.expired + swept.reclaimed };
+      },
+    }),
+  ),
+  broken(
+    "counts expired sessions by a clock that is ahead",
+    ["an expired session is counted by the first sweep from its deadline on, and by no other"],
+    ({ store, shifted }) => ({ sweep: (limit) => shifted(1, () => store.sweep(limit)) }),
+  ),
+  broken(
+    "counts by the time of the last sweep, whatever the clock did since",
+    ["a session that was counted stays ended for every change, even if the clock is set back"],
+    ({ store, now }) => {
+      let countedUntilMs = 0;
+      return {
+        async sweep(limit) {
+          const swept = await store.sweep(limit);
+          const isLater = now() > countedUntilMs;
+          countedUntilMs = Math.max(now(), countedUntilMs);
+          return { ...swept, expired: isLater ? swept.expired : 0 };
+        },
+      };
+    },
+  ),
   {
     fault: "leaves a key behind",
     caughtBy: [

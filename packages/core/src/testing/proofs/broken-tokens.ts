@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { findReplacedToken, REUSE_REASON } from "../../sessions/replaced-tokens.js";
 import type { StoredSession } from "../../sessions/session-store.js";
-import { asking, type BrokenSessionStore, broken } from "./broken-session-store.js";
+import { answering, asking, type BrokenSessionStore, broken } from "./broken-session-store.js";
 
 const GRACE = "a token that is replaced with a grace proves the session until the grace is over";
 const GRACE_AND_REVOCATION =
@@ -126,7 +126,7 @@ export const brokenTokens: readonly BrokenSessionStore[] = [
       ...[REUSE_EVENT, REUSE_END, REUSE_AFTER_EARLY_END],
       "a session remembers its newest replaced tokens, in bounded space",
     ],
-    () => ({ reportReuse: async () => {} }),
+    () => ({ reportReuse: async () => false }),
   ),
   broken(
     "reports a use in the last millisecond of the grace, and revokes a millisecond early",
@@ -135,13 +135,19 @@ export const brokenTokens: readonly BrokenSessionStore[] = [
       reportReuse: (...report) => shifted(1, () => store.reportReuse(...report)),
     }),
   ),
+  answering(
+    "says that a reuse ended the session whenever it was asked for",
+    [REUSE_END],
+    "reportReuse",
+    (_, __, ___, ____, revokes) => revokes,
+  ),
   broken(
     "ends a session for any token that does not prove it",
     ["a report of a token that was never the session's, or still is, changes nothing"],
     ({ store }) => ({
       async reportReuse(key, tokenHash, revokes) {
-        await store.reportReuse(key, tokenHash, revokes);
-        if (revokes) await store.revoke(key, REUSE_REASON);
+        const isRevoked = await store.reportReuse(key, tokenHash, revokes);
+        return isRevoked || (revokes && (await store.revoke(key, REUSE_REASON)));
       },
     }),
   ),

@@ -175,7 +175,7 @@ export const expiryChecks: SessionStoreChecks = {
   },
 };
 
-const NOTHING_SWEPT: SweepResult = { reclaimed: 0, healed: 0, more: false };
+const NOTHING_SWEPT: SweepResult = { expired: 0, reclaimed: 0, healed: 0, more: false };
 
 /** Retention, and what is removed after it. */
 export const sweepChecks: SessionStoreChecks = {

@@ -11,6 +11,7 @@ import type {
   SessionStore,
   StoredFacts,
   StoredSession,
+  SweepResult,
 } from "../../../sessions/session-store.js";
 import type { EventCursor, SessionEvent, SessionEventType } from "../../../watch/session-event.js";
 
@@ -231,11 +232,20 @@ export async function assertUntouched(store: SessionStore, before: StoredSession
 
 /** Sweeps until nothing is left to do. Answers how many sessions were removed. */
 export async function sweepAll(store: SessionStore, limit = 1_000): Promise<number> {
-  let reclaimed = 0;
+  return (await sumOfSweeps(store, limit)).reclaimed;
+}
+
+/** Sweeps until nothing is left to do. Answers the sums of what the sweeps answered. */
+export async function sumOfSweeps(
+  store: SessionStore,
+  limit = 1_000,
+): Promise<Pick<SweepResult, "expired" | "reclaimed">> {
+  const sum = { expired: 0, reclaimed: 0 };
   for (let sweeps = 0; sweeps < 5_000; sweeps++) {
     const result = await store.sweep(limit);
-    reclaimed += result.reclaimed;
-    if (!result.more) return reclaimed;
+    sum.expired += result.expired;
+    sum.reclaimed += result.reclaimed;
+    if (!result.more) return sum;
   }
   throw new assert.AssertionError({ message: "sweeping never comes to an end" });
 }

@@ -4,6 +4,7 @@ import { createChecks } from "./create-checks.js";
 import { eventChecks } from "./event-checks.js";
 import { eventLogChecks } from "./event-log-checks.js";
 import { expiryChecks, sweepChecks } from "./expiry-checks.js";
+import { expiryCountChecks } from "./expiry-count-checks.js";
 import { fenceChecks } from "./fence-checks.js";
 import { listingChecks } from "./list-checks.js";
 import { modelChecks } from "./model-checks.js";
@@ -32,6 +33,7 @@ export const sessionStoreChecks: readonly SessionStoreCheck[] = listChecks(
   eventChecks,
   eventLogChecks,
   sweepChecks,
+  expiryCountChecks,
   namespaceChecks,
   modelChecks,
 );

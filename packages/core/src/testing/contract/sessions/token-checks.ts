@@ -237,17 +237,17 @@ export const reuseChecks: SessionStoreChecks = {
       const news = await followEvents(store);
       const report = () => store.reportReuse(keyOf(session), session.tokenHash, true);
       clock.advance(REUSE_TOLERANCE_MS);
-      await report();
+      assert.equal(await report(), false);
       await assertUntouched(store, { ...rotated, version: version + 1 });
       const reused = eventOf("token_reused", session, version + 1, clock.now());
       clock.advance(1);
-      await report();
+      assert.equal(await report(), true);
       const revoked = eventOf("revoked", session, version + 2, clock.now(), REUSE_REASON);
       assert.deepEqual(await news(), [reused, revoked]);
       assert.equal(await store.get(keyOf(session)), undefined);
       const { revokeReason } = (await inspect(store, session)) ?? {};
       assert.equal(revokeReason, REUSE_REASON);
-      await report();
+      assert.equal(await report(), false);
       assert.deepEqual(await news(), []);
     }
   },
