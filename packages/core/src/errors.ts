@@ -22,18 +22,36 @@ export type ErrorReason =
 export interface SessiondErrorOptions extends ErrorOptions {
   /** Facts for machines, sent to the caller. Never a secret, never session data. */
   readonly metadata?: Readonly<Record<string, string>>;
+  /** Which of a reason's causes it was: a word out of a closed set, for metrics. Not sent. */
+  readonly detail?: string;
 }
+
+/** What can be full when a call is refused with OVERLOADED: the error's `detail`. */
+export const SHED_DETAILS = [
+  /** The store has no room for more. */
+  "store_full",
+  /** Too many servers update one session at once. */
+  "update_conflicts",
+  /** All places for watches are taken. */
+  "watches",
+  /** A watcher reads too slowly. */
+  "slow_watcher",
+  /** All places for calls that wait for locks are taken. */
+  "lock_waiters",
+] as const;
 
 /** The one error class of this package. The message is meant for the caller. */
 export class SessiondError extends Error {
   override readonly name = "SessiondError";
   readonly reason: ErrorReason;
   readonly metadata: Readonly<Record<string, string>>;
+  readonly detail: string | undefined;
 
   constructor(reason: ErrorReason, message: string, options: SessiondErrorOptions = {}) {
     super(message, options);
     this.reason = reason;
     this.metadata = options.metadata ?? {};
+    this.detail = options.detail;
   }
 }
 
@@ -97,7 +115,16 @@ export function tooManyFences(maxFences: number): SessiondError {
 
 /** The store has no room for more. Nothing was changed. */
 export function storeFull(cause?: unknown): SessiondError {
-  return new SessiondError("OVERLOADED", "the session store is full", { cause });
+  return overloaded("store_full", "the session store is full", cause);
+}
+
+/** Refuses a call because something is full. */
+export function overloaded(
+  detail: (typeof SHED_DETAILS)[number],
+  message: string,
+  cause?: unknown,
+): SessiondError {
+  return new SessiondError("OVERLOADED", message, { detail, cause });
 }
 
 /** Refuses a field of a request: `invalidArgument("page_size", "expected at most 1000")`. */

@@ -6,6 +6,7 @@ export {
   quote,
   SessiondError,
   type SessiondErrorOptions,
+  SHED_DETAILS,
   sessionNotFound,
 } from "./errors.js";
 export { LOCK_BOUNDS } from "./locks/lock-checks.js";
@@ -57,5 +58,5 @@ export {
 } from "./sessions/sessions.js";
 export { sessionIdOfToken } from "./sessions/token-proof.js";
 export { LIMITS } from "./validation.js";
-export type { SessionEvent, SessionEventType } from "./watch/session-event.js";
+export type { EventLog, SessionEvent, SessionEventType } from "./watch/session-event.js";
 export { MAX_WATCHES, type WatchMessage, type WatchSessions } from "./watch/session-watch.js";

@@ -9,12 +9,19 @@
  * Shared-Memory Packet Switches", 1998.)
  */
 export class Places {
+  readonly #all: number;
   /** How many are free. Only `Share` changes it. */
   free: number;
 
   /** `perNamespace` is how many a namespace gets that is alone. */
   constructor(perNamespace: number) {
-    this.free = 2 * perNamespace;
+    this.#all = 2 * perNamespace;
+    this.free = this.#all;
+  }
+
+  /** How many all namespaces together have taken. */
+  get taken(): number {
+    return this.#all - this.free;
   }
 }
 

@@ -1,6 +1,12 @@
 import { randomBytes } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
-import { lockNotHeld, lockTimeout, SessiondError, storeUnavailable } from "../errors.js";
+import {
+  lockNotHeld,
+  lockTimeout,
+  overloaded,
+  SessiondError,
+  storeUnavailable,
+} from "../errors.js";
 import { Places, Share } from "../places.js";
 import {
   checkLockId,
@@ -187,7 +193,7 @@ export class Locks {
     // The waiting callers come first, so one try cannot succeed.
     if (triesOnce && this.#queues.has(name)) throw lockTimeout();
     if (!this.#share.take()) {
-      throw new SessiondError("OVERLOADED", "too many calls wait for locks on this server");
+      throw overloaded("lock_waiters", "too many calls wait for locks on this server");
     }
 
     const { promise, resolve, reject } = Promise.withResolvers<AcquiredLock>();

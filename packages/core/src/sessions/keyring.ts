@@ -40,6 +40,12 @@ export class Keyring {
     return this.#shared.keys.activeId;
   }
 
+  /** The ids of all keys, the active one first. */
+  get keyIds(): readonly string[] {
+    const { activeId, byId } = this.#shared.keys;
+    return [activeId, ...[...byId.keys()].filter((id) => id !== activeId)];
+  }
+
   /** The ids of the keys that `other` lacks, or has with other bytes. */
   keysNotIn(other: Keyring): readonly string[] {
     const { byId } = other.#shared.keys;

@@ -60,6 +60,7 @@ export class Sessions {
   readonly #policy: SessionPolicy;
   readonly #updates: SessionUpdates;
   readonly #watches: SessionWatches;
+  readonly #onTouchSpared: () => void;
 
   constructor(options: {
     readonly store: SessionStore;
@@ -70,6 +71,8 @@ export class Sessions {
     readonly namespace?: string;
     /** The places for watches that this server's namespaces share. */
     readonly watchPlaces?: Places;
+    /** Called after activity that is not written, because the last one was so recently. */
+    readonly onTouchSpared?: () => void;
   }) {
     const { namespace = "", watchPlaces: places } = options;
     this.#namespace = namespace;
@@ -81,6 +84,17 @@ export class Sessions {
     });
     this.#updates = new SessionUpdates(this.#store, this.#keyring);
     this.#policy = { ...DEFAULT_SESSION_POLICY, ...options.policy };
+    this.#onTouchSpared = options.onTouchSpared ?? (() => {});
+  }
+
+  /** The number of open watches. */
+  get watches(): number {
+    return this.#watches.size;
+  }
+
+  /** How far behind the open watches may be, in ms; 0 without any. */
+  get watchLagMs(): number {
+    return this.#watches.lagMs;
   }
 
   /**
@@ -262,9 +276,9 @@ export class Sessions {
   ): Session | Promise<Session> {
     if (stored === undefined) throw sessionNotFound();
     if (!isProof(stored, tokenHash, stored.readTimeMs)) return this.#refuse(key, tokenHash, stored);
-    return touch && isTouchDue(stored)
-      ? this.#touched(key, tokenHash, stored)
-      : unsealSession(this.#keyring, stored);
+    if (touch && isTouchDue(stored)) return this.#touched(key, tokenHash, stored);
+    if (touch) this.#onTouchSpared();
+    return unsealSession(this.#keyring, stored);
   }
 
   async #refuse(key: SessionKey, tokenHash: Uint8Array, stored: StoredSession): Promise<never> {

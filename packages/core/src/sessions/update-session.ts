@@ -1,5 +1,11 @@
 import { isDeepStrictEqual } from "node:util";
-import { lockNotHeld, SessiondError, sessionNotFound, storeUnavailable } from "../errors.js";
+import {
+  lockNotHeld,
+  overloaded,
+  SessiondError,
+  sessionNotFound,
+  storeUnavailable,
+} from "../errors.js";
 import type { Notice } from "./descriptions.js";
 import { KeyedQueue } from "./keyed-queue.js";
 import type { Keyring } from "./keyring.js";
@@ -97,7 +103,7 @@ export class SessionUpdates {
       if (replaced === "fenced") throw lockNotHeld("a later holder has updated the session");
       if (replaced !== "version_mismatch") return toSession(replaced, content);
     }
-    throw new SessiondError("OVERLOADED", "too many concurrent updates of this session");
+    throw overloaded("update_conflicts", "too many concurrent updates of this session");
   }
 }
 

@@ -1,4 +1,4 @@
-import { SessiondError } from "../errors.js";
+import { overloaded } from "../errors.js";
 import type { EventCursor, SessionEvent } from "./session-event.js";
 
 /** The result of one read of the tail, for one watcher. */
@@ -57,8 +57,8 @@ export class EventInbox {
     this.#eventCount += news.events.length;
     if (this.#eventCount > this.#maxEvents) {
       this.fail(
-        new SessiondError(
-          "OVERLOADED",
+        overloaded(
+          "slow_watcher",
           "the watcher reads too slowly; resume from the last resume_token",
         ),
       );

@@ -31,11 +31,21 @@ export class EventTail {
   /** No read before this time, on the monotonic clock. */
   #notBeforeMs = 0;
   #wake: () => void = () => {};
+  /** The start of the last read that reached the log's end, on the monotonic clock. */
+  #levelMs = 0;
   /** The inboxes at the start of the current read. It can confirm a time only to these. */
   #present: ReadonlySet<EventInbox> = new Set();
 
   constructor(events: EventLog) {
     this.#events = events;
+  }
+
+  /**
+   * How long ago the log may have grown without our watchers' knowledge, in ms. Half a second at
+   * most while the store answers; 0 without watchers.
+   */
+  get lagMs(): number {
+    return this.#isRunning ? performance.now() - this.#levelMs : 0;
   }
 
   /** From now on fills the inbox with events after `cursor`, or after an earlier position. */
@@ -55,6 +65,7 @@ export class EventTail {
 
   async #run(): Promise<void> {
     this.#isRunning = true;
+    this.#levelMs = performance.now();
     const unsubscribe = this.#events.subscribe((lane) => {
       this.#hinted.add(lane);
       this.#wake();
@@ -112,7 +123,10 @@ export class EventTail {
       this.#deliver(page, isFull && page.isComplete);
       if (page.isComplete) {
         this.#notBeforeMs = performance.now() + MIN_PAUSE_MS;
-        if (isFull) this.#fullReadDueMs = startMs + READ_INTERVAL_MS;
+        if (isFull) {
+          this.#fullReadDueMs = startMs + READ_INTERVAL_MS;
+          this.#levelMs = startMs;
+        }
       } else {
         for (const lane of from.keys()) this.#hinted.add(lane);
       }

@@ -1,4 +1,4 @@
-import { SessiondError } from "../errors.js";
+import { overloaded } from "../errors.js";
 import { Places, Share } from "../places.js";
 import { EventInbox, type TailNews } from "./event-inbox.js";
 import { EventTail, earliestTimeMs, READ_LIMIT } from "./event-tail.js";
@@ -87,6 +87,11 @@ export class SessionWatches {
     return this.#share.taken;
   }
 
+  /** As `EventTail.lagMs`. */
+  get lagMs(): number {
+    return this.#tail.lagMs;
+  }
+
   /**
    * Reports every change after the start, once and in order per session, also across resumed
    * watches. If events are lost it sends a reset, and continues from the log's end as it was before
@@ -104,7 +109,7 @@ export class SessionWatches {
     const start = resumeToken === undefined ? undefined : parseResumeToken(filter, resumeToken);
     signal?.throwIfAborted();
     if (!this.#share.take()) {
-      throw new SessiondError("OVERLOADED", "there are too many watches on this server");
+      throw overloaded("watches", "there are too many watches on this server");
     }
     const watch = new Watch(this.#events, this.#tail, {
       userId,
