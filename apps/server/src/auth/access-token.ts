@@ -7,6 +7,7 @@ import { claimAt } from "./claims.js";
 import { type AuthConfig, type IssuerConfig, NAMESPACE_SYNTAX } from "./issuer.js";
 import { type AroundKeyLoad, IssuerKeys } from "./issuer-keys.js";
 import type { KeySet } from "./key-set.js";
+import { TOKENS_PENDING, unauthenticated } from "./token-refusals.js";
 
 /** Longer tokens are refused unread; common ones have 1 to 2 KiB. */
 const MAX_TOKEN_LENGTH = 8 * 1024;
@@ -40,6 +41,10 @@ export interface AccessTokenVerifier {
    * not the keys of an issuer whose keys come from the same place.
    */
   accept(auth: AuthConfig): void;
+  /** When each accepted issuer's keys were last loaded, in ms since the epoch, if ever. */
+  keyLoadTimesMs(): ReadonlyMap<string, number | undefined>;
+  /** The issuers whose keys were needed and could never be loaded. Starts to load them again. */
+  retryMissingKeys(): readonly string[];
   /** Ends loads of keys; calls that wait for them fail. */
   close(): void;
 }
@@ -128,10 +133,14 @@ export function createAccessTokenVerifier(
   }
 
   function verify(token: string): Caller | Promise<Caller> {
-    if (token === "") return Promise.reject(unauthenticated("an access token is missing"));
+    if (token === "")
+      return Promise.reject(unauthenticated("missing", "an access token is missing"));
     if (token.length > MAX_TOKEN_LENGTH) {
       return Promise.reject(
-        unauthenticated(`the access token has more than ${MAX_TOKEN_LENGTH} characters`),
+        unauthenticated(
+          "malformed",
+          `the access token has more than ${MAX_TOKEN_LENGTH} characters`,
+        ),
       );
     }
     const { remembered, pending } = accepted;
@@ -145,7 +154,9 @@ export function createAccessTokenVerifier(
     if (underWay !== undefined) return underWay;
     if (pending.size >= MAX_PENDING) {
       return Promise.reject(
-        new SessiondError("OVERLOADED", "too many access tokens are being verified"),
+        new SessiondError("OVERLOADED", "too many access tokens are being verified", {
+          detail: TOKENS_PENDING,
+        }),
       );
     }
     const verifying = verifyAndRemember(accepted, digest, token);
@@ -157,6 +168,14 @@ export function createAccessTokenVerifier(
     verify,
     accept: (next) => {
       accepted = acceptanceOf(next, accepted.issuers);
+    },
+    keyLoadTimesMs: () =>
+      new Map([...accepted.issuers].map(([issuer, { keys }]) => [String(issuer), keys.loadTimeMs])),
+    retryMissingKeys: () => {
+      const missing = [...accepted.issuers.values()].filter(({ keys }) => keys.areMissing);
+      // A failure is noted and reported where it happens.
+      for (const { keys } of missing) keys.get().catch(() => undefined);
+      return missing.map(({ config }) => config.issuer);
     },
     close: () => closing.abort(new Error("the server is stopping")),
   };
@@ -191,7 +210,7 @@ function claimedIssuer(token: string): unknown {
   try {
     return decodeJwt(token).iss;
   } catch {
-    throw unauthenticated(MALFORMED);
+    throw unauthenticated("malformed", MALFORMED);
   }
 }
 
@@ -202,6 +221,7 @@ function unknownIssuer(claimed: unknown, issuers: ReadonlyMap<unknown, Issuer>):
   const list = known.slice(0, MAX_NAMED_ISSUERS).join(", ") + (more > 0 ? ` and ${more} more` : "");
   const seen = typeof claimed === "string" ? quote(claimed, MAX_NAMED_LENGTH) : "no text";
   return unauthenticated(
+    "unknown_issuer",
     `the access token is from an unknown issuer: its claim "iss" is ${seen}, known issuers: ${list}`,
   );
 }
@@ -260,7 +280,8 @@ function checkType(config: IssuerConfig, typ: unknown): void {
   const type = typeof typ === "string" ? mediaType(typ) : typ;
   const isAccepted =
     config.typ === undefined ? DEFAULT_TYPES.includes(type) : type === mediaType(config.typ);
-  if (!isAccepted) throw unauthenticated("the token is of another type than an access token");
+  if (!isAccepted)
+    throw unauthenticated("type", "the token is of another type than an access token");
 }
 
 /** The prefix `application/` is optional, and case does not matter (RFC 7515, 4.1.9). */
@@ -278,6 +299,7 @@ function namespaceOf({ namespace = "", namespaceClaim }: IssuerConfig, claims: J
   if (typeof name === "string" && name !== "" && isNamespace(name)) return name;
   const claim = `claim "${namespaceClaim.join(".")}"`;
   throw unauthenticated(
+    "namespace",
     name === undefined
       ? `the access token has no ${claim}, which must name the caller's namespace`
       : `the access token's ${claim} is not the name of a namespace: expected ${NAMESPACE_SYNTAX}`,
@@ -314,40 +336,43 @@ function texts(claim: unknown): readonly string[] {
 
 /** Translates an error of jose for the caller. */
 function explain({ issuer }: IssuerConfig, error: unknown): SessiondError {
-  if (error instanceof errors.JOSEError) return unauthenticated(describe(error));
+  if (error instanceof errors.JOSEError) return refusalOf(error);
   // Not the token's fault: the issuer published a damaged or weak key.
   const message = `the signing keys of issuer ${issuer} cannot be used`;
   return new SessiondError("ISSUER_UNAVAILABLE", message, { cause: error });
 }
 
-function describe(error: errors.JOSEError): string {
-  if (error instanceof errors.JWTExpired) return "the access token has expired";
-  if (error instanceof errors.JWTClaimValidationFailed) return describeClaim(error);
+function refusalOf(error: errors.JOSEError): SessiondError {
+  if (error instanceof errors.JWTExpired) {
+    return unauthenticated("expired", "the access token has expired");
+  }
+  if (error instanceof errors.JWTClaimValidationFailed) return claimRefusal(error);
   if (error instanceof errors.JWSSignatureVerificationFailed) {
-    return "the access token's signature is wrong";
+    return unauthenticated("signature", "the access token's signature is wrong");
   }
   if (error instanceof errors.JWKSNoMatchingKey) {
-    return "the access token is signed with a key that its issuer does not have";
+    const message = "the access token is signed with a key that its issuer does not have";
+    return unauthenticated("unknown_key", message);
   }
   if (error instanceof errors.JOSEAlgNotAllowed) {
-    return "the access token is signed with an algorithm that is not accepted";
+    const message = "the access token is signed with an algorithm that is not accepted";
+    return unauthenticated("algorithm", message);
   }
-  return MALFORMED;
+  return unauthenticated("malformed", MALFORMED);
 }
 
-function describeClaim({ claim, reason }: errors.JWTClaimValidationFailed): string {
-  if (reason === "missing") return `the access token has no claim "${claim}"`;
-  if (reason === "invalid") return `the access token's claim "${claim}" is malformed`;
-  if (claim === "aud") return "the access token is for another audience";
-  if (claim === "nbf") return "the access token is not valid yet";
-  return `the access token's claim "${claim}" is not accepted`;
+function claimRefusal({ claim, reason }: errors.JWTClaimValidationFailed): SessiondError {
+  if (reason === "missing") {
+    return unauthenticated("claim", `the access token has no claim "${claim}"`);
+  }
+  if (reason === "invalid") return malformedClaim(claim);
+  if (claim === "aud") {
+    return unauthenticated("audience", "the access token is for another audience");
+  }
+  if (claim === "nbf") return unauthenticated("not_yet_valid", "the access token is not valid yet");
+  return unauthenticated("claim", `the access token's claim "${claim}" is not accepted`);
 }
 
 function malformedClaim(claim: string): SessiondError {
-  return unauthenticated(`the access token's claim "${claim}" is malformed`);
-}
-
-/** Has no cause: jose's errors carry the token's claims, which must not reach the log. */
-function unauthenticated(message: string): SessiondError {
-  return new SessiondError("UNAUTHENTICATED", message);
+  return unauthenticated("claim", `the access token's claim "${claim}" is malformed`);
 }

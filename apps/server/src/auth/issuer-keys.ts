@@ -58,6 +58,16 @@ export class IssuerKeys {
     return keySet === this.#current();
   }
 
+  /** When the keys were last loaded, in ms since the epoch. Undefined if they never were. */
+  get loadTimeMs(): number | undefined {
+    return this.#keySet && this.#loadTimeMs;
+  }
+
+  /** Whether the keys were needed, and no load has ever succeeded. */
+  get areMissing(): boolean {
+    return this.#keySet === undefined && this.#failure !== undefined;
+  }
+
   /** The keys to trust now. Throws ISSUER_UNAVAILABLE if there are none. */
   async get(): Promise<KeySet> {
     // After a failed load, old keys may be the current ones again.

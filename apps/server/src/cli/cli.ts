@@ -1,6 +1,6 @@
-import { readFileSync } from "node:fs";
 import { didYouMean } from "../config/closest-name.js";
 import { ConfigError } from "../config/config-error.js";
+import { version } from "../observability/version.js";
 import type { Command, CommandContext } from "./command/command.js";
 import { EXIT_FAILURE, EXIT_OK, EXIT_USAGE } from "./command/exit-codes.js";
 
@@ -70,14 +70,6 @@ Usage: sessiond <command> [flags]
 ${lines.map(([command = "", summary]) => `  ${command.padEnd(11)} ${summary}\n`).join("")}
 Every setting of the server: sessiond serve --help
 `;
-}
-
-function version(): string {
-  const json: unknown = JSON.parse(
-    readFileSync(new URL("../../package.json", import.meta.url), "utf8"),
-  );
-  const hasVersion = typeof json === "object" && json !== null && "version" in json;
-  return hasVersion ? String(json.version) : "";
 }
 
 /** The messages of an error and its causes, one per line. */

@@ -41,6 +41,8 @@ export interface AccessConfig {
 export interface Config extends StoreConfig, AccessConfig {
   readonly grpcAddress: Address;
   readonly httpAddress: Address;
+  /** Where metrics are served alone. Undefined for the HTTP port. */
+  readonly metricsAddress: Address | undefined;
   /** The origins whose web pages may call. */
   readonly corsOrigins: readonly string[];
   readonly sessionPolicy: SessionPolicy;
@@ -65,6 +67,7 @@ export async function loadConfig(sources: ConfigSources): Promise<Config> {
     ...toStoreConfig(values),
     grpcAddress: values.grpcAddress,
     httpAddress: values.httpAddress,
+    metricsAddress: values.metricsAddress,
     corsOrigins: values.corsOrigins ?? [],
     sessionPolicy: {
       idleTimeoutMs: values.idleTimeout,
@@ -145,7 +148,6 @@ const DURATION_LIMITS = [
 
 /** The faults of values that are right by themselves and wrong together. */
 function crossFaults(values: Partial<Values>): readonly string[] {
-  const { grpcAddress, httpAddress } = values;
   const faults: string[] = [];
   for (const [name, limitName] of DURATION_LIMITS) {
     const [durationMs, limitMs] = [values[name], values[limitName]];
@@ -160,13 +162,24 @@ function crossFaults(values: Partial<Values>): readonly string[] {
     const expected = `expected a Redis store in ${keyOf(SETTINGS.store)} with "replicated"`;
     faults.push(faultOf(SETTINGS.durability, expected));
   }
-  if (grpcAddress === undefined || httpAddress === undefined) return faults;
-  const isSamePort = grpcAddress.port === httpAddress.port && grpcAddress.port !== 0;
-  if (isSamePort && grpcAddress.host === httpAddress.host) {
-    const other = `${keyOf(SETTINGS.grpcAddress)}, ${formatAddress(grpcAddress)}`;
-    faults.push(faultOf(SETTINGS.httpAddress, `expected another address than ${other}`));
-  }
-  return faults;
+  return [...faults, ...addressFaults(values)];
+}
+
+const ADDRESSES = ["grpcAddress", "httpAddress", "metricsAddress"] as const;
+
+/** Two ports cannot have the same address. */
+function addressFaults(values: Partial<Values>): readonly string[] {
+  return ADDRESSES.flatMap((name, i) => {
+    const address = values[name];
+    if (address === undefined || address.port === 0) return [];
+    const other = ADDRESSES.slice(0, i).find((earlier) => {
+      const { host, port } = values[earlier] ?? {};
+      return host === address.host && port === address.port;
+    });
+    if (other === undefined) return [];
+    const taken = `${keyOf(SETTINGS[other])}, ${formatAddress(address)}`;
+    return faultOf(SETTINGS[name], `expected another address than ${taken}`);
+  });
 }
 
 /**
@@ -196,7 +209,7 @@ function missingFolder(setting: Setting, path: string): readonly string[] {
 function accessFaults({ values, given }: ReadSettings): readonly string[] {
   if (values.dev === undefined) return [];
   if (values.dev) {
-    return (["grpcAddress", "httpAddress"] as const).flatMap((name) => {
+    return ADDRESSES.flatMap((name) => {
       const address = values[name];
       if (address === undefined || isLoopback(address.host)) return [];
       const expected = `expected a loopback address with ${keyOf(SETTINGS.dev)}`;

@@ -269,6 +269,19 @@ export const SETTINGS = {
       "of each call; never a token, never session data.",
     parse: (text) => parseChoice(text, LOG_LEVELS),
   },
+  metricsAddress: {
+    group: "Observability",
+    env: "SESSIOND_METRICS_ADDRESS",
+    flag: "metrics-address",
+    placeholder: "HOST:PORT",
+    help: "where `/metrics` is served alone (default: on the HTTP port)",
+    details:
+      "Metrics are in the text format of Prometheus, or in OpenMetrics for who asks for it. They hold " +
+      "no token, user, session or namespace, but names of issuers and of rate-limit policies, and " +
+      "how many sessions there are. Nobody needs an access token to read them: set an address of " +
+      "its own if the HTTP port is open to others.",
+    parse: parseAddress,
+  },
   dataDir: {
     group: "Store",
     env: "SESSIOND_DATA_DIR",

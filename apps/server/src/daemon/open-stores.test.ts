@@ -8,6 +8,7 @@ import { startRedisServer } from "@sessiond/core/testing";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
 import type { StoreConfig } from "../config/config.js";
 import { parseStoreLocation } from "../config/store-location.js";
+import { inlineVerifier } from "../testing/inline-verifier.js";
 import { type LogLine, recordLog } from "../testing/test-server.js";
 import { Readiness } from "../transport/readiness.js";
 import { openStores } from "./open-stores.js";
@@ -87,7 +88,7 @@ describe("a Redis that lets nobody in", () => {
     const stores = await openStores(storeAt(prefix + host), logger, {
       onConnectionError: (e) => failures.push(e),
     });
-    const readiness = new Readiness(stores.sessions, logger);
+    const readiness = new Readiness(stores.sessions, inlineVerifier(), logger);
     await readiness.start();
     await vi.waitFor(() => expect(failures.length).toBeGreaterThan(3), { timeout: 10_000 });
     readiness.stop();

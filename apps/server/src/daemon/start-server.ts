@@ -1,15 +1,18 @@
 import type { ConnectRouter } from "@connectrpc/connect";
-import type { Keyring } from "@sessiond/core";
 import type { Logger } from "pino";
 import { createAccessTokenVerifier } from "../auth/access-token.js";
 import { developmentAuthConfig, developmentKeyring } from "../auth/development-keys.js";
-import type { AuthConfig } from "../auth/issuer.js";
 import type { AccessConfig, Config } from "../config/config.js";
-import { describeStore } from "../config/store-location.js";
+import { describeConfig } from "../config/effective-config.js";
 import { createInterceptors } from "../interceptors/interceptors.js";
 import { type Address, formatAddress } from "../network/address.js";
-import { observeStores } from "../observability/store-calls.js";
+import { gaugeServer } from "../observability/gauges.js";
+import { Metrics } from "../observability/metrics.js";
+import { observeStores } from "../observability/observe-stores.js";
+import { PortMetrics } from "../observability/rpc-metrics.js";
+import { traceStores } from "../observability/store-calls.js";
 import type { Tracing } from "../observability/tracing.js";
+import { version } from "../observability/version.js";
 import { lockRoutes } from "../services/lock-routes.js";
 import { Namespaces } from "../services/namespaces.js";
 import { rateLimitRoutes } from "../services/rate-limit-routes.js";
@@ -17,6 +20,7 @@ import { SERVER_STOPPING } from "../services/rpc-error.js";
 import { sessionRoutes } from "../services/session-routes.js";
 import { startGrpcServer } from "../transport/grpc-server.js";
 import { startHttpServer } from "../transport/http-server.js";
+import { startMetricsServer } from "../transport/metrics-server.js";
 import { Readiness } from "../transport/readiness.js";
 import { createRequestGate } from "../transport/request-gate.js";
 import { accessChanges } from "./access-changes.js";
@@ -26,10 +30,15 @@ import { Sweeper } from "./sweeper.js";
 /** The time that calls have to finish when the server stops. */
 const GRACE_MS = 10_000;
 
+/** How often the log repeats that an issuer's keys cannot be loaded. */
+const LOAD_FAILURE_LOG_MS = 60_000;
+
 /** A server that takes calls. */
 export interface RunningServer {
   readonly grpcAddress: Address;
   readonly httpAddress: Address;
+  /** Undefined if metrics are served on the HTTP port. */
+  readonly metricsAddress: Address | undefined;
   /** Uses this keyring and these issuers from now on, all at once, and logs what has changed. */
   replaceAccess(access: AccessConfig): void;
   /** Lets calls finish, then closes everything. Idempotent. */
@@ -47,63 +56,83 @@ export async function startServer(config: Config, logger: Logger): Promise<Runni
   // Opened first, so that it closes last and sends the spans of the last calls.
   opened.defer(() => tracing?.close());
 
-  const keyring = config.keyring ?? (await makeKeyring(config, logger));
-  const auth = config.auth ?? (await makeAuthConfig(config, logger));
+  const keyring = config.keyring ?? (await developmentKeyring(config.dataDir));
+  const auth = config.auth ?? (await developmentAuthConfig(config.dataDir));
   const verifier = createAccessTokenVerifier(auth, {
-    onLoadFailure: (issuer, cause) => logger.warn({ issuer, err: cause }, "no signing keys"),
+    onLoadFailure: loadFailureLog(logger),
     aroundLoad: tracing?.aroundKeyLoad,
   });
   opened.defer(() => verifier.close());
 
+  const metrics = new Metrics();
   const { aroundReplicaWait } = tracing ?? {};
   const openedStores = await openStores(config, logger, { aroundReplicaWait });
   opened.defer(() => openedStores.close());
-  const stores = tracing ? observeStores(openedStores, tracing.aroundStoreCall) : openedStores;
+  const traced = tracing ? traceStores(openedStores, tracing.aroundStoreCall) : openedStores;
+  const stores = observeStores(traced, metrics);
 
-  const sweeper = new Sweeper(stores.sessions, logger);
+  const sweeper = new Sweeper(stores.sessions, logger, metrics);
   sweeper.start();
   opened.defer(() => sweeper.stop());
 
-  const readiness = new Readiness(stores.sessions, logger);
+  const readiness = new Readiness(stores.sessions, verifier, logger);
   await readiness.start();
   opened.defer(() => readiness.stop());
 
   const shutdown = new AbortController();
   const { sessionPolicy, rateLimits } = config;
-  const namespaces = new Namespaces({ stores, keyring, sessionPolicy, rateLimits });
+  const spared = metrics.counter("sessiond_touches_total", { written: "false" });
+  const onTouchSpared = () => spared.add();
+  const namespaces = new Namespaces({ stores, keyring, sessionPolicy, rateLimits, onTouchSpared });
   // Releases locks whose callers have left. Needs the store, so it closes first.
   opened.defer(() => namespaces.close());
+  gaugeServer(metrics, { sessions: stores.sessions, namespaces, verifier });
+  const onCheck = (policy: string, isAllowed: boolean) => {
+    const allowed = isAllowed ? "true" : "false";
+    metrics.counter("sessiond_rate_limit_checks_total", { policy, allowed }).add();
+  };
   const served = {
     routes: (router: ConnectRouter) => {
       sessionRoutes(namespaces)(router);
       lockRoutes(namespaces)(router);
-      rateLimitRoutes(namespaces, logger)(router);
+      rateLimitRoutes(namespaces, logger, onCheck)(router);
     },
-    interceptors: createInterceptors({ logger, verifier, tracing }),
-    requestGate: createRequestGate({ logger, verifier, tracing }),
     shutdownSignal: shutdown.signal,
   };
+  const grpcMetrics = new PortMetrics(metrics, "grpc");
   const grpc = await startGrpcServer({
     ...served,
+    interceptors: createInterceptors({ logger, verifier, tracing, metrics: grpcMetrics }),
+    portMetrics: grpcMetrics,
     address: config.grpcAddress,
     health: readiness.health,
     reflection: config.reflection,
   });
   opened.defer(() => grpc.stop(GRACE_MS));
+  const httpMetrics = new PortMetrics(metrics, "http");
+  const { metricsAddress } = config;
   const http = await startHttpServer({
     ...served,
+    interceptors: createInterceptors({ logger, verifier, tracing, metrics: httpMetrics }),
+    requestGate: createRequestGate({ logger, verifier, tracing, metrics: httpMetrics }),
     address: config.httpAddress,
     corsOrigins: config.corsOrigins,
+    metrics: metricsAddress === undefined ? metrics : undefined,
     logger,
     readiness,
   });
   opened.defer(() => http.stop(GRACE_MS));
+  const metricsPort = metricsAddress && (await startMetricsServer(metricsAddress, metrics));
+  opened.defer(() => metricsPort?.stop(GRACE_MS));
 
   logger.info(
     {
+      version: version(),
+      ready: readiness.isReady,
       grpc_address: formatAddress(grpc.address),
       http_address: formatAddress(http.address),
-      store: describeStore(config.store),
+      ...(metricsPort && { metrics_address: formatAddress(metricsPort.address) }),
+      ...describeConfig(config, { keyring, auth }),
     },
     "listening",
   );
@@ -111,6 +140,7 @@ export async function startServer(config: Config, logger: Logger): Promise<Runni
   // Tell load balancers first, then stop the ports. Stop both together, or one would take new calls
   // while the other finishes.
   closing.defer(async () => {
+    logger.info("stopping");
     readiness.stop();
     shutdown.abort(SERVER_STOPPING);
     await Promise.all([grpc.stop(GRACE_MS), http.stop(GRACE_MS)]);
@@ -120,6 +150,7 @@ export async function startServer(config: Config, logger: Logger): Promise<Runni
   return {
     grpcAddress: grpc.address,
     httpAddress: http.address,
+    metricsAddress: metricsPort?.address,
     replaceAccess: (access) => {
       // What a development server made itself stays.
       const next = { keyring: access.keyring ?? keyring, auth: access.auth ?? auth };
@@ -147,14 +178,13 @@ async function startTracing(
   return openTracing(traces, { logger, store: store.kind === "sqlite" ? "sqlite" : "redis" });
 }
 
-async function makeKeyring({ dataDir }: Config, logger: Logger): Promise<Keyring> {
-  const keyring = await developmentKeyring(dataDir);
-  logger.warn({ data_dir: dataDir }, "development server: it made the keyring itself");
-  return keyring;
-}
-
-async function makeAuthConfig({ dataDir }: Config, logger: Logger): Promise<AuthConfig> {
-  const auth = await developmentAuthConfig(dataDir);
-  logger.warn({ data_dir: dataDir }, "development server: it made the key of access tokens itself");
-  return auth;
+/** Logs failed loads of an issuer's keys, each fault about once a minute: loads are tried each second. */
+function loadFailureLog(logger: Logger): (issuer: string, cause: unknown) => void {
+  const loggedMs = new Map<string, number>();
+  return (issuer, cause) => {
+    const nowMs = performance.now();
+    if (nowMs < (loggedMs.get(issuer) ?? 0)) return;
+    loggedMs.set(issuer, nowMs + LOAD_FAILURE_LOG_MS);
+    logger.warn({ issuer, err: cause }, "no signing keys");
+  };
 }

@@ -1,28 +1,43 @@
 import type { SessionStore } from "@sessiond/core";
 import type { Logger } from "pino";
+import type { Metrics } from "../observability/metrics.js";
 
-/** The rest once nothing is left to remove. */
-const REST_MS = 30_000;
+/**
+ * The rest once nothing is left to do: this many times what the work took, so that sweeps take a
+ * twentieth of a server's time at most, but within bounds. The lower bound is how late an expired
+ * session is counted.
+ */
+const REST_FACTOR = 20;
+const MIN_REST_MS = 5_000;
+const MAX_REST_MS = 30_000;
 /** The pause between slices, so that calls come first. */
 const PAUSE_MS = 50;
 /** The most sessions that a slice removes. */
 const SLICE_SIZE = 500;
 
-/** Removes ended sessions and repairs indexes in the background, slice by slice. Logs its changes. */
+/**
+ * Counts expired sessions, removes ended ones and repairs indexes in the background, slice by slice.
+ * Logs its changes.
+ */
 export class Sweeper {
   readonly #store: SessionStore;
   readonly #logger: Logger;
+  readonly #metrics: Metrics;
+  /** How long the slices since the last rest took. */
+  #busyMs = 0;
   #timer: NodeJS.Timeout | undefined;
   #slice: Promise<void> = Promise.resolve();
   #isStopped = false;
 
-  constructor(store: SessionStore, logger: Logger) {
+  constructor(store: SessionStore, logger: Logger, metrics: Metrics) {
     this.#store = store;
     this.#logger = logger;
+    this.#metrics = metrics;
+    for (const outcome of ["complete", "partial", "failed"] as const) this.#sweeps(outcome);
   }
 
   start(): void {
-    this.#schedule(REST_MS);
+    this.#schedule(MIN_REST_MS);
   }
 
   /** Resolves when the current slice, if any, is done. */
@@ -40,15 +55,28 @@ export class Sweeper {
   }
 
   async #sweep(): Promise<void> {
+    const startMs = performance.now();
     try {
       const { reclaimed, healed, more } = await this.#store.sweep(SLICE_SIZE);
+      this.#sweeps(more ? "partial" : "complete").add();
+      this.#metrics.counter("sessiond_sweep_reclaimed_total", {}).add(reclaimed);
+      this.#metrics.counter("sessiond_sweep_healed_total", {}).add(healed);
       if (reclaimed > 0) this.#logger.info({ reclaimed, more }, "removed ended sessions");
       // No code of ours makes an index wrong, so an operator should know.
       if (healed > 0) this.#logger.warn({ healed }, "put index entries right");
-      this.#schedule(more ? PAUSE_MS : REST_MS);
+      this.#busyMs += performance.now() - startMs;
+      if (more) return this.#schedule(PAUSE_MS);
+      const restMs = Math.min(Math.max(REST_FACTOR * this.#busyMs, MIN_REST_MS), MAX_REST_MS);
+      this.#busyMs = 0;
+      this.#schedule(restMs);
     } catch (error) {
+      this.#sweeps("failed").add();
       this.#logger.warn({ err: error }, "sweep failed");
-      this.#schedule(REST_MS);
+      this.#schedule(MAX_REST_MS);
     }
+  }
+
+  #sweeps(outcome: "complete" | "partial" | "failed") {
+    return this.#metrics.counter("sessiond_sweeps_total", { outcome });
   }
 }

@@ -10,9 +10,12 @@ import { freePort } from "@sessiond/core/testing";
 import { SessionService } from "@sessiond/proto/sessiond/v1/session_service";
 import { HealthImplementation } from "grpc-health-check";
 import { describe, expect, test } from "vitest";
+import { Metrics } from "../observability/metrics.js";
+import { PortMetrics } from "../observability/rpc-metrics.js";
 import { SERVICES } from "../services/services.js";
 import { HealthClient } from "../testing/health-client.js";
 import { holdKeys } from "../testing/held-issuer.js";
+import { inlineVerifier } from "../testing/inline-verifier.js";
 import { failureOf } from "../testing/outcome.js";
 import {
   bearer,
@@ -142,8 +145,9 @@ test.each([GRPC, JSON_OVER_HTTP])(
       requestGate: async () => undefined,
       corsOrigins: [],
       logger: recordLog().logger,
-      readiness: new Readiness(store, recordLog().logger),
+      readiness: new Readiness(store, inlineVerifier(), recordLog().logger),
       health: new HealthImplementation(),
+      portMetrics: new PortMetrics(new Metrics(), "grpc"),
       reflection: false,
       shutdownSignal: new AbortController().signal,
     });

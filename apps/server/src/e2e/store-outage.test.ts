@@ -7,7 +7,7 @@ import { expectReadiness, expectStoreUnavailable, getText } from "../testing/sto
 import { startTestServer } from "../testing/test-server.js";
 
 const SERVICE = "sessiond.v1.SessionService";
-const READY = [200, "ready\n"];
+const READY = [200, expect.stringContaining('"status": "ready"')];
 const UNAVAILABLE = [503, expect.stringContaining("the session store is unavailable: ")];
 
 test("a server on SQLite is ready from the start, and tells it to everyone who asks", async () => {

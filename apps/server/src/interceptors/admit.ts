@@ -3,6 +3,7 @@ import type { ContextValues, Interceptor } from "@connectrpc/connect";
 import { SessiondError } from "@sessiond/core";
 import type { AccessTokenVerifier } from "../auth/access-token.js";
 import { type Caller, callerKey } from "../auth/caller.js";
+import { unauthenticated } from "../auth/token-refusals.js";
 import { permissionOf } from "../services/permissions.js";
 
 /** What `admit` needs to know of a call. */
@@ -59,15 +60,15 @@ function authorize({ method, contextValues }: Admittance, caller: Caller): void 
  */
 function bearerToken(header: string | null): string {
   if (header === null) {
-    throw new SessiondError(
-      "UNAUTHENTICATED",
+    throw unauthenticated(
+      "missing",
       "an access token is missing: expected the header authorization: Bearer <token>",
     );
   }
   const token = BEARER.exec(header)?.[1];
   if (token === undefined) {
-    throw new SessiondError(
-      "UNAUTHENTICATED",
+    throw unauthenticated(
+      "malformed",
       "the authorization header is malformed: expected Bearer <token>, in one header",
     );
   }

@@ -2,20 +2,26 @@ import type { Interceptor } from "@connectrpc/connect";
 import type { Logger } from "pino";
 import type { AccessTokenVerifier } from "../auth/access-token.js";
 import type { Tracing } from "../observability/tracing.js";
+import type { PortMetrics } from "../observability/rpc-metrics.js";
 import { admitCalls } from "./admit.js";
 import { limitTime } from "./limit-time.js";
 import { logCalls } from "./log-calls.js";
 import { mapErrors } from "./map-errors.js";
+import { measureCalls } from "./measure-calls.js";
 import { traceCalls } from "./trace-calls.js";
 
-/** What every call on both ports passes through, the outermost first. */
+/** What every call on a port passes through, the outermost first. The same on both ports. */
 export function createInterceptors(options: {
   readonly logger: Logger;
   readonly verifier: AccessTokenVerifier;
   readonly tracing?: Tracing | undefined;
+  /** Those of the port. */
+  readonly metrics: PortMetrics;
 }): readonly Interceptor[] {
   return [
-    // Outermost: the log has the ids of the call's span.
+    // Around the log: what the log costs is part of a call's duration.
+    measureCalls(options.metrics),
+    // Outside of the log, which has the ids of the call's span.
     ...(options.tracing === undefined ? [] : [traceCalls(options.tracing)]),
     // Outside of all that may fail: it logs the code that the caller gets, and the whole duration.
     logCalls(options.logger),

@@ -46,7 +46,7 @@ const RATE_LIMIT_OPERATIONS = {
  * The same stores, with `around` around every call. A new method of a store does not compile until
  * it has an operation here.
  */
-export function observeStores<S extends Stores>(stores: S, around: AroundStoreCall): S {
+export function traceStores<S extends Stores>(stores: S, around: AroundStoreCall): S {
   return {
     ...stores,
     sessions: observeSessions(stores.sessions, around),

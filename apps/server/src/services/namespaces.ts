@@ -35,6 +35,8 @@ export interface NamespacesOptions {
   readonly keyring: Keyring;
   readonly sessionPolicy: SessionPolicy;
   readonly rateLimits: readonly RateLimitPolicy[];
+  /** As `Sessions` calls it. */
+  readonly onTouchSpared?: () => void;
 }
 
 /**
@@ -68,6 +70,22 @@ export class Namespaces {
     return namespace;
   }
 
+  /** The number of open watches. */
+  get watches(): number {
+    return this.#watchPlaces.taken;
+  }
+
+  /** How far behind the slowest of the open watches may be, in ms; 0 without any. */
+  get watchLagMs(): number {
+    const lags = [...this.#remembered.values()].map(({ sessions }) => sessions.watchLagMs);
+    return Math.max(0, ...lags);
+  }
+
+  /** The number of calls that wait for a lock. */
+  get waitingForLocks(): number {
+    return this.#lockPlaces.taken;
+  }
+
   /** Fails the calls that wait for locks, and releases locks whose callers have left. */
   async close(): Promise<void> {
     await Promise.all([...this.#remembered.values()].map(({ locks }) => locks.close()));
@@ -76,21 +94,22 @@ export class Namespaces {
   #make(namespace: string): Namespace {
     const { stores, keyring, sessionPolicy: policy, rateLimits: policies } = this.#options;
     const { sessions: store } = stores;
+    const { onTouchSpared = () => {} } = this.#options;
     const watchPlaces = this.#watchPlaces;
     return {
-      sessions: new Sessions({ store, keyring, policy, namespace, watchPlaces }),
+      sessions: new Sessions({ store, keyring, policy, namespace, watchPlaces, onTouchSpared }),
       locks: new Locks({ store: stores.locks, namespace, places: this.#lockPlaces }),
       rateLimits: new RateLimits({ store: stores.rateLimits, namespace, policies }),
     };
   }
 
   /**
-   * Forgets the namespace that has not been used for the longest time and has no pending lock call.
-   * Its watches go on by themselves. The places bound how many cannot be forgotten.
+   * Forgets the namespace that has not been used for the longest time and has no pending lock call
+   * and no watch. The places bound how many cannot be forgotten.
    */
   #forgetOne(): void {
-    for (const [name, { locks }] of this.#remembered) {
-      if (name === this.#newest || !locks.isIdle) continue;
+    for (const [name, { locks, sessions }] of this.#remembered) {
+      if (name === this.#newest || !locks.isIdle || sessions.watches > 0) continue;
       this.#remembered.delete(name);
       // It is idle, so this only ends its subscription to releases.
       void locks.close();

@@ -6,10 +6,14 @@ import { traceFields } from "../observability/tracing.js";
 import type { Namespaces } from "./namespaces.js";
 import { fromRateLimitRequest, toRateLimitFields } from "./rate-limit-messages.js";
 
-/** RateLimitService: each handler converts, calls the domain, and converts back. */
+/**
+ * RateLimitService: each handler converts, calls the domain, and converts back. `onCheck` is told of
+ * every decision, with the name of a policy that exists.
+ */
 export function rateLimitRoutes(
   namespaces: Namespaces,
   logger: Logger,
+  onCheck: (policy: string, isAllowed: boolean) => void = () => {},
 ): (router: ConnectRouter) => void {
   // The call succeeds although the store failed, so only this warning tells of the failure.
   const logUncounted = (
@@ -26,6 +30,7 @@ export function rateLimitRoutes(
       async checkRateLimit(request, context) {
         const { rateLimits } = namespaces.of(context.values);
         const decision = await rateLimits.check(fromRateLimitRequest(request));
+        onCheck(request.policy, decision.isAllowed);
         logUncounted(request.policy, decision, context);
         return toRateLimitFields(decision);
       },

@@ -12,6 +12,7 @@ import {
 import { addConnectRoutes } from "@sessiond/connect-grpc-js";
 import type { HealthImplementation } from "grpc-health-check";
 import { type Address, formatAddress } from "../network/address.js";
+import type { PortMetrics, RpcMetrics } from "../observability/rpc-metrics.js";
 import { fieldOfBytes } from "../services/malformed-field.js";
 import { describeMalformed, SERVER_STOPPING } from "../services/rpc-error.js";
 import { SERVICES } from "../services/services.js";
@@ -26,6 +27,7 @@ const KEEPALIVE_TIMEOUT_MS = 20_000;
 interface GrpcServerOptions extends PortOptions {
   readonly health: HealthImplementation;
   readonly reflection: boolean;
+  readonly portMetrics: PortMetrics;
 }
 
 /** Starts serving gRPC, health and reflection. Rejects if it cannot listen on the address. */
@@ -38,7 +40,7 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<Port>
     "grpc.max_concurrent_streams": MAX_CONCURRENT_STREAMS,
     "grpc.keepalive_time_ms": KEEPALIVE_TIME_MS,
     "grpc.keepalive_timeout_ms": KEEPALIVE_TIMEOUT_MS,
-    interceptors: [endStreamsOn(shutdownSignal)],
+    interceptors: [endStreamsOn(shutdownSignal), measureOthers(options.portMetrics)],
   });
   const calls = new CallsUnderWay();
   addConnectRoutes(server, {
@@ -78,6 +80,35 @@ function endStreamsOn(shutdownSignal: AbortSignal): ServerInterceptor {
       start: (next) => {
         ends.add(end);
         next({ onCancel: () => ends.delete(end) });
+      },
+    });
+  };
+}
+
+/** Counts and times calls of health and reflection, which no Connect interceptor sees. */
+function measureOthers(metrics: PortMetrics): ServerInterceptor {
+  // Only methods that the server has come here, so there are few.
+  const rpcs = new Map<string, RpcMetrics>();
+  return ({ path, responseStream, requestStream }, call) => {
+    if (path.startsWith("/sessiond.")) return call as ServerInterceptingCall;
+    const startMs = performance.now();
+    let rpc = rpcs.get(path);
+    if (rpc === undefined) {
+      const [, service = "", method = ""] = path.split("/");
+      const type = requestStream ? "bidi_stream" : responseStream ? "server_stream" : "unary";
+      rpc = metrics.named({ type, service, method });
+      rpcs.set(path, rpc);
+    }
+    let hasEnded = false;
+    const end = (code: number) => {
+      if (!hasEnded) rpc.ended(code, startMs);
+      hasEnded = true;
+    };
+    return new ServerInterceptingCall(call, {
+      start: (next) => next({ onCancel: () => end(status.CANCELLED) }),
+      sendStatus: (sent, next) => {
+        end(sent.code ?? status.UNKNOWN);
+        next(sent);
       },
     });
   };

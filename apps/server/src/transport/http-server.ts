@@ -1,9 +1,11 @@
 import { once } from "node:events";
 import { createServer, IncomingMessage, type Server, ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
+import type { Metrics } from "../observability/metrics.js";
 import { createCors } from "./cors.js";
 import { Http2Connections } from "./http2-connections.js";
 import { DELIVERY_MS, REQUEST_TIMEOUT_MS } from "./limits.js";
+import { answerScrape, METRICS_PATH } from "./metrics-server.js";
 import { listenFailure, type Port, type PortOptions } from "./port.js";
 import type { Readiness } from "./readiness.js";
 import { rawResponse, unreadable } from "./refusal.js";
@@ -13,6 +15,8 @@ interface HttpServerOptions extends RpcOptions, PortOptions {
   readonly readiness: Readiness;
   /** The origins whose web pages may call. */
   readonly corsOrigins: readonly string[];
+  /** Undefined if they are served elsewhere. */
+  readonly metrics?: Metrics | undefined;
 }
 
 /**
@@ -20,7 +24,7 @@ interface HttpServerOptions extends RpcOptions, PortOptions {
  * for clients that can reach only this port. Rejects if it cannot listen on the address.
  */
 export async function startHttpServer(options: HttpServerOptions): Promise<Port> {
-  const { address, readiness } = options;
+  const { address, readiness, metrics } = options;
   // gRPC sends a call's status in a trailer, which few HTTP/1.1 clients read.
   const rpcOverHttp1 = createRpcHandler(options, { hasGrpc: false });
   const rpcOverHttp2 = createRpcHandler(options, { hasGrpc: true });
@@ -30,11 +34,15 @@ export async function startHttpServer(options: HttpServerOptions): Promise<Port>
     underWay.add(response);
     response.once("close", () => underWay.delete(response));
     if (cors(request, response)) return;
-    switch (request.url?.split("?", 1)[0]) {
+    const path = request.url?.split("?", 1)[0];
+    if (metrics && path === METRICS_PATH) {
+      return void answerScrape(metrics, request.headers.accept, response);
+    }
+    switch (path) {
       case "/healthz":
         return respond(response, 200, "ok");
       case "/readyz":
-        return respond(response, readiness.isReady ? 200 : 503, readiness.describe());
+        return respondJson(response, readiness.isReady ? 200 : 503, readiness.describe());
       default:
         if (!(request instanceof IncomingMessage)) return rpcOverHttp2(request, response);
         // If we refuse a request before its end, Node keeps the connection but reads nothing more
@@ -75,6 +83,12 @@ function respond(response: Response, status: number, text: string): void {
   response.statusCode = status;
   response.setHeader("content-type", "text/plain; charset=utf-8");
   response.end(`${text}\n`);
+}
+
+function respondJson(response: Response, status: number, content: object): void {
+  response.statusCode = status;
+  response.setHeader("content-type", "application/json");
+  response.end(`${JSON.stringify(content, undefined, 2)}\n`);
 }
 
 async function stop(

@@ -19,7 +19,7 @@ export interface Port {
 /** The error if we cannot listen on an address. Suggests the flag if the address is in use. */
 export function listenFailure(
   address: Address,
-  flag: "--grpc-address" | "--http-address",
+  flag: "--grpc-address" | "--http-address" | "--metrics-address",
   cause: Error,
 ): Error {
   const failure = `cannot listen on ${formatAddress(address)}`;

@@ -3,6 +3,7 @@ import type { Logger } from "pino";
 import type { AccessTokenVerifier } from "../auth/access-token.js";
 import { admit } from "../interceptors/admit.js";
 import { logEarlyFailure } from "../interceptors/log-calls.js";
+import type { PortMetrics } from "../observability/rpc-metrics.js";
 import { callSpanKey, type Tracing } from "../observability/tracing.js";
 import { InexactNumber } from "../services/exact-numbers.js";
 import {
@@ -19,16 +20,18 @@ const ENVELOPE_BYTES = 5;
 
 /**
  * connect-node reads and parses a request before the interceptors run. This gate authenticates and
- * authorizes the call first, so strangers cannot make the server parse. It also answers, logs and
- * traces a malformed request as the gRPC port does.
+ * authorizes the call first, so strangers cannot make the server parse. It also answers, logs,
+ * traces and counts a malformed request as the gRPC port does.
  */
 export function createRequestGate(options: {
   readonly logger: Logger;
   readonly verifier: AccessTokenVerifier;
   readonly tracing?: Tracing | undefined;
+  readonly metrics: PortMetrics;
 }): (context: HandlerContext) => Promise<void> {
-  const { logger, verifier, tracing } = options;
+  const { logger, verifier, tracing, metrics } = options;
   return async (context) => {
+    const startMs = performance.now();
     let isOpen = false;
     const { requestHeader: header, method, values: contextValues } = context;
     const system = context.protocolName === "connect" ? "connectrpc" : "grpc";
@@ -39,6 +42,8 @@ export function createRequestGate(options: {
     logEarlyFailure(logger, context, (error) => {
       if (isOpen) completeReadError(error, context);
       span?.end(error);
+      metrics.of(context.method).ended(error.code, startMs);
+      metrics.refused(error.cause);
     });
     try {
       const admitCall = () => admit({ header, method, contextValues }, verifier);

@@ -1,0 +1,68 @@
+import { formatDuration, type Keyring, type RateLimitPolicy } from "@sessiond/core";
+import type { AuthConfig, IssuerConfig } from "../auth/issuer.js";
+import type { Config } from "./config.js";
+import { describeStore } from "./store-location.js";
+
+/**
+ * The whole configuration for the log, with what a development server made itself. No secrets: the
+ * store without its password, keys by their ids, issuers without their keys.
+ */
+export function describeConfig(
+  config: Config,
+  { keyring, auth }: { readonly keyring: Keyring; readonly auth: AuthConfig },
+): Readonly<Record<string, unknown>> {
+  const { sessionPolicy: sessions } = config;
+  return {
+    store: describeStore(config.store),
+    ...(config.store.kind !== "sqlite" && {
+      durability: config.durability,
+      key_prefix: config.keyPrefix,
+    }),
+    idle_timeout: formatDuration(sessions.idleTimeoutMs),
+    lifetime: formatDuration(sessions.lifetimeMs),
+    max_lifetime: formatDuration(sessions.maxLifetimeMs),
+    max_sessions_per_user: sessions.maxSessionsPerUser,
+    limit_policy: sessions.policy,
+    on_token_reuse: sessions.onTokenReuse,
+    retention: formatDuration(config.retentionMs),
+    rate_limits: config.rateLimits.map(describePolicy).join("; "),
+    key_ids: keyring.keyIds,
+    issuers: auth.issuers.map(describeIssuer),
+    roles: [...auth.roles.keys()],
+    cors_origins: config.corsOrigins,
+    reflection: config.reflection,
+    log_level: config.logLevel,
+    data_dir: config.dataDir,
+    ...madeItself(config),
+  };
+}
+
+/** As in `SESSIOND_RATE_LIMITS`. */
+function describePolicy({ name, windows, countRefused, whenUnavailable }: RateLimitPolicy): string {
+  const list = windows.map(({ limit, windowMs }) => `${limit} per ${formatDuration(windowMs)}`);
+  const options = [
+    ...(countRefused ? ["count refused"] : []),
+    ...(whenUnavailable === "allow" ? ["allow when unavailable"] : []),
+  ];
+  return `${name}: ${list.join(", ")}${options.length > 0 ? ` (${options.join(", ")})` : ""}`;
+}
+
+function describeIssuer({ issuer, audiences, algorithms, keys, ...rules }: IssuerConfig): object {
+  return {
+    issuer,
+    audiences,
+    algorithms,
+    keys: keys.kind,
+    ...(rules.namespace !== undefined && { namespace: rules.namespace }),
+    ...(rules.namespaceClaim !== undefined && { namespace_claim: rules.namespaceClaim.join(".") }),
+  };
+}
+
+/** Only on a development server. */
+function madeItself({ keyring, auth }: Config): object {
+  const made = [
+    ...(keyring === undefined ? ["keyring"] : []),
+    ...(auth === undefined ? ["key of access tokens"] : []),
+  ];
+  return made.length > 0 ? { development: `it made its ${made.join(" and its ")} itself` } : {};
+}

@@ -1,0 +1,150 @@
+import { Code } from "@connectrpc/connect";
+import { SHED_DETAILS } from "@sessiond/core";
+import { TOKEN_REFUSALS, TOKENS_PENDING } from "../auth/token-refusals.js";
+
+/** One metric. */
+interface MetricSpec {
+  readonly type: "counter" | "gauge" | "histogram";
+  readonly help: string;
+  /** Each label with all of its values, or with what bounds them. Never a secret, a user or a session. */
+  readonly labels: Readonly<Record<string, readonly string[] | string>>;
+}
+
+/** `OK` and the names of Connect's codes, which are those of gRPC in Go. */
+export type GrpcCode = "OK" | keyof typeof Code;
+
+const GRPC_CODES: readonly string[] = [
+  "OK",
+  ...Object.keys(Code).filter((name) => !/^\d+$/.test(name)),
+];
+const RPC = {
+  grpc_type: ["unary", "client_stream", "server_stream", "bidi_stream"],
+  grpc_service: "the services of the API, gRPC health and reflection",
+  grpc_method: "their methods",
+  port: ["grpc", "http"],
+} as const;
+/** What can be full when a call is refused. */
+export const SHED_REASONS = [...SHED_DETAILS, TOKENS_PENDING] as const;
+const BOOLEAN = ["true", "false"] as const;
+
+/**
+ * Every metric of our own, by its name. The page of docs and the registry are made of this table, and
+ * nothing else makes a series. Of each, the labels are bounded by the contract or the configuration.
+ */
+export const METRICS = {
+  grpc_server_handled_total: {
+    type: "counter",
+    help: "Calls that have ended, on both ports, by code.",
+    labels: { ...RPC, grpc_code: GRPC_CODES },
+  },
+  grpc_server_handling_seconds: {
+    type: "histogram",
+    help: "How long calls took. A watch lasts as long as its client stays.",
+    labels: RPC,
+  },
+  sessiond_sessions_active: {
+    type: "gauge",
+    help: "Active sessions of all namespaces in the store, as every server of the store sees them.",
+    labels: {},
+  },
+  sessiond_sessions_created_total: {
+    type: "counter",
+    help: "Sessions that calls to this server created.",
+    labels: {},
+  },
+  sessiond_sessions_ended_total: {
+    type: "counter",
+    help:
+      "Sessions that calls to this server ended, and expired sessions that its sweeps found. Summed " +
+      "over the servers of a store, created minus ended is active.",
+    labels: { cause: ["revoked", "evicted", "expired", "reused"] },
+  },
+  sessiond_touches_total: {
+    type: "counter",
+    help: "Activity of sessions, by whether it was written. It is not while the last is recent.",
+    labels: { written: BOOLEAN },
+  },
+  sessiond_store_seconds: {
+    type: "histogram",
+    help: "How long operations of the store took.",
+    labels: { operation: "the operations of the store" },
+  },
+  sessiond_store_errors_total: {
+    type: "counter",
+    help:
+      "Operations of the store that failed: it gave no answer in time, had no room, or made a fault. " +
+      "A change without an answer may have been made.",
+    labels: { kind: ["unavailable", "full", "internal"] },
+  },
+  sessiond_watch_streams: { type: "gauge", help: "Open watches on this server.", labels: {} },
+  sessiond_watch_lag_seconds: {
+    type: "gauge",
+    help:
+      "How long ago changes may have been made that this server's watches have not heard of. Half a " +
+      "second at most while the store answers; 0 without watches.",
+    labels: {},
+  },
+  sessiond_locks_waiting: {
+    type: "gauge",
+    help: "Calls to this server that wait for a lock.",
+    labels: {},
+  },
+  sessiond_rate_limit_checks_total: {
+    type: "counter",
+    help: "Attempts that CheckRateLimit decided about.",
+    labels: { policy: "the policies of SESSIOND_RATE_LIMITS", allowed: BOOLEAN },
+  },
+  sessiond_access_tokens_refused_total: {
+    type: "counter",
+    help: "Calls that were refused because of their access token.",
+    labels: { reason: TOKEN_REFUSALS },
+  },
+  sessiond_issuer_keys_age_seconds: {
+    type: "gauge",
+    help: "How long ago an issuer's keys were loaded. Missing until they were for the first time.",
+    labels: { issuer: "the issuers of the auth file" },
+  },
+  sessiond_shed_total: {
+    type: "counter",
+    help: "Calls that were refused because something was full.",
+    labels: { reason: SHED_REASONS },
+  },
+  sessiond_sweeps_total: {
+    type: "counter",
+    help: "Sweeps of the store, which remove what has ended.",
+    labels: { outcome: ["complete", "partial", "failed"] },
+  },
+  sessiond_sweep_reclaimed_total: {
+    type: "counter",
+    help: "Ended sessions that sweeps removed for good.",
+    labels: {},
+  },
+  sessiond_sweep_healed_total: {
+    type: "counter",
+    help: "Index entries that sweeps corrected. Somebody else must have changed the store.",
+    labels: {},
+  },
+  sessiond_build_info: {
+    type: "gauge",
+    help: "Always 1, with the version of sessiond and of Node.",
+    labels: { version: "one", node: "one" },
+  },
+} as const satisfies Record<string, MetricSpec>;
+
+/** The name of a metric. */
+export type MetricName = keyof typeof METRICS;
+
+type NamesOf<Type> = {
+  [N in MetricName]: (typeof METRICS)[N]["type"] extends Type ? N : never;
+}[MetricName];
+export type CounterName = NamesOf<"counter">;
+export type GaugeName = NamesOf<"gauge">;
+export type HistogramName = NamesOf<"histogram">;
+
+/** The labels of a series: a value out of the table, or any text where the table says what bounds it. */
+export type Labels<Name extends MetricName> = {
+  readonly [L in keyof (typeof METRICS)[Name]["labels"]]: (typeof METRICS)[Name]["labels"][L] extends readonly (infer Value extends
+    string)[]
+    ? Value
+    : string;
+};

@@ -1,0 +1,177 @@
+import {
+  type EventLog,
+  type LockStore,
+  type RateLimitStore,
+  SessiondError,
+  type SessionStore,
+} from "@sessiond/core";
+import type { Metrics } from "./metrics.js";
+
+/** Everything that a server stores. */
+interface Stores {
+  readonly sessions: SessionStore;
+  readonly locks: LockStore;
+  readonly rateLimits: RateLimitStore;
+}
+
+/** The methods of a store that ask it something. */
+type Method<Store> = Exclude<
+  keyof Store,
+  "namespace" | "events" | "subscribe" | "onRelease" | "close"
+>;
+type Answer<Store, M extends keyof Store> = Store[M] extends (...args: never) => Promise<infer T>
+  ? T
+  : never;
+
+/** The operation that a method is in metrics, and what its answers say besides. */
+type Operations<Store> = {
+  readonly [M in Method<Store>]:
+    | string
+    | readonly [operation: string, count: (answer: Answer<Store, M>) => void];
+};
+
+/**
+ * The same stores, but metrics tell how long each operation took, how it failed, and which sessions
+ * it created and ended. Whoever ends a session learns of it from the store's answer, so nothing is
+ * counted twice. A call that got no answer (STORE_UNAVAILABLE) counts nothing, whether its change
+ * was made or not: each of these can put created minus ended off by as many sessions as it changed.
+ */
+export function observeStores<S extends Stores>(stores: S, metrics: Metrics): S {
+  return {
+    ...stores,
+    sessions: observeSessions(stores.sessions, metrics),
+    locks: observeLocks(stores.locks, metrics),
+    rateLimits: observeRateLimits(stores.rateLimits, metrics),
+  };
+}
+
+function observeSessions(store: SessionStore, metrics: Metrics): SessionStore {
+  const created = metrics.counter("sessiond_sessions_created_total", {});
+  const ended = (cause: "revoked" | "evicted" | "expired" | "reused") =>
+    metrics.counter("sessiond_sessions_ended_total", { cause });
+  const [revoked, evicted, expired, reused] = [
+    ended("revoked"),
+    ended("evicted"),
+    ended("expired"),
+    ended("reused"),
+  ];
+  const written = metrics.counter("sessiond_touches_total", { written: "true" });
+  const operations: Operations<SessionStore> = {
+    namespaces: "list_namespaces",
+    create: [
+      "create_session",
+      ({ evictedIds }) => {
+        created.add();
+        evicted.add(evictedIds.length);
+      },
+    ],
+    createOnce: [
+      "create_session",
+      (answer) => {
+        // A repetition answers what the first call did, which was counted then.
+        if ("repeated" in answer) return;
+        created.add();
+        evicted.add(answer.evictedIds.length);
+      },
+    ],
+    partitionOf: "find_partition",
+    get: "get_session",
+    getMany: "get_sessions",
+    touch: ["touch_session", (touched) => touched && written.add()],
+    replaceRecord: "update_session",
+    reseal: "reseal_session",
+    rotateToken: "rotate_token",
+    rotateTokenOnce: "rotate_token",
+    reportReuse: ["report_reuse", (isRevoked) => isRevoked && reused.add()],
+    revoke: ["revoke_session", (isRevoked) => isRevoked && revoked.add()],
+    revokeUser: ["revoke_user", (count = 0) => revoked.add(count)],
+    list: "list_sessions",
+    count: "count_sessions",
+    sweep: ["sweep", (swept) => expired.add(swept.expired)],
+    check: "check",
+  };
+  return {
+    ...timed(store, operations, metrics),
+    namespace: (name) => observeSessions(store.namespace(name), metrics),
+    events: observeEvents(store.events, metrics),
+    close: () => store.close(),
+  };
+}
+
+function observeEvents(log: EventLog, metrics: Metrics): EventLog {
+  return {
+    ...timed<EventLog>(log, { end: "find_events_end", read: "read_events" }, metrics),
+    subscribe: (listener) => log.subscribe(listener),
+  };
+}
+
+function observeLocks(store: LockStore, metrics: Metrics): LockStore {
+  const operations: Operations<LockStore> = {
+    acquire: "acquire_lock",
+    renew: "renew_lock",
+    release: "release_lock",
+    get: "get_lock",
+  };
+  return {
+    ...timed(store, operations, metrics),
+    namespace: (name) => observeLocks(store.namespace(name), metrics),
+    onRelease: (listener) => store.onRelease(listener),
+  };
+}
+
+function observeRateLimits(store: RateLimitStore, metrics: Metrics): RateLimitStore {
+  const operations: Operations<RateLimitStore> = {
+    check: "check_rate_limit",
+    get: "get_rate_limit",
+    reset: "reset_rate_limit",
+  };
+  return {
+    ...timed(store, operations, metrics),
+    namespace: (name) => observeRateLimits(store.namespace(name), metrics),
+  };
+}
+
+/** The methods of `operations`, timed. */
+function timed<Store extends object>(
+  store: Store,
+  operations: Operations<Store>,
+  metrics: Metrics,
+): Pick<Store, Method<Store>> {
+  const errors = storeErrors(metrics);
+  const asked = store as Readonly<Record<string, (...args: unknown[]) => Promise<unknown>>>;
+  const methods = Object.entries<string | readonly [string, (answer: unknown) => void]>(
+    operations as never,
+  ).map(([method, what]) => {
+    const [operation, count] = typeof what === "string" ? [what] : what;
+    const seconds = metrics.histogram("sessiond_store_seconds", { operation });
+    const observed = async (...args: unknown[]) => {
+      const startMs = performance.now();
+      try {
+        const answer = await asked[method]?.(...args);
+        count?.(answer);
+        return answer;
+      } catch (error) {
+        errors.count(error);
+        throw error;
+      } finally {
+        seconds.observeMs(performance.now() - startMs);
+      }
+    };
+    return [method, observed];
+  });
+  return Object.fromEntries(methods);
+}
+
+function storeErrors(metrics: Metrics) {
+  const of = (kind: "unavailable" | "full" | "internal") =>
+    metrics.counter("sessiond_store_errors_total", { kind });
+  const [unavailable, full, internal] = [of("unavailable"), of("full"), of("internal")];
+  return {
+    /** A refusal, such as SESSION_LIMIT_REACHED, is an answer. */
+    count(error: unknown): void {
+      if (!(error instanceof SessiondError)) internal.add();
+      else if (error.reason === "STORE_UNAVAILABLE") unavailable.add();
+      else if (error.reason === "OVERLOADED") full.add();
+    },
+  };
+}
