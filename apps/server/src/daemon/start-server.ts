@@ -125,10 +125,11 @@ export async function startServer(config: Config, logger: Logger): Promise<Runni
   const metricsPort = metricsAddress && (await startMetricsServer(metricsAddress, metrics));
   opened.defer(() => metricsPort?.stop(GRACE_MS));
 
-  logger.info(
+  logger[readiness.isReady ? "info" : "error"](
     {
       version: version(),
       ready: readiness.isReady,
+      ...(!readiness.isReady && { parts: readiness.describe().parts }),
       grpc_address: formatAddress(grpc.address),
       http_address: formatAddress(http.address),
       ...(metricsPort && { metrics_address: formatAddress(metricsPort.address) }),

@@ -54,3 +54,14 @@ test("a server that can fetch no issuer's keys is not ready, until it has them",
   const warnings = server.logs.filter(({ msg }) => msg === "no signing keys");
   expect(warnings).toHaveLength(1);
 });
+
+test("a server that starts without its store says so in the line of its start", async () => {
+  await using server = await startTestServer({ store: "redis://127.0.0.1:1" });
+  expect(server.logs).toMatchObject([
+    { level: 40, msg: "redis connection failed", error: "connect ECONNREFUSED 127.0.0.1:1" },
+    {
+      ...{ level: 50, msg: "listening", ready: false },
+      parts: { store: { ready: false, reason: expect.stringContaining("unavailable") } },
+    },
+  ]);
+});

@@ -163,7 +163,7 @@ test("a server whose log is read says why it crashed before it exits with 1", as
   server.kill("SIGUSR2");
   expect(await within(END_TIMEOUT_MS, server.ended)).toBe(1);
   const err = { message: "deliberate" };
-  expect(server.logs.at(-1)).toMatchObject({ level: 60, msg: "uncaughtException", err });
+  expect(server.logs.at(-1)).toMatchObject({ level: "fatal", msg: "uncaughtException", err });
 });
 
 test("a server whose log is read has all of it when it could not start", async () => {

@@ -123,6 +123,6 @@ async function waitForOutput(server: ServerProcess, isThere: () => boolean): Pro
 }
 
 function logLines(stdout: string): LogLine[] {
-  const lines = stdout.match(/^\{"level".*(?=\n)/gm) ?? [];
+  const lines = stdout.match(/^\{"time".*(?=\n)/gm) ?? [];
   return lines.map((line) => JSON.parse(line));
 }

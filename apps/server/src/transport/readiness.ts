@@ -98,7 +98,8 @@ export class Readiness {
       else this.#set("reserve", false, warning);
     } catch (error) {
       const reason = error instanceof SessiondError ? error.message : undefined;
-      if (before.parts.store?.ready !== false && !this.#isStopping) {
+      // The start tells of the first check in its own line.
+      if (before.parts.store?.ready && !this.#isStopping) {
         this.#logger.error(describeError(error), "store unavailable");
       }
       this.#set("store", false, reason);
