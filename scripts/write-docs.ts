@@ -8,11 +8,13 @@ import { apiPage } from "./docs/api-page.ts";
 import { configurationPage } from "./docs/configuration-page.ts";
 import { readContract } from "./docs/contract.ts";
 import { withExamples } from "./docs/examples.ts";
+import { metricsPage } from "./docs/metrics-page.ts";
 
 const serviceNames = SERVICES.map(({ name }) => name);
 const contents = new Map([
   ["docs/api.md", apiPage(readContract(), serviceNames)],
   ["docs/configuration.md", configurationPage()],
+  ["docs/metrics.md", metricsPage()],
   ["apps/server/auth.schema.json", JSON.stringify(authFileJsonSchema())],
   ["docs/stubs.md", withExamples(readFileSync("docs/stubs.md", "utf8"))],
 ]);

@@ -63,7 +63,9 @@ export const SETTINGS = {
     default: "127.0.0.1:8080",
     help: "where Connect, gRPC-Web, JSON and `/healthz` listen; gRPC, too, but more slowly",
     details:
-      "HTTP/1.1 and HTTP/2 are served here, with `/healthz` and `/readyz`. gRPC on this port is for " +
+      "HTTP/1.1 and HTTP/2 are served here, with `/healthz`, `/readyz` and, unless " +
+      "[SESSIOND_METRICS_ADDRESS](#sessiond_metrics_address) is set, `/metrics`. `/readyz` says as " +
+      "JSON which part is not ready and since when. gRPC on this port is for " +
       "callers that reach no other, at a third of the speed.\n\n" +
       "A request may be 4 MiB long on either port, enough for every batch of 1000 that the API " +
       "allows. A longer request fails with `RESOURCE_EXHAUSTED`, or 429 over HTTP.",
