@@ -4,28 +4,31 @@ import { toEnd } from "./log-calls.js";
 
 /** Counts and times every call when it has ended, with the code that the caller gets. */
 export function measureCalls(metrics: PortMetrics): Interceptor {
-  return (next) => async (request) => {
+  return (next) => (request) => {
     const startMs = performance.now();
     const rpc = metrics.of(request.method);
-    const fail = (error: unknown) => {
+    const end = (error: unknown) => {
       const { code, cause } = ConnectError.from(error);
       rpc.ended(code, startMs);
       metrics.refused(cause);
     };
-    try {
-      const response = await next(request);
-      if (!response.stream) {
-        rpc.ended(0, startMs);
-        return response;
-      }
-      const end = (error: unknown) => {
-        if (error === undefined) rpc.ended(0, startMs);
-        else fail(error);
-      };
-      return { ...response, message: toEnd(response.message, request.signal, end) };
-    } catch (error) {
-      fail(error);
-      throw error;
+    const answer = next(request);
+    // Beside the call and not around it: to await the answer here would delay every call.
+    if (!request.stream) {
+      answer.then(() => rpc.ended(0, startMs), end);
+      return answer;
     }
+    return answer.then(
+      (response) => {
+        if (!response.stream) return response;
+        const onEnd = (error: unknown) =>
+          error === undefined ? rpc.ended(0, startMs) : end(error);
+        return { ...response, message: toEnd(response.message, request.signal, onEnd) };
+      },
+      (error) => {
+        end(error);
+        throw error;
+      },
+    );
   };
 }
