@@ -257,6 +257,11 @@ describe("faults", () => {
       "SESSIOND_HTTP_ADDRESS (--http-address): expected another address than " +
         "SESSIOND_GRPC_ADDRESS (--grpc-address), 127.0.0.1:1",
     ]);
+    const metrics = ["--http-address=127.0.0.1:2", "--metrics-address=127.0.0.1:2"];
+    expect(await faultsOf({}, ...metrics)).toEqual([
+      "SESSIOND_METRICS_ADDRESS (--metrics-address): expected another address than " +
+        "SESSIOND_HTTP_ADDRESS (--http-address), 127.0.0.1:2",
+    ]);
     expect(await faultsOf({}, "--grpc-address=127.0.0.1:1", "--http-address=127.0.0.2:1")).toEqual(
       [],
     );
