@@ -25,8 +25,8 @@ sum(sessiond_sessions_created_total) - sum(sessiond_sessions_ended_total)
 
 grows and falls exactly as \`sessiond_sessions_active\` does, which every server reads from the store.
 Whoever ends a session is told so by the store and counts it: a call that revokes or evicts, a report of
-a stolen token, or the first sweep after an expiry. Sweeps run every five seconds, or every half minute
-at most if they take long, so the sum is late by that much.
+a stolen token, or the first sweep after an expiry. A server sweeps every five seconds, or less often
+where a sweep takes long, but at least every half minute: the sum is late by that much.
 
 Four things put the sum off for good:
 
