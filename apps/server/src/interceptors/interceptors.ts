@@ -1,8 +1,8 @@
 import type { Interceptor } from "@connectrpc/connect";
 import type { Logger } from "pino";
 import type { AccessTokenVerifier } from "../auth/access-token.js";
-import type { Tracing } from "../observability/tracing.js";
 import type { PortMetrics } from "../observability/rpc-metrics.js";
+import type { Tracing } from "../observability/tracing.js";
 import { admitCalls } from "./admit.js";
 import { limitTime } from "./limit-time.js";
 import { logCalls } from "./log-calls.js";
