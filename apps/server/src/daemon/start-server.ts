@@ -10,7 +10,6 @@ import { gaugeServer } from "../observability/gauges.js";
 import { Metrics } from "../observability/metrics.js";
 import { observeStores } from "../observability/observe-stores.js";
 import { PortMetrics } from "../observability/rpc-metrics.js";
-import { traceStores } from "../observability/store-calls.js";
 import type { Tracing } from "../observability/tracing.js";
 import { version } from "../observability/version.js";
 import { lockRoutes } from "../services/lock-routes.js";
@@ -68,8 +67,7 @@ export async function startServer(config: Config, logger: Logger): Promise<Runni
   const { aroundReplicaWait } = tracing ?? {};
   const openedStores = await openStores(config, logger, { aroundReplicaWait });
   opened.defer(() => openedStores.close());
-  const traced = tracing ? traceStores(openedStores, tracing.aroundStoreCall) : openedStores;
-  const stores = observeStores(traced, metrics);
+  const stores = observeStores(openedStores, { metrics, around: tracing?.aroundStoreCall });
 
   const sweeper = new Sweeper(stores.sessions, logger, metrics);
   sweeper.start();

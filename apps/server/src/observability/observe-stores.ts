@@ -6,6 +6,7 @@ import {
   type SessionStore,
 } from "@sessiond/core";
 import type { Metrics } from "./metrics.js";
+import type { AroundStoreCall } from "./tracing.js";
 
 /** Everything that a server stores. */
 interface Stores {
@@ -30,22 +31,30 @@ type Operations<Store> = {
     | readonly [operation: string, count: (answer: Answer<Store, M>) => void];
 };
 
+/** What observes the calls of stores. */
+interface Observers {
+  readonly metrics: Metrics;
+  /** Records the calls in traces, if there are any. */
+  readonly around?: AroundStoreCall | undefined;
+}
+
 /**
  * The same stores, but metrics tell how long each operation took, how it failed, and which sessions
  * it created and ended. Whoever ends a session learns of it from the store's answer, so nothing is
  * counted twice. A call that got no answer (STORE_UNAVAILABLE) counts nothing, whether its change
  * was made or not: each of these can put created minus ended off by as many sessions as it changed.
  */
-export function observeStores<S extends Stores>(stores: S, metrics: Metrics): S {
+export function observeStores<S extends Stores>(stores: S, observers: Observers): S {
   return {
     ...stores,
-    sessions: observeSessions(stores.sessions, metrics),
-    locks: observeLocks(stores.locks, metrics),
-    rateLimits: observeRateLimits(stores.rateLimits, metrics),
+    sessions: observeSessions(stores.sessions, observers),
+    locks: observeLocks(stores.locks, observers),
+    rateLimits: observeRateLimits(stores.rateLimits, observers),
   };
 }
 
-function observeSessions(store: SessionStore, metrics: Metrics): SessionStore {
+function observeSessions(store: SessionStore, observers: Observers): SessionStore {
+  const { metrics } = observers;
   const created = metrics.counter("sessiond_sessions_created_total", {});
   const ended = (cause: "revoked" | "evicted" | "expired" | "reused") =>
     metrics.counter("sessiond_sessions_ended_total", { cause });
@@ -91,21 +100,21 @@ function observeSessions(store: SessionStore, metrics: Metrics): SessionStore {
     check: "check",
   };
   return {
-    ...timed(store, operations, metrics),
-    namespace: (name) => observeSessions(store.namespace(name), metrics),
-    events: observeEvents(store.events, metrics),
+    ...observed(store, operations, observers),
+    namespace: (name) => observeSessions(store.namespace(name), observers),
+    events: observeEvents(store.events, observers),
     close: () => store.close(),
   };
 }
 
-function observeEvents(log: EventLog, metrics: Metrics): EventLog {
+function observeEvents(log: EventLog, observers: Observers): EventLog {
   return {
-    ...timed<EventLog>(log, { end: "find_events_end", read: "read_events" }, metrics),
+    ...observed<EventLog>(log, { end: "find_events_end", read: "read_events" }, observers),
     subscribe: (listener) => log.subscribe(listener),
   };
 }
 
-function observeLocks(store: LockStore, metrics: Metrics): LockStore {
+function observeLocks(store: LockStore, observers: Observers): LockStore {
   const operations: Operations<LockStore> = {
     acquire: "acquire_lock",
     renew: "renew_lock",
@@ -113,29 +122,29 @@ function observeLocks(store: LockStore, metrics: Metrics): LockStore {
     get: "get_lock",
   };
   return {
-    ...timed(store, operations, metrics),
-    namespace: (name) => observeLocks(store.namespace(name), metrics),
+    ...observed(store, operations, observers),
+    namespace: (name) => observeLocks(store.namespace(name), observers),
     onRelease: (listener) => store.onRelease(listener),
   };
 }
 
-function observeRateLimits(store: RateLimitStore, metrics: Metrics): RateLimitStore {
+function observeRateLimits(store: RateLimitStore, observers: Observers): RateLimitStore {
   const operations: Operations<RateLimitStore> = {
     check: "check_rate_limit",
     get: "get_rate_limit",
     reset: "reset_rate_limit",
   };
   return {
-    ...timed(store, operations, metrics),
-    namespace: (name) => observeRateLimits(store.namespace(name), metrics),
+    ...observed(store, operations, observers),
+    namespace: (name) => observeRateLimits(store.namespace(name), observers),
   };
 }
 
-/** The methods of `operations`, timed. */
-function timed<Store extends object>(
+/** The methods of `operations`, observed. */
+function observed<Store extends object>(
   store: Store,
   operations: Operations<Store>,
-  metrics: Metrics,
+  { metrics, around }: Observers,
 ): Pick<Store, Method<Store>> {
   const errors = storeErrors(metrics);
   const asked = store as Readonly<Record<string, (...args: unknown[]) => Promise<unknown>>>;
@@ -145,10 +154,11 @@ function timed<Store extends object>(
     const [operation, count] = typeof what === "string" ? [what] : what;
     const seconds = metrics.histogram("sessiond_store_seconds", { operation });
     // Beside the call and not around it: to await the answer here would delay every read.
-    const observed = (...args: unknown[]) => {
+    const call = (...args: unknown[]) => {
       const startMs = performance.now();
-      const answer = asked[method]?.(...args);
-      answer?.then(
+      const ask = () => asked[method]?.(...args) as Promise<unknown>;
+      const answer = around === undefined ? ask() : around(operation, ask);
+      answer.then(
         (value) => {
           seconds.observeMs(performance.now() - startMs);
           count?.(value);
@@ -160,7 +170,7 @@ function timed<Store extends object>(
       );
       return answer;
     };
-    return [method, observed];
+    return [method, call];
   });
   return Object.fromEntries(methods);
 }
