@@ -248,14 +248,15 @@ test("a caller that does not record its trace decides for the server, too", asyn
 });
 
 describe("without an endpoint", () => {
-  test("a server loads nothing of OpenTelemetry, and its log has the caller's ids", async () => {
+  test("a server loads nothing of OpenTelemetry's SDK, and its log has the caller's ids", async () => {
     const env = { NODE_OPTIONS: `--import ${TELL_WHAT_IS_LOADED}` };
     await using tracing = await startServer({ ...env, OTEL_EXPORTER_OTLP_ENDPOINT: receiver.url });
     expect(tracing.stderr).toContain("/@opentelemetry/sdk-trace/");
     await using server = await startServer(env);
     await countSessions(server, `00-${CALLER.traceId}-${CALLER.spanId}-01`);
     await stopped(server);
-    expect(server.stderr).not.toContain("opentelemetry");
+    // prom-client loads the API, which does nothing by itself.
+    expect(server.stderr).not.toMatch(/@opentelemetry\/(?!api\/)/);
     expect(server.logs.find(({ msg }) => msg === "call")).toMatchObject({
       trace_id: CALLER.traceId,
       span_id: CALLER.spanId,
@@ -285,9 +286,7 @@ describe("an endpoint in trouble", () => {
     await verifyOften(server);
     await stopped(server);
     expect(requests).toBeGreaterThan(1);
-    expect(server.logs.filter(({ level }) => Number(level) >= 40)).toMatchObject([
-      { msg: "development server: it made the keyring itself" },
-      { msg: "development server: it made the key of access tokens itself" },
+    expect(server.logs.filter(({ level }) => level === "warn" || level === "error")).toMatchObject([
       { msg: "traces cannot be sent, so spans are dropped" },
     ]);
   });
