@@ -1,4 +1,4 @@
-// Measures what traces cost a VerifySession: a server that records them beside one that does not.
+// Measures what metrics and traces cost a VerifySession: a server with them beside one without.
 import { once } from "node:events";
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:http";
@@ -22,11 +22,14 @@ import {
   targetOf,
 } from "./verify-session.ts";
 
-const RATIO = "parentbased_traceidratio";
-const SHARES = [
-  ["0.01", "1 % of the traces"],
-  ["1", "every trace"],
-] as const;
+/** What one of two servers has and the other has not, and the environments of both. */
+interface Instrument {
+  readonly name: string;
+  readonly withIt: Environment;
+  readonly without: Environment;
+}
+
+type Environment = Readonly<Record<string, string>>;
 
 const { values } = parseArgs({
   options: {
@@ -36,10 +39,10 @@ const { values } = parseArgs({
   },
 });
 if (values.help) {
-  console.log(`Usage: pnpm bench:traces [--calls N] [--rounds N]
+  console.log(`Usage: pnpm bench:observability [--calls N] [--rounds N]
 
-Makes N calls of VerifySession (default 5000) on a server with traces and on one
-without in turn, N rounds (default 30), and writes a section of bench/RESULTS.md.
+Makes N calls of VerifySession (default 5000) on a server with metrics or traces and
+on one without in turn, N rounds (default 30), and writes a section of bench/RESULTS.md.
 Needs the same tools as pnpm bench.`);
 } else {
   await main(atLeast(100, "calls", values.calls), atLeast(4, "rounds", values.rounds));
@@ -62,50 +65,59 @@ async function main(calls: number, rounds: number): Promise<void> {
 
   const measurements: Measurement[] = [];
   for (const protocol of [PROTOCOLS.grpc, PROTOCOLS.connect]) {
-    for (const [share, title] of SHARES) {
-      const env = {
-        OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${port}`,
-        OTEL_TRACES_SAMPLER: RATIO,
-        OTEL_TRACES_SAMPLER_ARG: share,
-      };
-      const name = `${protocol.name}, ${title}`;
-      measurements.push(await measure(name, protocol, redis.url, env, { calls, rounds }));
+    for (const instrument of instrumentsOf(`http://127.0.0.1:${port}`)) {
+      measurements.push(await measure(instrument, protocol, redis.url, { calls, rounds }));
     }
   }
   writeSection(
-    "Traces",
-    `Written by \`pnpm bench:traces --calls ${calls} --rounds ${rounds}\` on Node ${process.versions.node}, ${cpus().length} cores.
+    "Metrics and traces",
+    `Written by \`pnpm bench:observability --calls ${calls} --rounds ${rounds}\` on Node ${process.versions.node}, ${cpus().length} cores.
 
-| calls/s with traces, of those without | middle half of the rounds | what | CPU µs a call | without |
+| calls/s with it, of those without | middle half of the rounds | what | CPU µs a call | without |
 | ------------------------------------: | ------------------------: | ---- | ------------: | ------: |
 ${measurements.map(rowOf).join("\n")}
 
-- VerifySession on Redis by two servers, one with traces, measured in turn as above. The spans of a
-  recorded call are those of the call and of one read. A process on core 1 takes them.
+- VerifySession on Redis by two servers, one with metrics or traces, measured in turn as above. The
+  other has no metrics of calls and of the store (bench/without-metrics.ts), or no traces. The spans
+  of a recorded call are those of the call and of one read. A process on core 1 takes them.
 `,
   );
 }
 
-/** Measures a server with an environment beside one without. */
+function instrumentsOf(endpoint: string): readonly Instrument[] {
+  const traces = (share: string): Environment => ({
+    OTEL_EXPORTER_OTLP_ENDPOINT: endpoint,
+    OTEL_TRACES_SAMPLER: "parentbased_traceidratio",
+    OTEL_TRACES_SAMPLER_ARG: share,
+  });
+  const withoutMetrics = new URL("without-metrics.ts", import.meta.url);
+  return [
+    { name: "metrics", withIt: {}, without: { NODE_OPTIONS: `--import=${withoutMetrics}` } },
+    { name: "1 % of the traces", withIt: traces("0.01"), without: {} },
+    { name: "every trace", withIt: traces("1"), without: {} },
+  ];
+}
+
 async function measure(
-  name: string,
+  instrument: Instrument,
   protocol: Protocol,
   store: string,
-  env: Readonly<Record<string, string>>,
   turns: { readonly calls: number; readonly rounds: number },
 ): Promise<Measurement> {
   await using stack = new AsyncDisposableStack();
   const dir = mkdtempSync(join(tmpdir(), "sessiond-bench-"));
   stack.defer(() => rmSync(dir, { recursive: true }));
-  const start = async (title: string, variables: Readonly<Record<string, string>>) => {
+  const start = async (title: string, variables: Environment) => {
     const own = join(dir, title);
     mkdirSync(own);
     const server = await startSessiond(own, store, variables);
     stack.defer(() => server.stop());
     return targetOf(title, protocol, server, await createSession(server, own), own);
   };
-  const target = { ...(await start("with", env)), name };
-  const measurement = await measureInTurn(target, await start("without", {}), turns);
+  const name = `${protocol.name}, ${instrument.name}`;
+  const target = { ...(await start("with", instrument.withIt)), name };
+  const peer = await start("without", instrument.without);
+  const measurement = await measureInTurn(target, peer, turns);
   console.log(`${name}: ${ratioOf(measurement).toFixed(3)} of a server without`);
   return measurement;
 }
