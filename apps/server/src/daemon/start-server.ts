@@ -1,36 +1,23 @@
 import type { ConnectRouter } from "@connectrpc/connect";
 import type { Logger } from "pino";
-import { createAccessTokenVerifier } from "../auth/access-token.js";
-import { developmentAuthConfig, developmentKeyring } from "../auth/development-keys.js";
 import type { AccessConfig, Config } from "../config/config.js";
 import { describeConfig } from "../config/effective-config.js";
-import { createInterceptors } from "../interceptors/interceptors.js";
 import { type Address, formatAddress } from "../network/address.js";
 import { gaugeServer } from "../observability/gauges.js";
 import { Metrics } from "../observability/metrics.js";
 import { observeStores } from "../observability/observe-stores.js";
-import { PortMetrics } from "../observability/rpc-metrics.js";
 import type { Tracing } from "../observability/tracing.js";
 import { version } from "../observability/version.js";
 import { lockRoutes } from "../services/lock-routes.js";
 import { Namespaces } from "../services/namespaces.js";
 import { rateLimitRoutes } from "../services/rate-limit-routes.js";
-import { SERVER_STOPPING } from "../services/rpc-error.js";
 import { sessionRoutes } from "../services/session-routes.js";
-import { startGrpcServer } from "../transport/grpc-server.js";
-import { startHttpServer } from "../transport/http-server.js";
-import { startMetricsServer } from "../transport/metrics-server.js";
 import { Readiness } from "../transport/readiness.js";
-import { createRequestGate } from "../transport/request-gate.js";
-import { accessChanges } from "./access-changes.js";
+import type { Access } from "./access-changes.js";
 import { openStores } from "./open-stores.js";
+import { ReplaceableAccess } from "./replaceable-access.js";
+import { type Ports, startPorts } from "./start-ports.js";
 import { Sweeper } from "./sweeper.js";
-
-/** The time that calls have to finish when the server stops. */
-const GRACE_MS = 10_000;
-
-/** How often the log repeats that an issuer's keys cannot be loaded. */
-const LOAD_FAILURE_LOG_MS = 60_000;
 
 /** A server that takes calls. */
 export interface RunningServer {
@@ -55,12 +42,8 @@ export async function startServer(config: Config, logger: Logger): Promise<Runni
   // Opened first, so that it closes last and sends the spans of the last calls.
   opened.defer(() => tracing?.close());
 
-  const keyring = config.keyring ?? (await developmentKeyring(config.dataDir));
-  const auth = config.auth ?? (await developmentAuthConfig(config.dataDir));
-  const verifier = createAccessTokenVerifier(auth, {
-    onLoadFailure: loadFailureLog(logger),
-    aroundLoad: tracing?.aroundKeyLoad,
-  });
+  const access = await ReplaceableAccess.open(config, { logger, tracing });
+  const { keyring, verifier } = access;
   opened.defer(() => verifier.close());
 
   const metrics = new Metrics();
@@ -77,7 +60,6 @@ export async function startServer(config: Config, logger: Logger): Promise<Runni
   await readiness.start();
   opened.defer(() => readiness.stop());
 
-  const shutdown = new AbortController();
   const { sessionPolicy, rateLimits } = config;
   const spared = metrics.counter("sessiond_touches_total", { written: "false" });
   const onTouchSpared = () => spared.add();
@@ -85,86 +67,68 @@ export async function startServer(config: Config, logger: Logger): Promise<Runni
   // Releases locks whose callers have left. Needs the store, so it closes first.
   opened.defer(() => namespaces.close());
   gaugeServer(metrics, { sessions: stores.sessions, namespaces, verifier });
-  const onCheck = (policy: string, isAllowed: boolean) => {
-    const allowed = isAllowed ? "true" : "false";
-    metrics.counter("sessiond_rate_limit_checks_total", { policy, allowed }).add();
-  };
-  const served = {
-    routes: (router: ConnectRouter) => {
-      sessionRoutes(namespaces)(router);
-      lockRoutes(namespaces)(router);
-      rateLimitRoutes(namespaces, logger, onCheck)(router);
-    },
-    shutdownSignal: shutdown.signal,
-  };
-  const grpcMetrics = new PortMetrics(metrics, "grpc");
-  const grpc = await startGrpcServer({
-    ...served,
-    interceptors: createInterceptors({ logger, verifier, tracing, metrics: grpcMetrics }),
-    portMetrics: grpcMetrics,
-    address: config.grpcAddress,
-    health: readiness.health,
-    reflection: config.reflection,
-  });
-  opened.defer(() => grpc.stop(GRACE_MS));
-  const httpMetrics = new PortMetrics(metrics, "http");
-  const { metricsAddress } = config;
-  const http = await startHttpServer({
-    ...served,
-    interceptors: createInterceptors({ logger, verifier, tracing, metrics: httpMetrics }),
-    requestGate: createRequestGate({ logger, verifier, tracing, metrics: httpMetrics }),
-    address: config.httpAddress,
-    corsOrigins: config.corsOrigins,
-    metrics: metricsAddress === undefined ? metrics : undefined,
-    logger,
-    readiness,
-  });
-  opened.defer(() => http.stop(GRACE_MS));
-  const metricsPort = metricsAddress && (await startMetricsServer(metricsAddress, metrics));
-  opened.defer(() => metricsPort?.stop(GRACE_MS));
 
-  logger[readiness.isReady ? "info" : "error"](
-    {
-      version: version(),
-      ready: readiness.isReady,
-      ...(!readiness.isReady && { parts: readiness.describe().parts }),
-      grpc_address: formatAddress(grpc.address),
-      http_address: formatAddress(http.address),
-      ...(metricsPort && { metrics_address: formatAddress(metricsPort.address) }),
-      ...describeConfig(config, { keyring, auth }),
-    },
-    "listening",
-  );
+  const routes = routesOf(namespaces, { logger, metrics });
+  const served = { routes, readiness, verifier, logger, metrics, tracing };
+  const ports = await startPorts(config, served);
+  opened.defer(() => ports.stop());
+  logListening(logger, config, { readiness, ports, access: access.current });
+
   const closing = opened.move();
-  // Tell load balancers first, then stop the ports. Stop both together, or one would take new calls
-  // while the other finishes.
-  closing.defer(async () => {
+  // Load balancers must know before the ports close.
+  closing.defer(() => {
     logger.info("stopping");
     readiness.stop();
-    shutdown.abort(SERVER_STOPPING);
-    await Promise.all([grpc.stop(GRACE_MS), http.stop(GRACE_MS)]);
   });
   let stopped: Promise<void> | undefined;
-  let current = { keyring, auth };
   return {
-    grpcAddress: grpc.address,
-    httpAddress: http.address,
-    metricsAddress: metricsPort?.address,
-    replaceAccess: (access) => {
-      // What a development server made itself stays.
-      const next = { keyring: access.keyring ?? keyring, auth: access.auth ?? auth };
-      const changes = accessChanges(current, next);
-      const isChanged = Object.keys(changes).length > 0;
-      logger.info(changes, `reloaded keyring and auth file${isChanged ? "" : ": no change"}`);
-      keyring.replaceWith(next.keyring);
-      verifier.accept(next.auth);
-      current = next;
-    },
+    grpcAddress: ports.grpcAddress,
+    httpAddress: ports.httpAddress,
+    metricsAddress: ports.metricsAddress,
+    replaceAccess: (next) => access.replaceWith(next),
     stop: () => {
       stopped ??= closing.disposeAsync();
       return stopped;
     },
   };
+}
+
+/** All routes of the contract, the same on both ports. */
+function routesOf(
+  namespaces: Namespaces,
+  { logger, metrics }: { readonly logger: Logger; readonly metrics: Metrics },
+): (router: ConnectRouter) => void {
+  const onCheck = (policy: string, isAllowed: boolean) => {
+    const allowed = isAllowed ? "true" : "false";
+    metrics.counter("sessiond_rate_limit_checks_total", { policy, allowed }).add();
+  };
+  return (router) => {
+    sessionRoutes(namespaces)(router);
+    lockRoutes(namespaces)(router);
+    rateLimitRoutes(namespaces, logger, onCheck)(router);
+  };
+}
+
+/** The one line that tells how the server is set up, and whether anything is missing. */
+function logListening(
+  logger: Logger,
+  config: Config,
+  started: { readonly readiness: Readiness; readonly ports: Ports; readonly access: Access },
+): void {
+  const { readiness, ports, access } = started;
+  const { grpcAddress, httpAddress, metricsAddress } = ports;
+  logger[readiness.isReady ? "info" : "error"](
+    {
+      version: version(),
+      ready: readiness.isReady,
+      ...(!readiness.isReady && { parts: readiness.describe().parts }),
+      grpc_address: formatAddress(grpcAddress),
+      http_address: formatAddress(httpAddress),
+      ...(metricsAddress && { metrics_address: formatAddress(metricsAddress) }),
+      ...describeConfig(config, access),
+    },
+    "listening",
+  );
 }
 
 /** Loads OpenTelemetry's SDK only if there are traces to send. */
@@ -175,15 +139,4 @@ async function startTracing(
   if (traces === undefined) return undefined;
   const { openTracing } = await import("../observability/open-tracing.js");
   return openTracing(traces, { logger, store: store.kind === "sqlite" ? "sqlite" : "redis" });
-}
-
-/** Logs failed loads of an issuer's keys, each fault about once a minute: loads are tried each second. */
-function loadFailureLog(logger: Logger): (issuer: string, cause: unknown) => void {
-  const loggedMs = new Map<string, number>();
-  return (issuer, cause) => {
-    const nowMs = performance.now();
-    if (nowMs < (loggedMs.get(issuer) ?? 0)) return;
-    loggedMs.set(issuer, nowMs + LOAD_FAILURE_LOG_MS);
-    logger.warn({ issuer, err: cause }, "no signing keys");
-  };
 }

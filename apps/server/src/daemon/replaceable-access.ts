@@ -1,0 +1,70 @@
+import type { Keyring } from "@sessiond/core";
+import type { Logger } from "pino";
+import { type AccessTokenVerifier, createAccessTokenVerifier } from "../auth/access-token.js";
+import { developmentAuthConfig, developmentKeyring } from "../auth/development-keys.js";
+import type { AccessConfig, Config } from "../config/config.js";
+import type { Tracing } from "../observability/tracing.js";
+import { type Access, accessChanges } from "./access-changes.js";
+
+/** How often the log repeats that an issuer's keys cannot be loaded. */
+const LOAD_FAILURE_LOG_MS = 60_000;
+
+/** The keyring and the issuers of a running server, which an operator may replace at any time. */
+export class ReplaceableAccess {
+  /** The same object for good: its keys are replaced in it. */
+  readonly keyring: Keyring;
+  /** Closed by the caller. */
+  readonly verifier: AccessTokenVerifier;
+  readonly #made: Access;
+  readonly #logger: Logger;
+  #current: Access;
+
+  private constructor(made: Access, logger: Logger, tracing: Tracing | undefined) {
+    this.keyring = made.keyring;
+    this.verifier = createAccessTokenVerifier(made.auth, {
+      onLoadFailure: loadFailureLog(logger),
+      aroundLoad: tracing?.aroundKeyLoad,
+    });
+    this.#made = made;
+    this.#current = made;
+    this.#logger = logger;
+  }
+
+  /** Takes what is configured. A development server makes the rest itself. */
+  static async open(
+    config: Config,
+    { logger, tracing }: { readonly logger: Logger; readonly tracing: Tracing | undefined },
+  ): Promise<ReplaceableAccess> {
+    const keyring = config.keyring ?? (await developmentKeyring(config.dataDir));
+    const auth = config.auth ?? (await developmentAuthConfig(config.dataDir));
+    return new ReplaceableAccess({ keyring, auth }, logger, tracing);
+  }
+
+  /** What is in use. */
+  get current(): Access {
+    return this.#current;
+  }
+
+  /** Uses this keyring and these issuers from now on, all at once, and logs what has changed. */
+  replaceWith({ keyring, auth }: AccessConfig): void {
+    // What a development server made itself stays.
+    const next = { keyring: keyring ?? this.#made.keyring, auth: auth ?? this.#made.auth };
+    const changes = accessChanges(this.#current, next);
+    const isChanged = Object.keys(changes).length > 0;
+    this.#logger.info(changes, `reloaded keyring and auth file${isChanged ? "" : ": no change"}`);
+    this.keyring.replaceWith(next.keyring);
+    this.verifier.accept(next.auth);
+    this.#current = next;
+  }
+}
+
+/** Logs failed loads of an issuer's keys, each fault about once a minute: loads are tried each second. */
+function loadFailureLog(logger: Logger): (issuer: string, cause: unknown) => void {
+  const loggedMs = new Map<string, number>();
+  return (issuer, cause) => {
+    const nowMs = performance.now();
+    if (nowMs < (loggedMs.get(issuer) ?? 0)) return;
+    loggedMs.set(issuer, nowMs + LOAD_FAILURE_LOG_MS);
+    logger.warn({ issuer, err: cause }, "no signing keys");
+  };
+}

@@ -1,0 +1,87 @@
+import type { ConnectRouter } from "@connectrpc/connect";
+import type { Logger } from "pino";
+import type { AccessTokenVerifier } from "../auth/access-token.js";
+import type { Config } from "../config/config.js";
+import { createInterceptors } from "../interceptors/interceptors.js";
+import type { Address } from "../network/address.js";
+import type { Metrics } from "../observability/metrics.js";
+import { PortMetrics } from "../observability/rpc-metrics.js";
+import type { Tracing } from "../observability/tracing.js";
+import { SERVER_STOPPING } from "../services/rpc-error.js";
+import { startGrpcServer } from "../transport/grpc-server.js";
+import { startHttpServer } from "../transport/http-server.js";
+import { startMetricsServer } from "../transport/metrics-server.js";
+import type { Readiness } from "../transport/readiness.js";
+import { createRequestGate } from "../transport/request-gate.js";
+
+/** The time that calls have to finish when the server stops. */
+const GRACE_MS = 10_000;
+
+/** What the ports serve, and whom. */
+export interface Served {
+  readonly routes: (router: ConnectRouter) => void;
+  readonly readiness: Readiness;
+  readonly verifier: AccessTokenVerifier;
+  readonly logger: Logger;
+  readonly metrics: Metrics;
+  readonly tracing: Tracing | undefined;
+}
+
+/** The ports that take calls. */
+export interface Ports {
+  readonly grpcAddress: Address;
+  readonly httpAddress: Address;
+  /** Undefined if metrics are served on the HTTP port. */
+  readonly metricsAddress: Address | undefined;
+  /** Lets calls finish, then closes the ports. */
+  stop(): Promise<void>;
+}
+
+/** Listens on every port, or on none: rejects if it cannot listen on one of the addresses. */
+export async function startPorts(config: Config, served: Served): Promise<Ports> {
+  await using opened = new AsyncDisposableStack();
+  const { routes, readiness, metrics } = served;
+  const shutdown = new AbortController();
+  const shared = { routes, shutdownSignal: shutdown.signal };
+
+  const grpcMetrics = new PortMetrics(metrics, "grpc");
+  const grpc = await startGrpcServer({
+    ...shared,
+    interceptors: createInterceptors({ ...served, metrics: grpcMetrics }),
+    portMetrics: grpcMetrics,
+    address: config.grpcAddress,
+    health: readiness.health,
+    reflection: config.reflection,
+  });
+  opened.defer(() => grpc.stop(GRACE_MS));
+
+  const httpMetrics = new PortMetrics(metrics, "http");
+  const { metricsAddress } = config;
+  const http = await startHttpServer({
+    ...shared,
+    interceptors: createInterceptors({ ...served, metrics: httpMetrics }),
+    requestGate: createRequestGate({ ...served, metrics: httpMetrics }),
+    address: config.httpAddress,
+    corsOrigins: config.corsOrigins,
+    metrics: metricsAddress === undefined ? metrics : undefined,
+    logger: served.logger,
+    readiness,
+  });
+  opened.defer(() => http.stop(GRACE_MS));
+
+  const scraped = metricsAddress && (await startMetricsServer(metricsAddress, metrics));
+  opened.defer(() => scraped?.stop(GRACE_MS));
+
+  const closing = opened.move();
+  // Both together: one of them would take new calls while the other finishes.
+  closing.defer(async () => {
+    shutdown.abort(SERVER_STOPPING);
+    await Promise.all([grpc.stop(GRACE_MS), http.stop(GRACE_MS)]);
+  });
+  return {
+    grpcAddress: grpc.address,
+    httpAddress: http.address,
+    metricsAddress: scraped?.address,
+    stop: () => closing.disposeAsync(),
+  };
+}
