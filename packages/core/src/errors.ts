@@ -163,3 +163,19 @@ export function quote(text: string, maxLength: number = MAX_QUOTED_LENGTH): stri
   const cut = text.length > maxLength ? `${text.slice(0, maxLength)}…` : text;
   return JSON.stringify(cut.toWellFormed());
 }
+
+const LOGIN = /:\/\/.*@/s;
+/** Texts that may be keys or tokens: long, and of the characters of base64 and percent-encoding. */
+const LONG_WORD = /[\w+/=~%-]{16,}/g;
+/** Words of people hardly ever have these. */
+const NOT_SPELT = /[\d+=~%]|[A-Z]{2}/;
+
+/**
+ * A text for a message, without what may be a secret in the wrong place: the login of a URL, and
+ * long words with digits or several capitals in a row. Of such a word, only the length is told.
+ */
+export function withoutSecrets(text: string): string {
+  return text
+    .replace(LOGIN, "://[login]@")
+    .replace(LONG_WORD, (word) => (NOT_SPELT.test(word) ? `[${word.length} characters]` : word));
+}

@@ -8,6 +8,7 @@ export {
   type SessiondErrorOptions,
   SHED_DETAILS,
   sessionNotFound,
+  withoutSecrets,
 } from "./errors.js";
 export { LOCK_BOUNDS } from "./locks/lock-checks.js";
 export type { AcquiredLock, HeldLock, LockStore } from "./locks/lock-store.js";

@@ -1,3 +1,4 @@
+import { withoutSecrets } from "@sessiond/core";
 import { didYouMean } from "../config/closest-name.js";
 import { ConfigError } from "../config/config-error.js";
 import { version } from "../observability/version.js";
@@ -51,8 +52,10 @@ function commandNamed(commands: Commands, name: string): Command {
   if (command !== undefined) return command;
   if (name.startsWith("-")) {
     // Only the flag's name: `--store=redis://…` may hold a password.
-    const [flag] = name.split("=");
-    throw new ConfigError([`expected a command before flags: sessiond serve ${flag} …`]);
+    const [flag = ""] = name.split("=");
+    throw new ConfigError([
+      `expected a command before flags: sessiond serve ${withoutSecrets(flag)} …`,
+    ]);
   }
   const shown = /^[a-z-]{1,32}$/i.test(name) ? ` ${name}` : "";
   const hint = didYouMean(name, [...commands.keys(), "help"]);

@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import { parseDuration } from "@sessiond/core";
+import { parseDuration, quote, withoutSecrets } from "@sessiond/core";
 import {
   type DevelopmentToken,
   developmentSigningKeyPath,
@@ -64,7 +64,7 @@ function parsePermissions(text = ""): readonly string[] {
   if (permissions.length === 0) throw new Error(`expected at least one; ${known}`);
   const unknown = permissions.filter((permission) => !KNOWN_PERMISSIONS.includes(permission));
   if (unknown.length > 0)
-    throw new Error(`unknown ${JSON.stringify(unknown.join(", "))}; ${known}`);
+    throw new Error(`unknown ${quote(withoutSecrets(unknown.join(", ")))}; ${known}`);
   return [...new Set(permissions)];
 }
 

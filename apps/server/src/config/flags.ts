@@ -1,4 +1,5 @@
 import { parseArgs } from "node:util";
+import { withoutSecrets } from "@sessiond/core";
 import { didYouMean } from "./closest-name.js";
 
 /** The values of a command line, and all its faults. */
@@ -46,7 +47,9 @@ export function parseFlags(
     } else if (token.kind === "option") {
       if (!known.includes(token.name) || token.rawName.length === 2) {
         unknownAt = token.inlineValue === true ? Number.NaN : token.index;
-        faults.push(`${token.rawName}: unknown flag${didYouMean(token.name, known, "--")}`);
+        faults.push(
+          `${withoutSecrets(token.rawName)}: unknown flag${didYouMean(token.name, known, "--")}`,
+        );
       } else if (values.has(token.name)) {
         faults.push(`${token.rawName}: given twice`);
       } else if (token.value === undefined && switches.includes(token.name)) {

@@ -1,4 +1,4 @@
-import { quote } from "@sessiond/core";
+import { quote, withoutSecrets } from "@sessiond/core";
 import { ConfigError } from "./config-error.js";
 import { type Environment, FILE_SUFFIX, readVariable, unknownVariables } from "./environment.js";
 import { type Flags, parseFlags } from "./flags.js";
@@ -74,7 +74,7 @@ async function readSetting(setting: Setting, flags: Flags, env: Environment): Pr
     }
     const message = error instanceof Error ? error.message : String(error);
     // Any file may hold a secret: its name may be mistaken.
-    const got = setting.secret || isFile ? "" : `, got ${quote(text)}`;
+    const got = setting.secret || isFile ? "" : `, got ${quote(withoutSecrets(text))}`;
     throw new ConfigError([`${key}: ${message}${got}`]);
   }
 }

@@ -7,7 +7,7 @@ import {
   type HandlerContext,
   type Interceptor,
 } from "@connectrpc/connect";
-import { SESSION_TOKEN_PREFIX, SessiondError } from "@sessiond/core";
+import { SESSION_TOKEN_PREFIX, SessiondError, withoutSecrets } from "@sessiond/core";
 import type { Logger } from "pino";
 import { type Caller, callerKey } from "../auth/caller.js";
 import { traceFields } from "../observability/tracing.js";
@@ -21,7 +21,9 @@ const LOG_LEVELS: ReadonlyMap<Code, "error" | "warn"> = new Map([
   [Code.DataLoss, "error"],
   [Code.Unavailable, "warn"],
 ]);
-const MAX_ID_LENGTH = 128;
+/** As the server makes ids, and as callers may choose them. */
+const GENERATED_ID = /^[\da-f]{64}$/;
+const CHOSEN_ID = /^[\w.~:@-]{1,128}$/;
 const SESSION_TOKENS = new RegExp(`${SESSION_TOKEN_PREFIX}[\\w-]*`, "g");
 /** Protobuf's error about malformed JSON quotes the request. */
 const QUOTED_JSON = /(?<= from JSON).*$/s;
@@ -50,10 +52,11 @@ export function logCalls(logger: Logger): Interceptor {
         };
         return { ...response, message: toEnd(response.message, request.signal, end) };
       }
+      const { revoked } = response.message as { readonly revoked?: boolean };
       const sessionId =
         sessionIdOf(response.message) ??
         contextValues.get(provenSessionIdKey) ??
-        sessionIdOf(request.message);
+        (revoked ? sessionIdOf(request.message) : unprovenSessionId(request.message));
       const fields = { ...callFields(request, startMs), code: "ok", session_id: sessionId };
       loggerOf(contextValues).info(fields, "call");
       return response;
@@ -158,16 +161,23 @@ function callFields(
 function refusedSessionId(request: Request): string | undefined {
   if (request.contextValues.get(callerKey) === undefined) return undefined;
   try {
-    return sessionIdOf(request.message);
+    return unprovenSessionId(request.message);
   } catch {
     return undefined;
   }
 }
 
 /**
- * The session id that a request names or a response returns. A request may hold anything instead:
- * callers confuse the id with the token, which must not get into the log.
+ * The session id that a request names, if it cannot be a secret. No answer shows that there is such a
+ * session, so it may be anything: callers confuse an id with a token, or with a credential of theirs.
  */
+function unprovenSessionId(message: object): string | undefined {
+  const id = sessionIdOf(message);
+  if (id === undefined || GENERATED_ID.test(id)) return id;
+  return CHOSEN_ID.test(id) && withoutSecrets(id) === id ? id : undefined;
+}
+
+/** The session id that a request names or a response returns. */
 function sessionIdOf(message: object): string | undefined {
   const { sessionId, session, target } = message as Message & {
     readonly sessionId?: string;
@@ -175,8 +185,7 @@ function sessionIdOf(message: object): string | undefined {
     readonly target?: { readonly case?: string; readonly value?: string };
   };
   const id = session?.id || (target?.case === "sessionId" ? target.value : sessionId);
-  if (!id || id.length > MAX_ID_LENGTH || id.startsWith(SESSION_TOKEN_PREFIX)) return undefined;
-  return id;
+  return id || undefined;
 }
 
 /** An error message without the parts of the request that must not get into the log. */

@@ -33,6 +33,7 @@ export function createLogger(level: LogLevel): Logger {
       ...{ level, base: null, timestamp: isoTime },
       formatters: { level: (label) => ({ level: label }) },
       hooks: { streamWrite: timeFirst },
+      serializers: { err: describeError },
     },
     stdout,
   );
@@ -54,6 +55,25 @@ export async function flushLog(logger: Logger, timeoutMs: number): Promise<void>
   // The first flush may end with an earlier write. The second one writes the lines since then.
   await Promise.race([flush().then(flush), givenUp]);
   clearTimeout(timer);
+}
+
+/** How many causes of an error are told. */
+const MAX_CAUSES = 5;
+
+/**
+ * An error without what libraries attach to it: ioredis the arguments of a command, Node the URL that
+ * it could not parse, with its password.
+ */
+function describeError(error: unknown, causes = MAX_CAUSES): unknown {
+  if (!(error instanceof Error)) return { type: typeof error };
+  const { name, message, stack, cause, code } = error as NodeJS.ErrnoException;
+  const errors = error instanceof AggregateError ? error.errors.slice(0, MAX_CAUSES) : undefined;
+  return {
+    ...{ type: name, message, stack },
+    ...(typeof code === "string" && { code }),
+    ...(causes > 0 && cause !== undefined && { cause: describeError(cause, causes - 1) }),
+    ...(causes > 0 && errors && { errors: errors.map((one) => describeError(one, 0)) }),
+  };
 }
 
 /** The length of `,"time":"2026-01-31T12:00:00.000Z"`. */

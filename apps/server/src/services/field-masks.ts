@@ -6,6 +6,7 @@ import {
   quote,
   type SessionClient,
   type SessionUpdate,
+  withoutSecrets,
 } from "@sessiond/core";
 import * as pb from "@sessiond/proto/sessiond/v1/session";
 import type * as rpc from "@sessiond/proto/sessiond/v1/session_service";
@@ -51,7 +52,7 @@ export function readMaskOf(mask: FieldMask | undefined): (session: pb.Session) =
   if (paths.length === 0) return (session) => session;
   const unknown = paths.find((path) => !READ_PATHS.has(path));
   if (unknown !== undefined) {
-    throw invalidArgument("read_mask", `Session has no field ${quote(unknown)}`);
+    throw invalidArgument("read_mask", `Session has no field ${quote(withoutSecrets(unknown))}`);
   }
   return (session) => {
     const masked = create(pb.SessionSchema);
@@ -90,7 +91,7 @@ function fromUpdatePath(
 function unknownPath(path: string): string {
   return path.startsWith(DATA_PREFIX)
     ? "unknown path below data; set single keys with set_data, delete them with delete_data"
-    : `unknown path ${quote(path)}; expected ${UPDATE_PATHS}`;
+    : `unknown path ${quote(withoutSecrets(path))}; expected ${UPDATE_PATHS}`;
 }
 
 function copyPath(path: string, from: pb.Session, to: pb.Session): void {

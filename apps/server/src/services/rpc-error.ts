@@ -6,7 +6,7 @@ import {
 } from "@bufbuild/protobuf";
 import { anyPack, durationFromMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError } from "@connectrpc/connect";
-import { type ErrorReason, SessiondError } from "@sessiond/core";
+import { type ErrorReason, SessiondError, withoutSecrets } from "@sessiond/core";
 import {
   BadRequestSchema,
   ErrorInfoSchema,
@@ -66,7 +66,7 @@ const JSON_FORMS: ReadonlyMap<string | undefined, string> = new Map([
  * log.
  */
 export function toConnectError(error: unknown): ConnectError {
-  if (error instanceof ConnectError) return describeMalformed(error);
+  if (error instanceof ConnectError) return describeMalformed(withoutQuotedSecrets(error));
   if (!(error instanceof SessiondError)) {
     return new ConnectError("internal error", Code.Internal, undefined, undefined, error);
   }
@@ -95,6 +95,16 @@ export function describeMalformed(error: ConnectError, field?: MalformedField): 
   // The log cuts an unknown field's name, the caller's text, out of the description only.
   if (field.isKnown) Object.assign(error, { rawMessage: `${field.path}: ${error.rawMessage}` });
   return error;
+}
+
+/**
+ * Connect and protobuf quote what they refuse: a header, or a value of JSON. Callers write errors into
+ * their logs, so a token in the wrong place must not come back. Changes the error in place.
+ */
+export function withoutQuotedSecrets(error: ConnectError): ConnectError {
+  // Our own errors quote with care, and they name issuers in full.
+  if (error.cause instanceof SessiondError) return error;
+  return Object.assign(error, { rawMessage: withoutSecrets(error.rawMessage) });
 }
 
 /** Cuts protobuf's complaint to its bound, and adds the expected form. */

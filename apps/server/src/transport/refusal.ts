@@ -2,6 +2,7 @@ import { maxHeaderSize, type ServerResponse, STATUS_CODES } from "node:http";
 import type { Http2ServerResponse } from "node:http2";
 import { Code } from "@connectrpc/connect";
 import { codeToString } from "@connectrpc/connect/protocol-connect";
+import { withoutSecrets } from "@sessiond/core";
 import { REQUEST_TIMEOUT_MS } from "./limits.js";
 
 /** An answer to a request that gets no further: not to a method, or not with a message. */
@@ -63,8 +64,9 @@ function headersOf({ headers }: Refusal): Readonly<Record<string, string>> {
   return { ...headers, "content-type": "application/json" };
 }
 
-/** A caller's text, cut for a message. */
-export function quoted(text: string): string {
+/** A caller's text, cut for a message, without what may be a token in the wrong place. */
+export function quoted(of: string): string {
+  const text = withoutSecrets(of);
   return text.length > MAX_QUOTED_LENGTH
     ? `${text.slice(0, MAX_QUOTED_LENGTH).toWellFormed()}…`
     : text;

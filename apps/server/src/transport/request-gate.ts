@@ -12,7 +12,7 @@ import {
   type MalformedField,
   pathOfKeys,
 } from "../services/malformed-field.js";
-import { describeMalformed, toConnectError } from "../services/rpc-error.js";
+import { describeMalformed, toConnectError, withoutQuotedSecrets } from "../services/rpc-error.js";
 import { requestBodyKey } from "./request-body.js";
 
 /** A byte of flags and four bytes of length stand before a stream's message. */
@@ -40,6 +40,7 @@ export function createRequestGate(options: {
     // Connect sends the same error object that it aborts the signal with. So we can give its own
     // errors the contract's form here.
     logEarlyFailure(logger, context, (error) => {
+      withoutQuotedSecrets(error);
       if (isOpen) completeReadError(error, context);
       span?.end(error);
       metrics.of(context.method).ended(error.code, startMs);

@@ -1,5 +1,5 @@
 import { formatDuration, parseDuration } from "../duration.js";
-import { quote } from "../errors.js";
+import { quote, withoutSecrets } from "../errors.js";
 import type { RateLimitWindow } from "./rate-limit-store.js";
 
 /** A named rule for how many attempts are allowed. */
@@ -51,12 +51,12 @@ function parsePolicy(text: string): RateLimitPolicy {
   const [, name, windows, options] = POLICY.exec(text.trim())?.map((part) => part?.trim()) ?? [];
   if (name === undefined || windows === undefined) {
     const got = text.trim();
-    const where = got === "" ? "" : `policy ${quote(got)}: `;
+    const where = got === "" ? "" : `policy ${quote(withoutSecrets(got))}: `;
     throw new Error(`${where}expected a policy such as "${DEFAULT_RATE_LIMITS}"`);
   }
   if (!NAME.test(name)) {
     throw new Error(
-      `policy ${quote(name)}: expected a name of 1 to 64 characters out of a-z 0-9 _ - ` +
+      `policy ${quote(withoutSecrets(name))}: expected a name of 1 to 64 characters out of a-z 0-9 _ - ` +
         "that begins with a letter",
     );
   }
@@ -83,7 +83,7 @@ function parseWindows(text: string): readonly RateLimitWindow[] {
 function parseWindow(text: string): RateLimitWindow {
   const [, count, duration] = WINDOW.exec(text) ?? [];
   if (count === undefined || duration === undefined) {
-    const got = text === "" ? "" : `, not ${quote(text)}`;
+    const got = text === "" ? "" : `, not ${quote(withoutSecrets(text))}`;
     throw new Error(`expected a limit such as "10 per 15m"${got}`);
   }
   const limit = Number(count);
@@ -105,7 +105,9 @@ function parseOptions(
   const unknown = options.find((option) => !OPTIONS.some((known) => known === option));
   if (unknown !== undefined) {
     const expected = OPTIONS.map((option) => `"${option}"`).join(" or ");
-    throw new Error(`expected ${expected} in the parentheses, not ${quote(unknown)}`);
+    throw new Error(
+      `expected ${expected} in the parentheses, not ${quote(withoutSecrets(unknown))}`,
+    );
   }
   return {
     countRefused: options.includes("count refused"),

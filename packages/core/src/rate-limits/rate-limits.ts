@@ -1,4 +1,4 @@
-import { invalidArgument, quote, SessiondError } from "../errors.js";
+import { invalidArgument, quote, SessiondError, withoutSecrets } from "../errors.js";
 import { checkName, LIMITS } from "../validation.js";
 import type { RateLimitPolicy } from "./rate-limit-policy.js";
 import { summarize } from "./rate-limit-state.js";
@@ -108,5 +108,8 @@ function cannotCount(error: unknown): error is SessiondError {
 
 function unknownPolicy(name: string, known: readonly string[]): SessiondError {
   const list = new Intl.ListFormat("en", { type: "disjunction" }).format(known);
-  return invalidArgument("policy", `there is no policy ${quote(name)}; expected ${list}`);
+  return invalidArgument(
+    "policy",
+    `there is no policy ${quote(withoutSecrets(name))}; expected ${list}`,
+  );
 }
