@@ -60,6 +60,7 @@ export async function startPorts(config: Config, served: Served): Promise<Ports>
   const http = await startHttpServer({
     ...shared,
     interceptors: createInterceptors({ ...served, metrics: httpMetrics }),
+    portMetrics: httpMetrics,
     requestGate: createRequestGate({ ...served, metrics: httpMetrics }),
     address: config.httpAddress,
     corsOrigins: config.corsOrigins,

@@ -426,7 +426,7 @@ describe("the command line", () => {
     `redis://:${canary("store password", randomBytes(24).toString("base64url"))}@host:x/y/z`,
     newKeyring(),
     canary("token of the environment", randomBytes(100).toString("base64url")),
-    canary("short secret", randomBytes(16).toString("base64url")),
+    canary("short secret", randomBytes(25).toString("base64url")),
   ];
 
   /** Whatever a command writes. */
@@ -447,7 +447,7 @@ describe("the command line", () => {
       for (const name of [...COMMANDS.keys(), "", "help"]) {
         const help = await outputOf(["help", name]);
         expect(canaries.find(help)).toEqual([]);
-        const paths = help.match(/--[a-z-]+(?= (?:FILE|DIRECTORY))/g) ?? [];
+        const paths: readonly string[] = help.match(/--[a-z-]+(?= (?:FILE|DIRECTORY))/g) ?? [];
         const flags = [...new Set(help.match(/--[a-z][a-z-]+/g))].filter(
           (flag) => !paths.includes(flag),
         );

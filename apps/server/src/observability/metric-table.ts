@@ -25,6 +25,12 @@ const RPC = {
 } as const;
 /** What can be full when a call is refused. */
 export const SHED_REASONS = [...SHED_DETAILS, TOKENS_PENDING] as const;
+/** What the HTTP port answers to a request that gets to no method, or not in a form that can be read. */
+export const REFUSED_STATUSES = [
+  ...["400", "403", "404", "405"],
+  ...["408", "413", "415", "431"],
+] as const;
+
 const BOOLEAN = ["true", "false"] as const;
 
 /**
@@ -108,6 +114,11 @@ export const METRICS = {
     type: "counter",
     help: "Calls that were refused because something was full.",
     labels: { reason: SHED_REASONS },
+  },
+  sessiond_http_refused_total: {
+    type: "counter",
+    help: "Requests to the HTTP port that became no call, so that no RPC metric has them.",
+    labels: { status: REFUSED_STATUSES },
   },
   sessiond_sweeps_total: {
     type: "counter",

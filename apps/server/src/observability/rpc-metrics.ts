@@ -2,7 +2,7 @@ import type { DescMethod } from "@bufbuild/protobuf";
 import { Code } from "@connectrpc/connect";
 import { SessiondError } from "@sessiond/core";
 import { TOKEN_REFUSALS } from "../auth/token-refusals.js";
-import { type GrpcCode, SHED_REASONS } from "./metric-table.js";
+import { type GrpcCode, REFUSED_STATUSES, SHED_REASONS } from "./metric-table.js";
 import type { Metrics } from "./metrics.js";
 import type { Counter, Histogram } from "./series.js";
 
@@ -59,6 +59,9 @@ export class PortMetrics {
     for (const reason of SHED_REASONS) {
       metrics.counter("sessiond_shed_total", { reason });
     }
+    for (const status of REFUSED_STATUSES) {
+      metrics.counter("sessiond_http_refused_total", { status });
+    }
     for (const reason of TOKEN_REFUSALS) {
       metrics.counter("sessiond_access_tokens_refused_total", { reason });
     }
@@ -77,6 +80,12 @@ export class PortMetrics {
   /** The metrics of any method. The caller bounds how many there are. */
   named(name: RpcName): RpcMetrics {
     return new RpcMetrics(this.#metrics, this.#port, name);
+  }
+
+  /** Counts a request of HTTP that became no call, by the status of its answer. */
+  refusedRequest(answered: number): void {
+    const status = REFUSED_STATUSES.find((known) => known === `${answered}`);
+    if (status) this.#metrics.counter("sessiond_http_refused_total", { status }).add();
   }
 
   /** Counts why a call was refused, if its error is one of those that have a reason here. */

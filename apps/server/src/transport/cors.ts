@@ -1,5 +1,5 @@
 import { Code, cors } from "@connectrpc/connect";
-import { quoted, refuse } from "./refusal.js";
+import { quoted, type Refusal, type Refuse } from "./refusal.js";
 import type { Request, Response } from "./rpc-over-http.js";
 
 /** How long a browser remembers the answer to a preflight. Chrome takes no more. */
@@ -22,7 +22,7 @@ export type Cors = (request: Request, response: Response) => boolean;
  * one, no response mentions CORS, and browsers let no page of another origin call. Callers have
  * access tokens and no cookies, so there is nothing that CORS would protect from other programs.
  */
-export function createCors(origins: readonly string[]): Cors {
+export function createCors(origins: readonly string[], refuse: Refuse): Cors {
   const allowed = new Set(origins);
   if (allowed.size === 0) return () => false;
   return (request, response) => {
@@ -34,7 +34,7 @@ export function createCors(origins: readonly string[]): Cors {
       request.method === "OPTIONS" &&
       request.headers["access-control-request-method"] !== undefined;
     if (!allowed.has(origin)) {
-      if (isPreflight) refuseOrigin(response, origin);
+      if (isPreflight) refuse(response, wrongOrigin(origin));
       return isPreflight;
     }
     response.setHeader("access-control-allow-origin", origin);
@@ -52,7 +52,7 @@ function answerPreflight(response: Response): void {
   response.end();
 }
 
-function refuseOrigin(response: Response, origin: string): void {
+function wrongOrigin(origin: string): Refusal {
   const message = `expected an origin that SESSIOND_CORS_ORIGINS lists, got ${quoted(origin)}`;
-  refuse(response, { status: 403, code: Code.PermissionDenied, message });
+  return { status: 403, code: Code.PermissionDenied, message };
 }

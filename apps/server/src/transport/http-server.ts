@@ -2,13 +2,14 @@ import { once } from "node:events";
 import { createServer, IncomingMessage, type Server, ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import type { Metrics } from "../observability/metrics.js";
+import type { PortMetrics } from "../observability/rpc-metrics.js";
 import { createCors } from "./cors.js";
 import { Http2Connections } from "./http2-connections.js";
 import { DELIVERY_MS, REQUEST_TIMEOUT_MS } from "./limits.js";
 import { answerScrape, METRICS_PATH } from "./metrics-server.js";
 import { listenFailure, type Port, type PortOptions } from "./port.js";
 import type { Readiness } from "./readiness.js";
-import { rawResponse, unreadable } from "./refusal.js";
+import { type Refuse, rawResponse, refuse, unreadable } from "./refusal.js";
 import { createRpcHandler, type Request, type Response, type RpcOptions } from "./rpc-over-http.js";
 
 interface HttpServerOptions extends RpcOptions, PortOptions {
@@ -17,6 +18,7 @@ interface HttpServerOptions extends RpcOptions, PortOptions {
   readonly corsOrigins: readonly string[];
   /** Undefined if they are served elsewhere. */
   readonly metrics?: Metrics | undefined;
+  readonly portMetrics: PortMetrics;
 }
 
 /**
@@ -24,11 +26,15 @@ interface HttpServerOptions extends RpcOptions, PortOptions {
  * for clients that can reach only this port. Rejects if it cannot listen on the address.
  */
 export async function startHttpServer(options: HttpServerOptions): Promise<Port> {
-  const { address, readiness, metrics } = options;
+  const { address, readiness, metrics, portMetrics } = options;
+  const refuseAndCount: Refuse = (response, refusal) => {
+    refuse(response, refusal);
+    portMetrics.refusedRequest(refusal.status);
+  };
   // gRPC sends a call's status in a trailer, which few HTTP/1.1 clients read.
-  const rpcOverHttp1 = createRpcHandler(options, { hasGrpc: false });
-  const rpcOverHttp2 = createRpcHandler(options, { hasGrpc: true });
-  const cors = createCors(options.corsOrigins);
+  const rpcOverHttp1 = createRpcHandler(options, { hasGrpc: false, refuse: refuseAndCount });
+  const rpcOverHttp2 = createRpcHandler(options, { hasGrpc: true, refuse: refuseAndCount });
+  const cors = createCors(options.corsOrigins, refuseAndCount);
   const underWay = new Set<Response>();
   const serve = (request: Request, response: Response) => {
     underWay.add(response);
@@ -59,7 +65,11 @@ export async function startHttpServer(options: HttpServerOptions): Promise<Port>
   server.on("clientError", (error: NodeJS.ErrnoException, socket: Socket) => {
     // What we write now must not get into the middle of a response.
     const hasBegun = [...underWay].some((to) => to.socket === socket && to.headersSent);
-    if (socket.writable && !hasBegun) socket.write(rawResponse(unreadable(error)));
+    if (socket.writable && !hasBegun) {
+      const refusal = unreadable(error);
+      socket.write(rawResponse(refusal));
+      portMetrics.refusedRequest(refusal.status);
+    }
     socket.destroySoon();
   });
   const http2 = new Http2Connections(serve);

@@ -40,11 +40,14 @@ export function unreadable(error: NodeJS.ErrnoException): Refusal {
 }
 
 /** Answers with a refusal. */
-export function refuse(response: ServerResponse | Http2ServerResponse, refusal: Refusal): void {
+export type Refuse = (response: ServerResponse | Http2ServerResponse, refusal: Refusal) => void;
+
+/** Answers with a refusal. */
+export const refuse: Refuse = (response, refusal) => {
   response.statusCode = refusal.status;
   for (const [name, value] of Object.entries(headersOf(refusal))) response.setHeader(name, value);
   response.end(bodyOf(refusal));
-}
+};
 
 /** The same answer for a connection that has no response object. */
 export function rawResponse(refusal: Refusal): string {

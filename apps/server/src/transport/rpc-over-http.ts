@@ -26,7 +26,7 @@ import type { Logger } from "pino";
 import { requestTextDecoder } from "../services/request-json.js";
 import { MAX_MESSAGE_BYTES } from "./limits.js";
 import type { PortOptions } from "./port.js";
-import { NO_HOST, quoted, type Refusal, refuse } from "./refusal.js";
+import { NO_HOST, quoted, type Refusal, type Refuse } from "./refusal.js";
 import { RequestBody, requestBodyKey } from "./request-body.js";
 
 export type Request = IncomingMessage | Http2ServerRequest;
@@ -62,7 +62,7 @@ const WITH_CHARSET = /^([^\s;]+)\s*;\s*charset="?utf-?8"?\s*;?\s*$/i;
  */
 export function createRpcHandler(
   { logger, routes, interceptors, requestGate, shutdownSignal }: RpcOptions,
-  { hasGrpc }: { readonly hasGrpc: boolean },
+  { hasGrpc, refuse }: { readonly hasGrpc: boolean; readonly refuse: Refuse },
 ): (request: Request, response: Response) => void {
   const router = createConnectRouter({
     interceptors: [...interceptors],
@@ -79,7 +79,7 @@ export function createRpcHandler(
     const path = request.url?.split("?", 1)[0] ?? "";
     const handler = handlers.get(path);
     if (handler === undefined) return refuse(response, nothingAt(path));
-    serve(handler, request, response).catch((error: unknown) => {
+    serve(handler, request, response, refuse).catch((error: unknown) => {
       // A client that has gone is no fault.
       if (ConnectError.from(error).code === Code.Aborted) return;
       logger.info({ err: error }, "an answer could not be sent");
@@ -87,7 +87,12 @@ export function createRpcHandler(
   };
 }
 
-async function serve(handler: UniversalHandler, request: Request, response: Response) {
+async function serve(
+  handler: UniversalHandler,
+  request: Request,
+  response: Response,
+  refuse: Refuse,
+) {
   const type = request.headers["content-type"];
   correctHeaders(request);
   const body = readWhole(request);
