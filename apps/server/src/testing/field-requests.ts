@@ -30,7 +30,6 @@ function* fillings(field: DescField, value: string): Generator<JsonValue> {
   switch (field.fieldKind) {
     case "map":
       yield { [value]: value };
-      yield { [value]: { [value]: value } };
       return;
     case "list":
       yield [value];
