@@ -1,0 +1,64 @@
+import { randomBytes } from "node:crypto";
+import { Keyring } from "@sessiond/core";
+import { describe, expect, test } from "vitest";
+import { runCli } from "../cli/cli.js";
+import { COMMANDS } from "../cli/sessiond.js";
+import { SETTING_LIST } from "../config/settings.js";
+import { Canaries } from "../testing/canaries.js";
+
+/** What settings that are paths take. */
+const PATHS: readonly string[] = ["FILE", "DIRECTORY"];
+
+const canaries = new Canaries();
+
+/** A secret of this test that nothing may let out. */
+function canary(name: string, text: string): string {
+  canaries.add(name, text);
+  return text;
+}
+
+describe("the command line", () => {
+  const secrets = () => [
+    `redis://:${canary("store password", randomBytes(24).toString("base64url"))}@host:x/y/z`,
+    canary("keyring", Keyring.generateKey().split(":", 2)[1] ?? ""),
+    canary("token of the environment", randomBytes(100).toString("base64url")),
+    canary("short secret", randomBytes(25).toString("base64url")),
+  ];
+
+  /** Whatever a command writes. */
+  async function outputOf(argv: readonly string[], env: Readonly<Record<string, string>> = {}) {
+    let text = "";
+    const output = { write: (part: string) => (text += part) };
+    await runCli(COMMANDS, { argv, env, stdout: output, stderr: output });
+    return text;
+  }
+
+  test("no command repeats a secret that stands in the wrong place", async () => {
+    for (const secret of secrets()) {
+      // Nobody could look for a file whose path is not told.
+      const settings = SETTING_LIST.filter(({ placeholder }) => !PATHS.includes(placeholder ?? ""));
+      const variables = settings.map(({ env }) => env);
+      const env = Object.fromEntries(variables.map((name) => [name, secret]));
+      expect.soft(canaries.find(await outputOf(["serve"], env)), "in every variable").toEqual([]);
+      for (const name of [...COMMANDS.keys(), "", "help"]) {
+        const help = await outputOf(["help", name]);
+        expect(canaries.find(help)).toEqual([]);
+        const paths: readonly string[] = help.match(/--[a-z-]+(?= (?:FILE|DIRECTORY))/g) ?? [];
+        const flags = [...new Set(help.match(/--[a-z][a-z-]+/g))].filter(
+          (flag) => !paths.includes(flag),
+        );
+        for (const argv of [
+          [name, secret],
+          [name, secret, secret],
+          [name, `--${secret}`],
+          [name, `--nonsense=${secret}`],
+          [name, ...flags.map((flag) => `${flag}=${secret}`)],
+          ...flags.map((flag) => [name, flag, secret]),
+        ]) {
+          if (argv.includes("--help")) continue;
+          expect.soft(canaries.find(await outputOf(argv)), argv.join(" ")).toEqual([]);
+        }
+      }
+    }
+  });
+});
