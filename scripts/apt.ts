@@ -12,7 +12,11 @@ export function install(packages: readonly string[]): void {
   const options: ExecFileSyncOptions = { stdio: ["ignore", "ignore", "inherit"], env };
   try {
     execFileSync("apt-get", ["update", "-qq"], options);
-    execFileSync("apt-get", ["install", "-y", "-qq", ...packages], options);
+    execFileSync(
+      "apt-get",
+      ["install", "-y", "-qq", "--no-install-recommends", ...packages],
+      options,
+    );
   } catch {
     // apt-get has written the cause to the terminal. The caller's own message follows.
   }

@@ -5,12 +5,14 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 
-const SCRIPT = fileURLToPath(new URL("ensure-redis-server.ts", import.meta.url));
+const SCRIPT = fileURLToPath(new URL("ensure-tools.ts", import.meta.url));
 
 /** All that is on the PATH. */
 let bin: string;
 beforeEach(async () => {
   bin = await mkdtemp(join(tmpdir(), "sessiond-bin-"));
+  await provide("promtool", `echo "promtool, version 2.42.0+ds (branch: debian/sid)"`);
+  await provide("python3", `echo "version 0.16.0"`);
 });
 afterEach(() => rm(bin, { recursive: true }));
 
@@ -24,7 +26,7 @@ function run() {
   return { status, stderr };
 }
 
-describe("the tests' need of a redis-server", () => {
+describe("the tests' need of programs", () => {
   test.each([
     "Redis server v=7.0.15 sha=00000000:0 malloc=jemalloc-5.3.0 bits=64 build=ae4d7c971a948f0",
     "Redis server v=10.0 sha=00000000:0",
@@ -36,19 +38,21 @@ describe("the tests' need of a redis-server", () => {
 
   test.each([
     ["6.2.14", "Redis server v=6.2.14 sha=00000000:0 malloc=jemalloc-5.2.1 bits=64 build=0"],
-    ["of no known version", "Redis server version 2.2.12 (00000000:0)"],
-  ])("is not met by one that is %s, which it says", async (found, said) => {
+    ["no known version", "Redis server 2.2.12 (00000000:0)"],
+  ])("is not met by a redis-server that is too old, %s, which it says", async (found, said) => {
     await provide("redis-server", `echo "${said}"`);
     const { status, stderr } = run();
     expect(status).toBe(1);
-    expect(stderr).toContain(`redis-server 7 or newer on the PATH; the one there is ${found}`);
-    expect(stderr).toContain("To get a newer one:");
+    expect(stderr).toContain(`redis-server 7 or newer, found ${found}`);
+    expect(stderr).not.toContain("promtool");
   });
 
-  test("is not met where there is none, and says how to install one", () => {
+  test("is not met where one is missing, and says how to install each that is", async () => {
+    await provide("promtool", "exit 1");
     const { status, stderr } = run();
     expect(status).toBe(1);
-    expect(stderr).toContain("sudo apt-get install redis-server");
+    expect(stderr).toContain("apt-get install redis-server");
+    expect(stderr).toContain("apt-get install prometheus");
   });
 
   test.runIf(process.getuid?.() === 0)("looks at what apt-get installed, too", async () => {
@@ -59,6 +63,6 @@ describe("the tests' need of a redis-server", () => {
     );
     const { status, stderr } = run();
     expect(status).toBe(1);
-    expect(stderr).toContain("the one there is 6.0.16");
+    expect(stderr).toContain("found 6.0.16");
   });
 });
