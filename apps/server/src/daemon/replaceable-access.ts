@@ -3,11 +3,19 @@ import type { Logger } from "pino";
 import { type AccessTokenVerifier, createAccessTokenVerifier } from "../auth/access-token.js";
 import { developmentAuthConfig, developmentKeyring } from "../auth/development-keys.js";
 import type { AccessConfig, Config } from "../config/config.js";
+import type { Metrics } from "../observability/metrics.js";
 import type { Tracing } from "../observability/tracing.js";
 import { type Access, accessChanges } from "./access-changes.js";
 
 /** How often the log repeats that an issuer's keys cannot be loaded. */
 const LOAD_FAILURE_LOG_MS = 60_000;
+
+/** What tells an operator how the loading of issuers' keys goes. */
+interface Instruments {
+  readonly logger: Logger;
+  readonly metrics: Metrics;
+  readonly tracing: Tracing | undefined;
+}
 
 /** The keyring and the issuers of a running server, which an operator may replace at any time. */
 export class ReplaceableAccess {
@@ -19,25 +27,26 @@ export class ReplaceableAccess {
   readonly #logger: Logger;
   #current: Access;
 
-  private constructor(made: Access, logger: Logger, tracing: Tracing | undefined) {
+  private constructor(made: Access, { logger, metrics, tracing }: Instruments) {
     this.keyring = made.keyring;
     this.verifier = createAccessTokenVerifier(made.auth, {
-      onLoadFailure: loadFailureLog(logger),
+      onLoadFailure: loadFailureReport(logger, metrics),
       aroundLoad: tracing?.aroundKeyLoad,
     });
+    // So that a rate shows the first failure, too.
+    for (const { issuer } of made.auth.issuers) {
+      metrics.counter("sessiond_issuer_keys_failures_total", { issuer });
+    }
     this.#made = made;
     this.#current = made;
     this.#logger = logger;
   }
 
   /** Takes what is configured. A development server makes the rest itself. */
-  static async open(
-    config: Config,
-    { logger, tracing }: { readonly logger: Logger; readonly tracing: Tracing | undefined },
-  ): Promise<ReplaceableAccess> {
+  static async open(config: Config, instruments: Instruments): Promise<ReplaceableAccess> {
     const keyring = config.keyring ?? (await developmentKeyring(config.dataDir));
     const auth = config.auth ?? (await developmentAuthConfig(config.dataDir));
-    return new ReplaceableAccess({ keyring, auth }, logger, tracing);
+    return new ReplaceableAccess({ keyring, auth }, instruments);
   }
 
   /** What is in use. */
@@ -58,10 +67,17 @@ export class ReplaceableAccess {
   }
 }
 
-/** Logs failed loads of an issuer's keys, each fault about once a minute: loads are tried each second. */
-function loadFailureLog(logger: Logger): (issuer: string, cause: unknown) => void {
+/**
+ * Counts failed loads of an issuer's keys, and logs each fault about once a minute: loads are tried
+ * each second.
+ */
+function loadFailureReport(
+  logger: Logger,
+  metrics: Metrics,
+): (issuer: string, cause: unknown) => void {
   const loggedMs = new Map<string, number>();
   return (issuer, cause) => {
+    metrics.counter("sessiond_issuer_keys_failures_total", { issuer }).add();
     const nowMs = performance.now();
     if (nowMs < (loggedMs.get(issuer) ?? 0)) return;
     loggedMs.set(issuer, nowMs + LOAD_FAILURE_LOG_MS);

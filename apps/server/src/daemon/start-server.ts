@@ -42,11 +42,11 @@ export async function startServer(config: Config, logger: Logger): Promise<Runni
   // Opened first, so that it closes last and sends the spans of the last calls.
   opened.defer(() => tracing?.close());
 
-  const access = await ReplaceableAccess.open(config, { logger, tracing });
+  const metrics = new Metrics();
+  const access = await ReplaceableAccess.open(config, { logger, metrics, tracing });
   const { keyring, verifier } = access;
   opened.defer(() => verifier.close());
 
-  const metrics = new Metrics();
   const { aroundReplicaWait } = tracing ?? {};
   const openedStores = await openStores(config, logger, { aroundReplicaWait });
   opened.defer(() => openedStores.close());
@@ -66,9 +66,9 @@ export async function startServer(config: Config, logger: Logger): Promise<Runni
   const namespaces = new Namespaces({ stores, keyring, sessionPolicy, rateLimits, onTouchSpared });
   // Releases locks whose callers have left. Needs the store, so it closes first.
   opened.defer(() => namespaces.close());
-  gaugeServer(metrics, { sessions: stores.sessions, namespaces, verifier });
+  gaugeServer(metrics, { sessions: stores.sessions, namespaces, verifier, readiness });
 
-  const routes = routesOf(namespaces, { logger, metrics });
+  const routes = routesOf(namespaces, { logger, metrics, rateLimits });
   const served = { routes, readiness, verifier, logger, metrics, tracing };
   const ports = await startPorts(config, served);
   opened.defer(() => ports.stop());
@@ -96,12 +96,17 @@ export async function startServer(config: Config, logger: Logger): Promise<Runni
 /** All routes of the contract, the same on both ports. */
 function routesOf(
   namespaces: Namespaces,
-  { logger, metrics }: { readonly logger: Logger; readonly metrics: Metrics },
+  {
+    logger,
+    metrics,
+    rateLimits,
+  }: {
+    readonly logger: Logger;
+    readonly metrics: Metrics;
+    readonly rateLimits: Config["rateLimits"];
+  },
 ): (router: ConnectRouter) => void {
-  const onCheck = (policy: string, isAllowed: boolean) => {
-    const allowed = isAllowed ? "true" : "false";
-    metrics.counter("sessiond_rate_limit_checks_total", { policy, allowed }).add();
-  };
+  const onCheck = rateLimitCounter(metrics, rateLimits);
   return (router) => {
     sessionRoutes(namespaces)(router);
     lockRoutes(namespaces)(router);
@@ -139,4 +144,18 @@ async function startTracing(
   if (traces === undefined) return undefined;
   const { openTracing } = await import("../observability/open-tracing.js");
   return openTracing(traces, { logger, store: store.kind === "sqlite" ? "sqlite" : "redis" });
+}
+
+/** Counts the checks of each policy, from 0 on: so a rate shows the first refusal, too. */
+function rateLimitCounter(
+  metrics: Metrics,
+  policies: Config["rateLimits"],
+): (policy: string, isAllowed: boolean) => void {
+  const counter = (policy: string, allowed: "true" | "false") =>
+    metrics.counter("sessiond_rate_limit_checks_total", { policy, allowed });
+  for (const { name } of policies) {
+    counter(name, "true");
+    counter(name, "false");
+  }
+  return (policy, isAllowed) => counter(policy, isAllowed ? "true" : "false").add();
 }

@@ -1,6 +1,8 @@
 import type { SessionStore } from "@sessiond/core";
 import type { Logger } from "pino";
+import type { Labels } from "../observability/metric-table.js";
 import type { Metrics } from "../observability/metrics.js";
+import type { Counter } from "../observability/series.js";
 
 /**
  * The rest once nothing is left to do: this many times what the work took, within bounds. So sweeps
@@ -22,7 +24,9 @@ const SLICE_SIZE = 500;
 export class Sweeper {
   readonly #store: SessionStore;
   readonly #logger: Logger;
-  readonly #metrics: Metrics;
+  readonly #sweeps: (outcome: Labels<"sessiond_sweeps_total">["outcome"]) => Counter;
+  readonly #reclaimed: Counter;
+  readonly #healed: Counter;
   /** How long the slices since the last rest took. */
   #busyMs = 0;
   #timer: NodeJS.Timeout | undefined;
@@ -32,8 +36,11 @@ export class Sweeper {
   constructor(store: SessionStore, logger: Logger, metrics: Metrics) {
     this.#store = store;
     this.#logger = logger;
-    this.#metrics = metrics;
+    this.#sweeps = (outcome) => metrics.counter("sessiond_sweeps_total", { outcome });
+    // All are 0 from the start on, so that a rate shows the first change, too.
     for (const outcome of ["complete", "partial", "failed"] as const) this.#sweeps(outcome);
+    this.#reclaimed = metrics.counter("sessiond_sweep_reclaimed_total", {});
+    this.#healed = metrics.counter("sessiond_sweep_healed_total", {});
   }
 
   start(): void {
@@ -59,8 +66,8 @@ export class Sweeper {
     try {
       const { reclaimed, healed, more } = await this.#store.sweep(SLICE_SIZE);
       this.#sweeps(more ? "partial" : "complete").add();
-      this.#metrics.counter("sessiond_sweep_reclaimed_total", {}).add(reclaimed);
-      this.#metrics.counter("sessiond_sweep_healed_total", {}).add(healed);
+      this.#reclaimed.add(reclaimed);
+      this.#healed.add(healed);
       if (reclaimed > 0) this.#logger.info({ reclaimed, more }, "removed ended sessions");
       // No code of ours makes an index wrong, so an operator should know.
       if (healed > 0) this.#logger.warn({ healed }, "put index entries right");
@@ -74,9 +81,5 @@ export class Sweeper {
       this.#logger.warn({ err: error }, "sweep failed");
       this.#schedule(MAX_REST_MS);
     }
-  }
-
-  #sweeps(outcome: "complete" | "partial" | "failed") {
-    return this.#metrics.counter("sessiond_sweeps_total", { outcome });
   }
 }

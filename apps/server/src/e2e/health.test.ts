@@ -3,6 +3,7 @@ import { expect, onTestFinished, test } from "vitest";
 import { HealthClient } from "../testing/health-client.js";
 import { failureOf } from "../testing/outcome.js";
 import { clientOver, GRPC } from "../testing/protocols.js";
+import { scrape } from "../testing/scrape.js";
 import { expectReadiness } from "../testing/store-unavailable.js";
 import { startTestIssuer, startTestServer, type TestServer } from "../testing/test-server.js";
 import type { ReadinessReport } from "../transport/readiness.js";
@@ -13,6 +14,13 @@ async function reportOf({ httpUrl }: TestServer): Promise<ReadinessReport> {
   const response = await fetch(`${httpUrl}/readyz`);
   expect(response.headers.get("content-type")).toBe("application/json");
   return (await response.json()) as ReadinessReport;
+}
+
+/** The parts of the server by what its metrics tell: 1 if ready, 0 if not. */
+async function readyParts({ httpUrl }: TestServer): Promise<Readonly<Record<string, number>>> {
+  const { samples } = await scrape(httpUrl);
+  const ready = samples.filter(({ name }) => name === "sessiond_ready");
+  return Object.fromEntries(ready.map(({ labels, value }) => [labels["part"], value]));
 }
 
 test("readiness says which part is not ready and since when, and health follows", async () => {
@@ -29,6 +37,7 @@ test("readiness says which part is not ready and since when, and health follows"
   expect(parts.store?.reason).toContain("the session store is unavailable");
   expect(Date.parse(parts.store?.since ?? "")).toBeGreaterThanOrEqual(pausedMs);
   expect(parts.issuer_keys).toEqual(before.parts.issuer_keys);
+  expect(await readyParts(server)).toEqual({ store: 0, issuer_keys: 1, reserve: 1 });
   redis.resume();
   await expectReadiness(server, 200);
   expect(await health.check(SERVICE)).toBe("SERVING");
@@ -46,6 +55,11 @@ test("a server that can fetch no issuer's keys is not ready, until it has them",
   const { parts } = await reportOf(server);
   expect(parts.store?.ready).toBe(true);
   expect(parts.issuer_keys).toMatchObject({ ready: false, never_fetched: [issuer.url] });
+  expect(await readyParts(server)).toEqual({ store: 1, issuer_keys: 0, reserve: 1 });
+  const failures = (await scrape(server.httpUrl)).sum("sessiond_issuer_keys_failures_total", {
+    issuer: issuer.url,
+  });
+  expect(failures).toBeGreaterThan(0);
   issuer.respond = undefined;
   await expectReadiness(server, 200);
   await client.countSessions({});

@@ -11,7 +11,13 @@ async function gauged() {
   const store = await SqliteSessionStore.open({ path: ":memory:" });
   onTestFinished(() => store.close());
   const metrics = new Metrics();
-  gaugeServer(metrics, { sessions: store, namespaces: NONE, verifier: inlineVerifier() });
+  const readiness = { describe: () => ({ parts: {} }) };
+  gaugeServer(metrics, {
+    sessions: store,
+    namespaces: NONE,
+    verifier: inlineVerifier(),
+    readiness,
+  });
   const keyring = Keyring.parse(Keyring.generateKey());
   const create = (namespace: string) =>
     new Sessions({ store, keyring, namespace }).create({ userId: "ann" });

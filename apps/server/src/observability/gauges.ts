@@ -1,4 +1,5 @@
 import type { SessionStore } from "@sessiond/core";
+import type { Labels } from "./metric-table.js";
 import type { Metrics } from "./metrics.js";
 
 /** How old the count of active sessions may be in a scrape, however many ask. */
@@ -13,12 +14,18 @@ export interface GaugedServer {
     readonly waitingForLocks: number;
   };
   readonly verifier: { keyLoadTimesMs(): ReadonlyMap<string, number | undefined> };
+  readonly readiness: { describe(): { readonly parts: Partial<Record<PartName, IsReady>> } };
+}
+
+type PartName = Labels<"sessiond_ready">["part"];
+interface IsReady {
+  readonly ready: boolean;
 }
 
 /** Has the gauges of a server read at each scrape. */
 export function gaugeServer(
   metrics: Metrics,
-  { sessions, namespaces, verifier }: GaugedServer,
+  { sessions, namespaces, verifier, readiness }: GaugedServer,
 ): void {
   const count = rememberedFor(COUNTED_FOR_MS, () => countAll(sessions));
   metrics.gauge("sessiond_sessions_active", async () => [{ labels: {}, value: await count() }]);
@@ -29,6 +36,15 @@ export function gaugeServer(
   metrics.gauge("sessiond_locks_waiting", () => [
     { labels: {}, value: namespaces.waitingForLocks },
   ]);
+  metrics.gauge("sessiond_ready", () => {
+    const { parts } = readiness.describe();
+    // Readiness tells of the reserve only while it is in use.
+    const all = { reserve: { ready: true }, ...parts };
+    return (Object.keys(all) as PartName[]).map((part) => ({
+      labels: { part },
+      value: all[part]?.ready ? 1 : 0,
+    }));
+  });
   metrics.gauge("sessiond_issuer_keys_age_seconds", () =>
     [...verifier.keyLoadTimesMs()].flatMap(([issuer, timeMs]) =>
       timeMs === undefined ? [] : { labels: { issuer }, value: (Date.now() - timeMs) / 1000 },

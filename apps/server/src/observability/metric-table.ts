@@ -105,9 +105,23 @@ export const METRICS = {
     help: "Calls that were refused because of their access token.",
     labels: { reason: TOKEN_REFUSALS },
   },
+  sessiond_ready: {
+    type: "gauge",
+    help:
+      "1 if this part of the server is ready, 0 if it is not, as `/readyz` tells. The server is ready " +
+      "if its store and its issuers' keys are. It can do without its reserve, but creates no sessions.",
+    labels: { part: ["store", "issuer_keys", "reserve"] },
+  },
   sessiond_issuer_keys_age_seconds: {
     type: "gauge",
     help: "How long ago an issuer's keys were loaded. Missing until they were for the first time.",
+    labels: { issuer: "the issuers of the auth file" },
+  },
+  sessiond_issuer_keys_failures_total: {
+    type: "counter",
+    help:
+      "Loads of an issuer's keys that failed. They are repeated each second while calls need newer " +
+      "keys; old keys serve for an hour.",
     labels: { issuer: "the issuers of the auth file" },
   },
   sessiond_shed_total: {

@@ -1,4 +1,4 @@
-import { execFile } from "node:child_process";
+import { execFile, spawnSync } from "node:child_process";
 import { promisify } from "node:util";
 
 const TEXT = "text/plain; version=0.0.4; charset=utf-8";
@@ -54,14 +54,11 @@ families = list(parse.text_string_to_metric_families(sys.stdin.read()))
 print(json.dumps([[f.type, s.name, s.labels, s.value] for f in families for s in f.samples]))
 `;
 
-/** Whether Python's prometheus_client is here: Debian's python3-prometheus-client. */
-export async function canParse(): Promise<boolean> {
-  const tried = promisify(execFile)("python3", ["-c", "import prometheus_client"]);
-  return tried.then(
-    () => true,
-    () => false,
-  );
-}
+/** Debian's Python has prometheus_client, which need not be the first on the PATH. */
+const PYTHONS = ["python3", "/usr/bin/python3"];
+const python = PYTHONS.find((command) => {
+  return spawnSync(command, ["-c", "import prometheus_client"]).status === 0;
+});
 
 /** Parses an exposition by the parsers of Python's prometheus_client. Rejects if it is malformed. */
 export async function parseStrictly(
@@ -69,7 +66,9 @@ export async function parseStrictly(
   exposition: string,
 ): Promise<Scrape> {
   const options = { maxBuffer: 16 * 1024 * 1024 };
-  const parsing = promisify(execFile)("python3", ["-c", PARSE, format], options);
+  if (python === undefined)
+    throw new Error("needs prometheus_client: node scripts/ensure-tools.ts");
+  const parsing = promisify(execFile)(python, ["-c", PARSE, format], options);
   parsing.child.stdin?.end(exposition);
   const samples = JSON.parse((await parsing).stdout) as [string, string, object, number][];
   return new Scrape(
