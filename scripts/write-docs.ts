@@ -1,5 +1,5 @@
 // Generates files from the built server and the contract: the reference pages and the auth file's
-// JSON Schema; and the examples in a page from code that runs. With --check it only names stale files.
+// JSON Schema; the dashboard from its table; and the examples in a page from code that runs. With --check it only names stale files.
 import { execFileSync } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
 import { authFileJsonSchema } from "../apps/server/dist/config/auth-config.js";
@@ -7,6 +7,7 @@ import { SERVICES } from "../apps/server/dist/services/services.js";
 import { apiPage } from "./docs/api-page.ts";
 import { configurationPage } from "./docs/configuration-page.ts";
 import { readContract } from "./docs/contract.ts";
+import { dashboard } from "./docs/dashboard.ts";
 import { withExamples } from "./docs/examples.ts";
 import { metricsPage } from "./docs/metrics-page.ts";
 
@@ -15,6 +16,7 @@ const contents = new Map([
   ["docs/api.md", apiPage(readContract(), serviceNames)],
   ["docs/configuration.md", configurationPage()],
   ["docs/metrics.md", metricsPage()],
+  ["deploy/grafana/sessiond.json", dashboard()],
   ["apps/server/auth.schema.json", JSON.stringify(authFileJsonSchema())],
   ["docs/stubs.md", withExamples(readFileSync("docs/stubs.md", "utf8"))],
 ]);
