@@ -24,12 +24,12 @@ const ROWS: Readonly<Record<string, readonly Panel[]>> = {
   "At a glance": [
     { title: "Servers up", type: "stat", unit: "none", queries: { up: "sum(up{$on})" } },
     {
-      title: "Parts not ready",
+      title: "Servers not ready",
       type: "stat",
       unit: "none",
-      description:
-        "Of all servers. Without its reserve a server is ready, but creates no sessions.",
-      queries: { "not ready": "sum(1 - sessiond_ready{$on})" },
+      queries: {
+        "not ready": 'sum(1 - min by (job, instance) (sessiond_ready{part!="reserve", $on}))',
+      },
     },
     {
       title: "Active sessions",
@@ -38,9 +38,10 @@ const ROWS: Readonly<Record<string, readonly Panel[]>> = {
       queries: { "{{job}}": "max by (job) (sessiond_sessions_active{$on})" },
     },
     {
-      title: "Calls that failed by a fault of the server",
+      title: "Failed calls",
       type: "stat",
       unit: "percentunit",
+      description: "By a fault of the server, its store or its issuers.",
       queries: {
         failed:
           `(sum(rate(grpc_server_handled_total{${FAULTS}, ${CALLS}}[$__rate_interval])) or vector(0)) / ` +
@@ -167,9 +168,10 @@ const ROWS: Readonly<Record<string, readonly Panel[]>> = {
       },
     },
     {
-      title: "Parts that are ready",
+      title: "Servers of which a part is not ready",
       unit: "none",
-      queries: { "{{instance}} {{part}}": "sessiond_ready{$on}" },
+      description: "Without its reserve a server is ready, but creates no sessions.",
+      queries: { "{{part}}": "sum by (part) (1 - sessiond_ready{$on})" },
     },
   ],
   "Watches, locks, rate limits, issuers": [
@@ -235,6 +237,12 @@ const ROWS: Readonly<Record<string, readonly Panel[]>> = {
         "{{instance}} resident": "process_resident_memory_bytes{$on}",
         "{{instance}} heap used": "nodejs_heap_size_used_bytes{$on}",
       },
+    },
+    {
+      title: "File descriptors that are open",
+      unit: "percentunit",
+      description: "Each connection takes one.",
+      queries: { "{{instance}}": "process_open_fds{$on} / process_max_fds{$on}" },
     },
   ],
 };

@@ -11,6 +11,7 @@ const INTRODUCTION = `\
 alone where that is set, answers in the text format of Prometheus, or in OpenMetrics to who asks for it
 in the \`Accept\` header. Besides the metrics below there are those of the process and of Node
 (\`process_\`, \`nodejs_\`, among them the delay of the event loop), as \`prom-client\` names them.
+[operations.md](operations.md#alerts) has the dashboard and the alerts that use them.
 
 Every label has a bounded number of values, and none holds a token, a user, a session or a namespace.`;
 

@@ -85,6 +85,7 @@ test("every query of the dashboard has data, and so has what every alert looks a
   const all = [...queries, ...observed].filter((query) => !isOfFaults(query));
   const withoutData = async () => {
     const values = await Promise.all(all.map(valuesOf));
+    // So is every value of no series.
     return all.filter((_, i) => values[i]?.every(Number.isNaN));
   };
   await expect.poll(withoutData, { timeout: 15_000, interval: 1_000 }).toEqual([]);
@@ -128,7 +129,7 @@ test("alerts fire for what befalls the servers, and none does before", async () 
   const [down] = (await prometheus.alerts()).filter(
     ({ labels }) => nameOf(labels) === "SessiondDown",
   );
-  expect(down?.annotations["summary"]).toBe(`sessiond ${addressOf(two)} is down`);
+  expect(down?.annotations["summary"]).toBe(`sessiond is down: ${addressOf(two)}`);
 }, 180_000);
 
 /** Calls of many kinds, so that every series is there, until disposed of. */

@@ -51,6 +51,35 @@ export async function startPrometheus(options: PrometheusOptions = {}): Promise<
   await writeFile(join(path, "rules.yml"), options.rules ?? "");
   // JSON is YAML.
   await writeFile(join(path, "prometheus.yml"), JSON.stringify(configOf(options)));
+  const { failed } = opened.use(spawnPrometheus(path, address));
+  const isReady = () =>
+    fetch(`${url}/-/ready`).then(
+      ({ ok }) => ok,
+      () => false,
+    );
+  await Promise.race([vi.waitUntil(isReady, { timeout: START_MS, interval: 100 }), failed]);
+  const closing = opened.move();
+  return {
+    url,
+    query: async (promql) => {
+      const { result } = await ask(url, `query?query=${encodeURIComponent(promql)}`);
+      const vector = result as { metric: Sample["labels"]; value: [number, string] }[];
+      return vector.map(({ metric: labels, value: [, value] }) => ({
+        labels,
+        value: Number(value),
+      }));
+    },
+    alerts: async () => (await ask(url, "alerts"))["alerts"] as Alert[],
+    rules: async () => {
+      const { groups } = await ask(url, "rules?type=alert");
+      return (groups as { rules: AlertingRule[] }[]).flatMap(({ rules }) => rules);
+    },
+    [Symbol.asyncDispose]: () => closing.disposeAsync(),
+  };
+}
+
+/** Runs `prometheus` in a directory with its configuration. `failed` rejects when it has ended. */
+function spawnPrometheus(path: string, address: string) {
   const args = [
     `--config.file=${join(path, "prometheus.yml")}`,
     `--storage.tsdb.path=${join(path, "data")}`,
@@ -62,42 +91,21 @@ export async function startPrometheus(options: PrometheusOptions = {}): Promise<
   child.stderr.setEncoding("utf8").on("data", (text: string) => {
     log += text;
   });
-  const ended = once(child, "close").catch((error) => {
-    throw new Error("needs prometheus: node scripts/ensure-tools.ts", { cause: error });
-  });
+  // Tests leave no process behind, even if they are broken off.
   const killOnExit = () => child.kill("SIGKILL");
   process.once("exit", killOnExit);
-  opened.defer(async () => {
-    process.off("exit", killOnExit);
-    child.kill("SIGKILL");
-    await ended;
-  });
-  const isReady = () =>
-    fetch(`${url}/-/ready`).then(
-      ({ ok }) => ok,
-      () => false,
-    );
-  const ready = vi.waitUntil(isReady, { timeout: START_MS, interval: 100 });
-  const failed = ended.then(() => Promise.reject(new Error(`prometheus has ended:\n${log}`)));
-  await Promise.race([ready, failed]);
-  failed.catch(() => {});
-  const closing = opened.move();
+  const failed = once(child, "close").then(
+    () => Promise.reject(new Error(`prometheus has ended:\n${log}`)),
+    (cause) =>
+      Promise.reject(new Error("needs prometheus: node scripts/ensure-tools.ts", { cause })),
+  );
   return {
-    url,
-    query: async (promql) => {
-      const { result } = await ask(url, `query?query=${encodeURIComponent(promql)}`);
-      const vector = result as { metric: Sample["labels"]; value: [number, string] }[];
-      return vector.map(({ metric, value: [, value] }) => ({
-        labels: metric,
-        value: Number(value),
-      }));
+    failed,
+    async [Symbol.asyncDispose](): Promise<void> {
+      process.off("exit", killOnExit);
+      child.kill("SIGKILL");
+      await failed.catch(() => {});
     },
-    alerts: async () => (await ask(url, "alerts"))["alerts"] as Alert[],
-    rules: async () => {
-      const { groups } = await ask(url, "rules?type=alert");
-      return (groups as { rules: AlertingRule[] }[]).flatMap(({ rules }) => rules);
-    },
-    [Symbol.asyncDispose]: () => closing.disposeAsync(),
   };
 }
 
