@@ -21,7 +21,7 @@ import { runSessionStorm } from "../testing/session-storm.js";
 import { temporaryDirectory } from "../testing/temporary-directory.js";
 
 /** A storm of minutes is for who looks at the servers meanwhile. */
-const STORM_MS = Number(process.env["SESSIOND_STORM_SECONDS"] ?? 12) * 1_000;
+const STORM_MS = Number(process.env["SESSIOND_STORM_SECONDS"] ?? 10) * 1_000;
 /** Prometheus scrapes each second, and a server counts its sessions at most once a second. */
 const NEXT_SCRAPE_MS = 3_000;
 /** A server counts what has expired when it sweeps. */
