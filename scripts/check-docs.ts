@@ -1,0 +1,56 @@
+// Checks the links between the pages of this repository: each relative link leads to a file, each
+// anchor to a heading, and a quoted title to the test of that name.
+import { existsSync, globSync, readFileSync, statSync } from "node:fs";
+import { dirname, join, normalize } from "node:path";
+
+const PAGES = globSync("**/*.md", {
+  exclude: (name) =>
+    ["node_modules", "dist", ".sessiond"].includes(String(name).split("/").at(-1) ?? ""),
+});
+const LINK = /\[((?:[^\][]|\[[^\]]*\])*)\]\(([^)\s]+)\)/g;
+const FENCE = /^(```|~~~)[\s\S]*?^\1/gm;
+
+const faults = PAGES.flatMap((page) =>
+  linksOf(page).flatMap(({ text, target }) => {
+    const fault = faultOf(page, text, target);
+    return fault === undefined ? [] : [`${page}: ${target}: ${fault}`];
+  }),
+);
+if (faults.length > 0) {
+  console.error(faults.join("\n"));
+  process.exit(1);
+}
+
+function linksOf(page: string) {
+  const prose = readFileSync(page, "utf8").replaceAll(FENCE, "");
+  return [...prose.matchAll(LINK)].map(([, text = "", target = ""]) => ({ text, target }));
+}
+
+/** What is wrong with a link, or undefined. */
+function faultOf(page: string, text: string, target: string): string | undefined {
+  if (/^[a-z]+:/.test(target)) return undefined;
+  const [path = "", anchor] = decodeURI(target).split("#");
+  const file = path === "" ? page : normalize(join(dirname(page), path));
+  if (!existsSync(file)) return "no such file";
+  if (anchor !== undefined && !anchorsOf(file).has(anchor)) return "no such heading";
+  const title = /^"(.+)"$/s.exec(text.replaceAll(/\s+/g, " "))?.[1];
+  if (title !== undefined && !readFileSync(file, "utf8").includes(JSON.stringify(title))) {
+    return `no test "${title}"`;
+  }
+  return undefined;
+}
+
+/** The anchors that GitHub makes of a page's headings. */
+function anchorsOf(file: string): ReadonlySet<string> {
+  const anchors = new Set<string>();
+  if (!statSync(file).isFile() || !file.endsWith(".md")) return anchors;
+  const prose = readFileSync(file, "utf8").replaceAll(FENCE, "");
+  for (const [, heading = ""] of prose.matchAll(/^#+ +(.+)$/gm)) {
+    const text = heading.replaceAll(LINK, "$1").trim().toLowerCase();
+    const slug = text.replaceAll(/[^\p{L}\p{N}\s_-]/gu, "").replaceAll(" ", "-");
+    let anchor = slug;
+    for (let i = 1; anchors.has(anchor); i++) anchor = `${slug}-${i}`;
+    anchors.add(anchor);
+  }
+  return anchors;
+}
