@@ -5,7 +5,7 @@ import { text } from "node:stream/consumers";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Keyring } from "@sessiond/core";
 import { SqliteSessionStore } from "@sessiond/core/sqlite";
-import { freePort } from "@sessiond/core/testing";
+import { freePort, startRedisServer } from "@sessiond/core/testing";
 import { describe, expect, test, vi } from "vitest";
 import { holdKeys } from "../testing/held-issuer.js";
 import { failureOf } from "../testing/outcome.js";
@@ -218,6 +218,14 @@ test("a store that is down is a warning in the log", async () => {
   const call = clientOver(GRPC, server).countSessions({});
   expect(await failureOf(call)).toMatchObject({ code: "UNAVAILABLE" });
   expect(lastCalls(server, 1)).toMatchObject([{ level: WARN, code: "unavailable" }]);
+});
+
+test("a store that is full is a warning in the log", async () => {
+  await using redis = await startRedisServer({ args: ["--maxmemory", "100kb"] });
+  await using server = await startTestServer({ store: redis.url });
+  const call = newSession(clientOver(GRPC, server), {});
+  expect(await failureOf(call)).toMatchObject({ reason: "OVERLOADED" });
+  expect(lastCalls(server, 1)).toMatchObject([{ level: WARN, code: "resource_exhausted" }]);
 });
 
 // Node says of a request that was reset that it is at its end; nothing at all is a message, too.

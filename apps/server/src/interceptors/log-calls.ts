@@ -113,7 +113,9 @@ export async function* toEnd<T>(
 
 function logFailure(logger: Logger, fields: object, error: unknown): void {
   const { code, rawMessage, cause } = ConnectError.from(error);
-  const level = LOG_LEVELS.get(code);
+  const isStoreFull = cause instanceof SessiondError && cause.detail === "store_full";
+  // Other things that are full are the callers' doing. Of a full store, its operator must hear.
+  const level = isStoreFull ? "warn" : LOG_LEVELS.get(code);
   // Our own error as the cause says no more than its message.
   const err = cause instanceof SessiondError ? cause.cause : cause;
   logger[level ?? "info"](
