@@ -267,3 +267,22 @@ describe("a listener", () => {
     expect(vi.getTimerCount()).toBe(0);
   });
 });
+
+test("after a restored backup, a reader is told of lost events, also once new ones have taken their numbers", async () => {
+  const backup = join(dir, "backup.db");
+  const store = await open();
+  await addSession(store, LONG);
+  using db = new DatabaseSync(path);
+  db.exec(`VACUUM INTO '${backup}'`);
+  await addSession(store, LONG);
+  const cursor = await store.events.end();
+  clock.advance(RETENTION_MS / 2);
+
+  const restored = await open(backup);
+  expect(await restored.events.read(cursor, 10)).toBe("lost");
+  await addSession(restored, LONG);
+  expect(await restored.events.read(cursor, 10)).toBe("lost");
+  await addSession(restored, LONG);
+  expect(await restored.events.read(cursor, 10)).toBe("lost");
+  expect(await eventsAfter(restored, at(sequenceOf(cursor)))).toHaveLength(1);
+});

@@ -16,6 +16,9 @@ const LANE = 0;
 /** How many events of all namespaces are kept, however young: about 50 MB, and minutes at a file's highest rate. */
 export const MAX_EVENTS = 250_000;
 
+/** How far the clocks of servers that share a file may differ, for they agree ten times a second. */
+const MAX_CLOCK_LAG_MS = 1_000;
+
 /** What an event says of the session. */
 type Changed = Pick<StoredFacts, "id" | "userId" | "version">;
 
@@ -60,6 +63,7 @@ export class SqliteEventLog implements EventLog {
     if (from === undefined) return { events: [], cursor, isComplete: true };
     const namespace = this.#namespace;
     return this.#read((now) => {
+      if (this.#isRewritten(from)) return "lost";
       // Read the end first: events that are appended in between are then read, not missed.
       const end = this.#lastSequence();
       const rows = this.#statements.readEvents.all({ namespace, after: from.sequence, limit });
@@ -127,6 +131,12 @@ export class SqliteEventLog implements EventLog {
     const values = [timeMs, type, id, userId, version, reason ?? null] as const;
     this.#statements.appendEvent.run(namespace, sequence, ...values);
     this.#hints.appended(namespace);
+  }
+
+  /** Whether the event before a position is younger than the position: the file is a restored backup. */
+  #isRewritten({ sequence, timeMs }: EventPosition): boolean {
+    const row = this.#statements.timeOfEvent.get({ namespace: this.#namespace, sequence });
+    return row !== undefined && Number(firstColumn(row)) > timeMs + MAX_CLOCK_LAG_MS;
   }
 
   #lastSequence(): number {

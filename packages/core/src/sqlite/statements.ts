@@ -205,6 +205,9 @@ export const STATEMENTS = {
   /** The position of the newest event of all namespaces, or of the last that was trimmed. */
   lastPosition: `
     SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'session_events'), 0)`,
+  timeOfEvent: `
+    SELECT time_ms FROM session_events INDEXED BY session_events_by_sequence
+    WHERE namespace = :namespace AND sequence = :sequence`,
   readEvents: `
     SELECT ${EVENT_COLUMNS} FROM session_events INDEXED BY session_events_by_sequence
     WHERE namespace = :namespace AND sequence > :after ORDER BY sequence LIMIT :limit`,
