@@ -48,16 +48,14 @@ export type {
   SessionClient,
   SessionState,
 } from "./sessions/session.js";
+export { DEFAULT_SESSION_POLICY, type SessionPolicy } from "./sessions/session-policy.js";
 export type { Fence, LimitPolicy, MovedInTimes, SessionStore } from "./sessions/session-store.js";
 export { SESSION_TOKEN_PREFIX } from "./sessions/session-token.js";
 export type { SessionUpdate } from "./sessions/session-update.js";
-export {
-  DEFAULT_SESSION_POLICY,
-  type SessionPolicy,
-  Sessions,
-  type SessionTarget,
-} from "./sessions/sessions.js";
+export { Sessions, type SessionTarget } from "./sessions/sessions.js";
+export type { SessionsAuthor } from "./sessions/sessions-author.js";
 export { sessionIdOfToken } from "./sessions/token-proof.js";
 export { LIMITS } from "./validation.js";
+export type { Author, SessionChange } from "./watch/author.js";
 export type { EventLog, SessionEvent, SessionEventType } from "./watch/session-event.js";
 export { MAX_WATCHES, type WatchMessage, type WatchSessions } from "./watch/session-watch.js";

@@ -11,6 +11,7 @@ export const LIMITS = {
   dataBytes: 16 * 1024,
   dataDepth: 32,
   reasonBytes: 256,
+  changedByBytes: 256,
   lockNameBytes: 256,
   rateLimitKeyBytes: 256,
   etagBytes: 64,

@@ -1,3 +1,4 @@
+import type { Author } from "../watch/author.js";
 import type { EventLog } from "../watch/session-event.js";
 import type { SessionFacts } from "./session.js";
 import type { Partition } from "./session-id.js";
@@ -174,10 +175,11 @@ export interface SessionStore {
    * fence, list, count or event. A store is opened as its own view of "".
    *
    * Views share the connection and the clock, hold nothing to close, and cost so little that one
-   * may be made for every call. `namespaces`, `sweep`, `check` and `close` concern the whole store,
+   * may be made for every call. The events of a view's changes name its author, by default nobody,
+   * who is told of them. `namespaces`, `sweep`, `check` and `close` concern the whole store,
    * whichever view they are called on. Throws an Error for a name that `isNamespace` refuses.
    */
-  namespace(name: string): SessionStore;
+  namespace(name: string, author?: Author): SessionStore;
 
   /** The namespaces that may have sessions, "" always among them. Throws STORE_UNAVAILABLE. */
   namespaces(): Promise<readonly string[]>;

@@ -4,8 +4,9 @@ import { FakeClock } from "../testing/contract/fake-clock.js";
 import type { CreateSession } from "./create-request.js";
 import { Keyring } from "./keyring.js";
 import type { Session } from "./session.js";
+import type { SessionPolicy } from "./session-policy.js";
 import { formatSessionToken, generateSecret, parseSessionToken } from "./session-token.js";
-import { type SessionPolicy, Sessions } from "./sessions.js";
+import { Sessions } from "./sessions.js";
 
 export const MINUTE_MS = 60_000;
 export const HOUR_MS = 60 * MINUTE_MS;

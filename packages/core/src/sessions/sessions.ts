@@ -3,7 +3,7 @@ import type { Places } from "../places.js";
 import { checkBatchSize, checkText, LIMITS } from "../validation.js";
 import { SessionWatches, type WatchMessage, type WatchSessions } from "../watch/session-watch.js";
 import type { CreateSession } from "./create-request.js";
-import { type CreatedSession, type CreationPolicy, createSession } from "./create-session.js";
+import { type CreatedSession, createSession } from "./create-session.js";
 import { keptText } from "./descriptions.js";
 import type { Keyring } from "./keyring.js";
 import { type ListSessions, listSessions, type SessionPage } from "./list-sessions.js";
@@ -12,9 +12,11 @@ import { checkGrace, type RotatedToken, type RotateToken, replaceToken } from ".
 import type { Session } from "./session.js";
 import { checkFence, checkRequestId, checkSessionId, checkUserId } from "./session-checks.js";
 import { isGeneratedId, partitionOfUser } from "./session-id.js";
+import { DEFAULT_SESSION_POLICY, type SessionPolicy } from "./session-policy.js";
 import { unsealSession } from "./session-record.js";
 import type { SessionKey, SessionStore, StoredSession, TouchedSession } from "./session-store.js";
 import type { SessionUpdate } from "./session-update.js";
+import { authorOfEvents, NOBODY_CALLS, type SessionsAuthor } from "./sessions-author.js";
 import { proofOf, type TokenProof } from "./token-proof.js";
 import {
   findActive,
@@ -22,22 +24,6 @@ import {
   type UpdateConditions,
   type UpdatedSession,
 } from "./update-session.js";
-
-/** The defaults of sessions, the limits of what a call may ask for, and what a theft does. */
-export interface SessionPolicy extends CreationPolicy {
-  /** Whether a replaced token that is presented also revokes its session. */
-  readonly onTokenReuse: "record" | "revoke";
-}
-
-/** 30 minutes idle, 24 hours in all, at most a year. 10 sessions per user, evicting the oldest. */
-export const DEFAULT_SESSION_POLICY: SessionPolicy = {
-  idleTimeoutMs: 30 * 60_000,
-  lifetimeMs: 24 * 3_600_000,
-  maxLifetimeMs: 365 * 24 * 3_600_000,
-  maxSessionsPerUser: 10,
-  policy: "evict_oldest",
-  onTokenReuse: "record",
-};
 
 /** A session, named by its id or proven by its token. */
 export type SessionTarget = { readonly sessionId: string } | { readonly token: string };
@@ -47,6 +33,20 @@ export type SessionTarget = { readonly sessionId: string } | { readonly token: s
  * would be gained. More is gained only if the session moved in near its end.
  */
 const TOUCH_FRACTION = 0.1;
+
+/** What the sessions of a namespace are made of. */
+export interface SessionsOptions {
+  readonly store: SessionStore;
+  readonly keyring: Keyring;
+  /** Absent fields are as in `DEFAULT_SESSION_POLICY`. */
+  readonly policy?: Partial<SessionPolicy>;
+  /** Whose sessions these are, as `isNamespace` has it. "" by default. */
+  readonly namespace?: string;
+  /** The places for watches that this server's namespaces share. */
+  readonly watchPlaces?: Places;
+  /** Called after activity that is not written, because the last one was so recently. */
+  readonly onTouchSpared?: () => void;
+}
 
 /**
  * The sessions of all users of a namespace: validates, makes ids and tokens, seals and unseals. The store does
@@ -61,19 +61,21 @@ export class Sessions {
   readonly #updates: SessionUpdates;
   readonly #watches: SessionWatches;
   readonly #onTouchSpared: () => void;
+  readonly #author: SessionsAuthor;
+  #authored: SessionStore | undefined;
 
-  constructor(options: {
-    readonly store: SessionStore;
-    readonly keyring: Keyring;
-    /** Absent fields are as in `DEFAULT_SESSION_POLICY`. */
-    readonly policy?: Partial<SessionPolicy>;
-    /** Whose sessions these are, as `isNamespace` has it. "" by default. */
-    readonly namespace?: string;
-    /** The places for watches that this server's namespaces share. */
-    readonly watchPlaces?: Places;
-    /** Called after activity that is not written, because the last one was so recently. */
-    readonly onTouchSpared?: () => void;
-  }) {
+  constructor(options: SessionsOptions | Sessions, author: SessionsAuthor = NOBODY_CALLS) {
+    this.#author = author;
+    if (options instanceof Sessions) {
+      this.#store = options.#store;
+      this.#keyring = options.#keyring;
+      this.#namespace = options.#namespace;
+      this.#policy = options.#policy;
+      this.#updates = options.#updates;
+      this.#watches = options.#watches;
+      this.#onTouchSpared = options.#onTouchSpared;
+      return;
+    }
     const { namespace = "", watchPlaces: places } = options;
     this.#namespace = namespace;
     this.#store = options.store.namespace(namespace);
@@ -82,9 +84,14 @@ export class Sessions {
       namespace,
       ...(places && { places }),
     });
-    this.#updates = new SessionUpdates(this.#store, this.#keyring);
+    this.#updates = new SessionUpdates(this.#keyring);
     this.#policy = { ...DEFAULT_SESSION_POLICY, ...options.policy };
     this.#onTouchSpared = options.onTouchSpared ?? (() => {});
+  }
+
+  /** The same sessions for an author's calls. Costs so little that each call may have its own. */
+  by(author: SessionsAuthor): Sessions {
+    return new Sessions(this, author);
   }
 
   /** The number of open watches. */
@@ -107,8 +114,15 @@ export class Sessions {
    *
    * With a `tokenHash`, a session of another system moves in: its credential is then its token.
    */
-  create(input: CreateSession): Promise<CreatedSession> {
-    return createSession(this.#store, this.#keyring, this.#policy, input);
+  async create(input: CreateSession): Promise<CreatedSession> {
+    try {
+      return await createSession(this.#changes, this.#keyring, this.#policy, input);
+    } catch (error) {
+      if (error instanceof SessiondError && error.reason === "SESSION_LIMIT_REACHED") {
+        this.#author.limitReached(input.userId, this.#policy.maxSessionsPerUser);
+      }
+      throw error;
+    }
   }
 
   /** The session of a token. Counts as activity if `touch` is true. Throws SESSION_NOT_FOUND. */
@@ -191,7 +205,12 @@ export class Sessions {
     const { userId, etag, fence } = conditions;
     if (fence !== undefined) checkFence("fence", fence);
     if (etag !== undefined) checkText("etag", etag, LIMITS.etagBytes);
-    return this.#updates.update(() => this.#locate(sessionId, userId), update, conditions);
+    return this.#updates.update(
+      this.#changes,
+      () => this.#locate(sessionId, userId),
+      update,
+      conditions,
+    );
   }
 
   /** Moves the idle deadline to a full idle timeout from now. Throws SESSION_NOT_FOUND. */
@@ -216,7 +235,7 @@ export class Sessions {
     if (options.graceMs !== undefined) checkGrace("grace", options.graceMs);
     if (options.requestId !== undefined) checkRequestId("request_id", options.requestId);
     const proof = await proofOf(this.#store, token);
-    const rotated = await replaceToken(this.#store, this.#keyring, proof, options);
+    const rotated = await replaceToken(this.#changes, this.#keyring, proof, options);
     if (rotated !== undefined) return rotated;
     await this.#reportRefusal(proof.key, proof.tokenHash);
     throw sessionNotFound();
@@ -237,7 +256,7 @@ export class Sessions {
     }
     const { key, tokenHash } = resolved;
     const keptReason = keptText("reason", reason, LIMITS.reasonBytes);
-    const isRevoked = await this.#store.revoke(key, keptReason, tokenHash, userId);
+    const isRevoked = await this.#changes.revoke(key, keptReason, tokenHash, userId);
     if (!isRevoked) await this.#reportRefusal(key, tokenHash);
     return isRevoked;
   }
@@ -254,7 +273,7 @@ export class Sessions {
     checkUserId("user_id", userId);
     if (exceptSessionId !== undefined) checkSessionId("except_session_id", exceptSessionId);
     const keptReason = keptText("reason", reason, LIMITS.reasonBytes);
-    const revoked = await this.#store.revokeUser(userId, keptReason, exceptSessionId);
+    const revoked = await this.#changes.revokeUser(userId, keptReason, exceptSessionId);
     if (revoked === undefined) throw sessionNotFound();
     return revoked;
   }
@@ -266,6 +285,13 @@ export class Sessions {
   async *watch(request: WatchSessions): AsyncGenerator<WatchMessage, never, undefined> {
     if (request.userId !== undefined) checkUserId("user_id", request.userId);
     return yield* this.#watches.watch(request);
+  }
+
+  /** The author's view of the store, made once there is something to change: few calls need it. */
+  get #changes(): SessionStore {
+    if (this.#author === NOBODY_CALLS) return this.#store;
+    this.#authored ??= this.#store.namespace(this.#namespace, authorOfEvents(this.#author));
+    return this.#authored;
   }
 
   /** The session of a token. `stored` is the active session at the token's key, if there is one. */
@@ -297,7 +323,7 @@ export class Sessions {
     if (tokenHash === undefined) return;
     const revokes = this.#policy.onTokenReuse === "revoke";
     try {
-      await this.#store.reportReuse(key, tokenHash, revokes);
+      await this.#changes.reportReuse(key, tokenHash, revokes);
     } catch (error) {
       const isUnavailable = error instanceof SessiondError && error.reason === "STORE_UNAVAILABLE";
       if (revokes || !isUnavailable) throw error;

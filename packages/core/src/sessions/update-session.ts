@@ -46,24 +46,23 @@ export interface UpdatedSession {
  * replaces it if the session is still at the same version. Otherwise starts over.
  */
 export class SessionUpdates {
-  readonly #store: SessionStore;
   readonly #keyring: Keyring;
   /**
    * This server's updates of one session wait for each other. Only other servers' updates compete.
    */
   readonly #queue = new KeyedQueue();
 
-  constructor(store: SessionStore, keyring: Keyring) {
-    this.#store = store;
+  constructor(keyring: Keyring) {
     this.#keyring = keyring;
   }
 
   /**
-   * Updates the active session at the key that `locate` finds. Throws INVALID_ARGUMENT,
+   * Updates the active session of a store at the key that `locate` finds. Throws INVALID_ARGUMENT,
    * SESSION_NOT_FOUND, ETAG_MISMATCH, LOCK_NOT_HELD, OVERLOADED and STORE_UNAVAILABLE as
    * `Sessions.update` says.
    */
   async update(
+    store: SessionStore,
     locate: () => Promise<SessionKey>,
     sent: SessionUpdate,
     conditions: UpdateConditions,
@@ -72,12 +71,13 @@ export class SessionUpdates {
     const { update, notices } = prepareUpdate(sent);
     const key = await locate();
     const session = await this.#queue.run(key.id, () =>
-      this.#compareAndSet(key, update, conditions, latestMs),
+      this.#compareAndSet(store, key, update, conditions, latestMs),
     );
     return { session, notices };
   }
 
   async #compareAndSet(
+    store: SessionStore,
     key: SessionKey,
     update: SessionUpdate,
     { userId, etag, fence }: UpdateConditions,
@@ -87,7 +87,7 @@ export class SessionUpdates {
     for (let attempt = 0; attempt < MAX_UPDATE_ATTEMPTS; attempt++) {
       // Before the read, so that a late update does not delay the next one, and before the write.
       checkTime(latestMs);
-      const stored = await findActive(this.#store, key, userId);
+      const stored = await findActive(store, key, userId);
       checkTime(latestMs);
       if (etag !== undefined && etag !== sessionEtag(stored)) {
         throw new SessiondError("ETAG_MISMATCH", "etag: the session has changed since it was read");
@@ -98,7 +98,7 @@ export class SessionUpdates {
       // Who has a replaced token must not get new roles with it.
       const endsGrace = !isDeepStrictEqual(content.roles, before.roles);
       const { version } = stored;
-      const replaced = await this.#store.replaceRecord(key, version, record, fence, endsGrace);
+      const replaced = await store.replaceRecord(key, version, record, fence, endsGrace);
       if (replaced === undefined) throw sessionNotFound();
       if (replaced === "fenced") throw lockNotHeld("a later holder has updated the session");
       if (replaced !== "version_mismatch") return toSession(replaced, content);

@@ -146,6 +146,9 @@ export const MIGRATIONS: readonly string[] = [
 
   INSERT INTO clock VALUES (1, 0);
   `,
+  `
+  ALTER TABLE session_events ADD COLUMN changed_by TEXT NOT NULL DEFAULT '';
+  `,
 ];
 
 /**

@@ -1,5 +1,6 @@
 import type { DatabaseSync } from "node:sqlite";
 import type { StoredFacts } from "../sessions/session-store.js";
+import { type Author, NOBODY, type SessionChange } from "../watch/author.js";
 import type {
   EventCursor,
   EventLog,
@@ -32,6 +33,9 @@ export class SqliteEventLog implements EventLog {
   readonly #read: <T>(query: (now: number) => T) => T;
   readonly #hints: EventHints;
   readonly #namespace: string;
+  readonly #author: Author;
+  /** What the step in hand has appended. */
+  #appended: SessionChange[] = [];
 
   /** `read` runs a query with the store's clock and the store's errors. */
   constructor(
@@ -39,18 +43,20 @@ export class SqliteEventLog implements EventLog {
     statements: Statements,
     read: <T>(query: (now: number) => T) => T,
     namespace = "",
+    author: Author = NOBODY,
     hints: EventHints = new EventHints(db, statements),
   ) {
     this.#db = db;
     this.#statements = statements;
     this.#read = read;
     this.#namespace = namespace;
+    this.#author = author;
     this.#hints = hints;
   }
 
-  /** The log of another namespace in the same file. */
-  namespace(name: string): SqliteEventLog {
-    return new SqliteEventLog(this.#db, this.#statements, this.#read, name, this.#hints);
+  /** The log of a namespace in the same file, for the changes of an author. */
+  namespace(name: string, author: Author): SqliteEventLog {
+    return new SqliteEventLog(this.#db, this.#statements, this.#read, name, author, this.#hints);
   }
 
   async end(_userId?: string): Promise<EventCursor> {
@@ -83,6 +89,12 @@ export class SqliteEventLog implements EventLog {
 
   subscribe(listener: (lane: number) => void): () => void {
     return this.#hints.subscribe(this.#namespace, () => listener(LANE));
+  }
+
+  /** Runs a step of a transaction. Answers with it the changes that it appended. */
+  record<T>(step: () => T): readonly [T, readonly SessionChange[]] {
+    this.#appended = [];
+    return [step(), this.#appended];
   }
 
   /** Appends the event of a changed session, within the transaction of the change. */
@@ -122,15 +134,18 @@ export class SqliteEventLog implements EventLog {
 
   #append(
     type: SessionEventType,
-    [id, userId, version]: ChangedRow,
+    [sessionId, userId, version]: ChangedRow,
     timeMs: number,
     reason?: string,
   ): void {
     const namespace = this.#namespace;
+    const { name } = this.#author;
     const sequence = firstColumn(this.#statements.nextSequence.get({ namespace })) as number;
-    const values = [timeMs, type, id, userId, version, reason ?? null] as const;
+    const values = [timeMs, type, sessionId, userId, version, reason ?? null, name] as const;
     this.#statements.appendEvent.run(namespace, sequence, ...values);
     this.#hints.appended(namespace);
+    const because = reason !== undefined && { reason };
+    this.#appended.push({ type, sessionId, userId, version, ...because });
   }
 
   /** Whether the event before a position is younger than the position: the file is a restored backup. */
@@ -157,7 +172,7 @@ function position(sequence: number, timeMs: number): EventPosition {
 }
 
 function toEvent(row: EventRow): SessionEvent {
-  const [sequence, timeMs, type, sessionId, userId, version, reason] = row;
+  const [sequence, timeMs, type, sessionId, userId, version, reason, changedBy] = row;
   return {
     type,
     sessionId,
@@ -165,6 +180,7 @@ function toEvent(row: EventRow): SessionEvent {
     version,
     timeMs,
     ...(reason !== null && { reason }),
+    changedBy,
     lane: LANE,
     position: position(sequence, timeMs),
   };

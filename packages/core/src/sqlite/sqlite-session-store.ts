@@ -19,6 +19,7 @@ import {
   type StoredSession,
   type SweepResult,
 } from "../sessions/session-store.js";
+import { type Author, NOBODY } from "../watch/author.js";
 import { SessionCreation } from "./session-creation.js";
 import { SqliteDatabase } from "./sqlite-database.js";
 import { SqliteEventLog } from "./sqlite-event-log.js";
@@ -60,6 +61,7 @@ export class SqliteSessionStore implements SessionStore {
   readonly #retentionMs: number;
   /** Where this view's rows are, for statements by name. */
   readonly #in: { readonly namespace: string };
+  readonly #author: Author;
   readonly #statements: Statements;
   readonly #creation: SessionCreation;
   readonly #tokens: TokenRotation;
@@ -67,13 +69,14 @@ export class SqliteSessionStore implements SessionStore {
   readonly #listStatements: Map<string, StatementSync>;
 
   /**
-   * The store uses the database's clock and closes the database. With `whole` it is the view of
-   * another namespace of that store.
+   * The store uses the database's clock and closes the database. With `whole` it is another view of
+   * that store.
    */
   constructor(
     database: SqliteDatabase,
     options: Pick<SqliteSessionStoreOptions, "retentionMs"> = {},
     namespace = "",
+    author: Author = NOBODY,
     whole?: SqliteSessionStore,
   ) {
     const { db } = database;
@@ -81,10 +84,11 @@ export class SqliteSessionStore implements SessionStore {
     this.#database = database;
     this.#retentionMs = options.retentionMs ?? DEFAULT_RETENTION_MS;
     this.#in = { namespace };
+    this.#author = author;
     this.#statements = whole === undefined ? prepareStatements(db) : whole.#statements;
     this.#listStatements = whole === undefined ? new Map() : whole.#listStatements;
     this.events =
-      whole?.events.namespace(namespace) ??
+      whole?.events.namespace(namespace, author) ??
       new SqliteEventLog(db, this.#statements, (query) => database.read(query));
     this.#creation = new SessionCreation(this.#statements, this.events, namespace);
     this.#tokens = new TokenRotation(this.#statements, this.events, namespace);
@@ -95,9 +99,10 @@ export class SqliteSessionStore implements SessionStore {
     return new SqliteSessionStore(await SqliteDatabase.open(options), options);
   }
 
-  namespace(name: string): SqliteSessionStore {
-    if (name === this.#in.namespace) return this;
-    return new SqliteSessionStore(this.#database, { retentionMs: this.#retentionMs }, name, this);
+  namespace(name: string, author = NOBODY): SqliteSessionStore {
+    if (name === this.#in.namespace && author === this.#author) return this;
+    const options = { retentionMs: this.#retentionMs };
+    return new SqliteSessionStore(this.#database, options, name, author, this);
   }
 
   async namespaces(): Promise<readonly string[]> {
@@ -317,8 +322,11 @@ export class SqliteSessionStore implements SessionStore {
     change: (now: number) => T,
     how: "write" | "writeMore" | "writeEnd" = "write",
   ): Promise<T> {
-    const value = await this.#database[how](change);
+    const [value, changes] = await this.#database[how]((now) =>
+      this.events.record(() => change(now)),
+    );
     this.events.committed();
+    for (const made of changes) this.#author.changed(made);
     return value;
   }
 

@@ -41,7 +41,7 @@ const CHANGED_COLUMNS = "id, user_id, version";
 /** A row of `CHANGED_COLUMNS`. */
 export type ChangedRow = readonly [id: string, userId: string, version: number];
 
-const EVENT_COLUMNS = "sequence, time_ms, type, session_id, user_id, version, reason";
+const EVENT_COLUMNS = "sequence, time_ms, type, session_id, user_id, version, reason, changed_by";
 
 /** A row of `EVENT_COLUMNS`. */
 export type EventRow = readonly [
@@ -52,6 +52,7 @@ export type EventRow = readonly [
   userId: string,
   version: number,
   reason: string | null,
+  changedBy: string,
 ];
 
 /** A row of `findRequest`. */
@@ -195,8 +196,8 @@ export const STATEMENTS = {
     RETURNING sequence`,
   appendEvent: `
     INSERT INTO session_events (
-      namespace, sequence, time_ms, type, session_id, user_id, version, reason
-    ) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+      namespace, sequence, time_ms, type, session_id, user_id, version, reason, changed_by
+    ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
   lastSequence: `
     SELECT coalesce(
       (SELECT sequence FROM event_ends WHERE namespace = :namespace),

@@ -18,6 +18,8 @@ export interface SessionEvent {
   readonly timeMs: number;
   /** With `revoked` and `evicted`: the recorded reason. */
   readonly reason?: string;
+  /** The name of the author. "" if no call made the change, as when a revocation is repeated. */
+  readonly changedBy: string;
   /** The event's lane in the log. All events of a session are in one lane. */
   readonly lane: number;
   /** Its position in that lane. */

@@ -57,7 +57,7 @@ export class TroubledLog implements EventLog {
     if (state.sequence === 0) state.epoch = Date.now();
     state.sequence++;
     state.newestMs = Date.now();
-    const event = { type: "updated", sessionId: userId, userId, version } as const;
+    const event = { type: "updated", sessionId: userId, userId, version, changedBy: "" } as const;
     state.events.push({ ...event, timeMs: Date.now(), lane, position: this.#positionAt(lane) });
     const times = { never: 0, once: 1, twice: 2 }[this.hints.shift() ?? "once"];
     for (let i = 0; i < times; i++) for (const listener of this.#listeners) listener(lane);

@@ -1,4 +1,6 @@
 import type { Partition } from "../../sessions/session-id.js";
+import { type Author, NOBODY, type SessionChange } from "../../watch/author.js";
+import type { SessionEventType } from "../../watch/session-event.js";
 import type { RedisCommands } from "../connection/redis-commands.js";
 import {
   type Argument,
@@ -49,7 +51,8 @@ const MAX_EVENTS_PER_PARTITION = 1_000;
 const PARTITION_KEYS = ["sessions", "byCreateTime", "events"] as const;
 /**
  * The arguments that every script of a partition gets: the retention of ended sessions and events,
- * the key prefixes of sessions and users, the channel for hints of new events, and the partition.
+ * the key prefixes of sessions and users, the channel for hints of new events, the partition, and the
+ * author of the changes.
  */
 const PARTITION_ARGS = [
   "retentionMs",
@@ -57,16 +60,23 @@ const PARTITION_ARGS = [
   "userPrefix",
   "channel",
   "partition",
+  "changedBy",
 ] as const;
 
 type PartitionKey = (typeof PARTITION_KEYS)[number];
 type PartitionArg = (typeof PARTITION_ARGS)[number];
 
+/** What a script of a partition answers, and the changes that it made. */
+interface Outcome<Reply> {
+  readonly reply: Reply;
+  readonly changes: readonly SessionChange[];
+}
+
 /** A script of a partition, with additional keys and arguments. */
 export type PartitionScript<Key extends string, Arg extends string, Reply> = Script<
   PartitionKey | Key,
   PartitionArg | Arg,
-  Reply
+  Outcome<Reply>
 >;
 
 const PRELUDE = `
@@ -173,8 +183,9 @@ local function keep_until(key, time)
   end
 end
 
--- Appends an event. The first event of a script also publishes a hint.
+-- Appends an event, which the script also answers. The first event of a script also publishes a hint.
 local epoch
+local appended = {}
 local function append(type, id, user_id, version, reason)
   local event_id = epoch and epoch .. '-*'
   if not epoch then
@@ -187,7 +198,9 @@ local function append(type, id, user_id, version, reason)
   end
   -- Always all fields: then Redis stores events without the names.
   redis.call('XADD', events, 'MAXLEN', '~', ${MAX_EVENTS_PER_PARTITION}, event_id, 'type', type,
-    'session_id', id, 'user_id', user_id, 'version', int(version), 'time', int(now), 'reason', reason)
+    'session_id', id, 'user_id', user_id, 'version', int(version), 'time', int(now), 'reason', reason,
+    'changed_by', changed_by)
+  appended[#appended + 1] = { type, id, user_id, int(version), reason }
   redis.call('PEXPIREAT', events, int(now + kept_for))
 end
 
@@ -223,7 +236,10 @@ local function touch(key, id, session)
 end
 `;
 
-/** Makes a script of a partition. Its own keys and arguments follow the shared ones. */
+/**
+ * Makes a script of a partition. Its own keys and arguments follow the shared ones. What its body
+ * returns is its reply, beside the changes that it appended.
+ */
 export function definePartitionScript<Key extends string, Arg extends string, Reply>(spec: {
   readonly flags: "allow-oom" | "deny-oom";
   readonly keys: readonly Key[];
@@ -235,24 +251,57 @@ export function definePartitionScript<Key extends string, Arg extends string, Re
     ...spec,
     keys: [...PARTITION_KEYS, ...spec.keys],
     args: [...PARTITION_ARGS, ...spec.args],
-    body: PRELUDE + spec.body,
+    body: `${PRELUDE}
+local function answer()
+${spec.body}
+end
+local reply = answer()
+return { appended, reply }`,
+    parse: (reply, args) => {
+      // Redis leaves out a nil at the end.
+      const [changes, own = null] = reply as [readonly Buffer[][], unknown];
+      return { reply: spec.parse(own, args), changes: changes.map(toChange) };
+    },
   });
 }
 
-/** Runs scripts of partitions with their shared keys and arguments. */
+function toChange(fields: readonly Buffer[]): SessionChange {
+  const [type = "", sessionId = "", userId = "", version, reason = ""] = fields.map(String);
+  return {
+    type: type as SessionEventType,
+    sessionId,
+    userId,
+    version: Number(version),
+    ...(isEnd(type) && { reason }),
+  };
+}
+
+/** Whether a session ended by an event of this type, which then has a reason. */
+export function isEnd(type: string | undefined): boolean {
+  return type === "revoked" || type === "evicted";
+}
+
+/** Runs scripts of partitions with their shared keys and arguments, for the author of the changes. */
 export class PartitionScripts {
   readonly #commands: RedisCommands;
   readonly #keys: SessionKeys;
   readonly #retentionMs: number;
+  readonly #author: Author;
 
-  constructor(commands: RedisCommands, keys: SessionKeys, retentionMs: number) {
+  constructor(
+    commands: RedisCommands,
+    keys: SessionKeys,
+    retentionMs: number,
+    author: Author = NOBODY,
+  ) {
     this.#commands = commands;
     this.#keys = keys;
     this.#retentionMs = retentionMs;
+    this.#author = author;
   }
 
   /** As `RedisCommands.run`. */
-  run<Key extends string, Arg extends string, Reply>(
+  async run<Key extends string, Arg extends string, Reply>(
     script: PartitionScript<Key, Arg, Reply>,
     partition: Partition,
     own: ScriptCall<Key, Arg>,
@@ -270,8 +319,13 @@ export class PartitionScripts {
       userPrefix: this.#keys.userSessionsPrefix(partition),
       channel: this.#keys.eventChannel(),
       partition,
+      changedBy: this.#author.name,
     };
     const call = { ...own, keys: { ...keys, ...own.keys }, args: { ...args, ...own.args } };
-    return this.#commands.run(script, call, isReplicated, made);
+    const tell = ({ reply, changes }: Outcome<Reply>) => {
+      for (const change of changes) this.#author.changed(change);
+      made?.(reply);
+    };
+    return (await this.#commands.run(script, call, isReplicated, tell)).reply;
   }
 }

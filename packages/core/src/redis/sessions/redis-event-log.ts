@@ -11,6 +11,7 @@ import type {
 } from "../../watch/session-event.js";
 import type { RedisCommands } from "../connection/redis-commands.js";
 import { type EventEntry, type EventsReply, READ_EVENTS } from "./event-scripts.js";
+import { isEnd } from "./partition-scripts.js";
 import type { SessionKeys } from "./session-keys.js";
 
 /** One read takes at least this many events of each lane. */
@@ -140,7 +141,9 @@ function parseId(id: Buffer): readonly [epoch: number, sequence: number] {
 }
 
 function toEvent(lane: number, source: number, [id, fields]: EventEntry): SessionEvent {
-  const [, type, , sessionId, , userId, , version, , time, , reason] = fields.map(String);
+  // An older server does not tell who made a change.
+  const [, type, , sessionId, , userId, , version, , time, , reason, , changedBy = ""] =
+    fields.map(String);
   if (reason === undefined) throw storeUnavailable("the event log is not readable");
   const [epoch, sequence] = parseId(id);
   const timeMs = Number(time);
@@ -150,7 +153,8 @@ function toEvent(lane: number, source: number, [id, fields]: EventEntry): Sessio
     userId: userId ?? "",
     version: Number(version),
     timeMs,
-    ...((type === "revoked" || type === "evicted") && { reason }),
+    ...(isEnd(type) && { reason }),
+    changedBy,
     lane,
     position: { source, epoch, sequence, timeMs },
   };

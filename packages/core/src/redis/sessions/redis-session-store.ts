@@ -21,6 +21,7 @@ import {
   type SweepResult,
   type TouchedSession,
 } from "../../sessions/session-store.js";
+import { type Author, NOBODY } from "../../watch/author.js";
 import { toBuffer } from "../connection/script.js";
 import {
   REPLACE_RECORD,
@@ -52,20 +53,26 @@ export class RedisSessionStore implements SessionStore {
   readonly events: RedisEventLog;
   readonly #whole: WholeStore;
   readonly #keys: SessionKeys;
+  readonly #author: Author;
   readonly #scripts: PartitionScripts;
   readonly #reads: SessionReads;
   readonly #chosenIds: ChosenIds;
   readonly #creation: SessionCreation;
 
-  /** Opens a store, or makes the view of a namespace of a whole store. */
-  constructor(given: RedisSessionStoreOptions | WholeStore, namespace = "") {
+  /** Opens a store, or makes a view of a whole store. */
+  constructor(
+    given: RedisSessionStoreOptions | WholeStore,
+    namespace = "",
+    author: Author = NOBODY,
+  ) {
     const whole = given instanceof WholeStore ? given : new WholeStore(given);
     const { commands, retentionMs } = whole;
-    const { keys, scripts, chosenIds } = whole.partsOf(namespace);
+    const { keys, scripts, chosenIds } = whole.partsOf(namespace, author);
     const requests = new ClaimedRequests(commands, keys);
     const isReplicated = whole.durability === "replicated";
     this.#whole = whole;
     this.#keys = keys;
+    this.#author = author;
     this.#scripts = scripts;
     this.#reads = new SessionReads(commands, keys, whole.clock);
     this.#chosenIds = chosenIds;
@@ -73,8 +80,9 @@ export class RedisSessionStore implements SessionStore {
     this.events = new RedisEventLog(commands, keys, retentionMs);
   }
 
-  namespace(name: string): RedisSessionStore {
-    return name === this.#keys.namespace ? this : new RedisSessionStore(this.#whole, name);
+  namespace(name: string, author = NOBODY): RedisSessionStore {
+    if (name === this.#keys.namespace && author === this.#author) return this;
+    return new RedisSessionStore(this.#whole, name, author);
   }
 
   namespaces(): Promise<readonly string[]> {

@@ -1,6 +1,7 @@
 import type { Cluster, Redis } from "ioredis";
 import type { Partition } from "../../sessions/session-id.js";
 import type { SweepResult } from "../../sessions/session-store.js";
+import { type Author, NOBODY } from "../../watch/author.js";
 import { Primaries } from "../connection/primaries.js";
 import { type ReadClock, RedisClock } from "../connection/redis-clock.js";
 import { RedisCommands, type RedisCommandsOptions } from "../connection/redis-commands.js";
@@ -71,12 +72,12 @@ export class WholeStore {
     this.#primaries.start();
   }
 
-  /** The keys of a namespace, and what runs on them. */
-  partsOf(namespace: string): NamespaceParts {
+  /** The keys of a namespace, and what runs on them for an author. */
+  partsOf(namespace: string, author: Author = NOBODY): NamespaceParts {
     const keys = new SessionKeys(this.#keyPrefix, namespace);
     return {
       keys,
-      scripts: new PartitionScripts(this.commands, keys, this.retentionMs),
+      scripts: new PartitionScripts(this.commands, keys, this.retentionMs, author),
       chosenIds: new ChosenIds(this.commands, keys, this.retentionMs),
     };
   }

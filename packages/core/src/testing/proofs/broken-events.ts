@@ -1,3 +1,4 @@
+import type { SessionChange } from "../../watch/author.js";
 import type { EventCursor, EventPage, SessionEvent } from "../../watch/session-event.js";
 import { type BrokenSessionStore, broken, logging } from "./broken-session-store.js";
 import { overriding } from "./broken-store.js";
@@ -49,6 +50,28 @@ export const brokenEvents: readonly BrokenSessionStore[] = [
     "logs no reasons",
     ["each change of a session is an event with its version, time and reason, in order", EVICTION],
     ({ reason: _, ...event }) => event,
+  ),
+  telling(
+    "does not know who evicted a session",
+    ["each event names the author of its change, and nobody where there is none"],
+    (event) => (event.type === "evicted" ? { ...event, changedBy: "" } : event),
+  ),
+  broken(
+    "tells the author of several revocations of the last one",
+    ["an author is told each change once, as its event tells it, and nobody else's"],
+    ({ store }) => ({
+      namespace(name, author) {
+        if (author === undefined) return store.namespace(name);
+        const told = new Map<string, SessionChange>();
+        const changed = (change: SessionChange) => {
+          told.set(change.userId, change);
+          queueMicrotask(() => {
+            if (told.get(change.userId) === change) author.changed(change);
+          });
+        };
+        return store.namespace(name, { ...author, changed });
+      },
+    }),
   ),
   reading(
     "logs evictions after the creation that caused them",

@@ -1,4 +1,5 @@
 import type { SessionStore, StoredSession } from "../../sessions/session-store.js";
+import type { Author } from "../../watch/author.js";
 import type { EventLog } from "../../watch/session-event.js";
 import { ACTIVE, EVERYTHING, listAll } from "../contract/sessions/fixtures.js";
 import type {
@@ -43,7 +44,8 @@ export function broken(
         const activeOf = (userId: string) => listAll(store, { ...ACTIVE, userId });
         const views = new Map<string, SessionStore>();
         // A view of a namespace has the same fault.
-        const namespace = (name: string) => {
+        const namespace = (name: string, author?: Author) => {
+          if (author !== undefined) return wrap(how, store.namespace(name, author));
           const view = views.get(name) ?? wrap(how, store.namespace(name));
           views.set(name, view);
           return view;

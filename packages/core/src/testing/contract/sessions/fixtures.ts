@@ -258,15 +258,16 @@ export interface EventFacts {
   readonly version: number;
   readonly timeMs: number;
   readonly reason: string | undefined;
+  readonly changedBy: string;
 }
 
 /** An event without its position, to compare. */
 export function factsOf(event: SessionEvent): EventFacts {
-  const { type, sessionId, userId, version, timeMs, reason } = event;
-  return { type, sessionId, userId, version, timeMs, reason };
+  const { type, sessionId, userId, version, timeMs, reason, changedBy } = event;
+  return { type, sessionId, userId, version, timeMs, reason, changedBy };
 }
 
-/** The event that a change of a session makes. */
+/** The event that a change of a session makes, without an author. */
 export function eventOf(
   type: SessionEventType,
   { id, userId }: Pick<StoredSession, "id" | "userId">,
@@ -274,7 +275,7 @@ export function eventOf(
   timeMs: number,
   reason?: string,
 ): EventFacts {
-  return { type, sessionId: id, userId, version, timeMs, reason };
+  return { type, sessionId: id, userId, version, timeMs, reason, changedBy: "" };
 }
 
 /** The events from a cursor to the end of the log. */

@@ -1,4 +1,5 @@
 import { listChecks } from "../checks.js";
+import { authorChecks } from "./author-checks.js";
 import { changeChecks, resealChecks } from "./change-checks.js";
 import { createChecks } from "./create-checks.js";
 import { eventChecks } from "./event-checks.js";
@@ -31,6 +32,7 @@ export const sessionStoreChecks: readonly SessionStoreCheck[] = listChecks(
   revokeChecks,
   listingChecks,
   eventChecks,
+  authorChecks,
   eventLogChecks,
   sweepChecks,
   expiryCountChecks,
