@@ -189,6 +189,7 @@ function toEventMessage(event: SessionEvent): rpc.SessionEvent {
     time: timestampFromMs(event.timeMs),
     version: BigInt(event.version),
     ...(event.reason !== undefined && { reason: event.reason }),
+    changedBy: event.changedBy,
   });
 }
 

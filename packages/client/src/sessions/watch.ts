@@ -70,6 +70,12 @@ export interface SessionEvent {
 
   /** Why the session ended. Only with `revoked` and `evicted`, and only if there was a reason. */
   readonly reason?: string | undefined;
+
+  /**
+   * Who made the change: the subject of the access token of the call. Absent if no call made it, or
+   * the server is too old to tell.
+   */
+  readonly changedBy?: string | undefined;
 }
 
 /**
@@ -201,5 +207,6 @@ function eventFrom(event: ProtoEvent): SessionEvent {
     time: dateFrom(event.time, "time"),
     version: Number(event.version),
     ...(event.reason !== "" && { reason: event.reason }),
+    ...(event.changedBy !== "" && { changedBy: event.changedBy }),
   };
 }

@@ -15,6 +15,7 @@ import { connectTo } from "../../testing/redis/connect-to.js";
 import { RedisProcess } from "../../testing/redis/redis-process.js";
 import { type RedisServer, startRedisServer } from "../../testing/redis/redis-server.js";
 import { withRedis } from "../../testing/redis/with-redis.js";
+import type { SessionChange } from "../../watch/author.js";
 import { RedisSessionStore } from "./redis-session-store.js";
 import type { Durability } from "./whole-store.js";
 
@@ -172,6 +173,7 @@ test("a revocation made again after a restart spares a later session with the sa
     const key = `session:{${KEY.partition}}:undone`;
     const facts = await connection.hget(key, "facts");
     await connection.hset(key, "facts", facts?.split(" ").slice(0, 9).join(" ") ?? "");
+    await connection.zadd(`sessions:{${KEY.partition}}`, Date.now() + HOUR_MS, "undone");
   });
   expect(await store.get(keyOf(undone))).toBeDefined();
 
@@ -188,32 +190,47 @@ test.each<[what: string, end: Ending]>([
   ["a revocation", (store) => store.revoke(KEY, "")],
   ["a revocation of all a user's sessions", (store) => store.revokeUser("ada", "")],
   ["a revocation after a reuse", (store, hash) => store.reportReuse(KEY, hash, true)],
-])("%s that no replica confirmed is made again after a restart that lost it", async (_, end) => {
-  const args = ["--appendonly", "yes", "--appendfsync", "always"];
-  const redis = await RedisProcess.start({ port: await freePort(), args });
-  const early = await openStore("local", { port: redis.port, now: () => Date.now() - HOUR_MS });
-  const { tokenHash } = await addSession(early, {
-    ...ADA,
-    idleTimeoutMs: 2 * HOUR_MS,
-    lifetimeMs: 2 * HOUR_MS,
-  });
-  await early.rotateToken(KEY, tokenHash, randomBytes(32));
-  const field = ["facts", "token_hash", "replaced_tokens"] as const;
-  const key = `session:{${KEY.partition}}:one`;
-  const before = await withRedis(redis.port, (connection) => connection.hmgetBuffer(key, ...field));
+])(
+  "%s that no replica confirmed is made again after a restart that lost it, in nobody's name",
+  async (_, end) => {
+    const args = ["--appendonly", "yes", "--appendfsync", "always"];
+    const redis = await RedisProcess.start({ port: await freePort(), args });
+    const early = await openStore("local", { port: redis.port, now: () => Date.now() - HOUR_MS });
+    const { tokenHash } = await addSession(early, {
+      ...ADA,
+      idleTimeoutMs: 2 * HOUR_MS,
+      lifetimeMs: 2 * HOUR_MS,
+    });
+    await early.rotateToken(KEY, tokenHash, randomBytes(32));
+    const field = ["facts", "token_hash", "replaced_tokens"] as const;
+    const key = `session:{${KEY.partition}}:one`;
+    const before = await withRedis(redis.port, (connection) =>
+      connection.hmgetBuffer(key, ...field),
+    );
 
-  const store = await openStore("replicated", { port: redis.port });
-  await expect(end(store, tokenHash)).rejects.toMatchObject(UNCONFIRMED);
-  expect(await store.get(KEY)).toBeUndefined();
-  await withRedis(redis.port, async (connection) => {
-    for (const [i, name] of field.entries()) await connection.hset(key, name, before[i] ?? "");
-  });
-  expect(await store.get(KEY)).toBeDefined();
-  await redis.restart();
-  const read = () => store.get(KEY).catch(() => "failed");
-  await expect.poll(read, { timeout: 10_000 }).toBeUndefined();
-  await redis.remove("SIGKILL");
-});
+    const store = await openStore("replicated", { port: redis.port });
+    const told: string[] = [];
+    const support = { name: "support", changed: ({ type }: SessionChange) => void told.push(type) };
+    const view = store.namespace("", support);
+    await expect(end(view, tokenHash)).rejects.toMatchObject(UNCONFIRMED);
+    expect(await store.get(KEY)).toBeUndefined();
+    await withRedis(redis.port, async (connection) => {
+      for (const [i, name] of field.entries()) await connection.hset(key, name, before[i] ?? "");
+    await connection.zadd(`sessions:{${KEY.partition}}`, Date.now() + HOUR_MS, "one");
+    });
+    expect(await store.get(KEY)).toBeDefined();
+    await redis.restart();
+    const read = () => store.get(KEY).catch(() => "failed");
+    await expect.poll(read, { timeout: 10_000 }).toBeUndefined();
+    const events = await withRedis(redis.port, (connection) =>
+      connection.xrange(`session_events:{${KEY.partition}}`, "-", "+"),
+    );
+    const revocations = events.filter(([, fields]) => fields.includes("revoked"));
+    expect(revocations.map(([, fields]) => fields.at(-1))).toEqual(["support", ""]);
+    expect(told.filter((type) => type === "revoked")).toEqual(["revoked"]);
+    await redis.remove("SIGKILL");
+  },
+);
 
 test("a report of a token that ends no session waits for no replica", async () => {
   await using replica = await startReplica();
