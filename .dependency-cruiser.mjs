@@ -14,7 +14,7 @@ const FLOORS = {
     "transport/": "the two ports",
     "interceptors/": "what every call passes, in order",
     "services/": "handlers of three lines, and the conversion of messages",
-    "observability/": "the log, metrics and traces",
+    "observability/": "the log, the audit, metrics and traces",
     "auth/": "whose access token a call has",
     "network/": "addresses and URLs",
   },

@@ -5,6 +5,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { authFileJsonSchema } from "../apps/server/dist/config/auth-config.js";
 import { SERVICES } from "../apps/server/dist/services/services.js";
 import { apiPage } from "./docs/api-page.ts";
+import { auditPage } from "./docs/audit-page.ts";
 import { configurationPage } from "./docs/configuration-page.ts";
 import { readContract } from "./docs/contract.ts";
 import { dashboard } from "./docs/dashboard.ts";
@@ -17,6 +18,7 @@ const contents = new Map([
   ["docs/configuration.md", configurationPage()],
   ["docs/metrics.md", metricsPage()],
   ["deploy/grafana/sessiond.json", dashboard()],
+  ["docs/audit.md", auditPage()],
   ["apps/server/auth.schema.json", JSON.stringify(authFileJsonSchema())],
   ["docs/stubs.md", withExamples(readFileSync("docs/stubs.md", "utf8"))],
 ]);

@@ -2,7 +2,8 @@ import type { Logger } from "pino";
 import type { AccessConfig, Config } from "../config/config.js";
 import { ConfigError } from "../config/config-error.js";
 import { type RunningServer, startServer } from "../daemon/start-server.js";
-import { createLogger, flushLog, LOG_FLUSH_MS } from "../observability/logger.js";
+import { type AuditLog, openAuditLog } from "../observability/audit-log.js";
+import { createLogger, flushLog, LOG_FLUSH_MS, openStdout } from "../observability/logger.js";
 import { EXIT_FAILURE } from "./command/exit-codes.js";
 import { onSignals, onStopSignals } from "./command/signals.js";
 import { developmentWelcome } from "./development-welcome.js";
@@ -22,7 +23,8 @@ export async function runServer(
   config: Config,
   readAccess: () => Promise<AccessConfig>,
 ): Promise<void> {
-  const logger = createLogger(config.logLevel);
+  const stdout = openStdout();
+  const logger = createLogger(config.logLevel, stdout);
   // The reader of the welcome may be gone. The server is still needed.
   process.stdout.on("error", () => {});
   const stopping = new Promise<NodeJS.Signals>((resolve) => {
@@ -35,12 +37,15 @@ export async function runServer(
       fail(logger, CRASH_FLUSH_MS);
     });
   }
+  let auditLog: AuditLog | undefined;
   try {
-    const starting = startServer(config, logger);
-    reloadOnHangup(starting, readAccess, logger);
+    auditLog = openAuditLog(config.audit, logger, stdout);
+    const starting = startServer(config, logger, auditLog);
+    reloadOnHangup(starting, readAccess, logger, auditLog);
     await serve(config, logger, starting, stopping);
   } finally {
-    await flushLog(logger, LOG_FLUSH_MS);
+    // Together: a disk that is full must not take the time of the log.
+    await Promise.all([auditLog?.flush(LOG_FLUSH_MS), flushLog(logger, LOG_FLUSH_MS)]);
     // A connection to a dead peer would keep the process alive for minutes, and a
     // log that nobody reads would keep it for ever.
     setTimeout(() => process.exit(), EXIT_GRACE_MS).unref();
@@ -60,11 +65,15 @@ async function serve(
   logger.info("stopped");
 }
 
-/** From now on SIGHUP does not end the process, not even while the server starts. One reload at a time. */
+/**
+ * From now on SIGHUP has the audit's file opened again, keyring and auth file read again, and does
+ * not end the process, not even while the server starts. One reload at a time.
+ */
 function reloadOnHangup(
   starting: Promise<RunningServer>,
   readAccess: () => Promise<AccessConfig>,
   logger: Logger,
+  auditLog: AuditLog | undefined,
 ): void {
   const reload = async () => {
     try {
@@ -77,6 +86,7 @@ function reloadOnHangup(
   };
   let reloading = Promise.resolve();
   onSignals(["SIGHUP"], () => {
+    auditLog?.reopen();
     reloading = reloading.then(reload);
   });
 }

@@ -9,6 +9,7 @@ import {
 import type { Durability } from "@sessiond/core/redis";
 import type { AuthConfig } from "../auth/issuer.js";
 import { type Address, formatAddress, isLoopback } from "../network/address.js";
+import type { AuditConfig } from "../observability/audit-log.js";
 import type { LogLevel } from "../observability/log-level.js";
 import type { TracesConfig } from "../observability/tracing.js";
 import { ConfigError } from "./config-error.js";
@@ -49,6 +50,7 @@ export interface Config extends StoreConfig, AccessConfig {
   readonly rateLimits: readonly RateLimitPolicy[];
   readonly reflection: boolean;
   readonly logLevel: LogLevel;
+  readonly audit: AuditConfig;
   /** Undefined if no traces are sent. */
   readonly traces: TracesConfig | undefined;
   /** Where a development server keeps its keys, and where the default store is. */
@@ -82,6 +84,7 @@ export async function loadConfig(sources: ConfigSources): Promise<Config> {
     auth: values.auth,
     reflection: values.reflection,
     logLevel: values.logLevel,
+    audit: { to: values.auditLog, level: values.auditLevel },
     traces,
     dataDir: values.dataDir,
   };
@@ -125,7 +128,8 @@ function complete<Name extends SettingName>(
   moreFaults: readonly string[],
 ): Pick<Values, Name> {
   const { values, faults } = settings;
-  const all = [...faults, ...crossFaults(values), ...folderFaults(settings), ...moreFaults];
+  const folders = [...folderFaults(settings), ...auditFolderFaults(values)];
+  const all = [...faults, ...crossFaults(values), ...folders, ...moreFaults];
   if (all.length > 0) throw new ConfigError(all);
   // Without a fault, every setting with a default has a value.
   return values as Values;
@@ -194,6 +198,13 @@ function folderFaults({ values, given }: ReadSettings): readonly string[] {
   }
   if (!given.has("dataDir") || dataDir === undefined || dev) return [];
   return missingFolder(SETTINGS.dataDir, dataDir);
+}
+
+/** Found at the start, because later a file that cannot be opened is only a line in the log. */
+function auditFolderFaults({ auditLog }: Partial<Values>): readonly string[] {
+  return typeof auditLog === "object"
+    ? missingFolder(SETTINGS.auditLog, dirname(auditLog.file))
+    : [];
 }
 
 function missingFolder(setting: Setting, path: string): readonly string[] {

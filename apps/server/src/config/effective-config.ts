@@ -1,5 +1,6 @@
 import { formatDuration, type Keyring, type RateLimitPolicy } from "@sessiond/core";
 import type { AuthConfig, IssuerConfig } from "../auth/issuer.js";
+import type { AuditConfig } from "../observability/audit-log.js";
 import type { Config } from "./config.js";
 import { describeStore } from "./store-location.js";
 
@@ -32,9 +33,16 @@ export function describeConfig(
     cors_origins: config.corsOrigins,
     reflection: config.reflection,
     log_level: config.logLevel,
+    audit_log: describeAudit(config.audit),
+    audit_level: config.audit.level,
     data_dir: config.dataDir,
     ...madeItself(config),
   };
+}
+
+/** As in `SESSIOND_AUDIT_LOG`. */
+function describeAudit({ to }: AuditConfig): string {
+  return typeof to === "object" ? to.file : to;
 }
 
 /** As in `SESSIOND_RATE_LIMITS`. */

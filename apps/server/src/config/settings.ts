@@ -8,7 +8,8 @@ import {
 import type { Durability } from "@sessiond/core/redis";
 import { parseAddress } from "../network/address.js";
 import { parseOrigins } from "../network/origins.js";
-import { LOG_LEVELS } from "../observability/log-level.js";
+import type { AuditDestination } from "../observability/audit-log.js";
+import { AUDIT_LEVELS, LOG_LEVELS } from "../observability/log-level.js";
 import { parseStoreLocation } from "./store-location.js";
 
 const LIMIT_POLICIES = ["evict_oldest", "reject"] as const;
@@ -271,6 +272,27 @@ export const SETTINGS = {
       "of each call; never a token, never session data.",
     parse: (text) => parseChoice(text, LOG_LEVELS),
   },
+  auditLog: {
+    group: "Observability",
+    env: "SESSIOND_AUDIT_LOG",
+    flag: "audit-log",
+    placeholder: "WHERE",
+    default: "stdout",
+    help: "where the audit goes: `stdout`, `stderr`, the path of a file, or `off`",
+    details:
+      "A file is appended to. If there is none it is made, with mode 0600, in a folder that exists. " +
+      "SIGHUP has it opened again, for logrotate. [audit.md](audit.md) has every event.",
+    parse: parseAuditLog,
+  },
+  auditLevel: {
+    group: "Observability",
+    env: "SESSIOND_AUDIT_LEVEL",
+    flag: "audit-level",
+    placeholder: "LEVEL",
+    default: "info",
+    help: "what the audit has: everything (`info`), or what was refused and reused tokens (`warn`)",
+    parse: (text) => parseChoice(text, AUDIT_LEVELS),
+  },
   metricsAddress: {
     group: "Observability",
     env: "SESSIOND_METRICS_ADDRESS",
@@ -323,6 +345,12 @@ function parseChoice<T extends string>(text: string, choices: readonly T[]): T {
     throw new Error(`expected ${list.format(choices)}`);
   }
   return choice;
+}
+
+/** A file by its absolute path, which a later change of the working directory does not move. */
+function parseAuditLog(text: string): AuditDestination {
+  if (text === "stdout" || text === "stderr" || text === "off") return text;
+  return { file: resolve(parsePath(text)) };
 }
 
 /** One word only, so that no key with one prefix looks like a key with another. */

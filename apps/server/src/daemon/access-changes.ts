@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from "node:util";
 import type { Keyring } from "@sessiond/core";
 import type { AuthConfig } from "../auth/issuer.js";
+import type { Audit } from "../observability/audit.js";
 
 /** The keyring and the issuers that a server uses. */
 export interface Access {
@@ -24,6 +25,16 @@ export function accessChanges(before: Access, after: Access): Readonly<Record<st
     ...(oldKey !== newKey && { active_key: newKey }),
     ...Object.fromEntries(Object.entries(lists).filter(([, names]) => names.length > 0)),
   };
+}
+
+/** Has the audit say what differs. */
+export function auditAccess(audit: Audit, before: Access, after: Access): void {
+  const { active_key, keys_added, keys_removed, ...auth } = accessChanges(before, after);
+  if (active_key !== undefined || keys_added !== undefined || keys_removed !== undefined) {
+    const [old_key, new_key] = [before.keyring.activeKeyId, after.keyring.activeKeyId];
+    audit.record("keyring.changed", { old_key, new_key, keys_added, keys_removed });
+  }
+  if (Object.keys(auth).length > 0) audit.record("auth.changed", auth);
 }
 
 function issuersByName({ issuers }: AuthConfig): ReadonlyMap<string, unknown> {

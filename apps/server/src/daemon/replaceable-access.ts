@@ -3,9 +3,10 @@ import type { Logger } from "pino";
 import { type AccessTokenVerifier, createAccessTokenVerifier } from "../auth/access-token.js";
 import { developmentAuthConfig, developmentKeyring } from "../auth/development-keys.js";
 import type { AccessConfig, Config } from "../config/config.js";
+import type { Audit } from "../observability/audit.js";
 import type { Metrics } from "../observability/metrics.js";
 import type { Tracing } from "../observability/tracing.js";
-import { type Access, accessChanges } from "./access-changes.js";
+import { type Access, accessChanges, auditAccess } from "./access-changes.js";
 
 /** How often the log repeats that an issuer's keys cannot be loaded. */
 const LOAD_FAILURE_LOG_MS = 60_000;
@@ -13,6 +14,7 @@ const LOAD_FAILURE_LOG_MS = 60_000;
 /** What tells an operator how the loading of issuers' keys goes. */
 interface Instruments {
   readonly logger: Logger;
+  readonly audit: Audit;
   readonly metrics: Metrics;
   readonly tracing: Tracing | undefined;
 }
@@ -25,9 +27,10 @@ export class ReplaceableAccess {
   readonly verifier: AccessTokenVerifier;
   readonly #made: Access;
   readonly #logger: Logger;
+  readonly #audit: Audit;
   #current: Access;
 
-  private constructor(made: Access, { logger, metrics, tracing }: Instruments) {
+  private constructor(made: Access, { logger, audit, metrics, tracing }: Instruments) {
     this.keyring = made.keyring;
     this.verifier = createAccessTokenVerifier(made.auth, {
       onLoadFailure: loadFailureReport(logger, metrics),
@@ -40,6 +43,7 @@ export class ReplaceableAccess {
     this.#made = made;
     this.#current = made;
     this.#logger = logger;
+    this.#audit = audit;
   }
 
   /** Takes what is configured. A development server makes the rest itself. */
@@ -59,6 +63,7 @@ export class ReplaceableAccess {
     // What a development server made itself stays.
     const next = { keyring: keyring ?? this.#made.keyring, auth: auth ?? this.#made.auth };
     const changes = accessChanges(this.#current, next);
+    auditAccess(this.#audit, this.#current, next);
     const isChanged = Object.keys(changes).length > 0;
     this.#logger.info(changes, `reloaded keyring and auth file${isChanged ? "" : ": no change"}`);
     this.keyring.replaceWith(next.keyring);

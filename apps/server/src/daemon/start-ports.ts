@@ -4,6 +4,7 @@ import type { AccessTokenVerifier } from "../auth/access-token.js";
 import type { Config } from "../config/config.js";
 import { createInterceptors } from "../interceptors/interceptors.js";
 import type { Address } from "../network/address.js";
+import type { Audit } from "../observability/audit.js";
 import type { Metrics } from "../observability/metrics.js";
 import { PortMetrics } from "../observability/rpc-metrics.js";
 import type { Tracing } from "../observability/tracing.js";
@@ -23,6 +24,7 @@ export interface Served {
   readonly readiness: Readiness;
   readonly verifier: AccessTokenVerifier;
   readonly logger: Logger;
+  readonly audit: Audit;
   readonly metrics: Metrics;
   readonly tracing: Tracing | undefined;
 }

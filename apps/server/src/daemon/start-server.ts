@@ -1,8 +1,11 @@
 import type { ConnectRouter } from "@connectrpc/connect";
+import { formatDuration, SESSION_TOKEN_PREFIX } from "@sessiond/core";
 import type { Logger } from "pino";
 import type { AccessConfig, Config } from "../config/config.js";
 import { describeConfig } from "../config/effective-config.js";
 import { type Address, formatAddress } from "../network/address.js";
+import { Audit } from "../observability/audit.js";
+import type { AuditLog } from "../observability/audit-log.js";
 import { gaugeServer } from "../observability/gauges.js";
 import { Metrics } from "../observability/metrics.js";
 import { observeStores } from "../observability/observe-stores.js";
@@ -18,6 +21,8 @@ import { openStores } from "./open-stores.js";
 import { ReplaceableAccess } from "./replaceable-access.js";
 import { type Ports, startPorts } from "./start-ports.js";
 import { Sweeper } from "./sweeper.js";
+
+const SESSION_TOKENS = new RegExp(`${SESSION_TOKEN_PREFIX}[\\w-]*`, "g");
 
 /** A server that takes calls. */
 export interface RunningServer {
@@ -35,7 +40,11 @@ export interface RunningServer {
  * Opens everything in the order of need and closes it in reverse, also after a half-failed start.
  * Rejects if it cannot open the store or listen on an address.
  */
-export async function startServer(config: Config, logger: Logger): Promise<RunningServer> {
+export async function startServer(
+  config: Config,
+  logger: Logger,
+  auditLog?: AuditLog,
+): Promise<RunningServer> {
   await using opened = new AsyncDisposableStack();
 
   const tracing = await startTracing(config, logger);
@@ -43,7 +52,8 @@ export async function startServer(config: Config, logger: Logger): Promise<Runni
   opened.defer(() => tracing?.close());
 
   const metrics = new Metrics();
-  const access = await ReplaceableAccess.open(config, { logger, metrics, tracing });
+  const audit = new Audit(auditLog, metrics);
+  const access = await ReplaceableAccess.open(config, { logger, audit, metrics, tracing });
   const { keyring, verifier } = access;
   opened.defer(() => verifier.close());
 
@@ -63,16 +73,20 @@ export async function startServer(config: Config, logger: Logger): Promise<Runni
   const { sessionPolicy, rateLimits } = config;
   const spared = metrics.counter("sessiond_touches_total", { written: "false" });
   const onTouchSpared = () => spared.add();
-  const namespaces = new Namespaces({ stores, keyring, sessionPolicy, rateLimits, onTouchSpared });
+  const namespaces = new Namespaces({
+    ...{ stores, keyring, sessionPolicy, rateLimits, audit, onTouchSpared },
+  });
   // Releases locks whose callers have left. Needs the store, so it closes first.
   opened.defer(() => namespaces.close());
   gaugeServer(metrics, { sessions: stores.sessions, namespaces, verifier, readiness });
 
-  const routes = routesOf(namespaces, { logger, metrics, rateLimits });
-  const served = { routes, readiness, verifier, logger, metrics, tracing };
+  const routes = routesOf(namespaces, logger, rateLimitCounts(rateLimits, { metrics, audit }));
+  const served = { routes, readiness, verifier, logger, audit, metrics, tracing };
   const ports = await startPorts(config, served);
   opened.defer(() => ports.stop());
   logListening(logger, config, { readiness, ports, access: access.current });
+  const issuers = access.current.auth.issuers.map(({ issuer }) => issuer);
+  audit.record("server.started", { version: version(), key_ids: keyring.keyIds, issuers });
 
   const closing = opened.move();
   // Load balancers must know before the ports close.
@@ -80,6 +94,11 @@ export async function startServer(config: Config, logger: Logger): Promise<Runni
     logger.info("stopping");
     readiness.stop();
   });
+  const stop = async () => {
+    await closing.disposeAsync();
+    audit.close();
+    audit.record("server.stopped", {});
+  };
   let stopped: Promise<void> | undefined;
   return {
     grpcAddress: ports.grpcAddress,
@@ -87,7 +106,7 @@ export async function startServer(config: Config, logger: Logger): Promise<Runni
     metricsAddress: ports.metricsAddress,
     replaceAccess: (next) => access.replaceWith(next),
     stop: () => {
-      stopped ??= closing.disposeAsync();
+      stopped ??= stop();
       return stopped;
     },
   };
@@ -96,17 +115,9 @@ export async function startServer(config: Config, logger: Logger): Promise<Runni
 /** All routes of the contract, the same on both ports. */
 function routesOf(
   namespaces: Namespaces,
-  {
-    logger,
-    metrics,
-    rateLimits,
-  }: {
-    readonly logger: Logger;
-    readonly metrics: Metrics;
-    readonly rateLimits: Config["rateLimits"];
-  },
+  logger: Logger,
+  onCheck: Parameters<typeof rateLimitRoutes>[2],
 ): (router: ConnectRouter) => void {
-  const onCheck = rateLimitCounter(metrics, rateLimits);
   return (router) => {
     sessionRoutes(namespaces)(router);
     lockRoutes(namespaces)(router);
@@ -146,16 +157,26 @@ async function startTracing(
   return openTracing(traces, { logger, store: store.kind === "sqlite" ? "sqlite" : "redis" });
 }
 
-/** Counts the checks of each policy, from 0 on: so a rate shows the first refusal, too. */
-function rateLimitCounter(
-  metrics: Metrics,
+/**
+ * Counts the attempts that CheckRateLimit decides about, from 0 on for each policy: so a rate shows
+ * the first refusal, too. Those that it refuses go to the audit.
+ */
+function rateLimitCounts(
   policies: Config["rateLimits"],
-): (policy: string, isAllowed: boolean) => void {
+  { metrics, audit }: { readonly metrics: Metrics; readonly audit: Audit },
+): Parameters<typeof rateLimitRoutes>[2] {
   const counter = (policy: string, allowed: "true" | "false") =>
     metrics.counter("sessiond_rate_limit_checks_total", { policy, allowed });
   for (const { name } of policies) {
     counter(name, "true");
     counter(name, "false");
   }
-  return (policy, isAllowed) => counter(policy, isAllowed ? "true" : "false").add();
+  return ({ policy, key }, { isAllowed, window }, call) => {
+    counter(policy, isAllowed ? "true" : "false").add();
+    if (isAllowed) return;
+    // Keys are addresses and accounts, but may be anything.
+    const shown = key.replaceAll(SESSION_TOKENS, "[session token]");
+    const limit = `${window.limit} per ${formatDuration(window.windowMs)}`;
+    audit.record("rate_limit.refused", { policy, key: shown, limit }, call);
+  };
 }

@@ -4,6 +4,7 @@ import { SessiondError } from "@sessiond/core";
 import type { AccessTokenVerifier } from "../auth/access-token.js";
 import { type Caller, callerKey } from "../auth/caller.js";
 import { unauthenticated } from "../auth/token-refusals.js";
+import type { Audit } from "../observability/audit.js";
 import { permissionOf } from "../services/permissions.js";
 
 /** What `admit` needs to know of a call. */
@@ -19,10 +20,10 @@ const BEARER = /^bearer +(\S+) *$/i;
 const permissions = new Map<DescMethod, string>();
 
 /** Admits calls, unless the HTTP port's request gate has done so already. */
-export function admitCalls(verifier: AccessTokenVerifier): Interceptor {
+export function admitCalls(verifier: AccessTokenVerifier, audit: Audit): Interceptor {
   return (next) => async (request) => {
     if (request.contextValues.get(callerKey) === undefined) {
-      const admitted = admit(request, verifier);
+      const admitted = admit(request, verifier, audit);
       // Awaiting the immediate answer about a cached token would cost a turn of the event loop.
       if (admitted !== undefined) await admitted;
     }
@@ -33,13 +34,38 @@ export function admitCalls(verifier: AccessTokenVerifier): Interceptor {
 /**
  * Checks the call's access token and the permission that the method's option names, and sets the
  * caller in the context. Throws or rejects as `AccessTokenVerifier.verify` does, or with
- * PERMISSION_DENIED that names the permission.
+ * PERMISSION_DENIED that names the permission. A refusal goes to the audit.
  */
-export function admit(call: Admittance, verifier: AccessTokenVerifier): void | Promise<void> {
-  const caller = verifier.verify(bearerToken(call.header.get("authorization")));
-  return caller instanceof Promise
-    ? caller.then((verified) => authorize(call, verified))
-    : authorize(call, caller);
+export function admit(
+  call: Admittance,
+  verifier: AccessTokenVerifier,
+  audit: Audit,
+): void | Promise<void> {
+  const refuse = (error: unknown): never => {
+    auditRefusal(audit, call, error);
+    throw error;
+  };
+  try {
+    const caller = verifier.verify(bearerToken(call.header.get("authorization")));
+    if (!(caller instanceof Promise)) return authorize(call, caller);
+    return caller.then((verified) => authorize(call, verified)).catch(refuse);
+  } catch (error) {
+    return refuse(error);
+  }
+}
+
+function auditRefusal(audit: Audit, call: Admittance, error: unknown): void {
+  if (!(error instanceof SessiondError)) return;
+  const { method, header, contextValues: values } = call;
+  const name = `${method.parent.typeName}/${method.name}`;
+  if (error.reason === "UNAUTHENTICATED") {
+    const fields = { reason: error.detail, method: name };
+    audit.record("access_token.refused", fields, { values, header });
+  }
+  if (error.reason === "PERMISSION_DENIED") {
+    const fields = { permission: error.metadata["permission"], method: name };
+    audit.record("permission.denied", fields, { values, header });
+  }
 }
 
 function authorize({ method, contextValues }: Admittance, caller: Caller): void {

@@ -1,6 +1,7 @@
 import type { Interceptor } from "@connectrpc/connect";
 import type { Logger } from "pino";
 import type { AccessTokenVerifier } from "../auth/access-token.js";
+import type { Audit } from "../observability/audit.js";
 import type { PortMetrics } from "../observability/rpc-metrics.js";
 import type { Tracing } from "../observability/tracing.js";
 import { admitCalls } from "./admit.js";
@@ -14,6 +15,7 @@ import { traceCalls } from "./trace-calls.js";
 export function createInterceptors(options: {
   readonly logger: Logger;
   readonly verifier: AccessTokenVerifier;
+  readonly audit: Audit;
   readonly tracing?: Tracing | undefined;
   /** Those of the port. */
   readonly metrics: PortMetrics;
@@ -28,7 +30,7 @@ export function createInterceptors(options: {
     // Around everything that may throw: every error leaves in the contract's form.
     mapErrors,
     // Before anything reads the request: strangers get no further.
-    admitCalls(options.verifier),
+    admitCalls(options.verifier, options.audit),
     // Innermost, around the handler: it limits the store's time, not the issuer's.
     limitTime(),
   ];

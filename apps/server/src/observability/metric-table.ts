@@ -149,6 +149,11 @@ export const METRICS = {
     help: "Index entries that sweeps corrected. Somebody else must have changed the store.",
     labels: {},
   },
+  sessiond_audit_lines_dropped_total: {
+    type: "counter",
+    help: "Lines of the audit that are lost, because nothing took them in time.",
+    labels: {},
+  },
   sessiond_build_info: {
     type: "gauge",
     help: "Always 1, with the version of sessiond and of Node.",

@@ -99,19 +99,19 @@ function observeSessions(store: SessionStore, observers: Observers): SessionStor
     sweep: ["sweep", (swept) => expired.add(swept.expired)],
     check: "check",
   };
-  return {
-    ...observed(store, operations, observers),
-    namespace: (name) => observeSessions(store.namespace(name), observers),
-    events: observeEvents(store.events, observers),
-    close: () => store.close(),
-  };
-}
-
-function observeEvents(log: EventLog, observers: Observers): EventLog {
-  return {
-    ...observed<EventLog>(log, { end: "find_events_end", read: "read_events" }, observers),
-    subscribe: (listener) => log.subscribe(listener),
-  };
+  const observe = observer(operations, observers);
+  const reads: Operations<EventLog> = { end: "find_events_end", read: "read_events" };
+  const observeLog = observer(reads, observers);
+  const view = (seen: SessionStore): SessionStore => ({
+    ...observe(seen),
+    namespace: (name, author) => view(seen.namespace(name, author)),
+    events: {
+      ...observeLog(seen.events),
+      subscribe: (listener) => seen.events.subscribe(listener),
+    },
+    close: () => seen.close(),
+  });
+  return view(store);
 }
 
 function observeLocks(store: LockStore, observers: Observers): LockStore {
@@ -121,11 +121,13 @@ function observeLocks(store: LockStore, observers: Observers): LockStore {
     release: "release_lock",
     get: "get_lock",
   };
-  return {
-    ...observed(store, operations, observers),
-    namespace: (name) => observeLocks(store.namespace(name), observers),
-    onRelease: (listener) => store.onRelease(listener),
-  };
+  const observe = observer(operations, observers);
+  const view = (seen: LockStore): LockStore => ({
+    ...observe(seen),
+    namespace: (name) => view(seen.namespace(name)),
+    onRelease: (listener) => seen.onRelease(listener),
+  });
+  return view(store);
 }
 
 function observeRateLimits(store: RateLimitStore, observers: Observers): RateLimitStore {
@@ -134,45 +136,54 @@ function observeRateLimits(store: RateLimitStore, observers: Observers): RateLim
     get: "get_rate_limit",
     reset: "reset_rate_limit",
   };
-  return {
-    ...observed(store, operations, observers),
-    namespace: (name) => observeRateLimits(store.namespace(name), observers),
-  };
+  const observe = observer(operations, observers);
+  const view = (seen: RateLimitStore): RateLimitStore => ({
+    ...observe(seen),
+    namespace: (name) => view(seen.namespace(name)),
+  });
+  return view(store);
 }
 
-/** The methods of `operations`, observed. */
-function observed<Store extends object>(
-  store: Store,
+/**
+ * Makes what observes the methods of `operations` in a store or a view. Looks up the series once,
+ * because each call that changes a session has a view of its own.
+ */
+function observer<Store extends object>(
   operations: Operations<Store>,
   { metrics, around }: Observers,
-): Pick<Store, Method<Store>> {
+): (store: Store) => Pick<Store, Method<Store>> {
   const errors = storeErrors(metrics);
-  const asked = store as Readonly<Record<string, (...args: unknown[]) => Promise<unknown>>>;
-  const methods = Object.entries<string | readonly [string, (answer: unknown) => void]>(
+  const meters = Object.entries<string | readonly [string, (answer: unknown) => void]>(
     operations as never,
   ).map(([method, what]) => {
     const [operation, count] = typeof what === "string" ? [what] : what;
     const seconds = metrics.histogram("sessiond_store_seconds", { operation });
-    // Beside the call and not around it: to await the answer here would delay every read.
-    const call = (...args: unknown[]) => {
-      const startMs = performance.now();
-      const ask = () => asked[method]?.(...args) as Promise<unknown>;
-      const answer = around === undefined ? ask() : around(operation, ask);
-      answer.then(
-        (value) => {
-          seconds.observeMs(performance.now() - startMs);
-          count?.(value);
-        },
-        (error) => {
-          seconds.observeMs(performance.now() - startMs);
-          errors.count(error);
-        },
-      );
-      return answer;
-    };
-    return [method, call];
+    return { method, operation, count, seconds };
   });
-  return Object.fromEntries(methods);
+  return (store) => {
+    const asked = store as Readonly<Record<string, (...args: unknown[]) => Promise<unknown>>>;
+    const methods: Record<string, unknown> = {};
+    for (const { method, operation, count, seconds } of meters) {
+      // Beside the call and not around it: to await the answer here would delay every read.
+      methods[method] = (...args: unknown[]) => {
+        const startMs = performance.now();
+        const ask = () => asked[method]?.(...args) as Promise<unknown>;
+        const answer = around === undefined ? ask() : around(operation, ask);
+        answer.then(
+          (value) => {
+            seconds.observeMs(performance.now() - startMs);
+            count?.(value);
+          },
+          (error) => {
+            seconds.observeMs(performance.now() - startMs);
+            errors.count(error);
+          },
+        );
+        return answer;
+      };
+    }
+    return methods as Pick<Store, Method<Store>>;
+  };
 }
 
 function storeErrors(metrics: Metrics) {

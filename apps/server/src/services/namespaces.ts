@@ -1,4 +1,4 @@
-import type { ContextValues } from "@connectrpc/connect";
+import type { ContextValues, HandlerContext } from "@connectrpc/connect";
 import {
   type Keyring,
   type LockStore,
@@ -14,6 +14,8 @@ import {
   Sessions,
 } from "@sessiond/core";
 import { callerKey } from "../auth/caller.js";
+import type { Audit } from "../observability/audit.js";
+import { CallAuthor } from "./call-author.js";
 
 /** How many namespaces a server remembers. One that it has forgotten costs microseconds to make. */
 const MAX_REMEMBERED = 1_000;
@@ -35,6 +37,8 @@ export interface NamespacesOptions {
   readonly keyring: Keyring;
   readonly sessionPolicy: SessionPolicy;
   readonly rateLimits: readonly RateLimitPolicy[];
+  /** Has every change that a call makes. */
+  readonly audit?: Audit;
   /** As `Sessions` calls it. */
   readonly onTouchSpared?: () => void;
 }
@@ -68,6 +72,12 @@ export class Namespaces {
     this.#newest = name;
     if (this.#remembered.size > MAX_REMEMBERED) this.#forgetOne();
     return namespace;
+  }
+
+  /** The sessions of the caller's namespace, whose changes are the caller's. */
+  sessionsOf({ values, requestHeader: header }: HandlerContext): Sessions {
+    const { sessions } = this.of(values);
+    return sessions.by(new CallAuthor({ values, header }, this.#options.audit));
   }
 
   /** The number of open watches. */

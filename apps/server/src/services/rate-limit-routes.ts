@@ -2,18 +2,25 @@ import type { ConnectRouter, HandlerContext } from "@connectrpc/connect";
 import type { RateLimitDecision } from "@sessiond/core";
 import { RateLimitService } from "@sessiond/proto/sessiond/v1/rate_limit_service";
 import type { Logger } from "pino";
+import type { AuditedCall } from "../observability/audit.js";
 import { traceFields } from "../observability/tracing.js";
 import type { Namespaces } from "./namespaces.js";
 import { fromRateLimitRequest, toRateLimitFields } from "./rate-limit-messages.js";
 
+type OnCheck = (
+  request: { readonly policy: string; readonly key: string },
+  decision: RateLimitDecision,
+  call: AuditedCall,
+) => void;
+
 /**
  * RateLimitService: each handler converts, calls the domain, and converts back. `onCheck` is told of
- * every decision, with the name of a policy that exists.
+ * every decision, of a policy that exists.
  */
 export function rateLimitRoutes(
   namespaces: Namespaces,
   logger: Logger,
-  onCheck: (policy: string, isAllowed: boolean) => void = () => {},
+  onCheck: OnCheck = () => {},
 ): (router: ConnectRouter) => void {
   // The call succeeds although the store failed, so only this warning tells of the failure.
   const logUncounted = (
@@ -30,7 +37,7 @@ export function rateLimitRoutes(
       async checkRateLimit(request, context) {
         const { rateLimits } = namespaces.of(context.values);
         const decision = await rateLimits.check(fromRateLimitRequest(request));
-        onCheck(request.policy, decision.isAllowed);
+        onCheck(request, decision, { values: context.values, header: context.requestHeader });
         logUncounted(request.policy, decision, context);
         return toRateLimitFields(decision);
       },

@@ -21,9 +21,9 @@ import {
 export function sessionRoutes(namespaces: Namespaces): (router: ConnectRouter) => void {
   return (router) =>
     router.service(SessionService, {
-      async createSession(request, { values }) {
-        const { sessions } = namespaces.of(values);
-        const create = fromCreateRequest(request, nameOf(values.get(callerKey)));
+      async createSession(request, context) {
+        const sessions = namespaces.sessionsOf(context);
+        const create = fromCreateRequest(request, nameOf(context.values.get(callerKey)));
         const { session, token, ...created } = await sessions.create(create);
         return {
           session: toSessionMessage(session),
@@ -33,26 +33,26 @@ export function sessionRoutes(namespaces: Namespaces): (router: ConnectRouter) =
         };
       },
 
-      async verifySession({ token, noTouch }, { values }) {
-        const { sessions } = namespaces.of(values);
+      async verifySession({ token, noTouch }, context) {
+        const sessions = namespaces.sessionsOf(context);
         return { session: toSessionMessage(await sessions.verify(token, { touch: !noTouch })) };
       },
 
-      async batchVerifySessions({ tokens, noTouch }, { values }) {
-        const { sessions } = namespaces.of(values);
+      async batchVerifySessions({ tokens, noTouch }, context) {
+        const sessions = namespaces.sessionsOf(context);
         const results = await sessions.verifyMany(tokens, { touch: !noTouch });
         return { results: results.map(toResultMessage) };
       },
 
-      async getSession({ sessionId, userId, readMask }, { values }) {
-        const { sessions } = namespaces.of(values);
+      async getSession({ sessionId, userId, readMask }, context) {
+        const sessions = namespaces.sessionsOf(context);
         const mask = readMaskOf(readMask);
         const session = await sessions.get(sessionId, { userId: fromText(userId) });
         return { session: mask(toSessionMessage(session)) };
       },
 
-      async batchGetSessions({ sessionIds, readMask }, { values }) {
-        const { sessions } = namespaces.of(values);
+      async batchGetSessions({ sessionIds, readMask }, context) {
+        const sessions = namespaces.sessionsOf(context);
         const mask = readMaskOf(readMask);
         const results = (await sessions.getMany(sessionIds)).map(toResultMessage);
         for (const { result } of results) {
@@ -61,8 +61,8 @@ export function sessionRoutes(namespaces: Namespaces): (router: ConnectRouter) =
         return { results };
       },
 
-      async listSessions(request, { values }) {
-        const { sessions } = namespaces.of(values);
+      async listSessions(request, context) {
+        const sessions = namespaces.sessionsOf(context);
         const page = await sessions.list(fromListRequest(request));
         return {
           sessions: page.sessions.map(toSessionMessage),
@@ -71,13 +71,13 @@ export function sessionRoutes(namespaces: Namespaces): (router: ConnectRouter) =
         };
       },
 
-      async countSessions({ userId }, { values }) {
-        const { sessions } = namespaces.of(values);
+      async countSessions({ userId }, context) {
+        const sessions = namespaces.sessionsOf(context);
         return { count: await sessions.count(fromText(userId)) };
       },
 
-      async updateSession(request, { values }) {
-        const { sessions } = namespaces.of(values);
+      async updateSession(request, context) {
+        const sessions = namespaces.sessionsOf(context);
         const update = fromUpdateRequest(request);
         const { sessionId, userId, etag } = request;
         const fence = fromFence(request.fence);
@@ -86,37 +86,41 @@ export function sessionRoutes(namespaces: Namespaces): (router: ConnectRouter) =
         return { session: toSessionMessage(session), notices: [...notices] };
       },
 
-      async refreshSession({ target }, { values }) {
-        const { sessions } = namespaces.of(values);
+      async refreshSession({ target }, context) {
+        const sessions = namespaces.sessionsOf(context);
         return { session: toSessionMessage(await sessions.refresh(fromTarget(target))) };
       },
 
-      async rotateSessionToken(request, { values }) {
-        const { sessions } = namespaces.of(values);
-        const rotate = fromRotateRequest(request, nameOf(values.get(callerKey)));
+      async rotateSessionToken(request, context) {
+        const sessions = namespaces.sessionsOf(context);
+        const rotate = fromRotateRequest(request, nameOf(context.values.get(callerKey)));
         const { session, token } = await sessions.rotateToken(request.token, rotate);
         return { session: toSessionMessage(session), token };
       },
 
-      async revokeSession(request, { values }) {
-        const { sessions } = namespaces.of(values);
+      async revokeSession(request, context) {
+        const sessions = namespaces.sessionsOf(context);
         const target = fromTarget(request.target);
         const { reason, userId } = request;
         const revoked = await sessions.revoke(target, reason, fromText(userId));
         // Only a token with the right secret revokes. The response does not name its session.
-        if (revoked) values.set(provenSessionIdKey, sessionIdOfTarget(target));
+        if (revoked) context.values.set(provenSessionIdKey, sessionIdOfTarget(target));
         return { revoked };
       },
 
-      async revokeUserSessions({ userId, exceptSessionId, reason }, { values }) {
-        const { sessions } = namespaces.of(values);
+      async revokeUserSessions({ userId, exceptSessionId, reason }, context) {
+        const sessions = namespaces.sessionsOf(context);
         const options = { exceptSessionId: fromText(exceptSessionId), reason };
         return { revokedCount: await sessions.revokeUser(userId, options) };
       },
 
-      async *watchSessions({ userId, resumeToken }, { values, signal }) {
-        const { sessions } = namespaces.of(values);
-        const request = { userId: fromText(userId), resumeToken: fromText(resumeToken), signal };
+      async *watchSessions({ userId, resumeToken }, context) {
+        const sessions = namespaces.sessionsOf(context);
+        const request = {
+          userId: fromText(userId),
+          resumeToken: fromText(resumeToken),
+          signal: context.signal,
+        };
         for await (const message of sessions.watch(request)) yield toWatchMessage(message);
       },
     });

@@ -27,6 +27,8 @@ export interface ServerProcess extends AsyncDisposable {
   readonly stderr: string;
   /** The lines of its log so far. */
   readonly logs: readonly LogLine[];
+  /** The lines of its audit so far, if that goes to stdout. */
+  readonly audit: readonly LogLine[];
   /** How it ended: its exit code, or the signal that killed it. */
   readonly ended: Promise<number | NodeJS.Signals>;
   kill(signal: NodeJS.Signals): void;
@@ -72,7 +74,10 @@ export function spawnSessiond(
       return output.stderr;
     },
     get logs() {
-      return logLines(output.stdout);
+      return logLines(output.stdout).filter(({ log }) => log !== "audit");
+    },
+    get audit() {
+      return logLines(output.stdout).filter(({ log }) => log === "audit");
     },
     ended,
     kill: (signal) => void child.kill(signal),

@@ -115,6 +115,7 @@ export function testConfig(options: TestServerOptions, issuer: TestIssuer): Conf
     auth: { issuers: [testIssuerConfig(issuer)], roles: new Map() },
     reflection: true,
     logLevel: "trace",
+    audit: { to: "off", level: "info" },
     traces: undefined,
     dataDir: "unused",
     ...options.config,

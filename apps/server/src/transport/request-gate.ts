@@ -3,6 +3,7 @@ import type { Logger } from "pino";
 import type { AccessTokenVerifier } from "../auth/access-token.js";
 import { admit } from "../interceptors/admit.js";
 import { logEarlyFailure } from "../interceptors/log-calls.js";
+import type { Audit } from "../observability/audit.js";
 import type { PortMetrics } from "../observability/rpc-metrics.js";
 import { callSpanKey, type Tracing } from "../observability/tracing.js";
 import { InexactNumber } from "../services/exact-numbers.js";
@@ -26,10 +27,11 @@ const ENVELOPE_BYTES = 5;
 export function createRequestGate(options: {
   readonly logger: Logger;
   readonly verifier: AccessTokenVerifier;
+  readonly audit: Audit;
   readonly tracing?: Tracing | undefined;
   readonly metrics: PortMetrics;
 }): (context: HandlerContext) => Promise<void> {
-  const { logger, verifier, tracing, metrics } = options;
+  const { logger, verifier, audit, tracing, metrics } = options;
   return async (context) => {
     const startMs = performance.now();
     let isOpen = false;
@@ -47,7 +49,7 @@ export function createRequestGate(options: {
       metrics.refused(error.cause);
     });
     try {
-      const admitCall = () => admit({ header, method, contextValues }, verifier);
+      const admitCall = () => admit({ header, method, contextValues }, verifier, audit);
       await (span ? span.run(admitCall) : admitCall());
     } catch (error) {
       throw toConnectError(error);

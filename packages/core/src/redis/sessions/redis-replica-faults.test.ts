@@ -216,7 +216,7 @@ test.each<[what: string, end: Ending]>([
     expect(await store.get(KEY)).toBeUndefined();
     await withRedis(redis.port, async (connection) => {
       for (const [i, name] of field.entries()) await connection.hset(key, name, before[i] ?? "");
-    await connection.zadd(`sessions:{${KEY.partition}}`, Date.now() + HOUR_MS, "one");
+      await connection.zadd(`sessions:{${KEY.partition}}`, Date.now() + HOUR_MS, "one");
     });
     expect(await store.get(KEY)).toBeDefined();
     await redis.restart();
