@@ -57,6 +57,7 @@ test("with --dev alone, everything is as documented", async () => {
     auth: undefined,
     reflection: true,
     logLevel: "info",
+    audit: { to: "stdout", level: "info" },
     dataDir: ".sessiond",
   });
 });

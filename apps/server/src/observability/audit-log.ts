@@ -48,8 +48,8 @@ export class AuditLog {
       dropped++;
       this.#onDropped();
     });
-    lines.on("write", () => {
-      if (!isFailing) return;
+    lines.on("drain", () => {
+      if (!isFailing && dropped === 0) return;
       isFailing = false;
       logger.warn({ lines: dropped }, "the audit is written again; so many lines were lost");
       dropped = 0;

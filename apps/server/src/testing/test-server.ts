@@ -10,6 +10,7 @@ import type { IssuerConfig } from "../auth/issuer.js";
 import type { Config } from "../config/config.js";
 import { parseStoreLocation } from "../config/store-location.js";
 import { startServer } from "../daemon/start-server.js";
+import type { AuditLog } from "../observability/audit-log.js";
 import { KNOWN_PERMISSIONS } from "../services/permissions.js";
 import { TestIssuer } from "./test-issuer.js";
 import type { TestStore } from "./test-stores.js";
@@ -27,6 +28,8 @@ export interface TestServerOptions {
   /** Closed by the test. By default the server comes with an issuer. */
   readonly issuer?: TestIssuer;
   readonly config?: Partial<Config>;
+  /** Opened by the test. By default the server has no audit. */
+  readonly auditLog?: AuditLog;
 }
 
 /** A real server on ports of its own, with an issuer whose access tokens it accepts. */
@@ -49,7 +52,7 @@ export async function startTestServer(options: TestServerOptions = {}): Promise<
   const issuer =
     options.issuer ?? opened.adopt(await startTestIssuer(), (started) => started.close());
   const { logger, logs } = recordLog();
-  const server = await startServer(testConfig(options, issuer), logger);
+  const server = await startServer(testConfig(options, issuer), logger, options.auditLog);
   opened.defer(() => server.stop());
   const accessToken = await issuer.sign({ claims: { scope: KNOWN_PERMISSIONS.join(" ") } });
   const closing = opened.move();
