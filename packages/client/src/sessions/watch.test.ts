@@ -59,7 +59,7 @@ describe.each(PROTOCOLS)("a watch over %s", (protocol) => {
     const { server, client } = await start(async function* (_, { signal }) {
       const events = [
         { ...event, type: ProtoType.CREATED },
-        { ...event, type: ProtoType.EVICTED, reason: "session limit reached" },
+        { ...event, type: ProtoType.EVICTED, reason: "session limit reached", changedBy: "web" },
         { ...event, type: ProtoType.TOKEN_REUSED },
         { ...event, type: 99 as ProtoType },
       ];
@@ -75,7 +75,7 @@ describe.each(PROTOCOLS)("a watch over %s", (protocol) => {
         type: "events",
         events: [
           { ...session, type: "created" },
-          { ...session, type: "evicted", reason: "session limit reached" },
+          { ...session, type: "evicted", reason: "session limit reached", changedBy: "web" },
           { ...session, type: "token_reused" },
           { ...session, type: "unknown" },
         ],
