@@ -244,6 +244,12 @@ const ROWS: Readonly<Record<string, readonly Panel[]>> = {
       description: "Each connection takes one.",
       queries: { "{{instance}}": "process_open_fds{$on} / process_max_fds{$on}" },
     },
+    {
+      title: "Lines of the audit that were lost",
+      unit: "ops",
+      description: "Its disk is full, or its reader is too slow.",
+      queries: { "{{instance}}": rate("instance", "sessiond_audit_lines_dropped_total{$on}") },
+    },
   ],
 };
 
