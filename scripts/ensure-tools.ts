@@ -39,6 +39,12 @@ const TOOLS: readonly Tool[] = [
     minMajor: 0,
     elsewhere: "pip install prometheus-client",
   },
+  {
+    name: "openssl",
+    commands: [["openssl", "version"]],
+    minMajor: 1,
+    elsewhere: "dnf install openssl, or brew install openssl",
+  },
 ];
 
 const missing = TOOLS.filter((tool) => output(tool) === undefined);
@@ -66,9 +72,9 @@ function faultOf(tool: Tool): string[] {
   return [`${name} ${minMajor} or newer, found ${found} (apt-get install ${name}; ${elsewhere})`];
 }
 
-/** Parses "Redis server v=7.0.15 sha=…", "Valkey server v=8.0.1 …" and "promtool, version 2.42.0 …". */
+/** Parses "Redis server v=7.0.15 sha=…", "promtool, version 2.42.0 …" and "OpenSSL 3.0.17 …". */
 function versionIn(text: string): string | undefined {
-  return /\b(?:v=|version )(\d+(?:\.\d+)*)/.exec(text)?.[1];
+  return /\b(?:v=|version |OpenSSL )(\d+(?:\.\d+)*)/.exec(text)?.[1];
 }
 
 /** What the tool says its version is, or undefined if it is not here. */

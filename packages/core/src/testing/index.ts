@@ -23,6 +23,11 @@ export {
   type TcpFaultProxy,
   type TcpFaultProxyOptions,
 } from "./network/tcp-fault-proxy.js";
+export {
+  type CertificateRequest,
+  type IssuedFiles,
+  TestAuthority,
+} from "./network/test-authority.js";
 export type { MoveSlotOptions } from "./redis/move-slot.js";
 export {
   type RedisCluster,
