@@ -3,6 +3,7 @@ export {
   type RedisAccess,
   type RedisLocation,
   type RedisNode,
+  type RedisTls,
 } from "./connection/connect-redis.js";
 export { readEvictionPolicies, SAFE_EVICTION_POLICY } from "./connection/eviction-policy.js";
 export { MIN_REDIS_MAJOR_VERSION, readOutdatedVersions } from "./connection/redis-version.js";

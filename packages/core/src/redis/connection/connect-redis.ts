@@ -1,9 +1,19 @@
+import { isIP } from "node:net";
 import { Cluster, Redis, type RedisOptions } from "ioredis";
 
 /** A host and its port. */
 export interface RedisNode {
   readonly host: string;
   readonly port: number;
+}
+
+/** What TLS to Redis uses, in PEM. Each connection reads it again, so it may be renewed in place. */
+export interface RedisTls {
+  /** The authorities of Redis. Default: those of Node. */
+  ca?: Buffer;
+  /** The certificate that Redis asks for, and its key. Default: none. */
+  cert?: Buffer;
+  key?: Buffer;
 }
 
 /** The credentials, and whether to use TLS. */
@@ -44,8 +54,9 @@ const MAX_REDIRECTIONS = 5;
 export function connectRedis(
   location: RedisLocation,
   onError: (error: Error) => void,
+  tls: RedisTls = {},
 ): Redis | Cluster {
-  const redis = open(location);
+  const redis = open(location, tls);
   if (redis instanceof Cluster) reportClusterErrors(redis, onError);
   else redis.on("error", (error) => onError(withoutDelay(error)));
   return redis;
@@ -65,6 +76,10 @@ function reportClusterErrors(cluster: Cluster, onError: (error: Error) => void):
   cluster.on("ready", () => {
     nodeError = undefined;
   });
+  // If no node that is announced can be used, ioredis starts over and reports no error.
+  cluster.on("reconnecting", () => {
+    if (nodeError !== undefined) onError(nodeError);
+  });
   cluster.on("error", (error: Error) => {
     const isSilence = error.name === "ClusterAllFailedError";
     onError(nodeError ?? (isSilence ? new Error("no node of the cluster answers") : error));
@@ -77,17 +92,19 @@ function withoutDelay(error: Error): Error {
   return message === error.message ? error : new Error(message);
 }
 
-function open(location: RedisLocation): Redis | Cluster {
+function open(location: RedisLocation, tls: RedisTls): Redis | Cluster {
   switch (location.kind) {
     case "redis": {
       const { address, db } = location;
-      return new Redis({ ...CONNECTION_OPTIONS, ...accessOptions(location), ...address, db });
+      // Node checks the host's name, and tells it to the server only if we do.
+      if (!isIP(address.host)) Object.assign(tls, { servername: address.host });
+      return new Redis({ ...CONNECTION_OPTIONS, ...accessOptions(location, tls), ...address, db });
     }
     case "redis-sentinel": {
       const { sentinels, masterName, db } = location;
       return new Redis({
         ...CONNECTION_OPTIONS,
-        ...accessOptions(location),
+        ...accessOptions(location, tls),
         sentinels: [...sentinels],
         name: masterName,
         db,
@@ -96,6 +113,8 @@ function open(location: RedisLocation): Redis | Cluster {
         // Sentinels announce a new primary while the connection to the old one may still stand.
         failoverDetector: true,
         enableTLSForSentinelMode: location.tls,
+        // Without it, ioredis asks sentinels in plaintext who the primary is.
+        ...(location.tls && { sentinelTLS: tls }),
       });
     }
     case "redis-cluster": {
@@ -105,7 +124,10 @@ function open(location: RedisLocation): Redis | Cluster {
         ...redisOptions
       } = CONNECTION_OPTIONS;
       return new Cluster([...location.nodes], {
-        redisOptions: { ...redisOptions, ...accessOptions(location) },
+        redisOptions: { ...redisOptions, ...accessOptions(location, tls) },
+        // By default ioredis looks names up before it connects, and a certificate would have to
+        // have the IP address instead of the name that the operator wrote.
+        ...(location.tls && { dnsLookup: (host, callback) => callback(null, host) }),
         // A command waits while its node is being connected; without a queue it would fail. The
         // command's time limit bounds the wait, and `connected` refuses a missing cluster.
         enableOfflineQueue: true,
@@ -119,9 +141,9 @@ function open(location: RedisLocation): Redis | Cluster {
   }
 }
 
-function accessOptions({ tls, username, password }: RedisAccess) {
+function accessOptions({ tls: isTls, username, password }: RedisAccess, tls: RedisTls) {
   return {
-    ...(tls && { tls: {} }),
+    ...(isTls && { tls }),
     ...(username !== undefined && { username }),
     ...(password !== undefined && { password }),
   };
