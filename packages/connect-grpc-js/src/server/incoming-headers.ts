@@ -7,7 +7,7 @@ const MAX_TIMER_MS = 2 ** 31 - 1;
 const LONG_UNITS_MS: Readonly<Record<string, number>> = { H: 3_600_000, M: 60_000, S: 1_000 };
 
 /** How grpc-js begins to listen to an HTTP/2 server. Private, so a test guards it. */
-interface ServerInternals {
+export interface ServerInternals {
   _setupHandlers(http2: Http2Server | null, ...rest: readonly unknown[]): void;
 }
 
