@@ -72,3 +72,4 @@ export type {
   WatchMessage,
   WatchSessionsOptions,
 } from "./sessions/watch.js";
+export type { TlsOptions } from "./tls-options.js";

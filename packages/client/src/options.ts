@@ -1,6 +1,7 @@
 import type { Transport } from "@connectrpc/connect";
 import { nameOf } from "./error.js";
 import { type NamesOf, refusal, unknownNames } from "./known-names.js";
+import { type TlsOptions, tlsFaults } from "./tls-options.js";
 
 /**
  * The access token of this client's calls: the token, or a function that returns the current one.
@@ -46,16 +47,22 @@ export type ServerOptions =
        * `connect` uses HTTP/1.1, for networks whose proxies do not carry HTTP/2. Default: `grpc`.
        */
       protocol?: "grpc" | "connect" | undefined;
+
+      /**
+       * The authorities to trust and the certificate of this client, if the server's certificate is
+       * of no public authority, or the server asks for one. Only with `https`.
+       */
+      tls?: TlsOptions | undefined;
       transport?: undefined;
     }
   | {
       /**
-       * A transport of the caller's own, for client certificates or interceptors. `close` leaves it
-       * open.
+       * A transport of the caller's own, such as one with interceptors. `close` leaves it open.
        */
       transport: Transport;
       baseUrl?: undefined;
       protocol?: undefined;
+      tls?: undefined;
     };
 
 /** Options of every call. */
@@ -73,6 +80,7 @@ export const CALL_OPTIONS = { timeoutMs: true, signal: true } satisfies NamesOf<
 const CLIENT_OPTIONS = {
   baseUrl: true,
   protocol: true,
+  tls: true,
   transport: true,
   token: true,
   timeoutMs: true,
@@ -89,6 +97,8 @@ export const MAX_TIMEOUT_MS = 99_999_999;
 export interface ServerAddress {
   readonly baseUrl: URL;
   readonly protocol: "grpc" | "connect";
+  /** Undefined for the defaults of Node.js. */
+  readonly tls?: TlsOptions | undefined;
 }
 
 /** `SessionClientOptions` after the checks, with all defaults. */
@@ -113,10 +123,13 @@ export function checkOptions(options: SessionClientOptions): CheckedOptions {
   const wrong = Object.entries(faults).flatMap(([field, description]) =>
     description === undefined ? [] : [{ field, description }],
   );
-  if (wrong.length + unknown.length > 0) throw refusal([...wrong, ...unknown]);
+  const ofTls = options.transport === undefined ? tlsFaults(options.tls, options.baseUrl) : [];
+  const all = [...wrong, ...ofTls, ...unknown];
+  if (all.length > 0) throw refusal(all);
   const server = options.transport ?? {
     baseUrl: new URL(options.baseUrl),
     protocol: options.protocol ?? "grpc",
+    tls: options.tls,
   };
   return { server, token, timeoutMs, maxAttempts };
 }
@@ -148,7 +161,7 @@ function maxAttemptsFault(maxAttempts: unknown): string | undefined {
   return valid ? undefined : `expected an integer from 1 to ${MAX_ATTEMPTS}`;
 }
 
-function serverFaults({ baseUrl, protocol, transport }: ServerOptions) {
+function serverFaults({ baseUrl, protocol, tls, transport }: ServerOptions) {
   if (transport === undefined) {
     return { baseUrl: baseUrlFault(baseUrl), protocol: protocolFault(protocol) };
   }
@@ -157,6 +170,7 @@ function serverFaults({ baseUrl, protocol, transport }: ServerOptions) {
     transport: typeof transport.unary === "function" ? undefined : "expected a transport",
     baseUrl: baseUrl === undefined ? undefined : surplus,
     protocol: protocol === undefined ? undefined : surplus,
+    tls: tls === undefined ? undefined : surplus,
   };
 }
 

@@ -6,6 +6,9 @@ interface Hint {
   /** Matches the Node.js code and the message of an error or of one of its causes. */
   readonly pattern: RegExp;
 
+  /** Set if the port and the protocol are right. */
+  readonly isCertificate?: true;
+
   /** Only before the first answer: later, the same failure is a connection that broke. */
   readonly beforeFirstAnswer?: true;
 }
@@ -30,6 +33,18 @@ const HINTS: readonly Hint[] = [
     seen: "the server's TLS does not offer HTTP/2",
     advice: "Protocol `grpc` needs HTTP/2; for a proxy without it there is protocol `connect`.",
     pattern: /no application protocol/,
+  },
+  {
+    seen: "the server's certificate is of no authority that this client trusts",
+    advice: "If the authority is your own, its certificate belongs into `tls.ca`.",
+    pattern: /^(?:DEPTH_ZERO_SELF_SIGNED|SELF_SIGNED|UNABLE_TO_(?:GET_ISSUER|VERIFY_LEAF))/,
+    isCertificate: true,
+  },
+  {
+    seen: "the server asks for a certificate of this client",
+    advice: "It belongs with its key into `tls.cert` and `tls.key`.",
+    pattern: /certificate required|ERR_SSL_SSLV3_ALERT_HANDSHAKE_FAILURE/,
+    isCertificate: true,
   },
   {
     seen: "the answer is not sessiond's",
@@ -67,7 +82,9 @@ export function connectionHint(
     ({ pattern, beforeFirstAnswer = false }) =>
       (isFirstContact || !beforeFirstAnswer) && texts.some((text) => pattern.test(text)),
   );
-  return hint && `${hint.seen}. Is this the right port and protocol? ${hint.advice}`;
+  if (hint === undefined) return undefined;
+  const question = hint.isCertificate ? "" : " Is this the right port and protocol?";
+  return `${hint.seen}.${question} ${hint.advice}`;
 }
 
 /** A ConnectError has a number as its code, and a message that repeats it. */

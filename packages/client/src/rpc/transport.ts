@@ -1,6 +1,7 @@
 import * as http from "node:http";
 import type { ClientHttp2Stream, Http2Session } from "node:http2";
 import * as https from "node:https";
+import type { ConnectionOptions as SecureClientOptions } from "node:tls";
 import type { Transport } from "@connectrpc/connect";
 import {
   createConnectTransport,
@@ -8,6 +9,7 @@ import {
   Http2SessionManager,
 } from "@connectrpc/connect-node";
 import type { ServerAddress } from "../options.js";
+import type { TlsOptions } from "../tls-options.js";
 
 /** A transport and how to close it. */
 export interface Connection {
@@ -49,8 +51,15 @@ const COMMON = {
 };
 
 /** Prepares a connection. The first call opens it; a call after a loss opens it again. */
-export function openConnection({ baseUrl, protocol }: ServerAddress): Connection {
-  return protocol === "grpc" ? openGrpc(baseUrl) : openConnect(baseUrl);
+export function openConnection({ baseUrl, protocol, tls }: ServerAddress): Connection {
+  return protocol === "grpc" ? openGrpc(baseUrl, tls) : openConnect(baseUrl, tls);
+}
+
+/** The options of `node:tls`. */
+function nodeTls({ ca, cert, key, serverName }: TlsOptions = {}): SecureClientOptions {
+  const options = { ca, cert, key, servername: serverName };
+  // Node takes an undefined name for an empty one.
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
 }
 
 /**
@@ -74,20 +83,18 @@ class SafeSessionManager extends Http2SessionManager {
   }
 }
 
-function openGrpc(baseUrl: URL): Connection {
-  const sessionManager = new SafeSessionManager(baseUrl, {
-    pingIntervalMs: PING_INTERVAL_MS,
-    pingTimeoutMs: PING_TIMEOUT_MS,
-  });
+function openGrpc(baseUrl: URL, tls: TlsOptions | undefined): Connection {
+  const pings = { pingIntervalMs: PING_INTERVAL_MS, pingTimeoutMs: PING_TIMEOUT_MS };
+  const sessionManager = new SafeSessionManager(baseUrl, pings, nodeTls(tls));
   return {
     transport: createGrpcTransport({ ...COMMON, baseUrl: baseUrl.href, sessionManager }),
     close: () => sessionManager.abort(),
   };
 }
 
-function openConnect(baseUrl: URL): Connection {
+function openConnect(baseUrl: URL, tls: TlsOptions | undefined): Connection {
   const { Agent } = baseUrl.protocol === "https:" ? https : http;
-  const agent = new Agent({ keepAlive: true, maxSockets: MAX_HTTP1_CONNECTIONS });
+  const agent = new Agent({ keepAlive: true, maxSockets: MAX_HTTP1_CONNECTIONS, ...nodeTls(tls) });
   return {
     transport: createConnectTransport({
       ...COMMON,
