@@ -16,6 +16,7 @@ const FLOORS = {
     "services/": "handlers of three lines, and the conversion of messages",
     "observability/": "the log, the audit, metrics and traces",
     "auth/": "whose access token a call has",
+    "tls/": "certificates, and their renewal",
     "network/": "addresses and URLs",
   },
   "apps/server/src/cli": {

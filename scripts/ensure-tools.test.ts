@@ -13,6 +13,7 @@ beforeEach(async () => {
   bin = await mkdtemp(join(tmpdir(), "sessiond-bin-"));
   await provide("promtool", `echo "promtool, version 2.42.0+ds (branch: debian/sid)"`);
   await provide("python3", `echo "version 0.16.0"`);
+  await provide("openssl", `echo "OpenSSL 3.0.17 1 Jul 2025"`);
 });
 afterEach(() => rm(bin, { recursive: true }));
 

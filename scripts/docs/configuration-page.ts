@@ -21,7 +21,7 @@ set both variables is a fault.
 \`SESSIOND_KEYRING\` and \`SESSIOND_AUTH\` are required, unless \`--dev\` makes the server a development
 server. On SIGHUP, a server reads the files again that these two name: \`SESSIOND_AUTH\` and
 \`SESSIOND_KEYRING_FILE\`. If there is any fault in them, it logs the fault and keeps what it has. Calls
-under way go on.
+under way go on. Files of TLS need no signal: the server reads them again when they change.
 
 Durations are written \`500ms\`, \`30s\`, \`30m\`, \`24h\`, \`7d\` or \`1h30m\`.`;
 

@@ -39,5 +39,6 @@ The flags and variables are those of sessiond serve. These matter here:
 
   --keyring KID:BASE64,…   SESSIOND_KEYRING, required
   --store STORE            SESSIOND_STORE
+  --redis-ca FILE          SESSIOND_REDIS_CA, and so for --redis-cert and --redis-key
   --data-dir DIRECTORY     SESSIOND_DATA_DIR, where the default store is
 `;

@@ -1,10 +1,12 @@
+import { X509Certificate } from "node:crypto";
 import { once } from "node:events";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { copyFile, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { connect as connectHttp2 } from "node:http2";
 import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Keyring } from "@sessiond/core";
+import { TestAuthority } from "@sessiond/core/testing";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { KNOWN_PERMISSIONS } from "../services/permissions.js";
 import { holdKeys } from "../testing/held-issuer.js";
@@ -18,6 +20,7 @@ import {
 import { spawnServer, spawnSessiond } from "../testing/server-process.js";
 import type { TestIssuer } from "../testing/test-issuer.js";
 import { startTestIssuer } from "../testing/test-server.js";
+import { presentedBy } from "../testing/tls-clients.js";
 
 let directory: string;
 beforeAll(async () => {
@@ -37,7 +40,7 @@ async function startOtherIssuer() {
 }
 
 /** Starts an issuer and a server that accepts its tokens, set up as an operator would do it. */
-async function start() {
+async function start(settings: Readonly<Record<string, string>> = {}) {
   await using opened = new AsyncDisposableStack();
   const issuer = opened.adopt(await startTestIssuer(), (started) => started.close());
   const auth = entryOf(issuer);
@@ -50,6 +53,7 @@ async function start() {
     SESSIOND_AUTH: file,
     SESSIOND_KEYRING_FILE: keyringFile,
     SESSIOND_STORE: "sqlite::memory:",
+    ...settings,
   };
   const server = opened.use(await spawnServer({ env }));
   const token = await issuer.sign({ claims: { scope: KNOWN_PERMISSIONS.join(" ") } });
@@ -241,6 +245,30 @@ describe.concurrent("a server process", () => {
       session: { displayName: "Ann" },
     });
     expect(server.stdout).not.toContain("hunter2");
+  });
+
+  test("presents a new certificate on SIGHUP, and with a faulty auth file, too", async () => {
+    using authority = new TestAuthority();
+    const { cert, key } = authority.issue();
+    await using started = await start({ SESSIOND_TLS_CERT: cert, SESSIOND_TLS_KEY: key });
+    const next = authority.issue();
+    await writeFile(started.authFile, "{");
+    await copyFile(next.cert, cert);
+    await copyFile(next.key, key);
+    started.server.kill("SIGHUP");
+    const { serialNumber } = new X509Certificate(await readFile(next.cert));
+    const ca = await readFile(authority.ca);
+    const timeOf = async (message: string) => {
+      const { time } = await started.server.logged(message);
+      return Date.parse(String(time));
+    };
+    const heardMs = await timeOf(
+      "cannot reload keyring and auth file, so the old ones stay in use",
+    );
+    const renewedMs = await timeOf("the TLS certificate has been renewed");
+    // Without the signal, files are in use when they were the same for a second.
+    expect(renewedMs - heardMs).toBeLessThan(900);
+    expect(await presentedBy(started.server.grpcUrl, { ca })).toBe(serialNumber);
   });
 
   test("starts in spite of a SIGHUP meanwhile", async () => {

@@ -85,9 +85,13 @@ function reloadOnHangup(
     }
   };
   let reloading = Promise.resolve();
+  // A fault in one of them says nothing about the others.
+  const reloadFiles = async () => (await starting).reloadFiles();
   onSignals(["SIGHUP"], () => {
     auditLog?.reopen();
     reloading = reloading.then(reload);
+    // Whoever started the server hears why it could not start.
+    reloadFiles().catch(() => {});
   });
 }
 

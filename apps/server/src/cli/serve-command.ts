@@ -15,7 +15,8 @@ export function serveCommand(
     help: () => `Usage: sessiond serve [flags]
 
 Runs the server until SIGTERM or SIGINT. On SIGHUP it reads the auth file and
-SESSIOND_KEYRING_FILE again, and keeps what it has if there is any fault. Every setting is a flag or an environment
+SESSIOND_KEYRING_FILE again, and keeps what it has if there is any fault. Files of TLS
+are read again when they change. Every setting is a flag or an environment
 variable; flags go first. A variable with _FILE behind its name, such as
 SESSIOND_KEYRING_FILE, names a file with the value: a secret of Docker or Kubernetes.
 Durations are written 500ms, 30s, 30m, 24h, 7d or 1h30m.

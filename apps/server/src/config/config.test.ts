@@ -66,6 +66,7 @@ test("every setting can come from the environment", async () => {
   const config = await load({
     SESSIOND_GRPC_ADDRESS: "0.0.0.0:1",
     SESSIOND_HTTP_ADDRESS: "[::]:2",
+    SESSIOND_ALLOW_PLAINTEXT: "true",
     SESSIOND_CORS_ORIGINS: "https://app.example.com",
     SESSIOND_STORE: "redis://localhost",
     SESSIOND_DURABILITY: "replicated",
@@ -321,7 +322,8 @@ describe("without --dev", () => {
     [given, []],
   ])("a server needs a keyring and an auth file wherever it listens: %j", async (env, expected) => {
     for (const address of ["127.0.0.1:1", "0.0.0.0:50051"]) {
-      const faults = await faultsOf({ SESSIOND_DEV: "", ...env }, `--grpc-address=${address}`);
+      const flags = [`--grpc-address=${address}`, "--allow-plaintext"];
+      const faults = await faultsOf({ SESSIOND_DEV: "", ...env }, ...flags);
       expect(faults).toEqual(expected);
     }
     expect(await faultsOf({ SESSIOND_DEV: "false", ...env })).toEqual(expected);

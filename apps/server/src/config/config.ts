@@ -12,11 +12,14 @@ import { type Address, formatAddress, isLoopback } from "../network/address.js";
 import type { AuditConfig } from "../observability/audit-log.js";
 import type { LogLevel } from "../observability/log-level.js";
 import type { TracesConfig } from "../observability/tracing.js";
+import type { PemPaths } from "../tls/pem-files.js";
+import type { PortPems } from "../tls/port-certificate.js";
 import { ConfigError } from "./config-error.js";
 import { type Environment, readVariable } from "./environment.js";
 import { type ConfigSources, keyOf, type ReadSettings, readSettings } from "./read-settings.js";
 import { parsePath, SETTINGS, type Setting, type SettingName, type Values } from "./settings.js";
 import type { StoreLocation } from "./store-location.js";
+import { portPems, portTlsFaults, redisPems, redisTlsFaults } from "./tls-config.js";
 import { readTracesConfig } from "./traces-config.js";
 
 /** Where sessions are kept, and how. */
@@ -28,6 +31,8 @@ export interface StoreConfig {
   readonly keyPrefix: string;
   /** How long ended sessions stay listed, and a revoked id refused. */
   readonly retentionMs: number;
+  /** The files of TLS to Redis. None by default. */
+  readonly redisTls?: PemPaths;
 }
 
 /** Which keys seal, and whose access tokens are accepted: what SIGHUP makes a server read again. */
@@ -44,6 +49,8 @@ export interface Config extends StoreConfig, AccessConfig {
   readonly httpAddress: Address;
   /** Where metrics are served alone. Undefined for the HTTP port. */
   readonly metricsAddress: Address | undefined;
+  /** The files of TLS on every port. Undefined for plaintext. */
+  readonly tls: PortPems | undefined;
   /** The origins whose web pages may call. */
   readonly corsOrigins: readonly string[];
   readonly sessionPolicy: SessionPolicy;
@@ -64,12 +71,18 @@ export interface Config extends StoreConfig, AccessConfig {
 export async function loadConfig(sources: ConfigSources): Promise<Config> {
   const settings = await readSettings(sources, Object.keys(SETTINGS) as SettingName[]);
   const { traces, faults } = readTracesConfig(sources.env);
-  const values = complete<SettingName>(settings, [...accessFaults(settings), ...faults]);
+  const values = complete<SettingName>(settings, [
+    ...accessFaults(settings),
+    ...(await portTlsFaults(settings)),
+    ...(await redisTlsFaults(settings)),
+    ...faults,
+  ]);
   return {
     ...toStoreConfig(values),
     grpcAddress: values.grpcAddress,
     httpAddress: values.httpAddress,
     metricsAddress: values.metricsAddress,
+    tls: portPems(values),
     corsOrigins: values.corsOrigins ?? [],
     sessionPolicy: {
       idleTimeoutMs: values.idleTimeout,
@@ -97,7 +110,10 @@ export async function loadAccessConfig(sources: ConfigSources): Promise<AccessCo
   return { keyring, auth };
 }
 
-const STORE_SETTINGS = ["store", "durability", "keyPrefix", "retention", "dataDir"] as const;
+const STORE_SETTINGS = [
+  ...(["store", "durability", "keyPrefix", "retention", "dataDir"] as const),
+  ...(["redisCa", "redisCert", "redisKey"] as const),
+] as const;
 
 /**
  * Reads only where sessions are kept, and the keyring, which is required. The faults of
@@ -109,7 +125,10 @@ export async function loadStoreConfig(
 ): Promise<{ readonly config: StoreConfig; readonly keyring: Keyring }> {
   const settings = await readSettings(sources, [...STORE_SETTINGS, "keyring"]);
   const missing = settings.given.has("keyring") ? [] : [`${keyOf(SETTINGS.keyring)}: required`];
-  const values = complete<(typeof STORE_SETTINGS)[number] | "keyring">(settings, missing);
+  const values = complete<(typeof STORE_SETTINGS)[number] | "keyring">(settings, [
+    ...missing,
+    ...(await redisTlsFaults(settings)),
+  ]);
   return { config: toStoreConfig(values), keyring: values.keyring as Keyring };
 }
 
@@ -136,11 +155,13 @@ function complete<Name extends SettingName>(
 }
 
 function toStoreConfig(values: Pick<Values, (typeof STORE_SETTINGS)[number]>): StoreConfig {
+  const redisTls = redisPems(values);
   return {
     store: values.store ?? { kind: "sqlite", path: join(values.dataDir, "sessiond.db") },
     durability: values.durability,
     keyPrefix: values.keyPrefix,
     retentionMs: values.retention,
+    ...(redisTls && { redisTls }),
   };
 }
 

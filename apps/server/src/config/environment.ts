@@ -4,7 +4,16 @@ import { ConfigError } from "./config-error.js";
 
 const PREFIX = "SESSIOND_";
 /** Variables of the other commands: not settings of `serve`, and not typos. */
-const OTHER_VARIABLES = ["SERVER", "TOKEN", "TOKEN_FILE", "FENCING_TOKEN"];
+const OTHER_VARIABLES = [
+  ...["SERVER", "TOKEN", "TOKEN_FILE", "FENCING_TOKEN"],
+  ...["SERVER_CA", "CLIENT_CERT", "CLIENT_KEY"],
+];
+/** Of the commands that call a server: their files of TLS. */
+export const REMOTE_TLS_VARIABLES = {
+  ca: `${PREFIX}SERVER_CA`,
+  cert: `${PREFIX}CLIENT_CERT`,
+  key: `${PREFIX}CLIENT_KEY`,
+} as const;
 /** `NAME_FILE` names a file with the value of `NAME`, as Docker and Kubernetes hand out secrets. */
 export const FILE_SUFFIX = "_FILE";
 

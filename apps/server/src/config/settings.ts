@@ -11,6 +11,7 @@ import { parseOrigins } from "../network/origins.js";
 import type { AuditDestination } from "../observability/audit-log.js";
 import { AUDIT_LEVELS, LOG_LEVELS } from "../observability/log-level.js";
 import { parseStoreLocation } from "./store-location.js";
+import { PORT_TLS_SETTINGS, REDIS_TLS_SETTINGS } from "./tls-settings.js";
 
 const LIMIT_POLICIES = ["evict_oldest", "reject"] as const;
 const DURABILITIES = ["auto", "local", "replicated"] as const satisfies readonly Durability[];
@@ -87,6 +88,7 @@ export const SETTINGS = {
       "calls go through its own server needs no CORS.",
     parse: parseOrigins,
   },
+  ...PORT_TLS_SETTINGS,
   store: {
     group: "Store",
     env: "SESSIOND_STORE",
@@ -127,6 +129,7 @@ export const SETTINGS = {
     details: "With another prefix, a server finds no sessions.",
     parse: parseKeyPrefix,
   },
+  ...REDIS_TLS_SETTINGS,
   idleTimeout: {
     group: "Sessions and rate limits",
     env: "SESSIOND_IDLE_TIMEOUT",
@@ -268,8 +271,8 @@ export const SETTINGS = {
     default: "info",
     help: LOG_LEVELS.map((level) => `\`${level}\``).join(", "),
     details:
-      "The log is JSON lines on stdout: the method, code, duration, session id, caller and trace ids " +
-      "of each call; never a token, never session data.",
+      "The log is JSON lines on stdout: the method, code, duration, session id, caller, client " +
+      "certificate and trace ids of each call; never a token, never session data.",
     parse: (text) => parseChoice(text, LOG_LEVELS),
   },
   auditLog: {
@@ -298,12 +301,14 @@ export const SETTINGS = {
     env: "SESSIOND_METRICS_ADDRESS",
     flag: "metrics-address",
     placeholder: "HOST:PORT",
-    help: "where `/metrics` is served alone (default: on the HTTP port)",
+    help: "where `/metrics` is served, with `/healthz` and `/readyz` (default: on the HTTP port)",
     details:
       "Metrics are in the text format of Prometheus, or in OpenMetrics for who asks for it. They hold " +
       "no token, user, session or namespace, but names of issuers and of rate-limit policies, and " +
       "how many sessions there are. Nobody needs an access token to read them: set an address of " +
-      "its own if the HTTP port is open to others.",
+      "its own if the HTTP port is open to others. With [SESSIOND_TLS_CERT](#sessiond_tls_cert) it " +
+      "speaks TLS, and asks nobody for a certificate: Prometheus and the probes of Kubernetes reach " +
+      "it also where the other ports ask for one.",
     parse: parseAddress,
   },
   dataDir: {

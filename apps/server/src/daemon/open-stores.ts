@@ -15,6 +15,7 @@ import type { Logger } from "pino";
 import type { StoreConfig } from "../config/config.js";
 import { SETTINGS } from "../config/settings.js";
 import { describeStore } from "../config/store-location.js";
+import { openRedisFiles } from "./redis-files.js";
 
 /** How long the start waits for Redis. */
 const CONNECT_WAIT_MS = 2_000;
@@ -26,6 +27,12 @@ export interface Stores {
   readonly rateLimits: RateLimitStore;
   /** Makes calls under way and later calls fail with STORE_UNAVAILABLE. */
   close(): Promise<void>;
+}
+
+/** The stores, and the files that the connection to them needs. */
+export interface OpenedStores extends Stores {
+  /** Reads certificates and keys now. */
+  reloadFiles(): Promise<void>;
 }
 
 /** Options of `openStores`. */
@@ -42,27 +49,30 @@ export interface OpenStoresOptions {
  * Redis is.
  */
 export async function openStores(
-  { store: location, retentionMs, durability, keyPrefix }: StoreConfig,
+  { store: location, retentionMs, durability, keyPrefix, redisTls }: StoreConfig,
   logger: Logger,
   { onConnectionError, aroundReplicaWait }: OpenStoresOptions = {},
-): Promise<Stores> {
+): Promise<OpenedStores> {
   if (location.kind === "sqlite") {
     // Only this folder: after a typo in another, a new and empty store would take the store's place.
     if (dirname(location.path) === SETTINGS.dataDir.default) {
       await mkdir(SETTINGS.dataDir.default, { recursive: true, mode: 0o700 });
     }
-    return openSqliteStores({ path: location.path, retentionMs });
+    const stores = await openSqliteStores({ path: location.path, retentionMs });
+    return Object.assign(stores, { reloadFiles: async () => {} });
   }
   const address = describeStore(location);
+  const files = await openRedisFiles(redisTls, logger);
   let lastError = "";
-  const redis = connectRedis(location, (error) => {
+  const onError = (error: Error) => {
     // Each attempt fails alike, about once a second: one line says it.
     if (error.message !== lastError) {
       logger.warn({ store: address, error: error.message }, "redis connection failed");
     }
     lastError = error.message;
     onConnectionError?.(error);
-  });
+  };
+  const redis = connectRedis(location, onError, files.tls);
   redis.on("ready", () => {
     lastError = "";
     warnOfAge(redis, logger);
@@ -73,7 +83,15 @@ export async function openStores(
   } catch {
     // Readiness reports it, and keeps asking.
   }
-  return openRedisStores({ redis, retentionMs, durability, keyPrefix, aroundReplicaWait });
+  const stores = openRedisStores({ redis, retentionMs, durability, keyPrefix, aroundReplicaWait });
+  return {
+    ...stores,
+    reloadFiles: () => files.reload(),
+    close: async () => {
+      files.close();
+      await stores.close();
+    },
+  };
 }
 
 /** A Redis that is too old refuses most calls, and its errors do not say why. */

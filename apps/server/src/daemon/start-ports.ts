@@ -9,6 +9,7 @@ import type { Metrics } from "../observability/metrics.js";
 import { PortMetrics } from "../observability/rpc-metrics.js";
 import type { Tracing } from "../observability/tracing.js";
 import { SERVER_STOPPING } from "../services/rpc-error.js";
+import type { PortCertificate } from "../tls/port-certificate.js";
 import { startGrpcServer } from "../transport/grpc-server.js";
 import { startHttpServer } from "../transport/http-server.js";
 import { startMetricsServer } from "../transport/metrics-server.js";
@@ -27,6 +28,8 @@ export interface Served {
   readonly audit: Audit;
   readonly metrics: Metrics;
   readonly tracing: Tracing | undefined;
+  /** Undefined without TLS. */
+  readonly certificate: PortCertificate | undefined;
 }
 
 /** The ports that take calls. */
@@ -42,9 +45,9 @@ export interface Ports {
 /** Listens on every port, or on none: rejects if it cannot listen on one of the addresses. */
 export async function startPorts(config: Config, served: Served): Promise<Ports> {
   await using opened = new AsyncDisposableStack();
-  const { routes, readiness, metrics } = served;
+  const { routes, readiness, metrics, certificate } = served;
   const shutdown = new AbortController();
-  const shared = { routes, shutdownSignal: shutdown.signal };
+  const shared = { routes, shutdownSignal: shutdown.signal, certificate };
 
   const grpcMetrics = new PortMetrics(metrics, "grpc");
   const grpc = await startGrpcServer({
@@ -72,7 +75,9 @@ export async function startPorts(config: Config, served: Served): Promise<Ports>
   });
   opened.defer(() => http.stop(GRACE_MS));
 
-  const scraped = metricsAddress && (await startMetricsServer(metricsAddress, metrics));
+  const scraped =
+    metricsAddress &&
+    (await startMetricsServer({ address: metricsAddress, metrics, readiness, certificate }));
   opened.defer(() => scraped?.stop(GRACE_MS));
 
   const closing = opened.move();

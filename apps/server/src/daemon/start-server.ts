@@ -15,6 +15,7 @@ import { lockRoutes } from "../services/lock-routes.js";
 import { Namespaces } from "../services/namespaces.js";
 import { rateLimitRoutes } from "../services/rate-limit-routes.js";
 import { sessionRoutes } from "../services/session-routes.js";
+import { PortCertificate } from "../tls/port-certificate.js";
 import { Readiness } from "../transport/readiness.js";
 import type { Access } from "./access-changes.js";
 import { openStores } from "./open-stores.js";
@@ -32,6 +33,8 @@ export interface RunningServer {
   readonly metricsAddress: Address | undefined;
   /** Uses this keyring and these issuers from now on, all at once, and logs what has changed. */
   replaceAccess(access: AccessConfig): void;
+  /** Reads certificates and keys of TLS now, instead of within two seconds of a change. */
+  reloadFiles(): Promise<void>;
   /** Lets calls finish, then closes everything. Idempotent. */
   stop(): Promise<void>;
 }
@@ -57,6 +60,8 @@ export async function startServer(
   const { keyring, verifier } = access;
   opened.defer(() => verifier.close());
 
+  const certificate = config.tls && (await PortCertificate.open(config.tls, logger));
+  if (certificate) opened.use(certificate);
   const { aroundReplicaWait } = tracing ?? {};
   const openedStores = await openStores(config, logger, { aroundReplicaWait });
   opened.defer(() => openedStores.close());
@@ -78,13 +83,13 @@ export async function startServer(
   });
   // Releases locks whose callers have left. Needs the store, so it closes first.
   opened.defer(() => namespaces.close());
-  gaugeServer(metrics, { sessions: stores.sessions, namespaces, verifier, readiness });
+  gaugeServer(metrics, { sessions: stores.sessions, namespaces, verifier, readiness, certificate });
 
   const routes = routesOf(namespaces, logger, rateLimitCounts(rateLimits, { metrics, audit }));
-  const served = { routes, readiness, verifier, logger, audit, metrics, tracing };
+  const served = { routes, readiness, verifier, logger, audit, metrics, tracing, certificate };
   const ports = await startPorts(config, served);
   opened.defer(() => ports.stop());
-  logListening(logger, config, { readiness, ports, access: access.current });
+  logListening(logger, config, { readiness, ports, access: access.current, certificate });
   const issuers = access.current.auth.issuers.map(({ issuer }) => issuer);
   audit.record("server.started", { version: version(), key_ids: keyring.keyIds, issuers });
 
@@ -105,6 +110,9 @@ export async function startServer(
     httpAddress: ports.httpAddress,
     metricsAddress: ports.metricsAddress,
     replaceAccess: (next) => access.replaceWith(next),
+    reloadFiles: async () => {
+      await Promise.all([certificate?.reload(), openedStores.reloadFiles()]);
+    },
     stop: () => {
       stopped ??= stop();
       return stopped;
@@ -129,9 +137,14 @@ function routesOf(
 function logListening(
   logger: Logger,
   config: Config,
-  started: { readonly readiness: Readiness; readonly ports: Ports; readonly access: Access },
+  started: {
+    readonly readiness: Readiness;
+    readonly ports: Ports;
+    readonly access: Access;
+    readonly certificate: PortCertificate | undefined;
+  },
 ): void {
-  const { readiness, ports, access } = started;
+  const { readiness, ports, access, certificate } = started;
   const { grpcAddress, httpAddress, metricsAddress } = ports;
   logger[readiness.isReady ? "info" : "error"](
     {
@@ -142,6 +155,7 @@ function logListening(
       http_address: formatAddress(httpAddress),
       ...(metricsAddress && { metrics_address: formatAddress(metricsAddress) }),
       ...describeConfig(config, access),
+      ...certificate?.describe(),
     },
     "listening",
   );

@@ -216,7 +216,8 @@ test("metrics with an address of their own are there, and not on the HTTP port",
   await using own = await startTestServer({ config: { metricsAddress } });
   const { metrics_address: address } = own.logs.find(({ msg }) => msg === "listening") ?? {};
   expect((await scrape(`http://${address}`)).sum("sessiond_sessions_active")).toBe(0);
-  expect((await fetch(`http://${address}/healthz`)).status).toBe(404);
+  expect((await fetch(`http://${address}/healthz`)).status).toBe(200);
+  expect((await fetch(`http://${address}/sessiond.v1.SessionService/GetSession`)).status).toBe(404);
   expect((await fetch(`${own.httpUrl}/metrics`)).status).toBe(404);
 });
 

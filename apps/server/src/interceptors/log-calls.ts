@@ -13,6 +13,7 @@ import { type Caller, callerKey } from "../auth/caller.js";
 import { traceFields } from "../observability/tracing.js";
 import { provenSessionIdKey } from "../services/proven-session.js";
 import { CLIENT_GONE, SERVER_STOPPING } from "../services/rpc-error.js";
+import { clientCertificateKey } from "../tls/client-certificate.js";
 
 /** The codes that mean a fault of this server, its store or its issuers. */
 const LOG_LEVELS: ReadonlyMap<Code, "error" | "warn"> = new Map([
@@ -33,8 +34,8 @@ const isLoggedKey = createContextKey(false, { description: "whether the call is 
 type Request = Parameters<ReturnType<Interceptor>>[0];
 
 /**
- * Logs one line for each call when it has ended: method, code, duration, caller, session id and
- * trace ids. Never a token, and nothing else about a session.
+ * Logs one line for each call when it has ended: method, code, duration, caller, client certificate,
+ * session id and trace ids. Never a token, and nothing else about a session.
  */
 export function logCalls(logger: Logger): Interceptor {
   const loggerOf = callerLoggers(logger);
@@ -152,6 +153,8 @@ function callFields(
     method: `${method.parent.typeName}/${method.name}`,
     duration_ms: Math.round((performance.now() - startMs) * 1000) / 1000,
   };
+  const certificate = contextValues.get(clientCertificateKey);
+  if (certificate !== undefined) Object.assign(fields, { client_cert: certificate });
   const ids = traceFields(contextValues, header);
   return ids === undefined ? fields : { ...fields, ...ids };
 }

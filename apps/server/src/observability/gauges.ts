@@ -13,6 +13,8 @@ export interface GaugedServer {
     readonly watchLagMs: number;
     readonly waitingForLocks: number;
   };
+  /** Undefined without TLS. */
+  readonly certificate?: { readonly notAfterMs: number } | undefined;
   readonly verifier: { keyLoadTimesMs(): ReadonlyMap<string, number | undefined> };
   readonly readiness: { describe(): { readonly parts: Partial<Record<PartName, IsReady>> } };
 }
@@ -25,7 +27,7 @@ interface IsReady {
 /** Has the gauges of a server read at each scrape. */
 export function gaugeServer(
   metrics: Metrics,
-  { sessions, namespaces, verifier, readiness }: GaugedServer,
+  { sessions, namespaces, verifier, readiness, certificate }: GaugedServer,
 ): void {
   const count = rememberedFor(COUNTED_FOR_MS, () => countAll(sessions));
   metrics.gauge("sessiond_sessions_active", async () => [{ labels: {}, value: await count() }]);
@@ -45,6 +47,9 @@ export function gaugeServer(
       value: all[part]?.ready ? 1 : 0,
     }));
   });
+  metrics.gauge("sessiond_tls_certificate_not_after_timestamp_seconds", () =>
+    certificate === undefined ? [] : [{ labels: {}, value: certificate.notAfterMs / 1000 }],
+  );
   metrics.gauge("sessiond_issuer_keys_age_seconds", () =>
     [...verifier.keyLoadTimesMs()].flatMap(([issuer, timeMs]) =>
       timeMs === undefined ? [] : { labels: { issuer }, value: (Date.now() - timeMs) / 1000 },

@@ -124,6 +124,13 @@ export const METRICS = {
       "keys; old keys serve for an hour.",
     labels: { issuer: "the issuers of the auth file" },
   },
+  sessiond_tls_certificate_not_after_timestamp_seconds: {
+    type: "gauge",
+    help:
+      "Until when the certificate is valid that new connections get, in seconds since 1970. A refused " +
+      "renewal does not move it. Missing without TLS.",
+    labels: {},
+  },
   sessiond_shed_total: {
     type: "counter",
     help: "Calls that were refused because something was full.",

@@ -107,6 +107,7 @@ export function testConfig(options: TestServerOptions, issuer: TestIssuer): Conf
     grpcAddress: { host: "127.0.0.1", port: 0 },
     httpAddress: { host: "127.0.0.1", port: 0 },
     metricsAddress: undefined,
+    tls: undefined,
     corsOrigins: [],
     store: parseStoreLocation(options.store ?? "sqlite::memory:"),
     durability: "auto",

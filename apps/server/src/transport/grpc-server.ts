@@ -1,21 +1,23 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Interceptor } from "@connectrpc/connect";
+import { createContextValues, type Interceptor } from "@connectrpc/connect";
 import {
   logVerbosity,
   Server,
-  ServerCredentials,
+  type ServerCredentials,
   ServerInterceptingCall,
   type ServerInterceptor,
   setLogVerbosity,
   status,
 } from "@grpc/grpc-js";
-import { addConnectRoutes } from "@sessiond/connect-grpc-js";
+import { addConnectRoutes, rememberPeerCertificates } from "@sessiond/connect-grpc-js";
 import type { HealthImplementation } from "grpc-health-check";
 import { type Address, formatAddress } from "../network/address.js";
 import type { PortMetrics, RpcMetrics } from "../observability/rpc-metrics.js";
 import { fieldOfBytes } from "../services/malformed-field.js";
 import { describeMalformed, SERVER_STOPPING } from "../services/rpc-error.js";
 import { SERVICES } from "../services/services.js";
+import { clientCertificateKey, describeClientCertificate } from "../tls/client-certificate.js";
+import { grpcCredentials } from "./grpc-credentials.js";
 import { DELIVERY_MS, MAX_CONCURRENT_STREAMS, MAX_MESSAGE_BYTES } from "./limits.js";
 import { listenFailure, type Port, type PortOptions } from "./port.js";
 import { addReflection } from "./reflection.js";
@@ -43,15 +45,22 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<Port>
     interceptors: [endStreamsOn(shutdownSignal), measureOthers(options.portMetrics)],
   });
   const calls = new CallsUnderWay();
+  rememberPeerCertificates(server);
   addConnectRoutes(server, {
     routes,
+    ...(options.certificate?.asksClients && {
+      contextValues: (call) => {
+        const peer = call.getAuthContext().sslPeerCertificate;
+        return createContextValues().set(clientCertificateKey, describeClientCertificate(peer));
+      },
+    }),
     interceptors: [calls.count, ...interceptors],
     describeMalformed: (error, desc, bytes) => describeMalformed(error, fieldOfBytes(desc, bytes)),
     shutdownSignal,
   });
   options.health.addToServer(server);
   if (options.reflection) addReflection(server, SERVICES);
-  const port = await bind(server, options.address);
+  const port = await bind(server, options.address, grpcCredentials(options.certificate));
   let stopped: Promise<void> | undefined;
   return {
     address: { host: options.address.host, port },
@@ -114,9 +123,8 @@ function measureOthers(metrics: PortMetrics): ServerInterceptor {
   };
 }
 
-function bind(server: Server, address: Address): Promise<number> {
+function bind(server: Server, address: Address, credentials: ServerCredentials): Promise<number> {
   return new Promise((resolve, reject) => {
-    const credentials = ServerCredentials.createInsecure();
     server.bindAsync(formatAddress(address), credentials, (error, port) => {
       if (error) reject(listenFailure(address, "--grpc-address", error));
       else resolve(port);

@@ -1,16 +1,20 @@
 import { once } from "node:events";
-import { createServer, IncomingMessage, type Server, ServerResponse } from "node:http";
+import { IncomingMessage, type Server, ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
+import { rememberPeerCertificate } from "@sessiond/connect-grpc-js";
 import type { Metrics } from "../observability/metrics.js";
 import type { PortMetrics } from "../observability/rpc-metrics.js";
 import { createCors } from "./cors.js";
+import { createHttpServer } from "./create-http-server.js";
 import { Http2Connections } from "./http2-connections.js";
 import { DELIVERY_MS, REQUEST_TIMEOUT_MS } from "./limits.js";
 import { answerScrape, METRICS_PATH } from "./metrics-server.js";
 import { listenFailure, type Port, type PortOptions } from "./port.js";
+import { answerProbe } from "./probes.js";
 import type { Readiness } from "./readiness.js";
 import { type Refuse, rawResponse, refuse, unreadable } from "./refusal.js";
 import { createRpcHandler, type Request, type Response, type RpcOptions } from "./rpc-over-http.js";
+import { UnfinishedHandshakes } from "./unfinished-handshakes.js";
 
 interface HttpServerOptions extends RpcOptions, PortOptions {
   readonly readiness: Readiness;
@@ -44,22 +48,18 @@ export async function startHttpServer(options: HttpServerOptions): Promise<Port>
     if (metrics && path === METRICS_PATH) {
       return void answerScrape(metrics, request.headers.accept, response);
     }
-    switch (path) {
-      case "/healthz":
-        return respond(response, 200, "ok");
-      case "/readyz":
-        return respondJson(response, readiness.isReady ? 200 : 503, readiness.describe());
-      default:
-        if (!(request instanceof IncomingMessage)) return rpcOverHttp2(request, response);
-        // If we refuse a request before its end, Node keeps the connection but reads nothing more
-        // from it. So read the rest.
-        response.once("finish", () => request.resume());
-        return rpcOverHttp1(request, response);
-    }
+    if (answerProbe(readiness, path, response)) return;
+    if (!(request instanceof IncomingMessage)) return rpcOverHttp2(request, response);
+    // If we refuse a request before its end, Node keeps the connection but reads nothing more
+    // from it. So read the rest.
+    response.once("finish", () => request.resume());
+    return rpcOverHttp1(request, response);
   };
   // Without it, Node would answer a request without a Host header by itself, and say nothing.
   const nodeOptions = { requestTimeout: REQUEST_TIMEOUT_MS, requireHostHeader: false };
-  const server = createServer(nodeOptions, serve);
+  const tls = { asksClients: true, protocols: ["h2", "http/1.1"] };
+  const server = createHttpServer(nodeOptions, options.certificate, tls);
+  server.on("request", serve);
   // HTTP lets a server ignore what it does not know (RFC 9110, 10.1.1).
   server.on("checkExpectation", serve);
   server.on("clientError", (error: NodeJS.ErrnoException, socket: Socket) => {
@@ -74,6 +74,8 @@ export async function startHttpServer(options: HttpServerOptions): Promise<Port>
   });
   const http2 = new Http2Connections(serve);
   http2.takeFrom(server);
+  server.on("secureConnection", rememberPeerCertificate);
+  const handshakes = new UnfinishedHandshakes(server);
   server.listen(address.port, address.host);
   await once(server, "listening").catch((cause: Error) => {
     throw listenFailure(address, "--http-address", cause);
@@ -83,22 +85,11 @@ export async function startHttpServer(options: HttpServerOptions): Promise<Port>
   return {
     address: { host: address.host, port },
     stop: (graceMs) => {
+      handshakes.destroy();
       stopped ??= stop(server, http2, underWay, graceMs);
       return stopped;
     },
   };
-}
-
-function respond(response: Response, status: number, text: string): void {
-  response.statusCode = status;
-  response.setHeader("content-type", "text/plain; charset=utf-8");
-  response.end(`${text}\n`);
-}
-
-function respondJson(response: Response, status: number, content: object): void {
-  response.statusCode = status;
-  response.setHeader("content-type", "application/json");
-  response.end(`${JSON.stringify(content, undefined, 2)}\n`);
 }
 
 async function stop(

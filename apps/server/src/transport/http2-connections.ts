@@ -8,6 +8,7 @@ import {
   type ServerHttp2Session,
 } from "node:http2";
 import type { Socket } from "node:net";
+import { Server as TlsServer } from "node:tls";
 import { DELIVERY_MS, MAX_CONCURRENT_STREAMS, REQUEST_TIMEOUT_MS } from "./limits.js";
 
 /** HTTP/2 with prior knowledge starts like this (RFC 9113, 3.4). No HTTP method is PRI. */
@@ -46,9 +47,11 @@ export class Http2Connections {
 
   /** Takes the HTTP/2 connections from a server. The server keeps the others. */
   takeFrom(server: Server): void {
-    const others = server.listeners("connection");
-    server.removeAllListeners("connection");
-    server.on("connection", (socket: Socket) => {
+    // With TLS a connection begins when its handshake is complete.
+    const event = server instanceof TlsServer ? "secureConnection" : "connection";
+    const others = server.listeners(event);
+    server.removeAllListeners(event);
+    server.on(event, (socket: Socket) => {
       this.#silent.add(socket);
       whenBegun(socket, this.#requestTimeoutMs, (start) => {
         this.#silent.delete(socket);

@@ -1,24 +1,50 @@
 import { once } from "node:events";
-import { createServer, type ServerResponse } from "node:http";
+import type { ServerResponse } from "node:http";
 import type { Http2ServerResponse } from "node:http2";
 import type { AddressInfo } from "node:net";
 import type { Address } from "../network/address.js";
 import type { Metrics } from "../observability/metrics.js";
+import type { PortCertificate } from "../tls/port-certificate.js";
+import { createHttpServer } from "./create-http-server.js";
 import { REQUEST_TIMEOUT_MS } from "./limits.js";
 import { listenFailure, type Port } from "./port.js";
+import { answerProbe } from "./probes.js";
+import type { Readiness } from "./readiness.js";
 
 /** Where metrics are served. */
 export const METRICS_PATH = "/metrics";
 
-/** Serves metrics alone, for those who must not see them on the HTTP port. Rejects if it cannot listen. */
-export async function startMetricsServer(address: Address, metrics: Metrics): Promise<Port> {
-  const server = createServer({ requestTimeout: REQUEST_TIMEOUT_MS }, (request, response) => {
-    if (request.url?.split("?", 1)[0] === METRICS_PATH) {
+/** What is served on the address of metrics. */
+interface MetricsServerOptions {
+  readonly address: Address;
+  readonly metrics: Metrics;
+  readonly readiness: Readiness;
+  /** Undefined for plaintext. */
+  readonly certificate: PortCertificate | undefined;
+}
+
+/**
+ * Serves metrics and health apart from the API: for those who must not see metrics on the HTTP port,
+ * and for Prometheus and the probes of Kubernetes, which have no client certificate. Rejects if it
+ * cannot listen.
+ */
+export async function startMetricsServer({
+  address,
+  metrics,
+  readiness,
+  certificate,
+}: MetricsServerOptions): Promise<Port> {
+  const tls = { asksClients: false, protocols: ["http/1.1"] };
+  const server = createHttpServer({ requestTimeout: REQUEST_TIMEOUT_MS }, certificate, tls);
+  server.on("request", (request, response) => {
+    const path = request.url?.split("?", 1)[0];
+    if (path === METRICS_PATH) {
       void answerScrape(metrics, request.headers.accept, response);
       return;
     }
+    if (answerProbe(readiness, path, response)) return;
     response.statusCode = 404;
-    response.end(`there is nothing here; expected GET ${METRICS_PATH}\n`);
+    response.end(`there is nothing here; expected GET ${METRICS_PATH}, /healthz or /readyz\n`);
   });
   server.listen(address.port, address.host);
   await once(server, "listening").catch((cause: Error) => {

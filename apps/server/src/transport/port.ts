@@ -1,5 +1,6 @@
 import type { ConnectRouter, Interceptor } from "@connectrpc/connect";
 import { type Address, formatAddress } from "../network/address.js";
+import type { PortCertificate } from "../tls/port-certificate.js";
 
 /** What both ports need. */
 export interface PortOptions {
@@ -7,6 +8,8 @@ export interface PortOptions {
   readonly routes: (router: ConnectRouter) => void;
   readonly interceptors: readonly Interceptor[];
   readonly shutdownSignal: AbortSignal;
+  /** Undefined for plaintext. */
+  readonly certificate?: PortCertificate | undefined;
 }
 
 /** A server that listens on one port. */

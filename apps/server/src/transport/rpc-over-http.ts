@@ -24,6 +24,7 @@ import {
 } from "@sessiond/proto/google/rpc/error_details";
 import type { Logger } from "pino";
 import { requestTextDecoder } from "../services/request-json.js";
+import { clientCertificateKey, clientCertificateOf } from "../tls/client-certificate.js";
 import { MAX_MESSAGE_BYTES } from "./limits.js";
 import type { PortOptions } from "./port.js";
 import { NO_HOST, quoted, type Refusal, type Refuse } from "./refusal.js";
@@ -125,7 +126,9 @@ function correctHeaders({ headers, rawHeaders }: Request): void {
 function readWhole(request: Request): ContextValues {
   const body = new RequestBody(request, MAX_MESSAGE_BYTES);
   request[Symbol.asyncIterator] = () => body[Symbol.asyncIterator]();
-  return createContextValues().set(requestBodyKey, body);
+  return createContextValues()
+    .set(requestBodyKey, body)
+    .set(clientCertificateKey, clientCertificateOf(request));
 }
 
 /** Not NOT_FOUND: a wrong URL must not read like a session that has ended. */
