@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import { TestAuthority } from "@sessiond/core/testing";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { bearer, GRPC, sessionClient } from "../testing/protocols.js";
 import { type ListeningServerProcess, spawnServer } from "../testing/server-process.js";
@@ -55,18 +56,26 @@ const grpcurl = (commands: string) =>
   // buf takes the same options, in another order.
   commands
     .replaceAll("grpcurl -plaintext", `"${BUF}" curl --protocol grpc --http2-prior-knowledge`)
-    .replaceAll(`${server.grpcAddress} sessiond.v1`, `http://${server.grpcAddress}/sessiond.v1`);
-
-test.each([
+    .replaceAll("grpcurl -insecure", `"${BUF}" curl --protocol grpc --insecure`)
+    .replaceAll(
+      `${server.grpcAddress} sessiond.v1`,
+      `${commands.includes("-insecure") ? "https" : "http"}://${server.grpcAddress}/sessiond.v1`,
+    );
+const TOOLS = [
   ["curl", (commands: string) => commands],
   ["buf curl", buf],
   ["grpcurl", grpcurl],
-])("the %s commands create a session and verify it", async (heading, withInstalledTool) => {
-  const commands = commandsBelow(`${heading},`);
-  await run("bash", ["-n", "-c", commands]);
-  const { session } = JSON.parse(await paste(withInstalledTool(commands)));
-  expect(session).toMatchObject({ userId: "ann", roles: ["admin"] });
-});
+] as const;
+
+test.each(TOOLS)(
+  "the %s commands create a session and verify it",
+  async (heading, withInstalledTool) => {
+    const commands = commandsBelow(`${heading},`);
+    await run("bash", ["-n", "-c", commands]);
+    const { session } = JSON.parse(await paste(withInstalledTool(commands)));
+    expect(session).toMatchObject({ userId: "ann", roles: ["admin"] });
+  },
+);
 
 test("sessions and the welcome's token outlive a restart", async () => {
   const created = JSON.parse(await paste(commandsBelow("curl,")));
@@ -77,4 +86,18 @@ test("sessions and the welcome's token outlive a restart", async () => {
   const client = sessionClient(GRPC.open(server), bearer(token));
   const { session } = await client.getSession({ sessionId: created.session.id });
   expect(session?.userId).toBe("ann");
+});
+
+test("with TLS, the commands use it", async () => {
+  using authority = new TestAuthority();
+  const { cert, key } = authority.issue();
+  server.kill("SIGTERM");
+  expect(await server.ended).toBe(0);
+  const flags = ["--dev", "--tls-cert", cert, "--tls-key", key];
+  server = await spawnServer({ flags, cwd: directory });
+  await server.printed(/^# grpcurl(.|\n)*VerifySession\n\n/m);
+  for (const [heading, withInstalledTool] of TOOLS) {
+    const { session } = JSON.parse(await paste(withInstalledTool(commandsBelow(`${heading},`))));
+    expect(session).toMatchObject({ userId: "ann" });
+  }
 });

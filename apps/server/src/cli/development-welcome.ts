@@ -7,8 +7,20 @@ import { KNOWN_PERMISSIONS } from "../services/permissions.js";
 
 const TOKEN_TTL_MS = 24 * 3_600_000;
 const SERVICE = "sessiond.v1.SessionService";
-const BUF = "npx --yes @bufbuild/buf@1.75.0 curl --protocol grpc --http2-prior-knowledge";
-const GRPCURL = "grpcurl -plaintext";
+const BUF = "npx --yes @bufbuild/buf@1.75.0 curl --protocol grpc";
+/** How the tools are told what kind of connection it is. Nobody stands between them and loopback. */
+const PLAINTEXT = {
+  scheme: "http",
+  curl: "curl",
+  buf: `${BUF} --http2-prior-knowledge`,
+  grpcurl: "grpcurl -plaintext",
+};
+const TLS = {
+  scheme: "https",
+  curl: "curl --insecure",
+  buf: `${BUF} --insecure`,
+  grpcurl: "grpcurl -insecure",
+};
 
 /** The text that a development server prints at its start: its addresses, a token, and calls to try. */
 export async function developmentWelcome(config: Config, server: RunningServer): Promise<string> {
@@ -20,11 +32,12 @@ export async function developmentWelcome(config: Config, server: RunningServer):
     subject: "development",
     ttlMs: TOKEN_TTL_MS,
   });
+  const { scheme, curl, buf, grpcurl } = config.tls ? TLS : PLAINTEXT;
   const made = config.keyring === undefined ? "keyring and signing key" : "signing key";
   return `
 sessiond is listening, for development: it made its own ${made}
   gRPC                    ${grpc}
-  Connect, gRPC-Web, JSON http://${http}
+  Connect, gRPC-Web, JSON ${scheme}://${http}
   sessions are kept in    ${describeStore(config.store)}
   what it made is in      ${config.dataDir}
 
@@ -34,13 +47,13 @@ another terminal, then any of the pairs below:
 export TOKEN=${token}
 
 # curl, with JSON: create a session, keep its token, verify it
-${pair((method, body) => `curl -sS -H "authorization: Bearer $TOKEN" -H 'content-type: application/json' -d ${body} http://${http}/${SERVICE}/${method}`)}
+${pair((method, body) => `${curl} -sS -H "authorization: Bearer $TOKEN" -H 'content-type: application/json' -d ${body} ${scheme}://${http}/${SERVICE}/${method}`)}
 
 # buf curl, over gRPC; it learns the contract from the server by reflection
-${pair((method, body) => `${BUF} -H "authorization: Bearer $TOKEN" -d ${body} http://${grpc}/${SERVICE}/${method}`)}
+${pair((method, body) => `${buf} -H "authorization: Bearer $TOKEN" -d ${body} ${scheme}://${grpc}/${SERVICE}/${method}`)}
 
 # grpcurl, the same
-${pair((method, body) => `${GRPCURL} -H "authorization: Bearer $TOKEN" -d ${body} ${grpc} ${SERVICE}/${method}`)}
+${pair((method, body) => `${grpcurl} -H "authorization: Bearer $TOKEN" -d ${body} ${grpc} ${SERVICE}/${method}`)}
 
 `;
 }

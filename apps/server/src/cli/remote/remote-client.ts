@@ -11,7 +11,7 @@ const TOKEN_RENEWAL_MS = 5 * 60_000;
 /** Prepares calls to a server. A development token gets this one permission. */
 export function connectTo(server: RemoteServer, permission: string): SessionClient {
   const token = server.token ?? developmentTokens(server.dataDir, permission);
-  return createSessionClient({ baseUrl: server.url.href, token });
+  return createSessionClient({ baseUrl: server.url.href, token, tls: server.tls });
 }
 
 /** Makes the same tokens as `sessiond token`, a new one every five minutes. */

@@ -1,19 +1,23 @@
 import { existsSync } from "node:fs";
+import type { TlsOptions } from "@sessiond/client";
 import { developmentSigningKeyPath } from "../../auth/development-keys.js";
 import { dataDirectory } from "../../config/config.js";
 import { ConfigError } from "../../config/config-error.js";
 import { type Environment, readVariable } from "../../config/environment.js";
 import { isLoopback } from "../../network/address.js";
 import type { FlagReader } from "../command/flag-reader.js";
+import { REMOTE_TLS_FLAGS, REMOTE_TLS_HELP, readRemoteTls } from "./remote-tls.js";
 
 /** The flags that name the server and the caller. */
-export const REMOTE_FLAGS = ["server", "token", "data-dir"];
+export const REMOTE_FLAGS = ["server", "token", "data-dir", ...REMOTE_TLS_FLAGS];
 
 /** A running server, and the credentials for it. */
 export interface RemoteServer {
   readonly url: URL;
   /** Undefined if calls use development tokens. */
   readonly token: string | undefined;
+  /** Undefined for the defaults of Node. */
+  readonly tls: TlsOptions | undefined;
   /** The directory of the development key. */
   readonly dataDir: string;
 }
@@ -28,7 +32,7 @@ export const REMOTE_HELP = `\
                            variable or a file (SESSIOND_TOKEN,
                            SESSIOND_TOKEN_FILE, default with a server on
                            loopback: a development token)
-  --data-dir DIRECTORY     a development server's (SESSIOND_DATA_DIR, default
+${REMOTE_TLS_HELP}  --data-dir DIRECTORY     a development server's (SESSIOND_DATA_DIR, default
                            .sessiond)
 `;
 
@@ -49,8 +53,9 @@ export function remoteServer(flags: FlagReader, env: Environment): RemoteServer 
   }
   const fault = token === undefined ? developmentTokenFault(url, dataDir) : undefined;
   if (fault !== undefined) faults.push(fault);
+  const tls = readRemoteTls(flags, env, url);
   flags.throwIfFaulty();
-  return { url, token, dataDir };
+  return { url, token, tls, dataDir };
 }
 
 /** Why no development token can be made for the server. No server would know a key made now. */
