@@ -25,3 +25,9 @@ export const FIELD_CHECKS: readonly string[] = [
   "except a session that is not bob's: SESSION_NOT_FOUND",
   "except one of two, revoked 1",
 ];
+
+/** What Python's `secure.py` prints after that. */
+export const TLS_CHECKS: readonly string[] = [
+  "over TLS with a certificate, sessions: 0",
+  "without one: code 14",
+];

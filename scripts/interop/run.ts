@@ -6,8 +6,9 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from "node:
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { promisify } from "node:util";
+import { TestAuthority } from "../../packages/core/dist/testing/network/test-authority.js";
 import { canInstall, install } from "../apt.ts";
-import { CHECKS, FIELD_CHECKS } from "./checks.ts";
+import { CHECKS, FIELD_CHECKS, TLS_CHECKS } from "./checks.ts";
 import { type Server, startServer } from "./server.ts";
 
 /** On a slow machine it takes minutes to compile the stubs for C++, or gRPC for Go in the first run. */
@@ -41,6 +42,19 @@ process.once("exit", () => rmSync(work, { recursive: true, force: true }));
 process.once("SIGINT", () => process.exit(130));
 
 using server = await startServer(join(work, "data"));
+using authority = new TestAuthority();
+const [own, client] = [authority.issue(), authority.issue({ name: "python" })];
+// The same data directory, so that the same access token is good for both.
+using tlsServer = await startServer(join(work, "data"), [
+  ...["--tls-cert", own.cert, "--tls-key", own.key, "--tls-client-ca", authority.ca],
+]);
+const tlsEnvironment = {
+  // grpcio checks the name, and knows no IP addresses.
+  TLS_ADDRESS: tlsServer.grpcAddress.replace("127.0.0.1", "localhost"),
+  TLS_CA: authority.ca,
+  TLS_CLIENT_CERT: client.cert,
+  TLS_CLIENT_KEY: client.key,
+};
 const failed: string[] = [];
 for (const language of runnable) {
   if (!(await passes(language, server))) failed.push(language);
@@ -89,8 +103,9 @@ async function passes(language: string, { grpcAddress, token }: Server): Promise
     ADDRESS: grpcAddress,
     TOKEN: token,
     FAR_SECONDS: `${FAR_SECONDS}`,
+    ...tlsEnvironment,
   };
-  const checks = language === "python" ? [...CHECKS, ...FIELD_CHECKS] : CHECKS;
+  const checks = language === "python" ? [...CHECKS, ...FIELD_CHECKS, ...TLS_CHECKS] : CHECKS;
   const started = performance.now();
   try {
     // Unlike Node's own timeout, this one also ends what the script has started.

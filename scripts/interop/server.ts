@@ -17,9 +17,9 @@ export interface Server extends Disposable {
 }
 
 /** Starts the built server, with development keys in `dataDir`, and waits until it listens. */
-export async function startServer(dataDir: string): Promise<Server> {
+export async function startServer(dataDir: string, flags: readonly string[] = []): Promise<Server> {
   const env = { PATH: process.env["PATH"], HOME: process.env["HOME"], SESSIOND_DATA_DIR: dataDir };
-  const server = spawn(process.execPath, [SESSIOND, ...SERVE], {
+  const server = spawn(process.execPath, [SESSIOND, ...SERVE, ...flags], {
     env,
     stdio: ["ignore", "pipe", "inherit"],
   });

@@ -15,3 +15,4 @@ protoc --proto_path=proto --python_out=gen --grpc_python_out=gen \
 export PYTHONPATH=gen PYTHONDONTWRITEBYTECODE=1
 /usr/bin/python3 "$here/client.py"
 /usr/bin/python3 "$here/fields.py"
+/usr/bin/python3 "$here/secure.py"
