@@ -193,7 +193,8 @@ describe("a token is refused", () => {
       for (let i = 0; i < 5; i++) {
         await refused({ header: { kid: `unknown-${loads}-${i}` } }, UNKNOWN_KEY);
       }
-      expect(access.issuer.requests).toHaveLength(loads);
+      // The first load was for the first token of all.
+      expect(access.issuer.requests).toHaveLength(1 + loads);
       access.nowMs += 10_000;
     }
   });

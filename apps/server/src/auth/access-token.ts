@@ -1,13 +1,19 @@
 import { hash } from "node:crypto";
 import { isDeepStrictEqual } from "node:util";
 import { isNamespace, quote, SessiondError } from "@sessiond/core";
-import { decodeJwt, errors, type JWTPayload, type JWTVerifyResult, jwtVerify } from "jose";
+import { decodeJwt, type JWTPayload } from "jose";
 import type { Caller } from "./caller.js";
 import { claimAt } from "./claims.js";
 import { type AuthConfig, type IssuerConfig, NAMESPACE_SYNTAX } from "./issuer.js";
 import { type AroundKeyLoad, IssuerKeys } from "./issuer-keys.js";
 import type { KeySet } from "./key-set.js";
-import { TOKENS_PENDING, unauthenticated } from "./token-refusals.js";
+import {
+  MALFORMED_TOKEN,
+  malformedClaim,
+  TOKENS_PENDING,
+  unauthenticated,
+} from "./token-refusals.js";
+import { verifySignature } from "./token-signature.js";
 
 /** Longer tokens are refused unread; common ones have 1 to 2 KiB. */
 const MAX_TOKEN_LENGTH = 8 * 1024;
@@ -22,9 +28,9 @@ const MAX_NAMED_ISSUERS = 3;
 /** Entra's issuers have 75 characters, and differ in the last ones. */
 const MAX_NAMED_LENGTH = 128;
 const DEFAULT_TIMEOUT_MS = 5_000;
+const DEFAULT_KEYS_MAX_AGE_MS = 24 * 3_600_000;
 /** The values of `typ` that access tokens have (RFC 7519, 5.1; RFC 9068, 2.1): no ID or logout token. */
 const DEFAULT_TYPES: readonly unknown[] = [undefined, "application/jwt", "application/at+jwt"];
-const MALFORMED = "the access token is malformed: expected a signed JWT";
 
 /** Verifies callers' access tokens (signed JWTs) and remembers the verified ones. */
 export interface AccessTokenVerifier {
@@ -55,6 +61,8 @@ export interface AccessTokenVerifierOptions {
   readonly now?: () => number;
   /** The time limit of one load of an issuer's keys; 5 seconds by default. */
   readonly timeoutMs?: number;
+  /** For how long an issuer's keys are used while it cannot be reached; 24 hours by default. */
+  readonly keysMaxAgeMs?: number;
   /** Called after every failed load of keys, for the log: old keys may hide the failure. */
   readonly onLoadFailure?: (issuer: string, cause: unknown) => void;
   /** Runs each load of an issuer's keys. By default nothing is done around it. */
@@ -86,16 +94,23 @@ interface Acceptance {
 /**
  * Makes the verifier. To verify a signature costs about 0.1 ms of CPU, so the verifier
  * remembers tokens, by their SHA-256 alone, until they expire or their issuer's keys
- * change. An issuer that withdraws a leaked key ends all of its tokens within about a minute.
+ * change. An issuer that withdraws a leaked key ends all of its tokens within two minutes.
  */
 export function createAccessTokenVerifier(
   auth: AuthConfig,
   options: AccessTokenVerifierOptions = {},
 ): AccessTokenVerifier {
   const { now = Date.now, timeoutMs = DEFAULT_TIMEOUT_MS, onLoadFailure = () => {} } = options;
-  const { aroundLoad } = options;
+  const { aroundLoad, keysMaxAgeMs: maxAgeMs = DEFAULT_KEYS_MAX_AGE_MS } = options;
   const closing = new AbortController();
-  const keysOptions = { now, timeoutMs, onLoadFailure, aroundLoad, closing: closing.signal };
+  const keysOptions = {
+    now,
+    timeoutMs,
+    maxAgeMs,
+    onLoadFailure,
+    aroundLoad,
+    closing: closing.signal,
+  };
   let accepted = acceptanceOf(auth, new Map());
 
   function acceptanceOf(
@@ -210,7 +225,7 @@ function claimedIssuer(token: string): unknown {
   try {
     return decodeJwt(token).iss;
   } catch {
-    throw unauthenticated("malformed", MALFORMED);
+    throw unauthenticated("malformed", MALFORMED_TOKEN);
   }
 }
 
@@ -224,56 +239,6 @@ function unknownIssuer(claimed: unknown, issuers: ReadonlyMap<unknown, Issuer>):
     "unknown_issuer",
     `the access token is from an unknown issuer: its claim "iss" is ${seen}, known issuers: ${list}`,
   );
-}
-
-/** Tries the current keys, and once more after a reload if they lack the token's key. */
-async function verifySignature(
-  token: string,
-  { config, keys }: Issuer,
-  now: () => number,
-): Promise<{ readonly keySet: KeySet; readonly result: JWTVerifyResult }> {
-  let keySet = await keys.get();
-  try {
-    return { keySet, result: await verifyWithKeySet(token, config, keySet, now()) };
-  } catch (error) {
-    if (!(error instanceof errors.JWKSNoMatchingKey)) throw explain(config, error);
-  }
-  keySet = await keys.getAfterMiss(keySet);
-  try {
-    return { keySet, result: await verifyWithKeySet(token, config, keySet, now()) };
-  } catch (error) {
-    throw explain(config, error);
-  }
-}
-
-async function verifyWithKeySet(
-  token: string,
-  config: IssuerConfig,
-  keySet: KeySet,
-  nowMs: number,
-): Promise<JWTVerifyResult> {
-  const options = {
-    algorithms: [...config.algorithms],
-    issuer: config.issuer,
-    audience: [...config.audiences],
-    requiredClaims: ["exp", "sub"],
-    clockTolerance: config.clockToleranceMs / 1000,
-    currentDate: new Date(nowMs),
-  };
-  try {
-    return await jwtVerify(token, keySet.find, options);
-  } catch (error) {
-    if (!(error instanceof errors.JWKSMultipleMatchingKeys)) throw error;
-    // The token names no key, and the issuer has several keys of its kind.
-    for await (const key of error) {
-      try {
-        return await jwtVerify(token, key, options);
-      } catch (keyError) {
-        if (!(keyError instanceof errors.JWSSignatureVerificationFailed)) throw keyError;
-      }
-    }
-    throw new errors.JWSSignatureVerificationFailed();
-  }
 }
 
 function checkType(config: IssuerConfig, typ: unknown): void {
@@ -332,47 +297,4 @@ function words(claim: unknown): readonly string[] {
 
 function texts(claim: unknown): readonly string[] {
   return Array.isArray(claim) ? claim.filter((value) => typeof value === "string") : [];
-}
-
-/** Translates an error of jose for the caller. */
-function explain({ issuer }: IssuerConfig, error: unknown): SessiondError {
-  if (error instanceof errors.JOSEError) return refusalOf(error);
-  // Not the token's fault: the issuer published a damaged or weak key.
-  const message = `the signing keys of issuer ${issuer} cannot be used`;
-  return new SessiondError("ISSUER_UNAVAILABLE", message, { cause: error });
-}
-
-function refusalOf(error: errors.JOSEError): SessiondError {
-  if (error instanceof errors.JWTExpired) {
-    return unauthenticated("expired", "the access token has expired");
-  }
-  if (error instanceof errors.JWTClaimValidationFailed) return claimRefusal(error);
-  if (error instanceof errors.JWSSignatureVerificationFailed) {
-    return unauthenticated("signature", "the access token's signature is wrong");
-  }
-  if (error instanceof errors.JWKSNoMatchingKey) {
-    const message = "the access token is signed with a key that its issuer does not have";
-    return unauthenticated("unknown_key", message);
-  }
-  if (error instanceof errors.JOSEAlgNotAllowed) {
-    const message = "the access token is signed with an algorithm that is not accepted";
-    return unauthenticated("algorithm", message);
-  }
-  return unauthenticated("malformed", MALFORMED);
-}
-
-function claimRefusal({ claim, reason }: errors.JWTClaimValidationFailed): SessiondError {
-  if (reason === "missing") {
-    return unauthenticated("claim", `the access token has no claim "${claim}"`);
-  }
-  if (reason === "invalid") return malformedClaim(claim);
-  if (claim === "aud") {
-    return unauthenticated("audience", "the access token is for another audience");
-  }
-  if (claim === "nbf") return unauthenticated("not_yet_valid", "the access token is not valid yet");
-  return unauthenticated("claim", `the access token's claim "${claim}" is not accepted`);
-}
-
-function malformedClaim(claim: string): SessiondError {
-  return unauthenticated("claim", `the access token's claim "${claim}" is malformed`);
 }

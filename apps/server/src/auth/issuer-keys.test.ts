@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { TestIssuer } from "../testing/test-issuer.js";
+import { within } from "../testing/within.js";
 import { IssuerKeys } from "./issuer-keys.js";
 import type { KeySet } from "./key-set.js";
 
@@ -29,7 +30,8 @@ function keysWith(timeoutMs: number): IssuerKeys {
   // A load that ends after its test must not count in the next.
   const ownFailures = failures;
   const onLoadFailure = (_: string, cause: unknown) => ownFailures.push(cause);
-  const options = { now: () => nowMs, timeoutMs, closing: closing.signal, onLoadFailure };
+  const bounds = { timeoutMs, maxAgeMs: MAX_AGE_MS };
+  const options = { now: () => nowMs, ...bounds, closing: closing.signal, onLoadFailure };
   return new IssuerKeys(issuer.url, { kind: "url", url: issuer.jwksUrl }, options);
 }
 
@@ -94,7 +96,7 @@ test.each([
   expect(issuer.requests).toHaveLength(2);
 });
 
-test("keys serve while their issuer is down, for an hour and no longer", async () => {
+test("keys serve while their issuer is down, for as long as they may and no longer", async () => {
   const keySet = await keys.get();
   failLoads();
   nowMs += MAX_AGE_MS - 1;
@@ -119,7 +121,7 @@ test("only the first call waits for an issuer that does not answer, while there 
   expect(failures).toHaveLength(1);
 });
 
-test("a failed load is tried again after a second, and its success ends the outage", async () => {
+test("a failed load is tried again after a second, behind calls, and its success ends the outage", async () => {
   failLoads();
   await unavailable(keys.get());
   issuer.respond = undefined;
@@ -127,8 +129,9 @@ test("a failed load is tried again after a second, and its success ends the outa
   await unavailable(keys.get());
   expect(issuer.requests).toHaveLength(1);
   nowMs += 1;
+  await unavailable(keys.get());
+  await loaded(2);
   const keySet = await keys.get();
-  expect(issuer.requests).toHaveLength(2);
   expect(failures).toHaveLength(1);
   // Calls wait for keys that were not in use, as if there had been no outage.
   nowMs += WAIT_AFTER_MS;
@@ -136,18 +139,55 @@ test("a failed load is tried again after a second, and its success ends the outa
   expect(await keys.get()).toBe(keySet);
 });
 
-test("a missing key causes at most one load in ten seconds, which serves all who miss it", async () => {
+test("calls wait a second for an issuer that hangs, and later calls fail at once", async () => {
+  issuer.respond = () => {};
+  keys = keysWith(5_000);
+  await within(2_000, Promise.all([unavailable(keys.get()), unavailable(keys.get())]));
+  nowMs += RETRY_AFTER_MS;
+  await within(100, unavailable(keys.get()));
+  expect(issuer.requests).toHaveLength(1);
+  expect(keys.areMissing).toBe(true);
+});
+
+test("keys that an issuer sends late serve from then on", async () => {
+  issuer.respond = (_, response) => setTimeout(() => response.end(issuer.jwks), 1_500);
+  keys = keysWith(5_000);
+  await unavailable(keys.get());
+  await expect.poll(() => keys.areMissing, { timeout: 3_000 }).toBe(false);
+  await keys.get();
+  expect(issuer.requests).toHaveLength(1);
+});
+
+test("a key that its issuer uses right after a reload is found", async () => {
   const keySet = await keys.get();
+  await issuer.addKey("k2");
+  expect(await keys.getAfterMiss(keySet)).not.toBe(keySet);
+});
+
+test("a key that its issuer begins to use during a reload is found", async () => {
+  const keySet = await keys.get();
+  const before = issuer.jwks;
+  issuer.respond = (_, response) => setTimeout(() => response.end(before), 100);
+  nowMs += REFRESH_AFTER_MS;
+  keys.isCurrent(keySet);
+  await expect.poll(() => issuer.requests.length).toBe(2);
+  issuer.respond = undefined;
+  await issuer.addKey("k2");
+  expect(await keys.getAfterMiss(keySet)).not.toBe(keySet);
+});
+
+test("missing keys cause at most one load in ten seconds, which serves all who miss one", async () => {
+  const keySet = await keys.get();
+  const misses = () => Promise.all([keys.getAfterMiss(keySet), keys.getAfterMiss(keySet)]);
+  expect(await misses()).toEqual([keySet, keySet]);
+  expect(issuer.requests).toHaveLength(2);
   await issuer.addKey("k2");
   nowMs += COOLDOWN_MS - 1;
   expect(await keys.getAfterMiss(keySet)).toBe(keySet);
-  expect(issuer.requests).toHaveLength(1);
-  nowMs += 1;
-  const newKeySet = await keys.getAfterMiss(keySet);
-  expect(newKeySet).not.toBe(keySet);
-  nowMs += COOLDOWN_MS;
-  expect(await keys.getAfterMiss(keySet)).toBe(newKeySet);
   expect(issuer.requests).toHaveLength(2);
+  nowMs += 1;
+  expect(await keys.getAfterMiss(keySet)).not.toBe(keySet);
+  expect(issuer.requests).toHaveLength(3);
 });
 
 test("a missing key is not the caller's fault if its issuer is down", async () => {

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { SessiondError } from "@sessiond/core";
 import type { KeySet } from "./key-set.js";
 import { type KeySource, loadKeySet } from "./key-source.js";
@@ -9,8 +10,11 @@ const REFRESH_AFTER_MS = 60_000;
  * the issuer may have withdrawn a key while nobody called.
  */
 const WAIT_AFTER_MS = 2 * REFRESH_AFTER_MS;
-/** For how long old keys bridge the outage of their issuer. */
-const MAX_AGE_MS = 3_600_000;
+/**
+ * Calls wait for an issuer's answer only this long. Then it counts as failed, so that no later call
+ * waits, while the load goes on behind them.
+ */
+const ANSWER_WAIT_MS = 1_000;
 /** How often an unknown key id may cause a load. Anyone can send one. */
 const UNKNOWN_KEY_COOLDOWN_MS = 10_000;
 /** The pause after a failed load, so that an issuer in trouble is not asked with every call. */
@@ -24,6 +28,8 @@ export interface IssuerKeysOptions {
   readonly now: () => number;
   /** The time limit of one load. */
   readonly timeoutMs: number;
+  /** For how long old keys bridge the outage of their issuer. */
+  readonly maxAgeMs: number;
   /** Ends loads that are under way, and fails all later ones. */
   readonly closing: AbortSignal;
   readonly onLoadFailure: (issuer: string, cause: unknown) => void;
@@ -41,8 +47,13 @@ export class IssuerKeys {
   readonly #options: IssuerKeysOptions;
   #keySet: KeySet | undefined;
   #loadTimeMs = Number.NEGATIVE_INFINITY;
+  /** Since the last load that succeeded. */
   #failure: { readonly timeMs: number; readonly error: SessiondError } | undefined;
-  #loading: Promise<KeySet> | undefined;
+  /** What calls get from the load that is under way. */
+  #answer: Promise<KeySet> | undefined;
+  #missTimeMs = Number.NEGATIVE_INFINITY;
+  /** The load that all calls share which missed a key. */
+  #answerToMiss: Promise<KeySet> | undefined;
 
   constructor(issuer: string, source: KeySource, options: IssuerKeysOptions) {
     this.#issuer = issuer;
@@ -77,35 +88,72 @@ export class IssuerKeys {
   }
 
   /**
-   * The keys to trust now that `keySet` lacks a token's key: reloaded, unless they are
-   * fresh. Throws ISSUER_UNAVAILABLE if the load fails: the key may exist.
+   * The keys to trust now that `keySet` lacks a token's key: reloaded, unless a missing key caused a
+   * load lately. Throws ISSUER_UNAVAILABLE if the load fails: the key may exist.
    */
   async getAfterMiss(keySet: KeySet): Promise<KeySet> {
     const current = this.#current();
     if (current !== undefined && current !== keySet) return current;
-    return this.#age(this.#loadTimeMs) < UNKNOWN_KEY_COOLDOWN_MS ? keySet : this.#load();
+    if (this.#answerToMiss === undefined) {
+      if (this.#age(this.#missTimeMs) < UNKNOWN_KEY_COOLDOWN_MS) return keySet;
+      this.#missTimeMs = this.#options.now();
+      this.#answerToMiss = this.#loadOnceMore().finally(() => {
+        this.#answerToMiss = undefined;
+      });
+    }
+    return this.#answerToMiss;
   }
 
   #current(): KeySet | undefined {
     const age = this.#age(this.#loadTimeMs);
-    if (age >= MAX_AGE_MS) return undefined;
+    if (age >= this.#options.maxAgeMs) return undefined;
     // A failure is noted and reported where it happens.
     if (age >= REFRESH_AFTER_MS) this.#load().catch(() => undefined);
     return age >= WAIT_AFTER_MS && this.#failure === undefined ? undefined : this.#keySet;
   }
 
-  /** One load at a time: calls that come meanwhile share it. */
+  /** A load that is under way may have asked before the issuer had the key. */
+  async #loadOnceMore(): Promise<KeySet> {
+    await this.#answer?.catch(() => undefined);
+    return this.#load();
+  }
+
+  /**
+   * One load at a time: calls that come meanwhile share its answer. No call waits for an issuer that
+   * failed the last time, so that its outage costs callers no time.
+   */
   #load(): Promise<KeySet> {
-    this.#loading ??= this.#loadNow().finally(() => {
-      this.#loading = undefined;
+    if (this.#answer !== undefined) return this.#answer;
+    const failure = this.#failure;
+    if (failure !== undefined && this.#age(failure.timeMs) < RETRY_AFTER_MS) {
+      return Promise.reject(failure.error);
+    }
+    const loading = this.#loadNow().finally(() => {
+      this.#answer = undefined;
     });
-    return this.#loading;
+    loading.catch(() => undefined);
+    this.#answer = failure === undefined ? this.#inTime(loading) : Promise.reject(failure.error);
+    this.#answer.catch(() => undefined);
+    return this.#answer;
+  }
+
+  async #inTime(loading: Promise<KeySet>): Promise<KeySet> {
+    const done = new AbortController();
+    const overdue = sleep(ANSWER_WAIT_MS, undefined, { signal: done.signal, ref: false });
+    try {
+      return await Promise.race([
+        loading,
+        overdue.then(() => {
+          throw this.#fail(new Error(`no answer within ${ANSWER_WAIT_MS} ms`));
+        }),
+      ]);
+    } finally {
+      done.abort();
+    }
   }
 
   async #loadNow(): Promise<KeySet> {
     const { now, timeoutMs, closing, onLoadFailure, aroundLoad } = this.#options;
-    const failure = this.#failure;
-    if (failure !== undefined && this.#age(failure.timeMs) < RETRY_AFTER_MS) throw failure.error;
     try {
       const signal = AbortSignal.any([AbortSignal.timeout(timeoutMs), closing]);
       const load = () => loadKeySet(this.#issuer, this.#source, signal);
@@ -116,12 +164,16 @@ export class IssuerKeys {
       this.#failure = undefined;
       return keySet;
     } catch (cause) {
-      const message = `the signing keys of issuer ${this.#issuer} are unavailable`;
-      const error = new SessiondError("ISSUER_UNAVAILABLE", message, { cause });
-      this.#failure = { timeMs: now(), error };
       onLoadFailure(this.#issuer, cause);
-      throw error;
+      throw this.#fail(cause);
     }
+  }
+
+  #fail(cause: unknown): SessiondError {
+    const message = `the signing keys of issuer ${this.#issuer} are unavailable`;
+    const error = new SessiondError("ISSUER_UNAVAILABLE", message, { cause });
+    this.#failure = { timeMs: this.#options.now(), error };
+    return error;
   }
 
   /** After the clock was set back, a time in the future counts as never. */

@@ -1,4 +1,5 @@
-import { exportJWK, generateKeyPair } from "jose";
+import { generateKeyPairSync } from "node:crypto";
+import { exportJWK, generateKeyPair, type JWK } from "jose";
 import { expect, test } from "vitest";
 import { parseKeySet } from "./key-set.js";
 
@@ -7,6 +8,13 @@ async function keyPair() {
   return { secret: await exportJWK(privateKey), open: await exportJWK(publicKey) };
 }
 
+function rsa(modulusLength: number): JWK {
+  return generateKeyPairSync("rsa", { modulusLength }).publicKey.export({ format: "jwk" }) as JWK;
+}
+
+const EC = generateKeyPairSync("ec", { namedCurve: "P-256" }).publicKey;
+const EXAMPLE = EC.export({ format: "jwk" });
+const OKP = generateKeyPairSync("x25519").publicKey.export({ format: "jwk" });
 const NO_TOKEN = { payload: "", signature: "" };
 
 function setOf(...keys: readonly object[]): string {
@@ -21,10 +29,21 @@ test("sets of the same keys have the same fingerprint in any order", async () =>
   expect(parseKeySet(setOf(a.open, { ...b.open, kid: "b" })).fingerprint).not.toBe(fingerprint);
 });
 
-test("no token matches an empty set", async () => {
-  await expect(parseKeySet(setOf()).find({ alg: "ES256" }, NO_TOKEN)).rejects.toThrow(
-    "no applicable key",
-  );
+test.each([
+  ["no key", []],
+  ["a key that encrypts", [{ ...EXAMPLE, use: "enc" }]],
+  ["a key that only agrees on secrets", [OKP]],
+  ["an RSA key of 1024 bits", [rsa(1024)]],
+  ["damaged keys", [{ kty: "EC" }, { ...EXAMPLE, x: "AAAA" }, { kty: "toString" }]],
+])("a set of %s is no key set, and is refused", (_, keys) => {
+  expect(() => parseKeySet(setOf(...keys))).toThrow("expected a key that verifies signatures");
+  expect(() => parseKeySet(setOf(...keys, rsa(2048)))).not.toThrow();
+});
+
+test("a set of more than 256 keys is refused", () => {
+  const keys = Array.from({ length: 257 }, () => EXAMPLE);
+  expect(() => parseKeySet(setOf(...keys.slice(1)))).not.toThrow();
+  expect(() => parseKeySet(setOf(...keys))).toThrow("expected at most 256 keys, got 257");
 });
 
 test("a damaged key is told from a missing one", async () => {

@@ -26,3 +26,11 @@ export function unauthenticated(
 ): SessiondError {
   return new SessiondError("UNAUTHENTICATED", message, { detail });
 }
+
+/** The message about a token that cannot be read. */
+export const MALFORMED_TOKEN = "the access token is malformed: expected a signed JWT";
+
+/** Refuses a token for a claim that is not of its type. */
+export function malformedClaim(claim: string): SessiondError {
+  return unauthenticated("claim", `the access token's claim "${claim}" is malformed`);
+}

@@ -55,6 +55,7 @@ test("with --dev alone, everything is as documented", async () => {
     retentionMs: 600_000,
     keyring: undefined,
     auth: undefined,
+    issuerKeysMaxAgeMs: 86_400_000,
     reflection: true,
     logLevel: "info",
     audit: { to: "stdout", level: "info" },
@@ -227,6 +228,13 @@ describe("faults", () => {
     ["1e2", 1],
   ])("a limit of %s sessions has %d faults", async (count, faults) => {
     expect(await faultsOf({ SESSIOND_MAX_SESSIONS_PER_USER: count })).toHaveLength(faults);
+  });
+
+  test("keys outlive a failed reload or two: their age is at least five minutes", async () => {
+    expect(await faultsOf({ SESSIOND_ISSUER_KEYS_MAX_AGE: "5m" })).toEqual([]);
+    expect(await faultsOf({ SESSIOND_ISSUER_KEYS_MAX_AGE: "4m59s" })).toEqual([
+      'SESSIOND_ISSUER_KEYS_MAX_AGE (--issuer-keys-max-age): expected at least 5m, got "4m59s"',
+    ]);
   });
 
   test.each(["idle-timeout", "lifetime", "max-lifetime", "retention"])(

@@ -55,6 +55,8 @@ export interface Config extends StoreConfig, AccessConfig {
   readonly corsOrigins: readonly string[];
   readonly sessionPolicy: SessionPolicy;
   readonly rateLimits: readonly RateLimitPolicy[];
+  /** For how long an issuer's keys are used while it cannot be reached. */
+  readonly issuerKeysMaxAgeMs: number;
   readonly reflection: boolean;
   readonly logLevel: LogLevel;
   readonly audit: AuditConfig;
@@ -95,6 +97,7 @@ export async function loadConfig(sources: ConfigSources): Promise<Config> {
     rateLimits: values.rateLimits,
     keyring: values.keyring,
     auth: values.auth,
+    issuerKeysMaxAgeMs: values.issuerKeysMaxAge,
     reflection: values.reflection,
     logLevel: values.logLevel,
     audit: { to: values.auditLog, level: values.auditLevel },

@@ -29,6 +29,7 @@ export function describeConfig(
     rate_limits: config.rateLimits.map(describePolicy).join("; "),
     key_ids: keyring.keyIds,
     issuers: auth.issuers.map(describeIssuer),
+    issuer_keys_max_age: formatDuration(config.issuerKeysMaxAgeMs),
     roles: [...auth.roles.keys()],
     cors_origins: config.corsOrigins,
     reflection: config.reflection,

@@ -16,6 +16,7 @@ import { PORT_TLS_SETTINGS, REDIS_TLS_SETTINGS } from "./tls-settings.js";
 const LIMIT_POLICIES = ["evict_oldest", "reject"] as const;
 const DURABILITIES = ["auto", "local", "replicated"] as const satisfies readonly Durability[];
 const MAX_SESSIONS_PER_USER = 1000;
+const MIN_KEYS_MAX_AGE_MS = 5 * 60_000;
 
 /** One thing that an operator decides. */
 export interface Setting {
@@ -254,6 +255,23 @@ export const SETTINGS = {
       return (await import("./auth-config.js")).readAuthFile(resolve(text));
     },
   },
+  issuerKeysMaxAge: {
+    group: "Keys and access",
+    env: "SESSIOND_ISSUER_KEYS_MAX_AGE",
+    flag: "issuer-keys-max-age",
+    placeholder: "DURATION",
+    default: "24h",
+    help: "how long an issuer's keys are used while it cannot be reached; at least `5m`",
+    details:
+      "An issuer's keys are loaded when they are first needed, and reloaded every minute while they " +
+      "are in use. If the issuer does not answer, or answers without a usable key, callers go on with " +
+      "the known keys for this long. Then their calls fail with `ISSUER_UNAVAILABLE`. A shorter time " +
+      "bounds how long a stolen key serves whoever can also cut the server off from the issuer; a " +
+      "longer time survives longer outages. Access tokens expire all the same.\n\n" +
+      "While an issuer answers, a key that it withdraws is accepted for two minutes at most. To end " +
+      "its tokens during an outage, take the issuer out of the auth file and send SIGHUP.",
+    parse: parseKeysMaxAge,
+  },
   reflection: {
     group: "Listening",
     env: "SESSIOND_REFLECTION",
@@ -341,6 +359,13 @@ function parseMaxSessionsPerUser(text: string): number {
     throw new Error(`expected a whole number from 1 to ${MAX_SESSIONS_PER_USER}`);
   }
   return count;
+}
+
+/** Keys in use are reloaded every minute: less than some of these would make every hiccup an outage. */
+function parseKeysMaxAge(text: string): number {
+  const ms = parseDuration(text);
+  if (ms < MIN_KEYS_MAX_AGE_MS) throw new Error("expected at least 5m");
+  return ms;
 }
 
 function parseChoice<T extends string>(text: string, choices: readonly T[]): T {

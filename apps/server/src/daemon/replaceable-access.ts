@@ -30,9 +30,14 @@ export class ReplaceableAccess {
   readonly #audit: Audit;
   #current: Access;
 
-  private constructor(made: Access, { logger, audit, metrics, tracing }: Instruments) {
+  private constructor(
+    made: Access,
+    keysMaxAgeMs: number,
+    { logger, audit, metrics, tracing }: Instruments,
+  ) {
     this.keyring = made.keyring;
     this.verifier = createAccessTokenVerifier(made.auth, {
+      keysMaxAgeMs,
       onLoadFailure: loadFailureReport(logger, metrics),
       aroundLoad: tracing?.aroundKeyLoad,
     });
@@ -50,7 +55,7 @@ export class ReplaceableAccess {
   static async open(config: Config, instruments: Instruments): Promise<ReplaceableAccess> {
     const keyring = config.keyring ?? (await developmentKeyring(config.dataDir));
     const auth = config.auth ?? (await developmentAuthConfig(config.dataDir));
-    return new ReplaceableAccess({ keyring, auth }, instruments);
+    return new ReplaceableAccess({ keyring, auth }, config.issuerKeysMaxAgeMs, instruments);
   }
 
   /** What is in use. */

@@ -117,6 +117,7 @@ export function testConfig(options: TestServerOptions, issuer: TestIssuer): Conf
     retentionMs: 600_000,
     keyring: options.keyring ?? Keyring.parse(Keyring.generateKey("test")),
     auth: { issuers: [testIssuerConfig(issuer)], roles: new Map() },
+    issuerKeysMaxAgeMs: 3_600_000,
     reflection: true,
     logLevel: "trace",
     audit: { to: "off", level: "info" },

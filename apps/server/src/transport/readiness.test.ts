@@ -53,3 +53,17 @@ test("a part keeps the time since when it is not ready, and has another once it 
     Date.parse(first?.since ?? ""),
   );
 });
+
+test("who watches health is told of changes only", async () => {
+  const told: string[] = [];
+  const { health } = readiness;
+  const setStatus = health.setStatus.bind(health);
+  health.setStatus = (name, status) => {
+    if (name === "") told.push(status);
+    setStatus(name, status);
+  };
+  await readiness.start();
+  await readiness.start();
+  readiness.stop();
+  expect(told).toEqual(["SERVING", "NOT_SERVING"]);
+});

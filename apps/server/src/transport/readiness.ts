@@ -1,5 +1,5 @@
 import { SessiondError, type SessionStore } from "@sessiond/core";
-import { HealthImplementation } from "grpc-health-check";
+import { HealthImplementation, type ServingStatus } from "grpc-health-check";
 import type { Logger } from "pino";
 import type { AccessTokenVerifier } from "../auth/access-token.js";
 import { SERVICES } from "../services/services.js";
@@ -42,6 +42,7 @@ export class Readiness {
   #parts: ReadinessReport["parts"] = {};
   #isStopping = false;
   #timer: NodeJS.Timeout | undefined;
+  #told: ServingStatus = "NOT_SERVING";
 
   /** The gRPC health service. */
   readonly health = new HealthImplementation(
@@ -131,6 +132,9 @@ export class Readiness {
 
   #tellHealth(): void {
     const status = this.isReady ? "SERVING" : "NOT_SERVING";
+    // grpc-health-check would tell watchers again what they know.
+    if (status === this.#told) return;
+    this.#told = status;
     for (const name of HEALTH_NAMES) this.health.setStatus(name, status);
   }
 }
