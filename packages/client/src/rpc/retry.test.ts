@@ -10,7 +10,7 @@ const methods = Object.values(METHODS)
 const once: UnaryMethod[] = ["updateSession", "checkRateLimit"];
 
 /** What connect-node throws, down to the error of the system call that failed. */
-function unavailable(...failures: { syscall: string; code: string }[]): SessiondError {
+function unavailable(...failures: { syscall?: string; code: string; message?: string }[]) {
   const errors = failures.map((props) => Object.assign(new Error(props.code), props));
   const cause = errors.length === 1 ? errors[0] : new AggregateError(errors);
   const wrapped = new ConnectError("unavailable", 14, undefined, undefined, cause);
@@ -34,6 +34,16 @@ test.each(methods)("%s is repeated if it certainly had no effect", (method) => {
   expect(mayRetry(method, unavailable(refused))).toBe(true);
   expect(mayRetry(method, unavailable(refused, refused))).toBe(true);
   expect(mayRetry(method, unavailable({ syscall: "getaddrinfo", code: "EAI_AGAIN" }))).toBe(true);
+});
+
+test.each([
+  ["REFUSED_STREAM", true],
+  ["CANCEL", false],
+  ["INTERNAL_ERROR", false],
+])("a stream that a server closes with %s certainly had no effect: %s", (name, isCertain) => {
+  const message = `Stream closed with error code NGHTTP2_${name}`;
+  const error = unavailable({ code: "ERR_HTTP2_STREAM_ERROR", message });
+  for (const method of once) expect(mayRetry(method, error)).toBe(isCertain);
 });
 
 test("a call had no effect only if every address refused the connection", () => {

@@ -57,7 +57,7 @@ export function mayRetry(method: UnaryMethod, error: SessiondError): boolean {
     case "STORE_UNAVAILABLE":
       return repetitionByMethod[method] === "repeatable";
     case "UNAVAILABLE":
-      return repetitionByMethod[method] === "repeatable" || wasNeverSent(error);
+      return repetitionByMethod[method] === "repeatable" || wasNotProcessed(error);
     default:
       return false;
   }
@@ -77,14 +77,19 @@ export function backoffMs(failures: number, error: SessiondError, random: number
 }
 
 /**
- * Whether the request certainly never left this machine, because no address was found or no
- * connection was made. Node.js names the system call that failed, and writes a request only after
- * `connect` succeeded. If it tried several addresses, every attempt must have failed this way.
+ * Whether the server certainly did not see the request, because it never left this machine or the
+ * server refused its stream.
+ *
+ * Node.js names the system call that failed, and writes a request only after `connect` succeeded. If
+ * it tried several addresses, every attempt must have failed this way. A server refuses the streams
+ * that a connection opens after the server said GOAWAY (RFC 9113, 8.7): it is about to stop, or the
+ * connection is old.
  */
-function wasNeverSent(error: SessiondError): boolean {
+function wasNotProcessed(error: SessiondError): boolean {
   return causes(error).some(
     (cause) =>
       isConnectFailure(cause) ||
+      isRefusedStream(cause) ||
       (cause instanceof AggregateError &&
         cause.errors.length > 0 &&
         cause.errors.every(isConnectFailure)),
@@ -97,4 +102,9 @@ function isConnectFailure(error: unknown): boolean {
     "syscall" in error &&
     (error.syscall === "connect" || error.syscall === "getaddrinfo")
   );
+}
+
+function isRefusedStream(error: Error): boolean {
+  const isOfStream = "code" in error && error.code === "ERR_HTTP2_STREAM_ERROR";
+  return isOfStream && error.message.endsWith("NGHTTP2_REFUSED_STREAM");
 }
