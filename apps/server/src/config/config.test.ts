@@ -56,6 +56,8 @@ test("with --dev alone, everything is as documented", async () => {
     keyring: undefined,
     auth: undefined,
     issuerKeysMaxAgeMs: 86_400_000,
+    maxConnectionAgeMs: 1_800_000,
+    shutdownDelayMs: 0,
     reflection: true,
     logLevel: "info",
     audit: { to: "stdout", level: "info" },
@@ -228,6 +230,27 @@ describe("faults", () => {
     ["1e2", 1],
   ])("a limit of %s sessions has %d faults", async (count, faults) => {
     expect(await faultsOf({ SESSIOND_MAX_SESSIONS_PER_USER: count })).toHaveLength(faults);
+  });
+
+  test.each([
+    [{}, 0],
+    [{ SESSIOND_GRPC_ADDRESS: "0.0.0.0:50051" }, 5_000],
+    [{ SESSIOND_HTTP_ADDRESS: "10.1.2.3:8080", SESSIOND_SHUTDOWN_DELAY: "0s" }, 0],
+    [{ SESSIOND_SHUTDOWN_DELAY: "12s" }, 12_000],
+  ])("with %j a stopping server waits %d ms for load balancers", async (env, delayMs) => {
+    const access = {
+      SESSIOND_DEV: "false",
+      SESSIOND_KEYRING: keyring,
+      SESSIOND_AUTH: authFile,
+    };
+    expect((await load({ ...access, ...env })).shutdownDelayMs).toBe(delayMs);
+  });
+
+  test("a connection's age fits a timer of Node", async () => {
+    expect(await faultsOf({ SESSIOND_MAX_CONNECTION_AGE: "20d" })).toEqual([]);
+    expect(await faultsOf({ SESSIOND_MAX_CONNECTION_AGE: "25d" })).toEqual([
+      'SESSIOND_MAX_CONNECTION_AGE (--max-connection-age): expected at most 20d, got "25d"',
+    ]);
   });
 
   test("keys outlive a failed reload or two: their age is at least five minutes", async () => {

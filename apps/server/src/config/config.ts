@@ -22,6 +22,9 @@ import type { StoreLocation } from "./store-location.js";
 import { portPems, portTlsFaults, redisPems, redisTlsFaults } from "./tls-config.js";
 import { readTracesConfig } from "./traces-config.js";
 
+/** Load balancers check health every one to five seconds. */
+const SHUTDOWN_DELAY_MS = 5_000;
+
 /** Where sessions are kept, and how. */
 export interface StoreConfig {
   readonly store: StoreLocation;
@@ -51,6 +54,10 @@ export interface Config extends StoreConfig, AccessConfig {
   readonly metricsAddress: Address | undefined;
   /** The files of TLS on every port. Undefined for plaintext. */
   readonly tls: PortPems | undefined;
+  /** After this time, give or take a tenth, a connection takes no new calls. */
+  readonly maxConnectionAgeMs: number;
+  /** How long a server goes on serving after it was told to stop. */
+  readonly shutdownDelayMs: number;
   /** The origins whose web pages may call. */
   readonly corsOrigins: readonly string[];
   readonly sessionPolicy: SessionPolicy;
@@ -85,6 +92,8 @@ export async function loadConfig(sources: ConfigSources): Promise<Config> {
     httpAddress: values.httpAddress,
     metricsAddress: values.metricsAddress,
     tls: portPems(values),
+    maxConnectionAgeMs: values.maxConnectionAge,
+    shutdownDelayMs: values.shutdownDelay ?? defaultShutdownDelayMs(values),
     corsOrigins: values.corsOrigins ?? [],
     sessionPolicy: {
       idleTimeoutMs: values.idleTimeout,
@@ -104,6 +113,11 @@ export async function loadConfig(sources: ConfigSources): Promise<Config> {
     traces,
     dataDir: values.dataDir,
   };
+}
+
+/** A server that others can reach probably stands behind a load balancer. */
+function defaultShutdownDelayMs({ grpcAddress, httpAddress }: Values): number {
+  return isLoopback(grpcAddress.host) && isLoopback(httpAddress.host) ? 0 : SHUTDOWN_DELAY_MS;
 }
 
 /** Reads only the keyring and the auth file. Throws as `loadConfig` does. */

@@ -31,6 +31,8 @@ export function describeConfig(
     issuers: auth.issuers.map(describeIssuer),
     issuer_keys_max_age: formatDuration(config.issuerKeysMaxAgeMs),
     roles: [...auth.roles.keys()],
+    max_connection_age: formatDuration(config.maxConnectionAgeMs),
+    shutdown_delay: formatDuration(config.shutdownDelayMs),
     cors_origins: config.corsOrigins,
     reflection: config.reflection,
     log_level: config.logLevel,

@@ -10,6 +10,7 @@ import { parseAddress } from "../network/address.js";
 import { parseOrigins } from "../network/origins.js";
 import type { AuditDestination } from "../observability/audit-log.js";
 import { AUDIT_LEVELS, LOG_LEVELS } from "../observability/log-level.js";
+import { CONNECTION_SETTINGS } from "./connection-settings.js";
 import { parseStoreLocation } from "./store-location.js";
 import { PORT_TLS_SETTINGS, REDIS_TLS_SETTINGS } from "./tls-settings.js";
 
@@ -90,6 +91,7 @@ export const SETTINGS = {
     parse: parseOrigins,
   },
   ...PORT_TLS_SETTINGS,
+  ...CONNECTION_SETTINGS,
   store: {
     group: "Store",
     env: "SESSIOND_STORE",

@@ -47,7 +47,8 @@ export async function startPorts(config: Config, served: Served): Promise<Ports>
   await using opened = new AsyncDisposableStack();
   const { routes, readiness, metrics, certificate } = served;
   const shutdown = new AbortController();
-  const shared = { routes, shutdownSignal: shutdown.signal, certificate };
+  const { maxConnectionAgeMs } = config;
+  const shared = { routes, shutdownSignal: shutdown.signal, certificate, maxConnectionAgeMs };
 
   const grpcMetrics = new PortMetrics(metrics, "grpc");
   const grpc = await startGrpcServer({

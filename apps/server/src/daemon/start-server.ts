@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import type { ConnectRouter } from "@connectrpc/connect";
 import { formatDuration, SESSION_TOKEN_PREFIX } from "@sessiond/core";
 import type { Logger } from "pino";
@@ -16,6 +17,7 @@ import { Namespaces } from "../services/namespaces.js";
 import { rateLimitRoutes } from "../services/rate-limit-routes.js";
 import { sessionRoutes } from "../services/session-routes.js";
 import { PortCertificate } from "../tls/port-certificate.js";
+import { jitteredAgeMs } from "../transport/connection-age.js";
 import { Readiness } from "../transport/readiness.js";
 import type { Access } from "./access-changes.js";
 import { openStores } from "./open-stores.js";
@@ -85,7 +87,12 @@ export async function startServer(
   opened.defer(() => namespaces.close());
   gaugeServer(metrics, { sessions: stores.sessions, namespaces, verifier, readiness, certificate });
 
-  const routes = routesOf(namespaces, logger, rateLimitCounts(rateLimits, { metrics, audit }));
+  const routes = (router: ConnectRouter) => {
+    const watchAgeMs = () => jitteredAgeMs(config.maxConnectionAgeMs);
+    sessionRoutes(namespaces, { watchAgeMs })(router);
+    lockRoutes(namespaces)(router);
+    rateLimitRoutes(namespaces, logger, rateLimitCounts(rateLimits, { metrics, audit }))(router);
+  };
   const served = { routes, readiness, verifier, logger, audit, metrics, tracing, certificate };
   const ports = await startPorts(config, served);
   opened.defer(() => ports.stop());
@@ -95,9 +102,10 @@ export async function startServer(
 
   const closing = opened.move();
   // Load balancers must know before the ports close.
-  closing.defer(() => {
+  closing.defer(async () => {
     logger.info("stopping");
     readiness.stop();
+    await sleep(config.shutdownDelayMs);
   });
   const stop = async () => {
     await closing.disposeAsync();
@@ -117,19 +125,6 @@ export async function startServer(
       stopped ??= stop();
       return stopped;
     },
-  };
-}
-
-/** All routes of the contract, the same on both ports. */
-function routesOf(
-  namespaces: Namespaces,
-  logger: Logger,
-  onCheck: Parameters<typeof rateLimitRoutes>[2],
-): (router: ConnectRouter) => void {
-  return (router) => {
-    sessionRoutes(namespaces)(router);
-    lockRoutes(namespaces)(router);
-    rateLimitRoutes(namespaces, logger, onCheck)(router);
   };
 }
 

@@ -21,6 +21,12 @@ export const ERROR_DOMAIN = "sessiond";
 /** Ends streams and lock waits when the server stops. */
 export const SERVER_STOPPING = new ConnectError("the server is stopping", Code.Unavailable);
 
+/** Ends watches that are as old as connections may be. */
+export const WATCH_MOVES = new ConnectError(
+  "the watch has lasted as long as it may; continue it with its last resume_token",
+  Code.Unavailable,
+);
+
 /** Ends a call whose client left before the answer. Only the log shows it. */
 export const CLIENT_GONE = new ConnectError("the client has gone", Code.Canceled);
 

@@ -4,6 +4,7 @@ import { type Caller, callerKey } from "../auth/caller.js";
 import { fromUpdateRequest, readMaskOf } from "./field-masks.js";
 import type { Namespaces } from "./namespaces.js";
 import { provenSessionIdKey } from "./proven-session.js";
+import { WATCH_MOVES } from "./rpc-error.js";
 import {
   fromCreateRequest,
   fromFence,
@@ -17,8 +18,14 @@ import {
   toWatchMessage,
 } from "./session-messages.js";
 
-/** SessionService: each handler converts, calls the domain, and converts back. */
-export function sessionRoutes(namespaces: Namespaces): (router: ConnectRouter) => void {
+/**
+ * SessionService: each handler converts, calls the domain, and converts back.
+ * `watchAgeMs` says after which time a watch must continue over another connection.
+ */
+export function sessionRoutes(
+  namespaces: Namespaces,
+  { watchAgeMs = () => Number.POSITIVE_INFINITY }: { readonly watchAgeMs?: () => number } = {},
+): (router: ConnectRouter) => void {
   return (router) =>
     router.service(SessionService, {
       async createSession(request, context) {
@@ -121,7 +128,12 @@ export function sessionRoutes(namespaces: Namespaces): (router: ConnectRouter) =
           resumeToken: fromText(resumeToken),
           signal: context.signal,
         };
-        for await (const message of sessions.watch(request)) yield toWatchMessage(message);
+        const endMs = performance.now() + watchAgeMs();
+        for await (const message of sessions.watch(request)) {
+          yield toWatchMessage(message);
+          // There is a message each second.
+          if (performance.now() >= endMs) throw WATCH_MOVES;
+        }
       },
     });
 }

@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import { createContextValues, type Interceptor } from "@connectrpc/connect";
 import {
   logVerbosity,
@@ -17,8 +16,10 @@ import { fieldOfBytes } from "../services/malformed-field.js";
 import { describeMalformed, SERVER_STOPPING } from "../services/rpc-error.js";
 import { SERVICES } from "../services/services.js";
 import { clientCertificateKey, describeClientCertificate } from "../tls/client-certificate.js";
+import { OLD_CONNECTION_GRACE_MS } from "./connection-age.js";
+import { drain } from "./drain.js";
 import { grpcCredentials } from "./grpc-credentials.js";
-import { DELIVERY_MS, MAX_CONCURRENT_STREAMS, MAX_MESSAGE_BYTES } from "./limits.js";
+import { MAX_CONCURRENT_STREAMS, MAX_MESSAGE_BYTES } from "./limits.js";
 import { listenFailure, type Port, type PortOptions } from "./port.js";
 import { addReflection } from "./reflection.js";
 
@@ -42,6 +43,8 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<Port>
     "grpc.max_concurrent_streams": MAX_CONCURRENT_STREAMS,
     "grpc.keepalive_time_ms": KEEPALIVE_TIME_MS,
     "grpc.keepalive_timeout_ms": KEEPALIVE_TIMEOUT_MS,
+    "grpc.max_connection_age_ms": options.maxConnectionAgeMs,
+    "grpc.max_connection_age_grace_ms": OLD_CONNECTION_GRACE_MS,
     interceptors: [endStreamsOn(shutdownSignal), measureOthers(options.portMetrics)],
   });
   const calls = new CallsUnderWay();
@@ -135,45 +138,24 @@ function bind(server: Server, address: Address, credentials: ServerCredentials):
 /** Counts the calls that a stopping server waits for. */
 class CallsUnderWay {
   #count = 0;
-  #onNone: () => void = () => {};
 
   readonly count: Interceptor = (next) => async (request) => {
     this.#count++;
     try {
       return await next(request);
     } finally {
-      if (--this.#count === 0) this.#onNone();
+      this.#count--;
     }
   };
 
-  get isEmpty(): boolean {
-    return this.#count === 0;
-  }
-
-  async untilEmpty(): Promise<void> {
-    while (!this.isEmpty) {
-      await new Promise<void>((resolve) => {
-        this.#onNone = resolve;
-      });
-    }
+  get areAny(): boolean {
+    return this.#count > 0;
   }
 }
 
-/**
- * Resolves after `graceMs` at the latest: the connection of a dead client never closes. Resolves
- * earlier if no call is left, and only clients remain that do not read what we sent.
- */
+/** The connection of a dead client never closes by itself, so `drain` bounds the wait. */
 async function stop(server: Server, calls: CallsUnderWay, graceMs: number): Promise<void> {
-  const done = new AbortController();
-  const wait = (ms: number) => sleep(ms, undefined, { signal: done.signal }).catch(() => {});
-  const delivered = async () => {
-    do {
-      await calls.untilEmpty();
-      await wait(DELIVERY_MS);
-    } while (!calls.isEmpty && !done.signal.aborted);
-  };
-  const shutDown = new Promise<void>((resolve) => server.tryShutdown(() => resolve()));
-  await Promise.race([shutDown, wait(graceMs), delivered()]);
-  done.abort();
+  const closed = new Promise<void>((resolve) => server.tryShutdown(() => resolve()));
+  await drain(closed, () => calls.areAny, graceMs);
   server.forceShutdown();
 }

@@ -4,10 +4,12 @@ import type { AddressInfo, Socket } from "node:net";
 import { rememberPeerCertificate } from "@sessiond/connect-grpc-js";
 import type { Metrics } from "../observability/metrics.js";
 import type { PortMetrics } from "../observability/rpc-metrics.js";
+import { ConnectionAges } from "./connection-age.js";
 import { createCors } from "./cors.js";
 import { createHttpServer } from "./create-http-server.js";
+import { drain } from "./drain.js";
 import { Http2Connections } from "./http2-connections.js";
-import { DELIVERY_MS, REQUEST_TIMEOUT_MS } from "./limits.js";
+import { REQUEST_TIMEOUT_MS } from "./limits.js";
 import { answerScrape, METRICS_PATH } from "./metrics-server.js";
 import { listenFailure, type Port, type PortOptions } from "./port.js";
 import { answerProbe } from "./probes.js";
@@ -39,10 +41,18 @@ export async function startHttpServer(options: HttpServerOptions): Promise<Port>
   const rpcOverHttp1 = createRpcHandler(options, { hasGrpc: false, refuse: refuseAndCount });
   const rpcOverHttp2 = createRpcHandler(options, { hasGrpc: true, refuse: refuseAndCount });
   const cors = createCors(options.corsOrigins, refuseAndCount);
-  const underWay = new Set<Response>();
+  const ages = new ConnectionAges(options.maxConnectionAgeMs);
+  const underWay = new Map<Response, Request>();
   const serve = (request: Request, response: Response) => {
-    underWay.add(response);
+    underWay.set(response, request);
     response.once("close", () => underWay.delete(response));
+    if (
+      response instanceof ServerResponse &&
+      (readiness.isStopping || ages.isOver(request.socket))
+    ) {
+      // Adds `connection: close`, so the client makes its next call over another connection.
+      response.shouldKeepAlive = false;
+    }
     if (cors(request, response)) return;
     const path = request.url?.split("?", 1)[0];
     if (metrics && path === METRICS_PATH) {
@@ -64,7 +74,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<Port>
   server.on("checkExpectation", serve);
   server.on("clientError", (error: NodeJS.ErrnoException, socket: Socket) => {
     // What we write now must not get into the middle of a response.
-    const hasBegun = [...underWay].some((to) => to.socket === socket && to.headersSent);
+    const hasBegun = [...underWay.keys()].some((to) => to.socket === socket && to.headersSent);
     if (socket.writable && !hasBegun) {
       const refusal = unreadable(error);
       socket.write(rawResponse(refusal));
@@ -72,7 +82,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<Port>
     }
     socket.destroySoon();
   });
-  const http2 = new Http2Connections(serve);
+  const http2 = new Http2Connections(serve, {}, options.maxConnectionAgeMs);
   http2.takeFrom(server);
   server.on("secureConnection", rememberPeerCertificate);
   const handshakes = new UnfinishedHandshakes(server);
@@ -95,29 +105,32 @@ export async function startHttpServer(options: HttpServerOptions): Promise<Port>
 async function stop(
   server: Server,
   http2: Http2Connections,
-  underWay: ReadonlySet<Response>,
+  underWay: ReadonlyMap<Response, Request>,
   graceMs: number,
 ): Promise<void> {
   http2.close();
-  for (const response of underWay) {
+  for (const response of underWay.keys()) {
     if (!(response instanceof ServerResponse)) continue;
     // Clients would keep their connections open, and the server would wait.
     response.shouldKeepAlive = false;
     // A stream's headers have already allowed keep-alive.
     response.once("finish", () => server.closeIdleConnections());
   }
-  const force = setTimeout(() => {
-    http2.destroy();
-    server.closeAllConnections();
-  }, graceMs);
-  // A response that has begun is complete by then, except for what its client does not read.
-  const cut = setTimeout(() => {
-    for (const response of underWay) if (response.headersSent) response.destroy();
-  }, DELIVERY_MS);
-  await new Promise<void>((resolve) => {
+  const closed = new Promise<void>((resolve) => {
     server.close(() => resolve());
     server.closeIdleConnections();
   });
-  clearTimeout(force);
-  clearTimeout(cut);
+  // A response that has begun is complete soon, except for what its client does not read.
+  const isWorking = () =>
+    [...underWay].some(([response, request]) => !response.headersSent && isWhole(request));
+  await drain(closed, isWorking, graceMs);
+  http2.destroy();
+  server.closeAllConnections();
+  await closed;
+}
+
+/** Whether a request has arrived with its end. Nobody works on half a request. */
+function isWhole(request: Request): boolean {
+  if (request instanceof IncomingMessage) return request.complete;
+  return request.stream.state.remoteClose === 1;
 }

@@ -9,6 +9,7 @@ import {
 } from "node:http2";
 import type { Socket } from "node:net";
 import { Server as TlsServer } from "node:tls";
+import { jitteredAgeMs, OLD_CONNECTION_GRACE_MS } from "./connection-age.js";
 import { DELIVERY_MS, MAX_CONCURRENT_STREAMS, REQUEST_TIMEOUT_MS } from "./limits.js";
 
 /** HTTP/2 with prior knowledge starts like this (RFC 9113, 3.4). No HTTP method is PRI. */
@@ -29,11 +30,14 @@ export class Http2Connections {
   readonly #server: Http2Server;
   readonly #requestTimeoutMs: number;
   readonly #idleTimeoutMs: number;
+  readonly #maxAgeMs: number | undefined;
 
   constructor(
     serve: Serve,
     { requestTimeoutMs = REQUEST_TIMEOUT_MS, idleTimeoutMs = IDLE_TIMEOUT_MS } = {},
+    maxAgeMs?: number,
   ) {
+    this.#maxAgeMs = maxAgeMs;
     this.#requestTimeoutMs = requestTimeoutMs;
     this.#idleTimeoutMs = idleTimeoutMs;
     this.#server = createServer({ settings: { maxConcurrentStreams: MAX_CONCURRENT_STREAMS } });
@@ -81,6 +85,7 @@ export class Http2Connections {
     this.#server.once("session", (session) => {
       const connection = new Connection(socket, session, this.#idleTimeoutMs);
       this.#connections.add(connection);
+      if (this.#maxAgeMs !== undefined) connection.limitAge(this.#maxAgeMs);
       socket.once("close", () => this.#connections.delete(connection));
     });
     this.#server.emit("connection", socket);
@@ -112,6 +117,17 @@ class Connection {
     this.#isClosing = true;
     this.#session.close();
     this.#destroyWhenDone();
+  }
+
+  /** Sends GOAWAY after about this time: the client makes its next call over another connection. */
+  limitAge(maxAgeMs: number): void {
+    const ageMs = jitteredAgeMs(maxAgeMs);
+    const close = setTimeout(() => this.close(), ageMs).unref();
+    const cut = setTimeout(() => this.destroy(), ageMs + OLD_CONNECTION_GRACE_MS).unref();
+    this.#socket.once("close", () => {
+      clearTimeout(close);
+      clearTimeout(cut);
+    });
   }
 
   destroy(): void {

@@ -10,6 +10,8 @@ export interface PortOptions {
   readonly shutdownSignal: AbortSignal;
   /** Undefined for plaintext. */
   readonly certificate?: PortCertificate | undefined;
+  /** After this time, give or take a tenth, a connection takes no new calls. */
+  readonly maxConnectionAgeMs: number;
 }
 
 /** A server that listens on one port. */

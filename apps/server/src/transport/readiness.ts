@@ -64,6 +64,11 @@ export class Readiness {
     return this.describe().status === "ready";
   }
 
+  /** Whether the server was told to stop. */
+  get isStopping(): boolean {
+    return this.#isStopping;
+  }
+
   /** Which part is ready or not, and since when. */
   describe(): ReadinessReport {
     const { store, issuer_keys: keys } = this.#parts;
