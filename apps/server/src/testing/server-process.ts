@@ -16,6 +16,8 @@ export interface ServerProcessOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** The working directory. */
   readonly cwd?: string;
+  /** How long the test waits for output; 20 s by default. */
+  readonly outputTimeoutMs?: number;
   /** A file descriptor to write to, instead of a pipe that is read here. */
   readonly stdout?: number;
 }
@@ -45,7 +47,7 @@ export type ListeningServerProcess = ServerProcess &
 /** Runs `sessiond` with these arguments. */
 export function spawnSessiond(
   args: readonly string[],
-  { env = {}, cwd, stdout }: ServerProcessOptions = {},
+  { env = {}, cwd, stdout, outputTimeoutMs = OUTPUT_TIMEOUT_MS }: ServerProcessOptions = {},
 ): ServerProcess {
   const child = spawn(process.execPath, [MAIN, ...args], {
     cwd,
@@ -83,10 +85,10 @@ export function spawnSessiond(
     kill: (signal) => void child.kill(signal),
     logged: async (message) => {
       const find = () => server.logs.find(({ msg }) => msg === message);
-      await waitForOutput(server, () => find() !== undefined);
+      await waitForOutput(server, () => find() !== undefined, outputTimeoutMs);
       return find() ?? {};
     },
-    printed: (pattern) => waitForOutput(server, () => pattern.test(output.stdout)),
+    printed: (pattern) => waitForOutput(server, () => pattern.test(output.stdout), outputTimeoutMs),
     [Symbol.asyncDispose]: async () => {
       child.kill("SIGKILL");
       await ended;
@@ -121,8 +123,12 @@ export async function spawnServer(
 }
 
 /** Waits for something that the server writes, as long as it runs. */
-async function waitForOutput(server: ServerProcess, isThere: () => boolean): Promise<void> {
-  const isOver = { timeout: OUTPUT_TIMEOUT_MS, interval: 20 };
+async function waitForOutput(
+  server: ServerProcess,
+  isThere: () => boolean,
+  timeout: number,
+): Promise<void> {
+  const isOver = { timeout, interval: 20 };
   await Promise.race([server.ended, vi.waitUntil(isThere, isOver).catch(() => {})]);
   if (!isThere()) throw new Error(`this is all there is:\n${server.stdout}${server.stderr}`);
 }
