@@ -1460,9 +1460,10 @@ export const SessionService: GenService<{
    * across calls that resume with the last `resume_token` received. Activity and
    * expiry are no events: a session's deadlines say when it ends.
    *
-   * The stream does not end by itself. If the reader is too slow, the stream fails
-   * with OVERLOADED. A server that stops ends the stream with UNAVAILABLE; the
-   * reader continues at another server with its `resume_token`.
+   * The stream ends with UNAVAILABLE when its server stops, and once it has lasted as
+   * long as a connection may: half an hour, unless configured otherwise. The reader
+   * continues at another server with its `resume_token`. If the reader is too slow,
+   * the stream fails with OVERLOADED.
    *
    * @generated from rpc sessiond.v1.SessionService.WatchSessions
    */
