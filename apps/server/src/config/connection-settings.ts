@@ -1,5 +1,5 @@
 import { formatDuration, parseDuration } from "@sessiond/core";
-import type { Setting } from "./settings.js";
+import type { Setting } from "./setting.js";
 
 /** A timer of Node fires at once if it is set for more than 24.8 days. An age has a jitter and a grace. */
 const MAX_TIMER_MS = 20 * 86_400_000;

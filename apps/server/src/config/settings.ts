@@ -11,6 +11,7 @@ import { parseOrigins } from "../network/origins.js";
 import type { AuditDestination } from "../observability/audit-log.js";
 import { AUDIT_LEVELS, LOG_LEVELS } from "../observability/log-level.js";
 import { CONNECTION_SETTINGS } from "./connection-settings.js";
+import type { Setting } from "./setting.js";
 import { parseStoreLocation } from "./store-location.js";
 import { PORT_TLS_SETTINGS, REDIS_TLS_SETTINGS } from "./tls-settings.js";
 
@@ -19,33 +20,7 @@ const DURABILITIES = ["auto", "local", "replicated"] as const satisfies readonly
 const MAX_SESSIONS_PER_USER = 1000;
 const MIN_KEYS_MAX_AGE_MS = 5 * 60_000;
 
-/** One thing that an operator decides. */
-export interface Setting {
-  /** Its section in docs/configuration.md. */
-  readonly group:
-    | "Listening"
-    | "Store"
-    | "Sessions and rate limits"
-    | "Keys and access"
-    | "Observability";
-  readonly env: string;
-  readonly flag: string;
-  /** What stands for the value. A flag without one is a switch: alone, it means `true`. */
-  readonly placeholder?: string;
-  /** As text, as in a variable. Without a default, the value may be undefined. */
-  readonly default?: string;
-  /** What it decides. Values are in backticks, which --help leaves out. */
-  readonly help: string;
-  /** Markdown that only docs/configuration.md has. */
-  readonly details?: string;
-  /** Set if the value may contain a secret, which a fault must not repeat. */
-  readonly secret?: true;
-  /**
-   * The value or a promise of it. Throws an Error that says what was expected, or a
-   * ConfigError with several faults.
-   */
-  readonly parse: (text: string) => unknown;
-}
+export type { Setting };
 
 /** Every setting, in the order of --help. */
 export const SETTINGS = {
