@@ -15,6 +15,7 @@ const FLOORS = {
     "interceptors/": "what every call passes, in order",
     "services/": "handlers of three lines, and the conversion of messages",
     "observability/": "the log, the audit, metrics and traces",
+    "admission/": "which calls may come in, before anything is read of them",
     "auth/": "whose access token a call has",
     "tls/": "certificates, and their renewal",
     "network/": "addresses and URLs",

@@ -24,10 +24,18 @@ export interface SessiondErrorOptions extends ErrorOptions {
   readonly metadata?: Readonly<Record<string, string>>;
   /** Which of a reason's causes it was: a word out of a closed set, for metrics. Not sent. */
   readonly detail?: string;
+  /** When the caller may try again, in ms, where that is known. */
+  readonly retryAfterMs?: number | undefined;
 }
 
 /** What can be full when a call is refused with OVERLOADED: the error's `detail`. */
 export const SHED_DETAILS = [
+  /** Too many calls are under way. */
+  "in_flight",
+  /** Too many calls of one caller are under way. */
+  "caller_in_flight",
+  /** The caller has used up its quota of calls. */
+  "caller_quota",
   /** The store has no room for more. */
   "store_full",
   /** Too many servers update one session at once. */
@@ -46,12 +54,14 @@ export class SessiondError extends Error {
   readonly reason: ErrorReason;
   readonly metadata: Readonly<Record<string, string>>;
   readonly detail: string | undefined;
+  readonly retryAfterMs: number | undefined;
 
   constructor(reason: ErrorReason, message: string, options: SessiondErrorOptions = {}) {
     super(message, options);
     this.reason = reason;
     this.metadata = options.metadata ?? {};
     this.detail = options.detail;
+    this.retryAfterMs = options.retryAfterMs;
   }
 }
 
@@ -115,16 +125,16 @@ export function tooManyFences(maxFences: number): SessiondError {
 
 /** The store has no room for more. Nothing was changed. */
 export function storeFull(cause?: unknown): SessiondError {
-  return overloaded("store_full", "the session store is full", cause);
+  return overloaded("store_full", "the session store is full", { cause });
 }
 
 /** Refuses a call because something is full. */
 export function overloaded(
   detail: (typeof SHED_DETAILS)[number],
   message: string,
-  cause?: unknown,
+  options: Pick<SessiondErrorOptions, "cause" | "retryAfterMs"> = {},
 ): SessiondError {
-  return new SessiondError("OVERLOADED", message, { detail, cause });
+  return new SessiondError("OVERLOADED", message, { detail, ...options });
 }
 
 /** Refuses a field of a request: `invalidArgument("page_size", "expected at most 1000")`. */

@@ -3,6 +3,7 @@ export { formatDuration, parseDuration } from "./duration.js";
 export {
   type ErrorReason,
   invalidArgument,
+  overloaded,
   quote,
   SessiondError,
   type SessiondErrorOptions,
@@ -18,6 +19,7 @@ export { Places } from "./places.js";
 export {
   DEFAULT_RATE_LIMITS,
   parseRateLimitPolicies,
+  parseRateLimitWindows,
   RATE_LIMIT_BOUNDS,
   type RateLimitPolicy,
 } from "./rate-limits/rate-limit-policy.js";

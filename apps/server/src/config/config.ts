@@ -7,6 +7,7 @@ import {
   type SessionPolicy,
 } from "@sessiond/core";
 import type { Durability } from "@sessiond/core/redis";
+import type { AdmissionOptions } from "../admission/admission.js";
 import type { AuthConfig } from "../auth/issuer.js";
 import { type Address, formatAddress, isLoopback } from "../network/address.js";
 import type { AuditConfig } from "../observability/audit-log.js";
@@ -64,6 +65,7 @@ export interface Config extends StoreConfig, AccessConfig {
   readonly rateLimits: readonly RateLimitPolicy[];
   /** For how long an issuer's keys are used while it cannot be reached. */
   readonly issuerKeysMaxAgeMs: number;
+  readonly callBounds: AdmissionOptions;
   readonly reflection: boolean;
   readonly logLevel: LogLevel;
   readonly audit: AuditConfig;
@@ -104,6 +106,11 @@ export async function loadConfig(sources: ConfigSources): Promise<Config> {
       onTokenReuse: values.onTokenReuse,
     },
     rateLimits: values.rateLimits,
+    callBounds: {
+      maxInFlight: values.maxCallsInFlight,
+      maxPerCaller: values.maxCallsPerCaller,
+      quota: values.callerQuota ?? [],
+    },
     keyring: values.keyring,
     auth: values.auth,
     issuerKeysMaxAgeMs: values.issuerKeysMaxAge,

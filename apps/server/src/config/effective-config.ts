@@ -27,6 +27,9 @@ export function describeConfig(
     on_token_reuse: sessions.onTokenReuse,
     retention: formatDuration(config.retentionMs),
     rate_limits: config.rateLimits.map(describePolicy).join("; "),
+    max_calls_in_flight: config.callBounds.maxInFlight,
+    max_calls_per_caller: config.callBounds.maxPerCaller,
+    caller_quota: describeWindows(config.callBounds.quota ?? []),
     key_ids: keyring.keyIds,
     issuers: auth.issuers.map(describeIssuer),
     issuer_keys_max_age: formatDuration(config.issuerKeysMaxAgeMs),
@@ -50,12 +53,17 @@ function describeAudit({ to }: AuditConfig): string {
 
 /** As in `SESSIOND_RATE_LIMITS`. */
 function describePolicy({ name, windows, countRefused, whenUnavailable }: RateLimitPolicy): string {
-  const list = windows.map(({ limit, windowMs }) => `${limit} per ${formatDuration(windowMs)}`);
   const options = [
     ...(countRefused ? ["count refused"] : []),
     ...(whenUnavailable === "allow" ? ["allow when unavailable"] : []),
   ];
-  return `${name}: ${list.join(", ")}${options.length > 0 ? ` (${options.join(", ")})` : ""}`;
+  return `${name}: ${describeWindows(windows)}${options.length > 0 ? ` (${options.join(", ")})` : ""}`;
+}
+
+function describeWindows(windows: RateLimitPolicy["windows"]): string {
+  return windows
+    .map(({ limit, windowMs }) => `${limit} per ${formatDuration(windowMs)}`)
+    .join(", ");
 }
 
 function describeIssuer({ issuer, audiences, algorithms, keys, ...rules }: IssuerConfig): object {

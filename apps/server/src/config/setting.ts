@@ -5,6 +5,7 @@ export interface Setting {
     | "Listening"
     | "Store"
     | "Sessions and rate limits"
+    | "Load"
     | "Keys and access"
     | "Observability";
   readonly env: string;

@@ -4,6 +4,7 @@ import {
   Keyring,
   parseDuration,
   parseRateLimitPolicies,
+  parseRateLimitWindows,
 } from "@sessiond/core";
 import type { Durability } from "@sessiond/core/redis";
 import { parseAddress } from "../network/address.js";
@@ -19,6 +20,7 @@ const LIMIT_POLICIES = ["evict_oldest", "reject"] as const;
 const DURABILITIES = ["auto", "local", "replicated"] as const satisfies readonly Durability[];
 const MAX_SESSIONS_PER_USER = 1000;
 const MIN_KEYS_MAX_AGE_MS = 5 * 60_000;
+const MAX_CALLS = 1_000_000;
 
 export type { Setting };
 
@@ -144,7 +146,7 @@ export const SETTINGS = {
     placeholder: "COUNT",
     default: "10",
     help: `how many active sessions a user may have; 1 to ${MAX_SESSIONS_PER_USER}`,
-    parse: parseMaxSessionsPerUser,
+    parse: (text) => parseCount(text, MAX_SESSIONS_PER_USER),
   },
   limitPolicy: {
     group: "Sessions and rate limits",
@@ -187,6 +189,49 @@ export const SETTINGS = {
       'policies that CheckRateLimit counts by, such as `"login: 10 per 15m, 50 per 24h; ' +
       'signup: 3 per 1h (count refused)"`; the other option is `(allow when unavailable)`',
     parse: parseRateLimitPolicies,
+  },
+  maxCallsInFlight: {
+    group: "Load",
+    env: "SESSIOND_MAX_CALLS_IN_FLIGHT",
+    flag: "max-calls-in-flight",
+    placeholder: "COUNT",
+    default: "1000",
+    help:
+      "how many calls a server works on at a time, on both ports; it lowers the number by itself " +
+      "while calls wait for each other",
+    details:
+      "Calls beyond it fail at once with `OVERLOADED` and are told when to try again. First those " +
+      "that create, list and count and batches (at 70 % of the number), then the others (at 85 %), " +
+      "then VerifySession. Calls that revoke, or release a lock, and health checks never do. " +
+      "Watches and waiting AcquireLock calls have bounds of their own.\n\n" +
+      "The server lowers the number down to 100 while its event loop is more than 40 ms late, and " +
+      "raises it again within two seconds. " +
+      "[Why it is done so](adr/0019-shedding-at-the-door.md).",
+    parse: (text) => parseCount(text, MAX_CALLS),
+  },
+  maxCallsPerCaller: {
+    group: "Load",
+    env: "SESSIOND_MAX_CALLS_PER_CALLER",
+    flag: "max-calls-per-caller",
+    placeholder: "COUNT",
+    help: "how many of these calls may be of one caller (default: three times as many as are still free)",
+    details:
+      "A caller is the subject of an access token, of one issuer and in one namespace. Its fair share " +
+      "holds with this setting, too: alone it gets three quarters of the calls, each of two gets 43 %, " +
+      "and there is always room for another.",
+    parse: (text) => parseCount(text, MAX_CALLS),
+  },
+  callerQuota: {
+    group: "Load",
+    env: "SESSIOND_CALLER_QUOTA",
+    flag: "caller-quota",
+    placeholder: "COUNT per DURATION,…",
+    help: "how often one caller may call, such as `200 per 1s, 5000 per 1m` (default: as often as it likes)",
+    details:
+      "So many calls may come at once; then calls are allowed at this rate. Each server counts for " +
+      "itself, so callers of three servers may call three times as often. A call beyond fails with " +
+      "`OVERLOADED`, except those that revoke or release a lock.",
+    parse: parseRateLimitWindows,
   },
   dev: {
     group: "Keys and access",
@@ -330,11 +375,9 @@ export type Values = {
 /** The settings without their names, for code that treats all of them alike. */
 export const SETTING_LIST: readonly Setting[] = Object.values(SETTINGS);
 
-function parseMaxSessionsPerUser(text: string): number {
+function parseCount(text: string, most: number): number {
   const count = /^\d{1,9}$/.test(text) ? Number(text) : 0;
-  if (count < 1 || count > MAX_SESSIONS_PER_USER) {
-    throw new Error(`expected a whole number from 1 to ${MAX_SESSIONS_PER_USER}`);
-  }
+  if (count < 1 || count > most) throw new Error(`expected a whole number from 1 to ${most}`);
   return count;
 }
 

@@ -1,5 +1,6 @@
 import type { ConnectRouter } from "@connectrpc/connect";
 import type { Logger } from "pino";
+import type { Admission } from "../admission/admission.js";
 import type { AccessTokenVerifier } from "../auth/access-token.js";
 import type { Config } from "../config/config.js";
 import { createInterceptors } from "../interceptors/interceptors.js";
@@ -14,6 +15,7 @@ import { startGrpcServer } from "../transport/grpc-server.js";
 import { startHttpServer } from "../transport/http-server.js";
 import { startMetricsServer } from "../transport/metrics-server.js";
 import type { Readiness } from "../transport/readiness.js";
+import { RefusedCalls } from "../transport/refused-calls.js";
 import { createRequestGate } from "../transport/request-gate.js";
 
 /** The time that calls have to finish when the server stops. */
@@ -24,6 +26,7 @@ export interface Served {
   readonly routes: (router: ConnectRouter) => void;
   readonly readiness: Readiness;
   readonly verifier: AccessTokenVerifier;
+  readonly admission: Admission;
   readonly logger: Logger;
   readonly audit: Audit;
   readonly metrics: Metrics;
@@ -54,6 +57,7 @@ export async function startPorts(config: Config, served: Served): Promise<Ports>
   const grpc = await startGrpcServer({
     ...shared,
     interceptors: createInterceptors({ ...served, metrics: grpcMetrics }),
+    refusedCalls: new RefusedCalls({ ...served, metrics: grpcMetrics }),
     portMetrics: grpcMetrics,
     address: config.grpcAddress,
     health: readiness.health,
@@ -66,6 +70,7 @@ export async function startPorts(config: Config, served: Served): Promise<Ports>
   const http = await startHttpServer({
     ...shared,
     interceptors: createInterceptors({ ...served, metrics: httpMetrics }),
+    refusedCalls: new RefusedCalls({ ...served, metrics: httpMetrics }),
     portMetrics: httpMetrics,
     requestGate: createRequestGate({ ...served, metrics: httpMetrics }),
     address: config.httpAddress,

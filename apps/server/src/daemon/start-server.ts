@@ -2,6 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { ConnectRouter } from "@connectrpc/connect";
 import { formatDuration, SESSION_TOKEN_PREFIX } from "@sessiond/core";
 import type { Logger } from "pino";
+import { Admission } from "../admission/admission.js";
 import type { AccessConfig, Config } from "../config/config.js";
 import { describeConfig } from "../config/effective-config.js";
 import { type Address, formatAddress } from "../network/address.js";
@@ -93,7 +94,11 @@ export async function startServer(
     lockRoutes(namespaces)(router);
     rateLimitRoutes(namespaces, logger, rateLimitCounts(rateLimits, { metrics, audit }))(router);
   };
-  const served = { routes, readiness, verifier, logger, audit, metrics, tracing, certificate };
+  const admission = opened.use(new Admission(config.callBounds));
+  const served = {
+    ...{ routes, readiness, verifier, admission, certificate },
+    ...{ logger, audit, metrics, tracing },
+  };
   const ports = await startPorts(config, served);
   opened.defer(() => ports.stop());
   logListening(logger, config, { readiness, ports, access: access.current, certificate });

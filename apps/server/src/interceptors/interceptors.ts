@@ -1,10 +1,12 @@
 import type { Interceptor } from "@connectrpc/connect";
 import type { Logger } from "pino";
+import type { Admission } from "../admission/admission.js";
 import type { AccessTokenVerifier } from "../auth/access-token.js";
 import type { Audit } from "../observability/audit.js";
 import type { PortMetrics } from "../observability/rpc-metrics.js";
 import type { Tracing } from "../observability/tracing.js";
 import { admitCalls } from "./admit.js";
+import { countWork } from "./count-work.js";
 import { limitTime } from "./limit-time.js";
 import { logCalls } from "./log-calls.js";
 import { mapErrors } from "./map-errors.js";
@@ -16,6 +18,7 @@ export function createInterceptors(options: {
   readonly logger: Logger;
   readonly verifier: AccessTokenVerifier;
   readonly audit: Audit;
+  readonly admission: Admission;
   readonly tracing?: Tracing | undefined;
   /** Those of the port. */
   readonly metrics: PortMetrics;
@@ -31,7 +34,9 @@ export function createInterceptors(options: {
     mapErrors,
     // Before anything reads the request: strangers get no further.
     admitCalls(options.verifier, options.audit),
-    // Innermost, around the handler: it limits the store's time, not the issuer's.
+    // Around the handler: it limits the store's time, not the issuer's.
     limitTime(),
+    // Innermost: a handler may go on after the call has its answer.
+    countWork(options.admission),
   ];
 }

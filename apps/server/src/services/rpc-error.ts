@@ -30,7 +30,7 @@ export const WATCH_MOVES = new ConnectError(
 /** Ends a call whose client left before the answer. Only the log shows it. */
 export const CLIENT_GONE = new ConnectError("the client has gone", Code.Canceled);
 
-/** The delay in `RetryInfo`. */
+/** The delay in `RetryInfo`, unless the error knows better. */
 const RETRY_DELAY_MS = 500;
 
 /** The RPC code of every reason. A new reason does not compile without a code. */
@@ -130,14 +130,14 @@ export function toStatus(error: SessiondError): Status {
   });
 }
 
-function detailsOf({ reason, metadata }: SessiondError) {
+function detailsOf({ reason, metadata, retryAfterMs = RETRY_DELAY_MS }: SessiondError) {
   const details = [errorInfo(reason, metadata)];
   if (reason === "INVALID_ARGUMENT") {
     const { field = "", description = "" } = metadata;
     details.push(badRequest({ field, description }));
   }
   if (TRANSIENT.has(reason)) {
-    details.push(detail(RetryInfoSchema, { retryDelay: durationFromMs(RETRY_DELAY_MS) }));
+    details.push(detail(RetryInfoSchema, { retryDelay: durationFromMs(Math.ceil(retryAfterMs)) }));
   }
   return details;
 }

@@ -116,6 +116,7 @@ export function testConfig(options: TestServerOptions, issuer: TestIssuer): Conf
     keyPrefix: "sessiond:",
     sessionPolicy: { ...DEFAULT_SESSION_POLICY, ...options.policy },
     rateLimits: parseRateLimitPolicies("login: 10 per 15m; burst: 5 per 1s (count refused)"),
+    callBounds: { maxInFlight: 1_000 },
     retentionMs: 600_000,
     keyring: options.keyring ?? Keyring.parse(Keyring.generateKey("test")),
     auth: { issuers: [testIssuerConfig(issuer)], roles: new Map() },

@@ -60,6 +60,8 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<Port>
     interceptors: [calls.count, ...interceptors],
     describeMalformed: (error, desc, bytes) => describeMalformed(error, fieldOfBytes(desc, bytes)),
     shutdownSignal,
+    takeOver: (stream, { ":path": path = "", authorization = "" }) =>
+      options.refusedCalls?.takeOver(stream, path, authorization) ?? false,
   });
   options.health.addToServer(server);
   if (options.reflection) addReflection(server, SERVICES);

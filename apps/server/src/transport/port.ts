@@ -1,6 +1,7 @@
 import type { ConnectRouter, Interceptor } from "@connectrpc/connect";
 import { type Address, formatAddress } from "../network/address.js";
 import type { PortCertificate } from "../tls/port-certificate.js";
+import type { RefusedCalls } from "./refused-calls.js";
 
 /** What both ports need. */
 export interface PortOptions {
@@ -12,6 +13,8 @@ export interface PortOptions {
   readonly certificate?: PortCertificate | undefined;
   /** After this time, give or take a tenth, a connection takes no new calls. */
   readonly maxConnectionAgeMs: number;
+  /** Answers calls instead of the port if there are too many. By default there never are. */
+  readonly refusedCalls?: RefusedCalls;
 }
 
 /** A server that listens on one port. */

@@ -62,7 +62,7 @@ const WITH_CHARSET = /^([^\s;]+)\s*;\s*charset="?utf-?8"?\s*;?\s*$/i;
  * connect-node's own adapter, but what it refuses says in Connect's JSON what was expected.
  */
 export function createRpcHandler(
-  { logger, routes, interceptors, requestGate, shutdownSignal }: RpcOptions,
+  { logger, routes, interceptors, requestGate, shutdownSignal, refusedCalls }: RpcOptions,
   { hasGrpc, refuse }: { readonly hasGrpc: boolean; readonly refuse: Refuse },
 ): (request: Request, response: Response) => void {
   const router = createConnectRouter({
@@ -80,6 +80,7 @@ export function createRpcHandler(
     const path = request.url?.split("?", 1)[0] ?? "";
     const handler = handlers.get(path);
     if (handler === undefined) return refuse(response, nothingAt(path));
+    if (refusedCalls?.takeOverHttp(request, response, path)) return;
     serve(handler, request, response, refuse).catch((error: unknown) => {
       // A client that has gone is no fault.
       if (ConnectError.from(error).code === Code.Aborted) return;

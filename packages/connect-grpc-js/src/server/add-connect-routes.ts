@@ -10,7 +10,7 @@ import {
 } from "@connectrpc/connect";
 import type { Server } from "@grpc/grpc-js";
 import { Shutdown } from "./call-lifetime.js";
-import { correctIncomingHeaders } from "./incoming-headers.js";
+import { correctIncomingHeaders, type TakeOver } from "./incoming-headers.js";
 import type { DescribeMalformed, IncomingCall, Route } from "./route.js";
 import { streamingHandler } from "./streaming.js";
 import { unaryHandler } from "./unary.js";
@@ -50,6 +50,12 @@ export interface ConnectRoutesOptions {
    */
   readonly describeMalformed?: DescribeMalformed;
 
+  /**
+   * Told of each call when its headers have arrived, before anything is read of it. Answers true if
+   * it answers the call itself, for example because there are too many. Default: none.
+   */
+  readonly takeOver?: TakeOver;
+
   /** Options to parse requests and serialize responses. Default: as in @bufbuild/protobuf. */
   readonly binaryOptions?: Partial<BinaryReadOptions & BinaryWriteOptions>;
 }
@@ -78,7 +84,7 @@ const UNSUPPORTED = [
  * that has no effect here (`requestGate`, `readMaxBytes`, `writeMaxBytes`).
  */
 export function addConnectRoutes(server: Server, options: ConnectRoutesOptions): void {
-  correctIncomingHeaders(server);
+  correctIncomingHeaders(server, options.takeOver);
   const shutdown = new Shutdown(options.shutdownSignal);
 
   const add = (spec: MethodImplSpec, own: ServiceOptions = {}) => {

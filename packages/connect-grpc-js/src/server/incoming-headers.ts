@@ -6,6 +6,12 @@ const MAX_TIMER_MS = 2 ** 31 - 1;
 /** The units that exceed it within the eight digits that gRPC allows. */
 const LONG_UNITS_MS: Readonly<Record<string, number>> = { H: 3_600_000, M: 60_000, S: 1_000 };
 
+/**
+ * Told of each call when its headers have arrived, before grpc-js reads anything of it. Answers true
+ * if it answers the call itself, now or later: then grpc-js never hears of the call.
+ */
+export type TakeOver = (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => boolean;
+
 /** How grpc-js begins to listen to an HTTP/2 server. Private, so a test guards it. */
 export interface ServerInternals {
   _setupHandlers(http2: Http2Server | null, ...rest: readonly unknown[]): void;
@@ -17,22 +23,26 @@ export interface ServerInternals {
  * - It wraps a deadline above 2^31 ms around: such a call would fail at once, or much too early.
  * - It sees only the first of several authorization headers, as Node does. Connect joins the values
  *   of a repeated header, so that an interceptor can refuse them.
+ *
+ * Then asks `takeOver` about each call.
  */
-export function correctIncomingHeaders(server: Server): void {
+export function correctIncomingHeaders(server: Server, takeOver?: TakeOver): void {
   const internals = server as unknown as ServerInternals;
   const setUp = internals._setupHandlers;
   internals._setupHandlers = (http2, ...rest) => {
-    http2?.on("stream", correct);
     setUp.call(server, http2, ...rest);
+    if (http2 === null) return;
+    const listeners = http2.listeners("stream");
+    http2.removeAllListeners("stream");
+    http2.on("stream", (stream, headers, flags, rawHeaders) => {
+      correct(headers, rawHeaders);
+      if (takeOver?.(stream as ServerHttp2Stream, headers)) return;
+      for (const listener of listeners) listener.call(http2, stream, headers, flags, rawHeaders);
+    });
   };
 }
 
-function correct(
-  _stream: ServerHttp2Stream,
-  headers: IncomingHttpHeaders,
-  _flags: number,
-  rawHeaders: readonly string[],
-): void {
+function correct(headers: IncomingHttpHeaders, rawHeaders: readonly string[]): void {
   const timeout = headers["grpc-timeout"];
   if (typeof timeout === "string") headers["grpc-timeout"] = limitGrpcTimeout(timeout);
   if (headers.authorization !== undefined) headers.authorization = joinAuthorization(rawHeaders);

@@ -61,13 +61,14 @@ function parsePolicy(text: string): RateLimitPolicy {
     );
   }
   try {
-    return { name, windows: parseWindows(windows), ...parseOptions(options) };
+    return { name, windows: parseRateLimitWindows(windows), ...parseOptions(options) };
   } catch (error) {
     throw new Error(`policy "${name}": ${(error as Error).message}`);
   }
 }
 
-function parseWindows(text: string): readonly RateLimitWindow[] {
+/** Reads windows: `10 per 15m, 50 per 24h`. Throws an Error that says what was expected. */
+export function parseRateLimitWindows(text: string): readonly RateLimitWindow[] {
   const windows = text.split(",").map((part) => parseWindow(part.trim()));
   if (windows.length > RATE_LIMIT_BOUNDS.windows) {
     throw new Error(`expected at most ${RATE_LIMIT_BOUNDS.windows} windows`);

@@ -1,0 +1,76 @@
+import type { RateLimitWindow } from "@sessiond/core";
+import type { Caller } from "../auth/caller.js";
+import { CallQuota } from "./call-quota.js";
+
+/** Callers are services, so there are few. The one that was seen first is forgotten first. */
+const MAX_CALLERS = 10_000;
+/** How many headers are remembered, as many as the verifier remembers tokens. */
+const MAX_HEADERS = 10_000;
+
+/** What one caller has under way. */
+export class CallerCalls {
+  readonly quota: CallQuota | undefined;
+  /** Requests that are not answered yet. */
+  open = 0;
+  /** Handlers that have not settled yet, also for requests that were given up. */
+  working = 0;
+
+  constructor(quota: CallQuota | undefined) {
+    this.quota = quota;
+  }
+
+  get inFlight(): number {
+    return Math.max(this.open, this.working);
+  }
+}
+
+/**
+ * Whose calls are under way. A caller is the subject, issuer and namespace of its access tokens.
+ * Before a token has been verified once, its calls count as those of strangers, who share one share.
+ */
+export class Callers {
+  readonly #quota: readonly RateLimitWindow[];
+  readonly #strangers = new CallerCalls(undefined);
+  readonly #byName = new Map<string, CallerCalls>();
+  readonly #byHeader = new Map<string, CallerCalls>();
+  readonly #byCaller = new WeakMap<Caller, CallerCalls>();
+
+  /** `quota` is of each caller; none if it has no windows. */
+  constructor(quota: readonly RateLimitWindow[]) {
+    this.#quota = quota;
+  }
+
+  /** Whose call has this `authorization` header, by what was learned so far. */
+  ofHeader(authorization: string): CallerCalls {
+    return this.#byHeader.get(authorization) ?? this.#strangers;
+  }
+
+  /** The calls of a caller that was verified. Remembers the header that it came with. */
+  learn(authorization: string, caller: Caller): CallerCalls {
+    let calls = this.#byCaller.get(caller);
+    if (calls === undefined) {
+      calls = this.#named(caller);
+      this.#byCaller.set(caller, calls);
+    }
+    if (!this.#byHeader.has(authorization))
+      remember(this.#byHeader, authorization, calls, MAX_HEADERS);
+    return calls;
+  }
+
+  #named({ issuer, subject, namespace }: Caller): CallerCalls {
+    const name = JSON.stringify([issuer, subject, namespace]);
+    const known = this.#byName.get(name);
+    if (known !== undefined) return known;
+    const hasQuota = this.#quota.length > 0;
+    const quota = hasQuota ? new CallQuota(this.#quota, performance.now()) : undefined;
+    const calls = new CallerCalls(quota);
+    remember(this.#byName, name, calls, MAX_CALLERS);
+    return calls;
+  }
+}
+
+function remember<T>(map: Map<string, T>, key: string, value: T, most: number): void {
+  map.set(key, value);
+  const [oldest = key] = map.keys();
+  if (map.size > most) map.delete(oldest);
+}

@@ -1,0 +1,152 @@
+import { constants, type ServerHttp2Stream } from "node:http2";
+import type { ConnectError } from "@connectrpc/connect";
+import { errorToJson } from "@connectrpc/connect/protocol-connect";
+import { setTrailerStatus } from "@connectrpc/connect/protocol-grpc";
+import { overloaded } from "@sessiond/core";
+import type { Logger } from "pino";
+import { type Admission, Refused } from "../admission/admission.js";
+import type { PortMetrics } from "../observability/rpc-metrics.js";
+import { toConnectError } from "../services/rpc-error.js";
+import type { Request, Response } from "./rpc-over-http.js";
+
+/** A refusal in each form that a protocol needs. Made once for many calls: they are refused in thousands. */
+interface Answer {
+  readonly error: ConnectError;
+  readonly grpcHeaders: Readonly<Record<string, string>>;
+  readonly json: string;
+}
+
+const MESSAGES: Readonly<Record<Refused["why"], string>> = {
+  in_flight: "too many calls are under way on this server",
+  caller_in_flight: "too many calls of this caller are under way on this server",
+  caller_quota: "this caller has used up its quota of calls to this server",
+};
+/** Delays differ by this much at least, so that there are about fifty answers of each kind. */
+const DELAY_STEP = 1.1;
+const LOG_INTERVAL_MS = 1_000;
+/** A byte of flags for the end of a stream, and four bytes of length (Connect's protocol). */
+const END_STREAM_FLAG = 0b10;
+
+/**
+ * Answers the calls of one port that are not admitted, in their protocol and before anything of them
+ * is read, and counts them. The log has one line a second for all of them.
+ */
+export class RefusedCalls {
+  readonly #admission: Admission;
+  readonly #metrics: PortMetrics;
+  readonly #logger: Logger;
+  readonly #answers = new Map<string, Answer>();
+  #unlogged = 0;
+  #loggedMs = Number.NEGATIVE_INFINITY;
+
+  constructor(options: {
+    readonly admission: Admission;
+    readonly metrics: PortMetrics;
+    readonly logger: Logger;
+  }) {
+    this.#admission = options.admission;
+    this.#metrics = options.metrics;
+    this.#logger = options.logger;
+  }
+
+  /** Answers a call on the gRPC port that may not be served. Answers whether it has. */
+  takeOver(stream: ServerHttp2Stream, path: string, authorization: string): boolean {
+    const entry = this.#admission.enter(path, authorization);
+    if (entry instanceof Refused) {
+      // Without a listener an error of the connection would end the process.
+      stream.on("error", () => {});
+      const takeBack = this.#send(entry, ({ grpcHeaders }) => {
+        if (stream.destroyed) return;
+        const type = { ":status": 200, "content-type": "application/grpc" };
+        stream.respond({ ...type, ...grpcHeaders }, { endStream: true });
+        // The client need not send the rest of its request (RFC 9113, 8.1).
+        stream.close(constants.NGHTTP2_NO_ERROR);
+      });
+      stream.once("close", takeBack);
+      return true;
+    }
+    if (entry !== undefined) stream.once("close", () => entry.end());
+    return false;
+  }
+
+  /** The same on the HTTP port, for all protocols that it speaks. */
+  takeOverHttp(request: Request, response: Response, path: string): boolean {
+    const entry = this.#admission.enter(path, request.headers.authorization ?? "");
+    if (entry instanceof Refused) {
+      const takeBack = this.#send(entry, (answer) => {
+        if (!response.writableEnded) writeAnswer(request, response, answer);
+      });
+      response.once("close", takeBack);
+      return true;
+    }
+    if (entry !== undefined) response.once("close", () => entry.end());
+    return false;
+  }
+
+  #send(refused: Refused, write: (answer: Answer) => void): () => void {
+    const answer = this.#answerTo(refused);
+    const startMs = performance.now();
+    this.#metrics.refused(answer.error.cause);
+    this.#log(refused, startMs);
+    return this.#admission.pace.run(() => {
+      this.#metrics.of(refused.treatment.method).ended(answer.error.code, startMs);
+      write(answer);
+    });
+  }
+
+  #answerTo({ why, retryAfterMs }: Refused): Answer {
+    const step = Math.ceil(Math.log(retryAfterMs) / Math.log(DELAY_STEP));
+    const key = `${why} ${step}`;
+    const known = this.#answers.get(key);
+    if (known !== undefined) return known;
+    const cause = overloaded(why, MESSAGES[why], { retryAfterMs: DELAY_STEP ** step });
+    const error = toConnectError(cause);
+    const headers = new Headers();
+    setTrailerStatus(headers, error);
+    const json = JSON.stringify(errorToJson(error, undefined));
+    const answer = { error, grpcHeaders: Object.fromEntries(headers), json };
+    this.#answers.set(key, answer);
+    return answer;
+  }
+
+  #log({ why }: Refused, nowMs: number): void {
+    this.#unlogged++;
+    if (nowMs < this.#loggedMs + LOG_INTERVAL_MS) return;
+    const { inFlight, limit } = this.#admission;
+    const fields = { refused: this.#unlogged, reason: why, in_flight: inFlight, limit };
+    this.#logger.warn(fields, "too many calls");
+    this.#unlogged = 0;
+    this.#loggedMs = nowMs;
+  }
+}
+
+function writeAnswer(request: Request, response: Response, { grpcHeaders, json }: Answer): void {
+  const type = request.headers["content-type"] ?? "";
+  if (type.startsWith("application/grpc")) {
+    write(response, 200, { "content-type": type, ...grpcHeaders });
+  } else if (type.startsWith("application/connect+")) {
+    write(response, 200, { "content-type": type }, endOfStream(json));
+  } else {
+    write(response, 429, { "content-type": "application/json" }, json);
+  }
+}
+
+function write(
+  response: Response,
+  status: number,
+  headers: Readonly<Record<string, string>>,
+  body: string | Buffer = "",
+): void {
+  response.statusCode = status;
+  for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
+  response.end(body);
+}
+
+/** The message that ends a stream with an error (https://connectrpc.com/docs/protocol#error-end-stream). */
+function endOfStream(json: string): Buffer {
+  const message = Buffer.from(`{"error":${json}}`);
+  const envelope = Buffer.alloc(5);
+  envelope.writeUInt8(END_STREAM_FLAG);
+  envelope.writeUInt32BE(message.length, 1);
+  return Buffer.concat([envelope, message]);
+}
