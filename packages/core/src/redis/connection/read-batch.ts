@@ -1,6 +1,7 @@
 import { type Cluster, Command, type Redis } from "ioredis";
 import { COMMAND_TIMEOUT_MS } from "./connect-redis.js";
 import { connected } from "./connection-state.js";
+import { afterSilence } from "./patient-command.js";
 import type { Argument } from "./script.js";
 
 /** The bound of one batch, so that no read waits for a very long answer. */
@@ -55,10 +56,10 @@ export class ReadBatch {
     const fail = (error: unknown) => {
       for (const { reject } of reads) reject(error);
     };
-    const timer = setTimeout(() => fail(new Error("Command timed out")), COMMAND_TIMEOUT_MS);
+    const cancel = afterSilence(COMMAND_TIMEOUT_MS, () => fail(new Error("Command timed out")));
     let pending = reads.length;
     const settled = () => {
-      if (--pending === 0) clearTimeout(timer);
+      if (--pending === 0) cancel();
     };
     try {
       const redis = connected(this.#redis);
@@ -75,7 +76,7 @@ export class ReadBatch {
         stream?.uncork();
       }
     } catch (error) {
-      clearTimeout(timer);
+      cancel();
       fail(error);
     }
   }

@@ -4,6 +4,7 @@ import type { Around } from "../../around.js";
 import { storeUnavailable } from "../../errors.js";
 import { connected } from "./connection-state.js";
 import { HintChannels } from "./hint-channels.js";
+import { sendPatiently } from "./patient-command.js";
 import { ReadBatch } from "./read-batch.js";
 import { fromRedisError, isNoScript, isNotRunYet } from "./redis-errors.js";
 import { ReplicaWaits } from "./replica-waits.js";
@@ -67,7 +68,7 @@ export class RedisCommands {
     made?: (answer: Reply) => void,
   ): Promise<Reply> {
     const reply = await this.#retry(script, call, async (name, text, args) => {
-      if (!isReplicated) return connected(this.redis).callBuffer(name, text, ...args);
+      if (!isReplicated) return sendPatiently(connected(this.redis), name, [text, ...args]);
       const send = () =>
         this.#replicaWaits.send(String(args[1]), [name, text, ...args], (early) =>
           made?.(script.parse(early, call.args)),

@@ -2,6 +2,7 @@ import type { Cluster, Redis } from "ioredis";
 import type { Partition } from "../../sessions/session-id.js";
 import type { SweepResult } from "../../sessions/session-store.js";
 import { type Author, NOBODY } from "../../watch/author.js";
+import { sendPatiently } from "../connection/patient-command.js";
 import { Primaries } from "../connection/primaries.js";
 import { type ReadClock, RedisClock } from "../connection/redis-clock.js";
 import { RedisCommands, type RedisCommandsOptions } from "../connection/redis-commands.js";
@@ -61,7 +62,8 @@ export class WholeStore {
     this.durability = durability;
     this.#keyPrefix = options.keyPrefix ?? "";
     this.#redisClock = new RedisClock(async () => {
-      const [seconds, microseconds] = await commands.call((redis) => redis.time());
+      const time = await commands.call((redis) => sendPatiently(redis, "time", []));
+      const [seconds, microseconds] = (time as readonly Buffer[]).map(String);
       return Number(seconds) * 1000 + Number(microseconds) / 1000;
     });
     if (now === undefined) this.#redisClock.start();
@@ -109,7 +111,7 @@ export class WholeStore {
   }
 
   async check(): Promise<undefined> {
-    await this.commands.call((redis) => redis.ping());
+    await this.commands.call((redis) => sendPatiently(redis, "ping", []));
   }
 
   close(): void {
