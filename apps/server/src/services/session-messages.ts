@@ -74,9 +74,18 @@ export function toResultMessage(result: Session | SessiondError): rpc.SessionRes
   });
 }
 
+/** Messages that were converted for one watcher, for the others. */
+const watchMessages = new WeakMap<WatchMessage, rpc.WatchSessionsResponse>();
+
+/** The same frozen message for the same `message`: hundreds of watchers may get it. */
 export function toWatchMessage(message: WatchMessage): rpc.WatchSessionsResponse {
+  const known = watchMessages.get(message);
+  if (known !== undefined) return known;
   const { resumeToken } = message;
-  return create(rpc.WatchSessionsResponseSchema, { resumeToken, message: toWatchPart(message) });
+  const init = { resumeToken, message: toWatchPart(message) };
+  const made = Object.freeze(create(rpc.WatchSessionsResponseSchema, init));
+  watchMessages.set(message, made);
+  return made;
 }
 
 export function fromCreateRequest(

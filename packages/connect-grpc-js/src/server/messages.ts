@@ -2,6 +2,7 @@ import {
   type BinaryWriteOptions,
   type DescMessage,
   fromBinary,
+  type Message,
   type MessageShape,
   toBinary,
 } from "@bufbuild/protobuf";
@@ -32,6 +33,28 @@ export function parseMessage<Desc extends DescMessage>(
     const error = new ConnectError(message, Code.InvalidArgument, undefined, undefined, cause);
     throw describeMalformed?.(error, desc, bytes) ?? error;
   }
+}
+
+/** The bytes of frozen messages, which nobody can change. */
+const frozenBytes = new WeakMap<Message, Buffer>();
+
+/**
+ * Serializes a message of a stream. A frozen message is serialized once, however many streams send
+ * it.
+ *
+ * @throws as `serializeMessage`
+ */
+export function serializeStreamed(
+  desc: DescMessage,
+  message: Message,
+  options: Partial<BinaryWriteOptions> | undefined,
+): Buffer {
+  if (!Object.isFrozen(message)) return serializeMessage(desc, message, options);
+  const known = frozenBytes.get(message);
+  if (known !== undefined) return known;
+  const bytes = serializeMessage(desc, message, options);
+  frozenBytes.set(message, bytes);
+  return bytes;
 }
 
 /**

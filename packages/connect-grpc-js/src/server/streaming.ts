@@ -17,7 +17,7 @@ import type { handleBidiStreamingCall, ServerDuplexStream } from "@grpc/grpc-js"
 import { CallLifetime } from "./call-lifetime.js";
 import { createContext } from "./handler-context.js";
 import { mapIterable, onlyMessage, sendAll } from "./message-streams.js";
-import { parseMessage, serializeMessage } from "./messages.js";
+import { parseMessage, serializeStreamed } from "./messages.js";
 import { replaceHeaders } from "./metadata.js";
 import { createStreamRequest } from "./request.js";
 import { ResponseStream } from "./response-stream.js";
@@ -68,7 +68,7 @@ async function serve(
     const response = (await intercept(callHandler, interceptors)(request)) as StreamResponse;
     replaceHeaders(stream.header, response.header);
     const send = (message: Message) =>
-      stream.write(serializeMessage(method.output, message, binaryOptions));
+      stream.write(serializeStreamed(method.output, message, binaryOptions));
     await sendAll(response.message, send, signal);
     replaceHeaders(stream.trailer, response.trailer);
     stream.end();

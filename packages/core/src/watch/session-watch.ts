@@ -4,6 +4,7 @@ import { EventInbox, type TailNews } from "./event-inbox.js";
 import { EventTail, earliestTimeMs, READ_LIMIT } from "./event-tail.js";
 import { formatResumeToken, parseResumeToken, type WatchFilter } from "./resume-token.js";
 import type { EventCursor, EventLog, EventPosition, SessionEvent } from "./session-event.js";
+import { SharedReads } from "./shared-reads.js";
 
 /** A message to a watcher. */
 export type WatchMessage = {
@@ -65,17 +66,20 @@ const RESET_REASONS = {
 
 /** The watches of a namespace in a server. Each catches up with the log by itself, and then all share one tail. */
 export class SessionWatches {
-  readonly #events: EventLog;
+  readonly #events: SharedReads;
   readonly #tail: EventTail;
   readonly #namespace: string;
   readonly #maxQueuedEvents: number;
   readonly #share: Share;
   /** Watchers of all users mostly share one position, and its token is large. */
   readonly #tokens = new WeakMap<EventCursor, string>();
+  /** The newest message with these events: watchers get the same events, and convert them once. */
+  readonly #messages = new WeakMap<readonly SessionEvent[], WatchMessage>();
+  #checkpoint: (WatchMessage & { readonly kind: "checkpoint" }) | undefined;
 
   /** `events` is the log of the namespace. */
   constructor(events: EventLog, options: Partial<WatchOptions> = {}) {
-    this.#events = events;
+    this.#events = new SharedReads(events);
     this.#tail = new EventTail(events);
     this.#namespace = options.namespace ?? "";
     this.#maxQueuedEvents = options.maxQueuedEvents ?? DEFAULT_MAX_QUEUED_EVENTS;
@@ -116,6 +120,8 @@ export class SessionWatches {
       start,
       maxQueuedEvents: this.#maxQueuedEvents,
       tokenOf: (cursor) => this.#tokenOf(filter, cursor),
+      eventsMessage: (events, cursor) => this.#eventsMessage(events, this.#tokenOf(filter, cursor)),
+      checkpoint: (timeMs, cursor) => this.#checkpointAt(timeMs, this.#tokenOf(filter, cursor)),
     });
     let isOpen = true;
     const close = (error?: unknown) => {
@@ -134,6 +140,22 @@ export class SessionWatches {
     }
   }
 
+  /** The same object for all watchers that are at one position. */
+  #eventsMessage(events: readonly SessionEvent[], resumeToken: string): WatchMessage {
+    const known = this.#messages.get(events);
+    if (known?.resumeToken === resumeToken) return known;
+    const message = { kind: "events", events, resumeToken } as const;
+    this.#messages.set(events, message);
+    return message;
+  }
+
+  #checkpointAt(timeMs: number, resumeToken: string): WatchMessage {
+    const last = this.#checkpoint;
+    if (last?.timeMs === timeMs && last.resumeToken === resumeToken) return last;
+    this.#checkpoint = { kind: "checkpoint", timeMs, resumeToken };
+    return this.#checkpoint;
+  }
+
   #tokenOf(filter: WatchFilter, cursor: EventCursor): string {
     if (filter.userId !== undefined) return formatResumeToken(filter, cursor);
     const token = this.#tokens.get(cursor) ?? formatResumeToken(filter, cursor);
@@ -142,18 +164,30 @@ export class SessionWatches {
   }
 }
 
+/** What a watch is, and how all watches of a namespace make messages. */
+interface WatchParts {
+  readonly userId: string | undefined;
+  readonly start: EventCursor | undefined;
+  readonly maxQueuedEvents: number;
+  readonly tokenOf: (cursor: EventCursor) => string;
+  readonly eventsMessage: (events: readonly SessionEvent[], cursor: EventCursor) => WatchMessage;
+  readonly checkpoint: (timeMs: number, cursor: EventCursor) => WatchMessage;
+}
+
 /**
  * One watch. It first reads the log from its start to the end, as fast as the consumer takes the
  * messages. Then the tail starts to fill its inbox, and the watch reads to the end once more. From
  * then on it reads its inbox, and skips events that it has read itself.
  */
 class Watch {
-  readonly #events: EventLog;
+  readonly #events: SharedReads;
   readonly #tail: EventTail;
   readonly #userId: string | undefined;
   readonly #start: EventCursor | undefined;
   readonly #maxQueuedEvents: number;
-  readonly #tokenOf: (cursor: EventCursor) => string;
+  readonly #tokenOf: WatchParts["tokenOf"];
+  readonly #eventsMessage: WatchParts["eventsMessage"];
+  readonly #checkpointAt: WatchParts["checkpoint"];
   readonly #closed = Promise.withResolvers<never>();
   #inbox: EventInbox | undefined;
   /** Our position after the last message. */
@@ -163,22 +197,15 @@ class Watch {
   /** Whether the tail has reached our own position. From then on our position is the tail's. */
   #isLevel = false;
 
-  constructor(
-    events: EventLog,
-    tail: EventTail,
-    options: {
-      readonly userId: string | undefined;
-      readonly start: EventCursor | undefined;
-      readonly maxQueuedEvents: number;
-      readonly tokenOf: (cursor: EventCursor) => string;
-    },
-  ) {
+  constructor(events: SharedReads, tail: EventTail, options: WatchParts) {
     this.#events = events;
     this.#tail = tail;
     this.#userId = options.userId;
     this.#start = options.start;
     this.#maxQueuedEvents = options.maxQueuedEvents;
     this.#tokenOf = options.tokenOf;
+    this.#eventsMessage = options.eventsMessage;
+    this.#checkpointAt = options.checkpoint;
     // Most watches are closed while they do not wait for the store.
     this.#closed.promise.catch(() => {});
   }
@@ -249,7 +276,8 @@ class Watch {
     cursor: EventCursor,
   ): Generator<WatchMessage, void, undefined> {
     for (let start = 0; start < events.length; start += MAX_EVENTS_PER_MESSAGE) {
-      const part = events.slice(start, start + MAX_EVENTS_PER_MESSAGE);
+      const isWhole = events.length <= MAX_EVENTS_PER_MESSAGE;
+      const part = isWhole ? events : events.slice(start, start + MAX_EVENTS_PER_MESSAGE);
       const isLast = start + part.length === events.length;
       this.#position = isLast
         ? cursor
@@ -257,15 +285,14 @@ class Watch {
             ...this.#position,
             ...part.map(({ lane, position }) => [lane, position] as const),
           ]);
-      yield { kind: "events", events: part, resumeToken: this.#tokenOf(this.#position) };
+      yield this.#eventsMessage(part, this.#position);
     }
     this.#position = cursor;
   }
 
   #checkpoint(timeMs: number): WatchMessage {
     this.#vouchedMs = Math.max(this.#vouchedMs, timeMs);
-    const resumeToken = this.#tokenOf(this.#position);
-    return { kind: "checkpoint", timeMs: this.#vouchedMs, resumeToken };
+    return this.#checkpointAt(this.#vouchedMs, this.#position);
   }
 
   /** Continues at the tail's position. */
