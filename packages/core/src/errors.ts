@@ -36,6 +36,8 @@ export const SHED_DETAILS = [
   "caller_in_flight",
   /** The caller has used up its quota of calls. */
   "caller_quota",
+  /** The caller has used too many names of locks and keys of rate limits. */
+  "caller_names",
   /** The store has no room for more. */
   "store_full",
   /** Too many servers update one session at once. */

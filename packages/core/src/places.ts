@@ -13,10 +13,18 @@ export class Places {
   /** How many are free. Only `Share` changes it. */
   free: number;
 
-  /** `perNamespace` is how many a namespace gets that is alone. */
-  constructor(perNamespace: number) {
+  /** How many places each caller has taken. Only `Share` changes it. */
+  readonly byCaller = new Map<string, number>();
+  readonly perCaller: number;
+
+  /**
+   * `perNamespace` is how many a namespace gets that is alone, `perCaller` how many a caller may
+   * have, as many as its namespace by default.
+   */
+  constructor(perNamespace: number, perCaller: number = Number.POSITIVE_INFINITY) {
     this.#all = 2 * perNamespace;
     this.free = this.#all;
+    this.perCaller = perCaller;
   }
 
   /** How many all namespaces together have taken. */
@@ -39,16 +47,23 @@ export class Share {
     return this.#taken;
   }
 
-  /** Takes a place. Answers false if the namespace has its share already. */
-  take(): boolean {
-    if (this.#taken >= this.#places.free) return false;
+  /** Takes a place for a caller. Answers false if the namespace or the caller has its share already. */
+  take(caller = ""): boolean {
+    const { free, byCaller, perCaller } = this.#places;
+    const own = byCaller.get(caller) ?? 0;
+    if (this.#taken >= free || own >= perCaller) return false;
     this.#taken++;
     this.#places.free--;
+    byCaller.set(caller, own + 1);
     return true;
   }
 
-  /** Gives back a place. */
-  giveBack(): void {
+  /** Gives back a place of a caller. */
+  giveBack(caller = ""): void {
+    const { byCaller } = this.#places;
+    const own = byCaller.get(caller) ?? 0;
+    if (own > 1) byCaller.set(caller, own - 1);
+    else byCaller.delete(caller);
     this.#taken--;
     this.#places.free++;
   }

@@ -102,7 +102,7 @@ export class Admission implements Disposable {
     const calls = this.#callers.ofHeader(authorization);
     const { share } = treatment;
     if (share !== Number.POSITIVE_INFINITY) {
-      const free = this.#limit.value * share - this.inFlight;
+      const free = Math.max(1, this.#limit.value * share) - this.inFlight;
       if (free < 1) return this.#refuse(treatment, "in_flight");
       const most = Math.min(this.#maxPerCaller, free * SHARE_OF_FREE);
       if (calls.inFlight >= most) return this.#refuse(treatment, "caller_in_flight");

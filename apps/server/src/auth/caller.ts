@@ -16,3 +16,8 @@ export interface Caller {
 export const callerKey = createContextKey<Caller | undefined>(undefined, {
   description: "who makes the call",
 });
+
+/** A text that is unique for each pair of issuer and subject. */
+export function nameOf(caller: Caller | undefined): string {
+  return JSON.stringify([caller?.issuer, caller?.subject]);
+}

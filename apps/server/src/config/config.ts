@@ -3,6 +3,8 @@ import { dirname, join, resolve, sep } from "node:path";
 import {
   formatDuration,
   type Keyring,
+  MAX_WAITERS,
+  MAX_WATCHES,
   type RateLimitPolicy,
   type SessionPolicy,
 } from "@sessiond/core";
@@ -47,6 +49,20 @@ export interface AccessConfig {
   readonly auth: AuthConfig | undefined;
 }
 
+/** How many calls there may be, and what callers may leave behind. */
+export interface CallBounds extends AdmissionOptions {
+  readonly watches: Bound;
+  readonly lockWaiters: Bound;
+  /** Names of locks and keys of rate limits that one caller may use in an hour. */
+  readonly namesPerCaller: number;
+}
+
+interface Bound {
+  /** For a namespace that is alone; all together may have twice as many. */
+  readonly perNamespace: number;
+  readonly perCaller: number;
+}
+
 /** Everything that an operator decides. */
 export interface Config extends StoreConfig, AccessConfig {
   readonly grpcAddress: Address;
@@ -65,7 +81,7 @@ export interface Config extends StoreConfig, AccessConfig {
   readonly rateLimits: readonly RateLimitPolicy[];
   /** For how long an issuer's keys are used while it cannot be reached. */
   readonly issuerKeysMaxAgeMs: number;
-  readonly callBounds: AdmissionOptions;
+  readonly callBounds: CallBounds;
   readonly reflection: boolean;
   readonly logLevel: LogLevel;
   readonly audit: AuditConfig;
@@ -110,6 +126,9 @@ export async function loadConfig(sources: ConfigSources): Promise<Config> {
       maxInFlight: values.maxCallsInFlight,
       maxPerCaller: values.maxCallsPerCaller,
       quota: values.callerQuota ?? [],
+      watches: { perNamespace: MAX_WATCHES, perCaller: values.maxWatchesPerCaller },
+      lockWaiters: { perNamespace: MAX_WAITERS, perCaller: values.maxLockWaitersPerCaller },
+      namesPerCaller: values.maxNamesPerCaller,
     },
     keyring: values.keyring,
     auth: values.auth,

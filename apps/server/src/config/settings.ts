@@ -233,6 +233,39 @@ export const SETTINGS = {
       "`OVERLOADED`, except those that revoke or release a lock.",
     parse: parseRateLimitWindows,
   },
+  maxWatchesPerCaller: {
+    group: "Load",
+    env: "SESSIOND_MAX_WATCHES_PER_CALLER",
+    flag: "max-watches-per-caller",
+    placeholder: "COUNT",
+    default: "1000",
+    help:
+      "how many watches one caller may have on a server, where its namespace has 1000 and all " +
+      "together have 2000",
+    parse: (text) => parseCount(text, MAX_CALLS),
+  },
+  maxLockWaitersPerCaller: {
+    group: "Load",
+    env: "SESSIOND_MAX_LOCK_WAITERS_PER_CALLER",
+    flag: "max-lock-waiters-per-caller",
+    placeholder: "COUNT",
+    default: "1000",
+    help:
+      "how many calls of one caller may wait for locks on a server, where those of its namespace are " +
+      "10000 and all together 20000; beyond it a lock is still given if it is free",
+    parse: (text) => parseCount(text, MAX_CALLS),
+  },
+  maxNamesPerCaller: {
+    group: "Load",
+    env: "SESSIOND_MAX_NAMES_PER_CALLER",
+    flag: "max-names-per-caller",
+    placeholder: "COUNT",
+    default: "100000",
+    help:
+      "how many different names of locks and keys of rate limits one caller may use in an hour, on " +
+      "each server: the store keeps them for a while",
+    parse: (text) => parseCount(text, 10 * MAX_CALLS),
+  },
   dev: {
     group: "Keys and access",
     env: "SESSIOND_DEV",

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { ConnectRouter } from "@connectrpc/connect";
-import { formatDuration, SESSION_TOKEN_PREFIX } from "@sessiond/core";
+import { formatDuration, Places, SESSION_TOKEN_PREFIX } from "@sessiond/core";
 import type { Logger } from "pino";
 import { Admission } from "../admission/admission.js";
 import type { AccessConfig, Config } from "../config/config.js";
@@ -13,6 +13,7 @@ import { Metrics } from "../observability/metrics.js";
 import { observeStores } from "../observability/observe-stores.js";
 import type { Tracing } from "../observability/tracing.js";
 import { version } from "../observability/version.js";
+import { CallerNames } from "../services/caller-names.js";
 import { lockRoutes } from "../services/lock-routes.js";
 import { Namespaces } from "../services/namespaces.js";
 import { rateLimitRoutes } from "../services/rate-limit-routes.js";
@@ -81,8 +82,14 @@ export async function startServer(
   const { sessionPolicy, rateLimits } = config;
   const spared = metrics.counter("sessiond_touches_total", { written: "false" });
   const onTouchSpared = () => spared.add();
+  const { watches, lockWaiters, namesPerCaller } = config.callBounds;
+  const places = {
+    watches: new Places(watches.perNamespace, watches.perCaller),
+    lockWaiters: new Places(lockWaiters.perNamespace, lockWaiters.perCaller),
+  };
+  const names = new CallerNames(namesPerCaller);
   const namespaces = new Namespaces({
-    ...{ stores, keyring, sessionPolicy, rateLimits, audit, onTouchSpared },
+    ...{ stores, keyring, sessionPolicy, rateLimits, places, audit, onTouchSpared },
   });
   // Releases locks whose callers have left. Needs the store, so it closes first.
   opened.defer(() => namespaces.close());
@@ -91,8 +98,9 @@ export async function startServer(
   const routes = (router: ConnectRouter) => {
     const watchAgeMs = () => jitteredAgeMs(config.maxConnectionAgeMs);
     sessionRoutes(namespaces, { watchAgeMs })(router);
-    lockRoutes(namespaces)(router);
-    rateLimitRoutes(namespaces, logger, rateLimitCounts(rateLimits, { metrics, audit }))(router);
+    lockRoutes(namespaces, names)(router);
+    const onCheck = rateLimitCounts(rateLimits, { metrics, audit });
+    rateLimitRoutes(namespaces, names, logger, onCheck)(router);
   };
   const admission = opened.use(new Admission(config.callBounds));
   const served = {
@@ -178,7 +186,7 @@ async function startTracing(
 function rateLimitCounts(
   policies: Config["rateLimits"],
   { metrics, audit }: { readonly metrics: Metrics; readonly audit: Audit },
-): Parameters<typeof rateLimitRoutes>[2] {
+): Parameters<typeof rateLimitRoutes>[3] {
   const counter = (policy: string, allowed: "true" | "false") =>
     metrics.counter("sessiond_rate_limit_checks_total", { policy, allowed });
   for (const { name } of policies) {

@@ -7,11 +7,13 @@ import { fromDuration } from "./protobuf-time.js";
 
 export function fromAcquireRequest(
   request: rpc.AcquireLockRequest,
+  caller: string,
   signal: AbortSignal,
 ): AcquireLock {
   const { name, ttl, waitTimeout, lockId } = request;
   return {
     name,
+    caller,
     signal,
     ...(lockId !== "" && { lockId }),
     ...(ttl && { ttlMs: fromDuration("ttl", ttl) }),

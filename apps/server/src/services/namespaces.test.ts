@@ -1,5 +1,5 @@
 import { createContextValues } from "@connectrpc/connect";
-import { DEFAULT_SESSION_POLICY, Keyring } from "@sessiond/core";
+import { DEFAULT_SESSION_POLICY, Keyring, Places } from "@sessiond/core";
 import { openSqliteStores, type SqliteStores } from "@sessiond/core/sqlite";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { callerKey } from "../auth/caller.js";
@@ -15,7 +15,8 @@ beforeEach(async () => {
   stores = await openSqliteStores({ path: ":memory:" });
   const keyring = Keyring.parse(Keyring.generateKey());
   const sessionPolicy = DEFAULT_SESSION_POLICY;
-  namespaces = new Namespaces({ stores, keyring, sessionPolicy, rateLimits: [] });
+  const places = { watches: new Places(10), lockWaiters: new Places(10_000) };
+  namespaces = new Namespaces({ stores, keyring, sessionPolicy, rateLimits: [], places });
 });
 afterEach(async () => {
   await namespaces.close();

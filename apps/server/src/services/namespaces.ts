@@ -3,9 +3,7 @@ import {
   type Keyring,
   type LockStore,
   Locks,
-  MAX_WAITERS,
-  MAX_WATCHES,
-  Places,
+  type Places,
   type RateLimitPolicy,
   type RateLimitStore,
   RateLimits,
@@ -39,6 +37,8 @@ export interface NamespacesOptions {
   readonly rateLimits: readonly RateLimitPolicy[];
   /** Has every change that a call makes. */
   readonly audit?: Audit;
+  /** What calls that last take, of all namespaces. */
+  readonly places: { readonly watches: Places; readonly lockWaiters: Places };
   /** As `Sessions` calls it. */
   readonly onTouchSpared?: () => void;
 }
@@ -49,14 +49,16 @@ export interface NamespacesOptions {
  */
 export class Namespaces {
   readonly #options: NamespacesOptions;
-  readonly #watchPlaces = new Places(MAX_WATCHES);
-  readonly #lockPlaces = new Places(MAX_WAITERS);
+  readonly #watchPlaces: Places;
+  readonly #lockPlaces: Places;
   /** By name, the one that was used last at the end. */
   readonly #remembered = new Map<string, Namespace>();
   #newest: string | undefined;
 
   constructor(options: NamespacesOptions) {
     this.#options = options;
+    this.#watchPlaces = options.places.watches;
+    this.#lockPlaces = options.places.lockWaiters;
   }
 
   /** The namespace of the call's caller. Throws an Error for a call that nobody has admitted. */

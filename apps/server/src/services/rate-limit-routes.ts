@@ -2,8 +2,10 @@ import type { ConnectRouter, HandlerContext } from "@connectrpc/connect";
 import type { RateLimitDecision } from "@sessiond/core";
 import { RateLimitService } from "@sessiond/proto/sessiond/v1/rate_limit_service";
 import type { Logger } from "pino";
+import { callerKey } from "../auth/caller.js";
 import type { AuditedCall } from "../observability/audit.js";
 import { traceFields } from "../observability/tracing.js";
+import type { CallerNames } from "./caller-names.js";
 import type { Namespaces } from "./namespaces.js";
 import { fromRateLimitRequest, toRateLimitFields } from "./rate-limit-messages.js";
 
@@ -19,6 +21,7 @@ type OnCheck = (
  */
 export function rateLimitRoutes(
   namespaces: Namespaces,
+  names: CallerNames,
   logger: Logger,
   onCheck: OnCheck = () => {},
 ): (router: ConnectRouter) => void {
@@ -36,6 +39,8 @@ export function rateLimitRoutes(
     router.service(RateLimitService, {
       async checkRateLimit(request, context) {
         const { rateLimits } = namespaces.of(context.values);
+        const caller = context.values.get(callerKey);
+        if (caller !== undefined) names.use(caller, `${request.policy}:${request.key}`);
         const decision = await rateLimits.check(fromRateLimitRequest(request));
         onCheck(request, decision, { values: context.values, header: context.requestHeader });
         logUncounted(request.policy, decision, context);

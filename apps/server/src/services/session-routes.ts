@@ -1,7 +1,8 @@
 import type { ConnectRouter } from "@connectrpc/connect";
 import { SessionService } from "@sessiond/proto/sessiond/v1/session_service";
-import { type Caller, callerKey } from "../auth/caller.js";
+import { callerKey, nameOf } from "../auth/caller.js";
 import { fromUpdateRequest, readMaskOf } from "./field-masks.js";
+import { sizeOfSession as sizeOf } from "./message-sizes.js";
 import type { Namespaces } from "./namespaces.js";
 import { provenSessionIdKey } from "./proven-session.js";
 import { WATCH_MOVES } from "./rpc-error.js";
@@ -70,7 +71,7 @@ export function sessionRoutes(
 
       async listSessions(request, context) {
         const sessions = namespaces.sessionsOf(context);
-        const page = await sessions.list(fromListRequest(request));
+        const page = await sessions.list({ ...fromListRequest(request), sizeOf });
         return {
           sessions: page.sessions.map(toSessionMessage),
           nextPageToken: page.nextPageToken ?? "",
@@ -126,6 +127,7 @@ export function sessionRoutes(
         const request = {
           userId: fromText(userId),
           resumeToken: fromText(resumeToken),
+          caller: nameOf(context.values.get(callerKey)),
           signal: context.signal,
         };
         const endMs = performance.now() + watchAgeMs();
@@ -136,9 +138,4 @@ export function sessionRoutes(
         }
       },
     });
-}
-
-/** A text that is unique for each pair of issuer and subject. */
-function nameOf(caller: Caller | undefined): string {
-  return JSON.stringify([caller?.issuer, caller?.subject]);
 }

@@ -116,7 +116,12 @@ export function testConfig(options: TestServerOptions, issuer: TestIssuer): Conf
     keyPrefix: "sessiond:",
     sessionPolicy: { ...DEFAULT_SESSION_POLICY, ...options.policy },
     rateLimits: parseRateLimitPolicies("login: 10 per 15m; burst: 5 per 1s (count refused)"),
-    callBounds: { maxInFlight: 1_000 },
+    callBounds: {
+      maxInFlight: 1_000,
+      watches: { perNamespace: 1_000, perCaller: 1_000 },
+      lockWaiters: { perNamespace: 10_000, perCaller: 1_000 },
+      namesPerCaller: 100_000,
+    },
     retentionMs: 600_000,
     keyring: options.keyring ?? Keyring.parse(Keyring.generateKey("test")),
     auth: { issuers: [testIssuerConfig(issuer)], roles: new Map() },

@@ -59,8 +59,12 @@ export class RefusedCalls {
         if (stream.destroyed) return;
         const type = { ":status": 200, "content-type": "application/grpc" };
         stream.respond({ ...type, ...grpcHeaders }, { endStream: true });
-        // The client need not send the rest of its request (RFC 9113, 8.1).
-        stream.close(constants.NGHTTP2_NO_ERROR);
+        stream.resume();
+        // The client need not send the rest of its request (RFC 9113, 8.1). Node would drop the answer
+        // if we said so at once.
+        setImmediate(() => {
+          if (!stream.readableEnded) stream.close(constants.NGHTTP2_NO_ERROR);
+        });
       });
       stream.once("close", takeBack);
       return true;

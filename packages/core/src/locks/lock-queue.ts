@@ -5,6 +5,10 @@ export interface Waiter {
   readonly lockId: string;
   readonly ttlMs: number;
   readonly triesOnce: boolean;
+  /** Whose place it has. Undefined for one that cannot wait. */
+  readonly placeOf: string | undefined;
+  /** The error if one try was not enough. */
+  readonly refusal: () => Error;
   /** Whether this server made the lock id, so that no caller can retry with it. */
   readonly isIdOurs: boolean;
   /** Whether the store was asked, and so may hold a queue position or the lock for it. */

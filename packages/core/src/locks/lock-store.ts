@@ -78,8 +78,9 @@ export interface LockStore {
 }
 
 /**
- * How long a store remembers the last fencing token of a lock after the end of its last lease.
- * Callers choose the names, so these must not pile up. Tokens are never below the time, so they
- * grow even if the last token is forgotten.
+ * How long a store remembers the last fencing token of a lock after the end of its last lease, or
+ * after the token itself if it is ahead of the time. Callers choose the names, so these must not pile
+ * up. Tokens are never below the time, so they grow even if the last token is forgotten, unless a
+ * clock was set back by more than this.
  */
-export const FENCE_RETENTION_MS = 30 * 24 * 3_600_000;
+export const FENCE_RETENTION_MS = 3_600_000;

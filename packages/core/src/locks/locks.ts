@@ -31,6 +31,8 @@ export interface AcquireLock {
    * caller can repeat a call whose answer was lost.
    */
   readonly lockId?: string | undefined;
+  /** Who asks, for the bound of each caller. */
+  readonly caller?: string;
   /** Ends the wait at once. The call then throws the signal's reason. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -43,6 +45,8 @@ const POLL_JITTER = 0.25;
 const QUEUE_FOR_MS = 4_000;
 /** How many calls of a namespace that is alone wait in one server, for all locks. */
 export const MAX_WAITERS = 10_000;
+/** How many calls without a place ask the store at a time. None of them waits for a lock. */
+const MAX_TRIES = 1_000;
 /** How often the release of an abandoned lock is tried. Its lease also ends by itself. */
 const MAX_GIVE_BACK_ATTEMPTS = 4;
 const GIVE_BACK_PAUSE_MS = 1_000;
@@ -85,6 +89,8 @@ export class Locks {
 
   /** The acquisitions under way, whether they wait or not. */
   #acquiring = 0;
+  /** Those of them that cannot wait. */
+  #tries = 0;
 
   /** The store's opener closes it after `close`. */
   constructor(options: {
@@ -105,14 +111,14 @@ export class Locks {
 
   /**
    * Takes a lock, and waits while another caller has it. Throws LOCK_TIMEOUT when the wait is over,
-   * and OVERLOADED if too many wait or the store is full.
+   * and OVERLOADED if the lock is not free and too many wait already, or if the store is full.
    *
    * A failed call leaves no lock behind: this server releases a lock that the call may have got too
    * late. With the caller's own lock id it does so only after LOCK_TIMEOUT. After any other failure
    * the caller may retry with that id and have the lock by then.
    */
   async acquire(request: AcquireLock): Promise<AcquiredLock> {
-    const { name, lockId, signal } = request;
+    const { name, lockId, caller = "", signal } = request;
     const { ttlMs = LOCK_BOUNDS.defaultTtlMs } = request;
     const { waitTimeoutMs = LOCK_BOUNDS.defaultWaitTimeoutMs } = request;
     checkLockName("name", name);
@@ -128,7 +134,7 @@ export class Locks {
         if (held !== undefined) return { ...held, lockId };
         signal?.throwIfAborted();
       }
-      return await this.#wait(name, { lockId, ttlMs, waitTimeoutMs, signal });
+      return await this.#wait(name, { lockId, ttlMs, waitTimeoutMs, caller, signal });
     } finally {
       this.#acquiring--;
     }
@@ -184,22 +190,28 @@ export class Locks {
       readonly lockId: string | undefined;
       readonly ttlMs: number;
       readonly waitTimeoutMs: number;
+      readonly caller: string;
       readonly signal: AbortSignal | undefined;
     },
   ): Promise<AcquiredLock> {
     const { lockId = randomBytes(32).toString("base64url"), ttlMs, waitTimeoutMs, signal } = call;
-    const triesOnce = waitTimeoutMs === 0;
+    const isTry = waitTimeoutMs === 0;
     if (this.#closing.signal.aborted) throw serverStops();
     // The waiting callers come first, so one try cannot succeed.
-    if (triesOnce && this.#queues.has(name)) throw lockTimeout();
-    if (!this.#share.take()) {
-      throw overloaded("lock_waiters", "too many calls wait for locks on this server");
-    }
+    if (isTry && this.#queues.has(name)) throw lockTimeout();
+    // Without a place it can still have a lock that is free.
+    const hasPlace = !isTry && this.#share.take(call.caller);
+    if (!isTry && !hasPlace && this.#queues.has(name)) throw tooManyWaiters();
+    if (!hasPlace && this.#tries >= MAX_TRIES) throw tooManyWaiters();
+    const triesOnce = !hasPlace;
+    if (triesOnce) this.#tries++;
 
     const { promise, resolve, reject } = Promise.withResolvers<AcquiredLock>();
     const isIdOurs = call.lockId === undefined;
     const waiter: Waiter = {
       ...{ lockId, ttlMs, triesOnce, isIdOurs, resolve, reject },
+      placeOf: hasPlace ? call.caller : undefined,
+      refusal: isTry ? lockTimeout : tooManyWaiters,
       hasAsked: false,
       isInDoubt: false,
       mayReturn: false,
@@ -234,7 +246,8 @@ export class Locks {
   /** Removes a waiter from its queue. Answers whether it was still there. */
   #remove(queue: LockQueue, waiter: Waiter): boolean {
     if (!queue.waiters.delete(waiter)) return false;
-    this.#share.giveBack();
+    if (waiter.placeOf === undefined) this.#tries--;
+    else this.#share.giveBack(waiter.placeOf);
     return true;
   }
 
@@ -259,7 +272,7 @@ export class Locks {
       const answer = await this.#ask(queue, first);
       if (answer === undefined) continue;
       if (first.triesOnce) {
-        this.#leave(queue, first, lockTimeout());
+        this.#leave(queue, first, first.refusal());
       } else if (queue.waiters.size > 0) {
         this.#listen();
         await queue.sleep(untilNextTry(answer));
@@ -331,6 +344,13 @@ export class Locks {
 function untilNextTry({ expireTimeMs, readTimeMs }: OccupiedLock): number {
   const jitter = 1 + POLL_JITTER * (2 * Math.random() - 1);
   return Math.max(1, Math.min(expireTimeMs - readTimeMs, POLL_INTERVAL_MS * jitter));
+}
+
+function tooManyWaiters(): SessiondError {
+  return overloaded(
+    "lock_waiters",
+    "the lock is not free, and too many calls wait for locks on this server, or calls of this caller",
+  );
 }
 
 function serverStops(): SessiondError {

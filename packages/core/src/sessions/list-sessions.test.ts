@@ -169,6 +169,39 @@ test("pages cover everything that matches exactly once, whatever their size", as
   }
 });
 
+test("pages end before they are too large for a message, and cover everything", async () => {
+  const created = await createMany(450, [{}]);
+  const oneMebibyte = (session: Session) => (session.id === created[3]?.id ? 9 : 1) * 2 ** 20;
+  for (const order of ["asc", "desc"] as const) {
+    const listed: Session[][] = [];
+    let pageToken: string | undefined;
+    do {
+      const request = { pageSize: 1_000, order, sizeOf: oneMebibyte };
+      const page = await sessions.list({ ...request, ...(pageToken && { pageToken }) });
+      listed.push([...page.sessions]);
+      pageToken = page.nextPageToken;
+    } while (pageToken !== undefined);
+    expect(Math.max(...listed.map(({ length }) => length))).toBe(3);
+    const expected = order === "desc" ? created : created.toReversed();
+    expect(idsOf(listed.flat())).toEqual(idsOf(expected));
+  }
+});
+
+test("a list that unseals much lets other calls have their turn", async () => {
+  await createMany(2_000, [{ data: { text: "x".repeat(8_000) } }]);
+  let turns = 0;
+  let isOver = false;
+  const count = () => {
+    turns++;
+    if (!isOver) setImmediate(count);
+  };
+  count();
+  await sessions.list({ role: "none" });
+  isOver = true;
+  // One for each read of the store, and the others in between.
+  expect(turns).toBeGreaterThan(8);
+});
+
 test("a page ends early when it has looked at thousands in vain, and the next goes on", async () => {
   await createMany(1, [{ roles: ["rare"] }]);
   await createMany(5_001, [{}]);

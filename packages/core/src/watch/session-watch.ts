@@ -39,6 +39,8 @@ export interface WatchSessions {
   readonly userId?: string | undefined;
   /** From now on if undefined. */
   readonly resumeToken?: string | undefined;
+  /** Who watches, for the bound of each caller. */
+  readonly caller?: string;
   /** Ends the watch at once. The watch then throws the signal's reason. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -108,12 +110,12 @@ export class SessionWatches {
    * caught up.
    */
   async *watch(request: WatchSessions): AsyncGenerator<WatchMessage, never, undefined> {
-    const { userId, resumeToken, signal } = request;
+    const { userId, resumeToken, caller = "", signal } = request;
     const filter = { namespace: this.#namespace, userId };
     const start = resumeToken === undefined ? undefined : parseResumeToken(filter, resumeToken);
     signal?.throwIfAborted();
-    if (!this.#share.take()) {
-      throw overloaded("watches", "there are too many watches on this server");
+    if (!this.#share.take(caller)) {
+      throw overloaded("watches", "there are too many watches on this server, or of this caller");
     }
     const watch = new Watch(this.#events, this.#tail, {
       userId,
@@ -126,7 +128,7 @@ export class SessionWatches {
     let isOpen = true;
     const close = (error?: unknown) => {
       watch.close(error);
-      if (isOpen) this.#share.giveBack();
+      if (isOpen) this.#share.giveBack(caller);
       isOpen = false;
     };
     // Close now: the consumer may be busy and not ask for the next message for a long time.

@@ -90,7 +90,8 @@ if first then redis.call('HDEL', queue, lock_id, first) end
 local token = int(math.max(tonumber(redis.call('GET', fence) or 0) + 1, now))
 redis.call('HSET', lock, 'lock_id', lock_id, 'fencing_token', token)
 lease_until(now + ttl)
-redis.call('SET', fence, token, 'PXAT', int(now + ttl + ${FENCE_RETENTION_MS}))
+local kept_from = math.max(now + ttl, tonumber(token))
+redis.call('SET', fence, token, 'PXAT', int(kept_from + ${FENCE_RETENTION_MS}))
 return { 1, token, int(now + ttl), int(now) }`,
   parse: (reply) => {
     const [isAcquired, ...lease] = reply as [number, ...Buffer[]];
@@ -106,7 +107,8 @@ export const RENEW_LOCK = defineScript({
   body: `${PRELUDE}
 if not is_own then return nil end
 lease_until(now + tonumber(ttl_ms))
-redis.call('PEXPIREAT', fence, int(now + tonumber(ttl_ms) + ${FENCE_RETENTION_MS}))
+local kept_from = math.max(now + tonumber(ttl_ms), tonumber(lease[2]))
+redis.call('PEXPIREAT', fence, int(kept_from + ${FENCE_RETENTION_MS}))
 return { lease[2], int(now + tonumber(ttl_ms)), int(now) }`,
   parse: parseLease,
 });

@@ -1,0 +1,126 @@
+import { createClient } from "@connectrpc/connect";
+import { LockService } from "@sessiond/proto/sessiond/v1/lock_service";
+import { SessionService } from "@sessiond/proto/sessiond/v1/session_service";
+import { describe, expect, onTestFinished, test } from "vitest";
+import { KNOWN_PERMISSIONS } from "../services/permissions.js";
+import { failureIfAny, failureOf } from "../testing/outcome.js";
+import { bearer, GRPC, PROTOCOLS } from "../testing/protocols.js";
+import { scrape } from "../testing/scrape.js";
+import { byId, newUser } from "../testing/session-requests.js";
+import {
+  startTestServer,
+  type TestServer,
+  type TestServerOptions,
+} from "../testing/test-server.js";
+
+type Bounds = NonNullable<NonNullable<TestServerOptions["config"]>["callBounds"]>;
+
+const BOUNDS: Bounds = {
+  maxInFlight: 1_000,
+  watches: { perNamespace: 1_000, perCaller: 1_000 },
+  lockWaiters: { perNamespace: 10_000, perCaller: 1_000 },
+  namesPerCaller: 100_000,
+};
+/** More than arrive at a time, whatever the protocol. */
+const FLOOD = 150;
+
+async function startBounded(bounds: Partial<Bounds>): Promise<TestServer> {
+  const server = await startTestServer({ config: { callBounds: { ...BOUNDS, ...bounds } } });
+  onTestFinished(() => server[Symbol.asyncDispose]());
+  return server;
+}
+
+/** Calls as a caller, over gRPC unless another protocol is named. */
+async function callerOf(server: TestServer, subject: string, protocol = GRPC) {
+  const claims = { scope: KNOWN_PERMISSIONS.join(" "), sub: subject };
+  const headers = bearer(await server.issuer.sign({ claims }));
+  const sessions = createClient(SessionService, protocol.open(server));
+  const locks = createClient(LockService, protocol.open(server));
+  const { session, token } = await sessions.createSession({ userId: newUser() }, { headers });
+  return {
+    id: session?.id ?? "",
+    verify: () => sessions.verifySession({ token }, { headers }),
+    revoke: (id: string) => sessions.revokeSession(byId(id), { headers }),
+    list: () => sessions.listSessions({}, { headers }),
+    acquire: (name: string) =>
+      locks.acquireLock({ name, waitTimeout: { seconds: 10n } }, { headers }),
+    watch: () => sessions.watchSessions({}, { headers, timeoutMs: 2_000 }),
+  };
+}
+
+describe.each(PROTOCOLS)("$name", (protocol) => {
+  test("calls beyond the bound are told when to come back, revocations pass, and the server recovers", async () => {
+    const server = await startBounded({ maxInFlight: 1 });
+    const ada = await callerOf(server, "ada", protocol);
+    const flood = Array.from({ length: FLOOD }, () => failureIfAny(ada.verify()));
+    const revocations = Array.from({ length: 10 }, () => ada.revoke("none"));
+    const ready = await fetch(`${server.httpUrl}/readyz`);
+    const outcomes = await Promise.all(flood);
+
+    const refused = outcomes.filter((failure) => failure !== undefined);
+    expect(refused.length).toBeGreaterThan(0);
+    expect(refused.length).toBeLessThan(FLOOD);
+    for (const failure of refused) {
+      expect(failure).toMatchObject({ code: "RESOURCE_EXHAUSTED", reason: "OVERLOADED" });
+      expect(failure.retryDelayMs).toBeGreaterThanOrEqual(250);
+    }
+    expect(new Set(refused.map(({ retryDelayMs }) => retryDelayMs)).size).toBeGreaterThan(1);
+    expect(await Promise.all(revocations)).toHaveLength(10);
+    expect(ready.status).toBe(200);
+    await ada.verify();
+    const shed = (await scrape(server.httpUrl)).sum("sessiond_shed_total");
+    expect(shed).toBeGreaterThan(0);
+  });
+});
+
+test("a caller that floods a server takes nothing from another", async () => {
+  const server = await startBounded({ maxInFlight: 40 });
+  const [ada, bob] = [await callerOf(server, "ada"), await callerOf(server, "bob")];
+  let isOver = false;
+  const flood = Array.from({ length: FLOOD }, async () => {
+    while (!isOver) await ada.verify().catch(() => {});
+  });
+  for (let i = 0; i < 50; i++) await bob.verify();
+  isOver = true;
+  await Promise.all(flood);
+});
+
+test("a caller that has used up its quota is refused, except that it may revoke", async () => {
+  const server = await startBounded({ quota: [{ limit: 5, windowMs: 3_600_000 }] });
+  const ada = await callerOf(server, "ada");
+  // Its first call made it known.
+  for (let i = 0; i < 5; i++) await ada.verify();
+  const failure = await failureOf(ada.verify());
+  expect(failure).toMatchObject({ code: "RESOURCE_EXHAUSTED", reason: "OVERLOADED" });
+  expect(failure.message).toContain("quota");
+  expect(failure.retryDelayMs).toBeGreaterThan(600_000);
+  expect(await ada.revoke(ada.id)).toMatchObject({ revoked: true });
+  await (await callerOf(server, "bob")).verify();
+});
+
+test("one caller's watches and waiting calls do not keep another from watching, or a free lock from anybody", async () => {
+  const server = await startBounded({
+    watches: { perNamespace: 10, perCaller: 1 },
+    lockWaiters: { perNamespace: 10, perCaller: 1 },
+  });
+  const [ada, bob] = [await callerOf(server, "ada"), await callerOf(server, "bob")];
+  const first = async (messages: AsyncIterable<unknown>) => {
+    for await (const message of messages) return message;
+    return undefined;
+  };
+  const held = ada.watch()[Symbol.asyncIterator]();
+  await held.next();
+  expect(await failureOf(first(ada.watch()))).toMatchObject({ reason: "OVERLOADED" });
+  await first(bob.watch());
+  await held.return?.();
+
+  await bob.acquire("taken");
+  const waiting = failureIfAny(ada.acquire("taken"));
+  await expect
+    .poll(async () => (await scrape(server.httpUrl)).sum("sessiond_locks_waiting"))
+    .toBe(1);
+  expect(await failureOf(ada.acquire("taken"))).toMatchObject({ reason: "OVERLOADED" });
+  await ada.acquire("free");
+  await server.stop();
+  await waiting;
+});
