@@ -52,7 +52,10 @@ describe.each(PROTOCOLS)("$name", (protocol) => {
   test("calls beyond the bound are told when to come back, revocations pass, and the server recovers", async () => {
     const server = await startBounded({ maxInFlight: 1 });
     const ada = await callerOf(server, "ada", protocol);
-    const flood = Array.from({ length: FLOOD }, () => failureIfAny(ada.verify()));
+    const verifyMany = () => Array.from({ length: FLOOD }, () => failureIfAny(ada.verify()));
+    // HTTP/1.1 opens its connections one after the other, and only then calls at a time.
+    await Promise.all(verifyMany());
+    const flood = verifyMany();
     const revocations = Array.from({ length: 10 }, () => ada.revoke("none"));
     const ready = await fetch(`${server.httpUrl}/readyz`);
     const outcomes = await Promise.all(flood);
@@ -80,7 +83,7 @@ test("a caller that floods a server takes nothing from another", async () => {
   const flood = Array.from({ length: FLOOD }, async () => {
     while (!isOver) await ada.verify().catch(() => {});
   });
-  for (let i = 0; i < 50; i++) await bob.verify();
+  for (let i = 0; i < 20; i++) await bob.verify();
   isOver = true;
   await Promise.all(flood);
 });
