@@ -1,5 +1,6 @@
 import type { JsonObject, JsonValue } from "@bufbuild/protobuf";
 import { checkNumbers } from "./exact-numbers.js";
+import { checkJsonElements } from "./message-elements.js";
 
 // A caller that cuts a user agent to a number of UTF-16 units may leave half a surrogate pair. JSON
 // can carry it as an escape, and Protobuf then refuses the whole request. A description must not.
@@ -21,6 +22,7 @@ const UTF8 = new TextDecoder("utf-8", { fatal: true });
 /** Reads the JSON of requests. Throws a TypeError for what is no UTF-8, and InexactNumber. */
 export const requestTextDecoder = {
   decode(bytes: Uint8Array): string {
+    checkJsonElements(bytes);
     const json = UTF8.decode(bytes);
     checkNumbers(json);
     return withWholeDescriptions(json);

@@ -13,6 +13,7 @@ import type { HealthImplementation } from "grpc-health-check";
 import { type Address, formatAddress } from "../network/address.js";
 import type { PortMetrics, RpcMetrics } from "../observability/rpc-metrics.js";
 import { fieldOfBytes } from "../services/malformed-field.js";
+import { checkElements } from "../services/message-elements.js";
 import { describeMalformed, SERVER_STOPPING } from "../services/rpc-error.js";
 import { SERVICES } from "../services/services.js";
 import { clientCertificateKey, describeClientCertificate } from "../tls/client-certificate.js";
@@ -60,6 +61,7 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<Port>
     interceptors: [calls.count, ...interceptors],
     describeMalformed: (error, desc, bytes) => describeMalformed(error, fieldOfBytes(desc, bytes)),
     shutdownSignal,
+    checkRequest: checkElements,
     takeOver: (stream, { ":path": path = "", authorization = "" }) =>
       options.refusedCalls?.takeOver(stream, path, authorization) ?? false,
   });

@@ -3,6 +3,14 @@ import type { Http2ServerRequest } from "node:http2";
 import { createContextKey } from "@connectrpc/connect";
 import { CLIENT_GONE } from "../services/rpc-error.js";
 
+/** A byte of flags and four bytes of length stand before a stream's message. */
+export const ENVELOPE_BYTES = 5;
+
+/** Whether messages of this content type stand in envelopes. */
+export function isEnveloped(type: string): boolean {
+  return /^application\/(?:grpc|connect\+)/.test(type);
+}
+
 /** The body of a call's request. */
 export const requestBodyKey = createContextKey<RequestBody | undefined>(undefined, {
   description: "the body of the request",
@@ -15,17 +23,27 @@ export const requestBodyKey = createContextKey<RequestBody | undefined>(undefine
 export class RequestBody implements AsyncIterable<Uint8Array> {
   readonly #request: IncomingMessage | Http2ServerRequest;
   readonly #maxBytes: number;
+  readonly #check: (bytes: Uint8Array) => void;
   /** Empty before the body has been read. */
   bytes: Uint8Array = new Uint8Array();
 
-  /** Stops reading after more than `maxBytes`. Connect then refuses the body as too long. */
-  constructor(request: IncomingMessage | Http2ServerRequest, maxBytes: number) {
+  /**
+   * Stops reading after more than `maxBytes`. Connect then refuses the body as too long. `check` may
+   * throw a ConnectError about the whole body.
+   */
+  constructor(
+    request: IncomingMessage | Http2ServerRequest,
+    maxBytes: number,
+    check: (bytes: Uint8Array) => void = () => {},
+  ) {
+    this.#check = check;
     this.#request = request;
     this.#maxBytes = maxBytes;
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array, undefined> {
     this.bytes = await this.#read();
+    this.#check(this.bytes);
     if (this.bytes.length > 0) yield this.bytes;
   }
 

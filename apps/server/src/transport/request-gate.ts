@@ -14,10 +14,7 @@ import {
   pathOfKeys,
 } from "../services/malformed-field.js";
 import { describeMalformed, toConnectError, withoutQuotedSecrets } from "../services/rpc-error.js";
-import { requestBodyKey } from "./request-body.js";
-
-/** A byte of flags and four bytes of length stand before a stream's message. */
-const ENVELOPE_BYTES = 5;
+import { ENVELOPE_BYTES, isEnveloped, requestBodyKey } from "./request-body.js";
 
 /**
  * connect-node reads and parses a request before the interceptors run. This gate authenticates and
@@ -80,8 +77,7 @@ function malformedField(context: HandlerContext): MalformedField | undefined {
   const body = values.get(requestBodyKey);
   const type = requestHeader.get("content-type") ?? "";
   if (body === undefined || requestHeader.has("content-encoding")) return undefined;
-  const isEnveloped = /^application\/(?:grpc|connect\+)/.test(type);
-  const message = isEnveloped ? body.bytes.subarray(ENVELOPE_BYTES) : body.bytes;
+  const message = isEnveloped(type) ? body.bytes.subarray(ENVELOPE_BYTES) : body.bytes;
   return type.includes("json")
     ? fieldOfJson(method.input, message)
     : fieldOfBytes(method.input, message);

@@ -1,6 +1,6 @@
-import { IncomingMessage, type ServerResponse } from "node:http";
+import { type IncomingHttpHeaders, IncomingMessage, type ServerResponse } from "node:http";
 import type { Http2ServerRequest, Http2ServerResponse } from "node:http2";
-import { createRegistry } from "@bufbuild/protobuf";
+import { createRegistry, type DescMessage } from "@bufbuild/protobuf";
 import {
   Code,
   ConnectError,
@@ -23,12 +23,13 @@ import {
   RetryInfoSchema,
 } from "@sessiond/proto/google/rpc/error_details";
 import type { Logger } from "pino";
+import { checkElements } from "../services/message-elements.js";
 import { requestTextDecoder } from "../services/request-json.js";
 import { clientCertificateKey, clientCertificateOf } from "../tls/client-certificate.js";
 import { MAX_MESSAGE_BYTES } from "./limits.js";
 import type { PortOptions } from "./port.js";
 import { NO_HOST, quoted, type Refusal, type Refuse } from "./refusal.js";
-import { RequestBody, requestBodyKey } from "./request-body.js";
+import { ENVELOPE_BYTES, isEnveloped, RequestBody, requestBodyKey } from "./request-body.js";
 
 export type Request = IncomingMessage | Http2ServerRequest;
 export type Response = ServerResponse | Http2ServerResponse;
@@ -97,7 +98,7 @@ async function serve(
 ) {
   const type = request.headers["content-type"];
   correctHeaders(request);
-  const body = readWhole(request);
+  const body = readWhole(request, handler);
   let universal: ReturnType<typeof universalRequestFromNodeRequest>;
   try {
     universal = universalRequestFromNodeRequest(request, response, undefined, body);
@@ -124,12 +125,20 @@ function correctHeaders({ headers, rawHeaders }: Request): void {
 }
 
 /** Makes Connect read a request in one piece, and keeps the body so errors can name a field. */
-function readWhole(request: Request): ContextValues {
-  const body = new RequestBody(request, MAX_MESSAGE_BYTES);
+function readWhole(request: Request, { method }: UniversalHandler): ContextValues {
+  const check = (bytes: Uint8Array) => checkBinary(request.headers, method.input, bytes);
+  const body = new RequestBody(request, MAX_MESSAGE_BYTES, check);
   request[Symbol.asyncIterator] = () => body[Symbol.asyncIterator]();
   return createContextValues()
     .set(requestBodyKey, body)
     .set(clientCertificateKey, clientCertificateOf(request));
+}
+
+/** JSON is looked at once it is unpacked, and a packed binary body not at all. */
+function checkBinary(headers: IncomingHttpHeaders, input: DescMessage, bytes: Uint8Array): void {
+  const { "content-type": type = "", "content-encoding": encoding } = headers;
+  if (type.includes("json") || encoding !== undefined) return;
+  checkElements(input, isEnveloped(type) ? bytes.subarray(ENVELOPE_BYTES) : bytes);
 }
 
 /** Not NOT_FOUND: a wrong URL must not read like a session that has ended. */

@@ -11,7 +11,7 @@ import {
 import type { Server } from "@grpc/grpc-js";
 import { Shutdown } from "./call-lifetime.js";
 import { correctIncomingHeaders, type TakeOver } from "./incoming-headers.js";
-import type { DescribeMalformed, IncomingCall, Route } from "./route.js";
+import type { CheckRequest, DescribeMalformed, IncomingCall, Route } from "./route.js";
 import { streamingHandler } from "./streaming.js";
 import { unaryHandler } from "./unary.js";
 
@@ -49,6 +49,12 @@ export interface ConnectRoutesOptions {
    * (InvalidArgument). Default: none, the call fails with that error.
    */
   readonly describeMalformed?: DescribeMalformed;
+
+  /**
+   * Looks at the bytes of each request before they are parsed. May throw a ConnectError, which the
+   * client then gets, for example if there are too many elements in it. Default: none.
+   */
+  readonly checkRequest?: CheckRequest;
 
   /**
    * Told of each call when its headers have arrived, before anything is read of it. Answers true if
@@ -102,6 +108,7 @@ export function addConnectRoutes(server: Server, options: ConnectRoutesOptions):
       maxTimeoutMs: own.maxTimeoutMs ?? options.maxTimeoutMs ?? Number.POSITIVE_INFINITY,
       binaryOptions: own.binaryOptions ?? options.binaryOptions,
       describeMalformed: options.describeMalformed,
+      checkRequest: options.checkRequest,
       shutdown: own.shutdownSignal ? new Shutdown(own.shutdownSignal) : shutdown,
     };
     if (!register(server, path, route)) {

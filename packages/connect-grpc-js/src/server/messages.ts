@@ -15,16 +15,18 @@ import type { Route } from "./route.js";
  * grpc-js does not parse, because it would answer INTERNAL before any interceptor sees the call.
  * Malformed bytes are the client's mistake, so the code is INVALID_ARGUMENT, which alarms nobody.
  *
- * @throws ConnectError (InvalidArgument)
+ * @throws ConnectError (InvalidArgument), and what `checkRequest` throws
  */
 export function parseMessage<Desc extends DescMessage>(
   desc: Desc,
   buffer: Buffer,
-  { binaryOptions, describeMalformed }: Pick<Route, "binaryOptions" | "describeMalformed">,
+  route: Pick<Route, "binaryOptions" | "describeMalformed" | "checkRequest">,
 ): MessageShape<Desc> {
   // Fields of type bytes are views of the input. They must not be Buffers, because a Buffer has
   // another slice() and toString() than a Uint8Array.
   const bytes = new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.length);
+  const { binaryOptions, describeMalformed, checkRequest } = route;
+  checkRequest?.(desc, bytes);
   try {
     return fromBinary(desc, bytes, binaryOptions);
   } catch (cause) {

@@ -16,6 +16,9 @@ export type DescribeMalformed = (
   bytes: Uint8Array,
 ) => ConnectError;
 
+/** Throws a ConnectError for bytes that must not be parsed. */
+export type CheckRequest = (desc: DescMessage, bytes: Uint8Array) => void;
+
 /** One method, and everything that serves it. */
 export interface Route<Spec extends MethodImplSpec = MethodImplSpec> {
   readonly spec: Spec;
@@ -24,6 +27,7 @@ export interface Route<Spec extends MethodImplSpec = MethodImplSpec> {
   readonly maxTimeoutMs: number;
   readonly binaryOptions: Partial<BinaryReadOptions & BinaryWriteOptions> | undefined;
   readonly describeMalformed: DescribeMalformed | undefined;
+  readonly checkRequest: CheckRequest | undefined;
   readonly shutdown: Shutdown;
 }
 

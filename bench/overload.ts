@@ -1,0 +1,191 @@
+// Measures what a server gives to VerifySession with thousands of calls in flight, beside what it
+// gives with 32, and what else it does meanwhile.
+import { execFile, execFileSync } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { availableParallelism, tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { parseArgs, promisify } from "node:util";
+import { createSessionClient, type SessionClient } from "@sessiond/client";
+import { startRedisServer } from "@sessiond/core/testing";
+import { startOn } from "./processes.ts";
+import { median, writeSection } from "./results.ts";
+
+const MAIN = new URL("../apps/server/dist/main.js", import.meta.url).pathname;
+const PATH = "/sessiond.v1.SessionService/VerifySession";
+/** What every answer is compared with. */
+const FEW = 32;
+/** As many as a connection takes. */
+const STREAMS = 1_000;
+const WARM_UP_S = 3;
+const PROBE_INTERVAL_MS = 50;
+
+const { values } = parseArgs({
+  options: {
+    seconds: { type: "string", default: "10" },
+    rounds: { type: "string", default: "3" },
+    help: { type: "boolean", default: false },
+  },
+});
+if (values.help) {
+  console.log(`Usage: pnpm bench:overload [--seconds N] [--rounds N]
+
+Calls VerifySession with 3,000, 8,000 and 15,000 calls in flight, each beside 32, for N seconds
+(default 10), N times (default 3), on Redis and on SQLite, and writes a section of bench/RESULTS.md.
+Needs h2load and redis-server.`);
+} else {
+  await main(Number(values.seconds), Number(values.rounds));
+}
+
+interface Target {
+  readonly url: string;
+  readonly httpUrl: string;
+  readonly body: string;
+  readonly token: string;
+  readonly client: SessionClient;
+}
+
+/** One run of h2load, and what was seen beside it. */
+interface Run {
+  readonly servedPerSecond: number;
+  readonly refusedPerSecond: number;
+  readonly mebibytes: number;
+  readonly failedProbes: number;
+  readonly slowestProbeMs: number;
+}
+
+async function main(seconds: number, rounds: number): Promise<void> {
+  const rows: string[] = [];
+  for (const store of ["Redis", "SQLite"] as const) {
+    await using stack = new AsyncDisposableStack();
+    const target = await start(store, stack);
+    for (const inFlight of [3_000, 8_000, 15_000]) {
+      const ratios: number[] = [];
+      const many: Run[] = [];
+      for (let round = 0; round < rounds; round++) {
+        const few = await run(target, FEW, seconds);
+        const flood = await run(target, inFlight, seconds);
+        many.push(flood);
+        ratios.push(flood.servedPerSecond / few.servedPerSecond);
+      }
+      rows.push(rowOf(store, inFlight, ratios, many));
+      console.log(rows.at(-1));
+    }
+  }
+  writeSection(
+    "Too many calls",
+    `Written by \`pnpm bench:overload --seconds ${seconds} --rounds ${rounds}\` on Node ${process.versions.node}, ${availableParallelism()} cores.
+
+| of the goodput at ${FEW} | in flight | store | served/s | refused/s | server MiB | failed probes | slowest probe, ms |
+| ---------------------: | --------: | ----- | -------: | --------: | ---------: | ------------: | ----------------: |
+${rows.join("\n")}
+
+- VerifySession over gRPC by h2load, ${STREAMS} calls in flight on each connection. It calls again at
+  once after a refusal, as no client should: one that waits as it is told comes back later.
+- Goodput is what is answered with a session. The server has core 0, h2load and Redis have core 1.
+- Beside it, a revocation and \`/readyz\` every ${PROBE_INTERVAL_MS} ms: a probe that fails, or is answered with
+  anything but success, is a failed one. The first ${WARM_UP_S} s do not count.
+`,
+  );
+}
+
+function rowOf(store: string, inFlight: number, ratios: readonly number[], runs: readonly Run[]) {
+  const most = (of: (run: Run) => number) => Math.round(Math.max(...runs.map(of)));
+  const cells = [
+    ...[median(ratios).toFixed(2), inFlight, store],
+    Math.round(median(runs.map((run) => run.servedPerSecond))),
+    Math.round(median(runs.map((run) => run.refusedPerSecond))),
+    ...[most((run) => run.mebibytes), most((run) => run.failedProbes)],
+    most((run) => run.slowestProbeMs),
+  ];
+  return `| ${cells.join(" | ")} |`;
+}
+
+async function start(store: "Redis" | "SQLite", stack: AsyncDisposableStack): Promise<Target> {
+  const dir = mkdtempSync(join(tmpdir(), "sessiond-bench-"));
+  stack.defer(() => rmSync(dir, { recursive: true }));
+  const redis = store === "Redis" ? stack.use(await startRedisServer()) : undefined;
+  const location = redis?.url ?? `sqlite:${join(dir, "sessions.db")}`;
+  const addresses = ["--grpc-address", "127.0.0.1:0", "--http-address", "127.0.0.1:0"];
+  const args = [MAIN, "serve", "--dev", ...addresses, "--store", location, "--data-dir", dir];
+  const server = await startOn("0", args);
+  stack.defer(() => server.stop());
+  const permissions = "sessions:create,sessions:read,sessions:delete";
+  const mint = [MAIN, "token", "--permissions", permissions, "--data-dir", dir];
+  const token = execFileSync(process.execPath, mint, { encoding: "utf8" }).trim();
+  const url = `http://${server.addresses.get("grpc_address")}`;
+  const client = stack.use(createSessionClient({ baseUrl: url, token, timeoutMs: 10_000 }));
+  const created = await client.createSession({ userId: "ada", idleTimeoutMs: 3_600_000 });
+  const body = join(dir, "request");
+  writeFileSync(body, verifyRequest(created.token));
+  const httpUrl = `http://${server.addresses.get("http_address")}`;
+  return { url, httpUrl, body, token, client };
+}
+
+/** A message of gRPC with the token in field 1. */
+function verifyRequest(token: string): Buffer {
+  const message = Buffer.concat([Buffer.of(0x0a, token.length), Buffer.from(token)]);
+  return Buffer.concat([Buffer.of(0, 0, 0, 0, message.length), message]);
+}
+
+/** Has h2load call for so long, and looks at the server meanwhile. */
+async function run(target: Target, inFlight: number, seconds: number): Promise<Run> {
+  const connections = Math.max(4, Math.ceil(inFlight / STREAMS));
+  const shape = ["-c", `${connections}`, "-m", `${Math.ceil(inFlight / connections)}`];
+  const headers = ["content-type: application/grpc", "te: trailers"];
+  const load = promisify(execFile)("taskset", [
+    ...["-c", "1", "h2load", "-D", `${seconds + WARM_UP_S}`, ...shape, "-d", target.body],
+    ...[...headers, `authorization: Bearer ${target.token}`].flatMap((one) => ["-H", one]),
+    `${target.url}${PATH}`,
+  ]);
+  await sleep(WARM_UP_S * 1_000);
+  const before = await countsOf(target);
+  const probes: Probe[] = [];
+  while (performance.now() < before.timeMs + seconds * 1_000) {
+    await sleep(PROBE_INTERVAL_MS);
+    probes.push(await probe(target));
+  }
+  const after = await countsOf(target);
+  await load;
+  const elapsedS = (after.timeMs - before.timeMs) / 1_000;
+  return {
+    servedPerSecond: (after.served - before.served) / elapsedS,
+    refusedPerSecond: (after.refused - before.refused) / elapsedS,
+    mebibytes: after.mebibytes,
+    failedProbes: probes.filter(({ isGood }) => !isGood).length,
+    slowestProbeMs: Math.max(...probes.map(({ ms }) => ms)),
+  };
+}
+
+interface Probe {
+  readonly isGood: boolean;
+  readonly ms: number;
+}
+
+/** What must go on, whatever else happens. */
+async function probe({ client, httpUrl }: Target): Promise<Probe> {
+  const startMs = performance.now();
+  const [revoked, ready] = await Promise.allSettled([
+    client.revokeSession({ sessionId: "0".repeat(64) }),
+    fetch(`${httpUrl}/readyz`),
+  ]);
+  const isReady = ready.status === "fulfilled" && ready.value.ok;
+  const isGood = revoked.status === "fulfilled" && isReady;
+  return { isGood, ms: performance.now() - startMs };
+}
+
+/** What the server has counted so far. */
+async function countsOf({ httpUrl }: Target) {
+  const text = await (await fetch(`${httpUrl}/metrics`)).text();
+  const sum = (pattern: RegExp) =>
+    text
+      .split("\n")
+      .filter((line) => pattern.test(line))
+      .reduce((total, line) => total + Number(line.slice(line.lastIndexOf(" "))), 0);
+  return {
+    timeMs: performance.now(),
+    served: sum(/^grpc_server_handled_total.*"VerifySession".*"OK"/),
+    refused: sum(/^sessiond_shed_total/),
+    mebibytes: sum(/^process_resident_memory_bytes/) / 2 ** 20,
+  };
+}
