@@ -1,6 +1,6 @@
 import { Code, cors } from "@connectrpc/connect";
+import type { Request, Response } from "./http-messages.js";
 import { quoted, type Refusal, type Refuse } from "./refusal.js";
-import type { Request, Response } from "./rpc-over-http.js";
 
 /** How long a browser remembers the answer to a preflight. Chrome takes no more. */
 const MAX_AGE_S = 7_200;

@@ -8,6 +8,7 @@ import { ConnectionAges } from "./connection-age.js";
 import { createCors } from "./cors.js";
 import { createHttpServer } from "./create-http-server.js";
 import { drain } from "./drain.js";
+import type { Request, Response } from "./http-messages.js";
 import { Http2Connections } from "./http2-connections.js";
 import { REQUEST_TIMEOUT_MS } from "./limits.js";
 import { answerScrape, METRICS_PATH } from "./metrics-server.js";
@@ -15,7 +16,7 @@ import { listenFailure, type Port, type PortOptions } from "./port.js";
 import { answerProbe } from "./probes.js";
 import type { Readiness } from "./readiness.js";
 import { type Refuse, rawResponse, refuse, unreadable } from "./refusal.js";
-import { createRpcHandler, type Request, type Response, type RpcOptions } from "./rpc-over-http.js";
+import { createRpcHandler, type RpcOptions } from "./rpc-over-http.js";
 import { UnfinishedHandshakes } from "./unfinished-handshakes.js";
 
 interface HttpServerOptions extends RpcOptions, PortOptions {

@@ -7,7 +7,7 @@ import type { Logger } from "pino";
 import { type Admission, Refused } from "../admission/admission.js";
 import type { PortMetrics } from "../observability/rpc-metrics.js";
 import { toConnectError } from "../services/rpc-error.js";
-import type { Request, Response } from "./rpc-over-http.js";
+import type { Request, Response } from "./http-messages.js";
 
 /** A refusal in each form that a protocol needs. Made once for many calls: they are refused in thousands. */
 interface Answer {

@@ -1,5 +1,4 @@
-import { type IncomingHttpHeaders, IncomingMessage, type ServerResponse } from "node:http";
-import type { Http2ServerRequest, Http2ServerResponse } from "node:http2";
+import { type IncomingHttpHeaders, IncomingMessage } from "node:http";
 import { createRegistry, type DescMessage } from "@bufbuild/protobuf";
 import {
   Code,
@@ -26,13 +25,11 @@ import type { Logger } from "pino";
 import { checkElements } from "../services/message-elements.js";
 import { requestTextDecoder } from "../services/request-json.js";
 import { clientCertificateKey, clientCertificateOf } from "../tls/client-certificate.js";
+import type { Request, Response } from "./http-messages.js";
 import { MAX_MESSAGE_BYTES } from "./limits.js";
 import type { PortOptions } from "./port.js";
 import { NO_HOST, quoted, type Refusal, type Refuse } from "./refusal.js";
 import { ENVELOPE_BYTES, isEnveloped, RequestBody, requestBodyKey } from "./request-body.js";
-
-export type Request = IncomingMessage | Http2ServerRequest;
-export type Response = ServerResponse | Http2ServerResponse;
 
 /** What serves RPC over HTTP, besides the address. */
 export interface RpcOptions extends Omit<PortOptions, "address"> {

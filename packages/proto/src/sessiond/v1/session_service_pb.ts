@@ -1364,8 +1364,8 @@ export const SessionService: GenService<{
    *
    * Pages are in the order of creation, which never changes: a session that exists
    * throughout is listed exactly once, whatever else happens meanwhile. With a
-   * filter a page may hold fewer sessions than `page_size`, even none. Only an empty
-   * `next_page_token` ends the list.
+   * filter a page may hold fewer sessions than `page_size`, even none, and with large
+   * sessions as many as fit into 3 MiB. Only an empty `next_page_token` ends the list.
    *
    * @generated from rpc sessiond.v1.SessionService.ListSessions
    */
