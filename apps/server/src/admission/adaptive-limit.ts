@@ -6,9 +6,6 @@ const INTERVAL_MS = 100;
 const DECREASE = 0.8;
 /** What an interval without delays adds, as a part of the largest limit: from the least to it in 2 s. */
 const INCREASE = 0.05;
-/** Without so many calls under way no delay is their fault. */
-export const LEAST_LIMIT = 100;
-
 /**
  * How many calls a server works on at a time, so that each of them is answered soon.
  *
@@ -18,14 +15,16 @@ export const LEAST_LIMIT = 100;
  * Netflix's AIMD limit: a part of the limit is taken, and a little is added while all is well.
  */
 export class AdaptiveLimit {
+  readonly #least: number;
   readonly #most: number;
   #value: number;
   #intervalEndMs = 0;
   #leastDelayMs = Number.POSITIVE_INFINITY;
   #mostInFlight = 0;
 
-  /** Never more than `most`. Also the least limit is not, if `most` is smaller. */
-  constructor(most: number) {
+  /** Always from `least` to `most`. */
+  constructor(least: number, most: number) {
+    this.#least = Math.min(least, most);
     this.#most = most;
     this.#value = most;
   }
@@ -42,9 +41,9 @@ export class AdaptiveLimit {
     if (nowMs < this.#intervalEndMs) return;
     if (this.#leastDelayMs <= TARGET_DELAY_MS) {
       this.#value = Math.min(this.#most, this.#value + this.#most * INCREASE);
-    } else if (this.#mostInFlight > LEAST_LIMIT) {
+    } else if (this.#mostInFlight > this.#least) {
       const reached = Math.min(this.#value, this.#mostInFlight);
-      this.#value = Math.min(this.#most, Math.max(LEAST_LIMIT, reached * DECREASE));
+      this.#value = Math.max(this.#least, reached * DECREASE);
     }
     this.#intervalEndMs = nowMs + INTERVAL_MS;
     this.#leastDelayMs = Number.POSITIVE_INFINITY;

@@ -11,6 +11,8 @@ import { RetryDelay } from "./retry-delay.js";
 export interface AdmissionOptions {
   /** How many calls may be under way in all. The adaptive limit is never higher. */
   readonly maxInFlight: number;
+  /** How many may be under way however late the event loop is: 100 by default. */
+  readonly minInFlight?: number;
   /** How many of them may be of one caller. By default only its fair share bounds it. */
   readonly maxPerCaller?: number | undefined;
   /** What each caller may call in a time. */
@@ -23,6 +25,9 @@ export interface AdmissionOptions {
  * (Choudhury and Hahne, "Dynamic Queue Length Thresholds for Shared-Memory Packet Switches", 1998.)
  */
 const SHARE_OF_FREE = 3;
+
+/** Without so many calls under way no delay is their fault. */
+const MIN_IN_FLIGHT = 100;
 
 /** A call that may not be served now. */
 export class Refused {
@@ -73,8 +78,13 @@ export class Admission implements Disposable {
   open = 0;
   #working = 0;
 
-  constructor({ maxInFlight, maxPerCaller = maxInFlight, quota = [] }: AdmissionOptions) {
-    this.#limit = new AdaptiveLimit(maxInFlight);
+  constructor({
+    minInFlight = MIN_IN_FLIGHT,
+    maxInFlight,
+    maxPerCaller = maxInFlight,
+    quota = [],
+  }: AdmissionOptions) {
+    this.#limit = new AdaptiveLimit(minInFlight, maxInFlight);
     this.#maxPerCaller = maxPerCaller;
     this.#callers = new Callers(quota);
     this.#sampling = sampleLoopDelay((delayMs, nowMs) =>

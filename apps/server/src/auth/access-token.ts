@@ -28,6 +28,7 @@ const MAX_NAMED_ISSUERS = 3;
 /** Entra's issuers have 75 characters, and differ in the last ones. */
 const MAX_NAMED_LENGTH = 128;
 const DEFAULT_TIMEOUT_MS = 5_000;
+const DEFAULT_ANSWER_WAIT_MS = 1_000;
 const DEFAULT_KEYS_MAX_AGE_MS = 24 * 3_600_000;
 /** The values of `typ` that access tokens have (RFC 7519, 5.1; RFC 9068, 2.1): no ID or logout token. */
 const DEFAULT_TYPES: readonly unknown[] = [undefined, "application/jwt", "application/at+jwt"];
@@ -61,6 +62,8 @@ export interface AccessTokenVerifierOptions {
   readonly now?: () => number;
   /** The time limit of one load of an issuer's keys; 5 seconds by default. */
   readonly timeoutMs?: number;
+  /** For how long calls wait for an issuer's answer; 1 second by default. */
+  readonly answerWaitMs?: number | undefined;
   /** For how long an issuer's keys are used while it cannot be reached; 24 hours by default. */
   readonly keysMaxAgeMs?: number;
   /** Called after every failed load of keys, for the log: old keys may hide the failure. */
@@ -101,11 +104,13 @@ export function createAccessTokenVerifier(
   options: AccessTokenVerifierOptions = {},
 ): AccessTokenVerifier {
   const { now = Date.now, timeoutMs = DEFAULT_TIMEOUT_MS, onLoadFailure = () => {} } = options;
-  const { aroundLoad, keysMaxAgeMs: maxAgeMs = DEFAULT_KEYS_MAX_AGE_MS } = options;
+  const { answerWaitMs = DEFAULT_ANSWER_WAIT_MS, aroundLoad } = options;
+  const { keysMaxAgeMs: maxAgeMs = DEFAULT_KEYS_MAX_AGE_MS } = options;
   const closing = new AbortController();
   const keysOptions = {
     now,
     timeoutMs,
+    answerWaitMs,
     maxAgeMs,
     onLoadFailure,
     aroundLoad,

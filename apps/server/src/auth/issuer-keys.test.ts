@@ -30,7 +30,7 @@ function keysWith(timeoutMs: number): IssuerKeys {
   // A load that ends after its test must not count in the next.
   const ownFailures = failures;
   const onLoadFailure = (_: string, cause: unknown) => ownFailures.push(cause);
-  const bounds = { timeoutMs, maxAgeMs: MAX_AGE_MS };
+  const bounds = { timeoutMs, answerWaitMs: 1_000, maxAgeMs: MAX_AGE_MS };
   const options = { now: () => nowMs, ...bounds, closing: closing.signal, onLoadFailure };
   return new IssuerKeys(issuer.url, { kind: "url", url: issuer.jwksUrl }, options);
 }

@@ -10,11 +10,6 @@ const REFRESH_AFTER_MS = 60_000;
  * the issuer may have withdrawn a key while nobody called.
  */
 const WAIT_AFTER_MS = 2 * REFRESH_AFTER_MS;
-/**
- * Calls wait for an issuer's answer only this long. Then it counts as failed, so that no later call
- * waits, while the load goes on behind them.
- */
-const ANSWER_WAIT_MS = 1_000;
 /** How often an unknown key id may cause a load. Anyone can send one. */
 const UNKNOWN_KEY_COOLDOWN_MS = 10_000;
 /** The pause after a failed load, so that an issuer in trouble is not asked with every call. */
@@ -28,6 +23,11 @@ export interface IssuerKeysOptions {
   readonly now: () => number;
   /** The time limit of one load. */
   readonly timeoutMs: number;
+  /**
+   * Calls wait for an issuer's answer only this long. Then it counts as failed, so that no later call
+   * waits, while the load goes on behind them.
+   */
+  readonly answerWaitMs: number;
   /** For how long old keys bridge the outage of their issuer. */
   readonly maxAgeMs: number;
   /** Ends loads that are under way, and fails all later ones. */
@@ -138,13 +138,14 @@ export class IssuerKeys {
   }
 
   async #inTime(loading: Promise<KeySet>): Promise<KeySet> {
+    const { answerWaitMs } = this.#options;
     const done = new AbortController();
-    const overdue = sleep(ANSWER_WAIT_MS, undefined, { signal: done.signal, ref: false });
+    const overdue = sleep(answerWaitMs, undefined, { signal: done.signal, ref: false });
     try {
       return await Promise.race([
         loading,
         overdue.then(() => {
-          throw this.#fail(new Error(`no answer within ${ANSWER_WAIT_MS} ms`));
+          throw this.#fail(new Error(`no answer within ${answerWaitMs} ms`));
         }),
       ]);
     } finally {

@@ -260,6 +260,7 @@ describe("faults", () => {
       SESSIOND_DEV: "false",
       SESSIOND_KEYRING: keyring,
       SESSIOND_AUTH: authFile,
+      SESSIOND_ALLOW_PLAINTEXT: "true",
     };
     expect((await load({ ...access, ...env })).shutdownDelayMs).toBe(delayMs);
   });

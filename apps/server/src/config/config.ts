@@ -81,6 +81,8 @@ export interface Config extends StoreConfig, AccessConfig {
   readonly rateLimits: readonly RateLimitPolicy[];
   /** For how long an issuer's keys are used while it cannot be reached. */
   readonly issuerKeysMaxAgeMs: number;
+  /** For how long calls wait for an issuer's answer; 1 second by default. */
+  readonly issuerAnswerWaitMs?: number;
   readonly callBounds: CallBounds;
   readonly reflection: boolean;
   readonly logLevel: LogLevel;

@@ -32,12 +32,13 @@ export class ReplaceableAccess {
 
   private constructor(
     made: Access,
-    keysMaxAgeMs: number,
+    { issuerKeysMaxAgeMs, issuerAnswerWaitMs }: Config,
     { logger, audit, metrics, tracing }: Instruments,
   ) {
     this.keyring = made.keyring;
     this.verifier = createAccessTokenVerifier(made.auth, {
-      keysMaxAgeMs,
+      keysMaxAgeMs: issuerKeysMaxAgeMs,
+      answerWaitMs: issuerAnswerWaitMs,
       onLoadFailure: loadFailureReport(logger, metrics),
       aroundLoad: tracing?.aroundKeyLoad,
     });
@@ -55,7 +56,7 @@ export class ReplaceableAccess {
   static async open(config: Config, instruments: Instruments): Promise<ReplaceableAccess> {
     const keyring = config.keyring ?? (await developmentKeyring(config.dataDir));
     const auth = config.auth ?? (await developmentAuthConfig(config.dataDir));
-    return new ReplaceableAccess({ keyring, auth }, config.issuerKeysMaxAgeMs, instruments);
+    return new ReplaceableAccess({ keyring, auth }, config, instruments);
   }
 
   /** What is in use. */

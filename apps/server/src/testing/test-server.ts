@@ -117,7 +117,8 @@ export function testConfig(options: TestServerOptions, issuer: TestIssuer): Conf
     sessionPolicy: { ...DEFAULT_SESSION_POLICY, ...options.policy },
     rateLimits: parseRateLimitPolicies("login: 10 per 15m; burst: 5 per 1s (count refused)"),
     callBounds: {
-      maxInFlight: 1_000,
+      // The server and its clients make each other wait here.
+      ...{ minInFlight: 1_000, maxInFlight: 1_000 },
       watches: { perNamespace: 1_000, perCaller: 1_000 },
       lockWaiters: { perNamespace: 10_000, perCaller: 1_000 },
       namesPerCaller: 100_000,
@@ -126,6 +127,8 @@ export function testConfig(options: TestServerOptions, issuer: TestIssuer): Conf
     keyring: options.keyring ?? Keyring.parse(Keyring.generateKey("test")),
     auth: { issuers: [testIssuerConfig(issuer)], roles: new Map() },
     issuerKeysMaxAgeMs: 3_600_000,
+    // Tests hold keys back to have a call under way.
+    issuerAnswerWaitMs: 10_000,
     reflection: true,
     logLevel: "trace",
     audit: { to: "off", level: "info" },
