@@ -446,8 +446,8 @@ function parseBoolean(text: string): boolean {
   return parseChoice(text, ["true", "false"]) === "true";
 }
 
-/** Throws an Error for what cannot be a path. */
+/** Throws an Error for what is no path: a URL, for example, whose password a later fault would show. */
 export function parsePath(text: string): string {
-  if (text === "" || text.includes("\0")) throw new Error("expected a path");
+  if (text === "" || /\0|:\/\//.test(text)) throw new Error("expected a path");
   return text;
 }

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { ConnectRouter } from "@connectrpc/connect";
-import { formatDuration, Places, SESSION_TOKEN_PREFIX } from "@sessiond/core";
+import { formatDuration, Places } from "@sessiond/core";
 import type { Logger } from "pino";
 import { Admission } from "../admission/admission.js";
 import type { AccessConfig, Config } from "../config/config.js";
@@ -26,8 +26,6 @@ import { openStores } from "./open-stores.js";
 import { ReplaceableAccess } from "./replaceable-access.js";
 import { type Ports, startPorts } from "./start-ports.js";
 import { Sweeper } from "./sweeper.js";
-
-const SESSION_TOKENS = new RegExp(`${SESSION_TOKEN_PREFIX}[\\w-]*`, "g");
 
 /** A server that takes calls. */
 export interface RunningServer {
@@ -196,9 +194,7 @@ function rateLimitCounts(
   return ({ policy, key }, { isAllowed, window }, call) => {
     counter(policy, isAllowed ? "true" : "false").add();
     if (isAllowed) return;
-    // Keys are addresses and accounts, but may be anything.
-    const shown = key.replaceAll(SESSION_TOKENS, "[session token]");
     const limit = `${window.limit} per ${formatDuration(window.windowMs)}`;
-    audit.record("rate_limit.refused", { policy, key: shown, limit }, call);
+    audit.record("rate_limit.refused", { policy, key, limit }, call);
   };
 }

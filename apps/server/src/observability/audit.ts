@@ -1,4 +1,5 @@
 import type { ContextValues } from "@connectrpc/connect";
+import { SESSION_TOKEN_PREFIX } from "@sessiond/core";
 import { callerKey } from "../auth/caller.js";
 import type { AuditLog } from "./audit-log.js";
 import {
@@ -10,6 +11,9 @@ import {
 import { type LineKey, LineLimit } from "./line-limit.js";
 import type { Metrics } from "./metrics.js";
 import { traceFields } from "./tracing.js";
+
+/** Session tokens, and access tokens: callers may put them where they do not belong. */
+const TOKENS = new RegExp(`${SESSION_TOKEN_PREFIX}[\\w-]*|\\beyJ[\\w-]*(\\.[\\w-]*)*`, "g");
 
 /** What the audit has of a call. */
 export interface AuditedCall {
@@ -35,7 +39,7 @@ export class Audit {
     if (!this.#log?.has(level)) return;
     if (!this.#admits(event, fields, call)) return;
     const ids = call && traceFields(call.values, call.header);
-    this.#log.write(level, { event, ...callerFields(call), ...fields, ...ids });
+    this.#log.write(level, { event, ...callerFields(call), ...withoutTokens(fields), ...ids });
   }
 
   /** Says what was left out since the last minute began. */
@@ -47,7 +51,7 @@ export class Audit {
     const { level, boundedBy }: AuditEventSpec = AUDIT_EVENTS[event];
     if (boundedBy === undefined) return true;
     const few = Object.fromEntries(
-      Object.entries(fields).filter(([name]) => boundedBy.includes(name)),
+      Object.entries(withoutTokens(fields)).filter(([name]) => boundedBy.includes(name)),
     );
     const bounded = (summary: object): LineKey => ({
       key: JSON.stringify([event, summary]),
@@ -55,6 +59,16 @@ export class Audit {
     });
     return this.#limit.admits(bounded({ ...callerFields(call), ...few }), bounded(few));
   }
+}
+
+/** What callers chose: reasons, keys, ids of users. */
+function withoutTokens(fields: object): object {
+  return Object.fromEntries(
+    Object.entries(fields).map(([name, value]) => [
+      name,
+      typeof value === "string" ? value.replaceAll(TOKENS, "[token]") : value,
+    ]),
+  );
 }
 
 function callerFields(call: AuditedCall | undefined) {
