@@ -1,15 +1,16 @@
 import { hash } from "node:crypto";
 import { isDeepStrictEqual } from "node:util";
-import { isNamespace, quote, SessiondError } from "@sessiond/core";
-import { decodeJwt, type JWTPayload } from "jose";
+import { isNamespace, quote, SessiondError, withoutSecrets } from "@sessiond/core";
+import { decodeJwt, decodeProtectedHeader, type JWTPayload } from "jose";
 import type { Caller } from "./caller.js";
 import { claimAt } from "./claims.js";
 import { type AuthConfig, type IssuerConfig, NAMESPACE_SYNTAX } from "./issuer.js";
-import { type AroundKeyLoad, IssuerKeys } from "./issuer-keys.js";
+import { type AroundKeyLoad, IssuerKeys, type KeyChanges } from "./issuer-keys.js";
 import type { KeySet } from "./key-set.js";
 import {
   MALFORMED_TOKEN,
   malformedClaim,
+  RefusedToken,
   TOKENS_PENDING,
   unauthenticated,
 } from "./token-refusals.js";
@@ -27,6 +28,9 @@ const MAX_PENDING = 10_000;
 const MAX_NAMED_ISSUERS = 3;
 /** Entra's issuers have 75 characters, and differ in the last ones. */
 const MAX_NAMED_LENGTH = 128;
+/** Ids of keys are names or thumbprints of 43 characters. */
+const MAX_KID_LENGTH = 64;
+const NOT_PRINTABLE = /[^ -~]/g;
 const DEFAULT_TIMEOUT_MS = 5_000;
 const DEFAULT_ANSWER_WAIT_MS = 1_000;
 const DEFAULT_KEYS_MAX_AGE_MS = 24 * 3_600_000;
@@ -68,6 +72,8 @@ export interface AccessTokenVerifierOptions {
   readonly keysMaxAgeMs?: number;
   /** Called after every failed load of keys, for the log: old keys may hide the failure. */
   readonly onLoadFailure?: (issuer: string, cause: unknown) => void;
+  /** Called when a load found other keys than the one before. */
+  readonly onKeysChanged?: (issuer: string, changes: KeyChanges) => void;
   /** Runs each load of an issuer's keys. By default nothing is done around it. */
   readonly aroundLoad?: AroundKeyLoad | undefined;
 }
@@ -104,7 +110,7 @@ export function createAccessTokenVerifier(
   options: AccessTokenVerifierOptions = {},
 ): AccessTokenVerifier {
   const { now = Date.now, timeoutMs = DEFAULT_TIMEOUT_MS, onLoadFailure = () => {} } = options;
-  const { answerWaitMs = DEFAULT_ANSWER_WAIT_MS, aroundLoad } = options;
+  const { answerWaitMs = DEFAULT_ANSWER_WAIT_MS, aroundLoad, onKeysChanged } = options;
   const { keysMaxAgeMs: maxAgeMs = DEFAULT_KEYS_MAX_AGE_MS } = options;
   const closing = new AbortController();
   const keysOptions = {
@@ -113,6 +119,7 @@ export function createAccessTokenVerifier(
     answerWaitMs,
     maxAgeMs,
     onLoadFailure,
+    onKeysChanged,
     aroundLoad,
     closing: closing.signal,
   };
@@ -210,6 +217,20 @@ async function verifyToken(
   const claimed = claimedIssuer(token);
   const issuer = issuers.get(claimed);
   if (issuer === undefined) throw unknownIssuer(claimed, issuers);
+  try {
+    return await verifyByRules(token, issuer, roles, now);
+  } catch (error) {
+    if (!(error instanceof SessiondError) || error.reason !== "UNAUTHENTICATED") throw error;
+    throw new RefusedToken(error, issuer.config.issuer, claimedKid(token, issuer.keys));
+  }
+}
+
+async function verifyByRules(
+  token: string,
+  issuer: Issuer,
+  roles: AuthConfig["roles"],
+  now: () => number,
+): Promise<Verified> {
   const { config, keys } = issuer;
   const { keySet, result } = await verifySignature(token, issuer, now);
   checkType(config, result.protectedHeader.typ);
@@ -231,6 +252,21 @@ function claimedIssuer(token: string): unknown {
     return decodeJwt(token).iss;
   } catch {
     throw unauthenticated("malformed", MALFORMED_TOKEN);
+  }
+}
+
+/**
+ * For the log. An id that the issuer publishes, or did lately, is no secret. Any other may be
+ * something in the wrong place.
+ */
+function claimedKid(token: string, keys: IssuerKeys): string | undefined {
+  try {
+    const { kid } = decodeProtectedHeader(token);
+    if (typeof kid !== "string") return undefined;
+    const harmless = keys.hasPublished(kid) ? kid : withoutSecrets(kid);
+    return harmless.replace(NOT_PRINTABLE, "?").slice(0, MAX_KID_LENGTH);
+  } catch {
+    return undefined;
   }
 }
 

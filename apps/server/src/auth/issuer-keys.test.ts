@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { TestIssuer } from "../testing/test-issuer.js";
 import { within } from "../testing/within.js";
-import { IssuerKeys } from "./issuer-keys.js";
+import { IssuerKeys, type KeyChanges } from "./issuer-keys.js";
 import type { KeySet } from "./key-set.js";
 
 const REFRESH_AFTER_MS = 60_000;
@@ -12,6 +12,7 @@ const RETRY_AFTER_MS = 1_000;
 
 let nowMs = 0;
 let failures: unknown[] = [];
+let changes: KeyChanges[] = [];
 let issuer: TestIssuer;
 let keys: IssuerKeys;
 let closing: AbortController;
@@ -19,6 +20,7 @@ let closing: AbortController;
 beforeEach(async () => {
   nowMs = Date.UTC(2026, 0, 1);
   failures = [];
+  changes = [];
   issuer = await TestIssuer.start();
   await issuer.addKey("k1");
   closing = new AbortController();
@@ -31,7 +33,10 @@ function keysWith(timeoutMs: number): IssuerKeys {
   const ownFailures = failures;
   const onLoadFailure = (_: string, cause: unknown) => ownFailures.push(cause);
   const bounds = { timeoutMs, answerWaitMs: 1_000, maxAgeMs: MAX_AGE_MS };
-  const options = { now: () => nowMs, ...bounds, closing: closing.signal, onLoadFailure };
+  const ownChanges = changes;
+  const onKeysChanged = (_: string, change: KeyChanges) => ownChanges.push(change);
+  const reports = { onLoadFailure, onKeysChanged };
+  const options = { now: () => nowMs, ...bounds, closing: closing.signal, ...reports };
   return new IssuerKeys(issuer.url, { kind: "url", url: issuer.jwksUrl }, options);
 }
 
@@ -82,6 +87,20 @@ test("keys that were in use lately serve until a reload finds others", async () 
   const newKeySet = await keys.get();
   expect(newKeySet).not.toBe(keySet);
   expect(keys.isCurrent(newKeySet)).toBe(true);
+});
+
+test("a change of the published keys is told once, with the ids that came and went", async () => {
+  await keys.get();
+  await issuer.addKey("k2");
+  issuer.withdrawKey("k1");
+  for (let minute = 0; minute < 3; minute++) {
+    nowMs += WAIT_AFTER_MS;
+    await keys.get();
+  }
+  expect(issuer.requests).toHaveLength(4);
+  expect(changes).toEqual([{ added: ["k2"], removed: ["k1"] }]);
+  expect([keys.hasPublished("k1"), keys.hasPublished("k2")]).toEqual([true, true]);
+  expect(keys.hasPublished("k3")).toBe(false);
 });
 
 test.each([

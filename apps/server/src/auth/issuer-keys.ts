@@ -18,6 +18,12 @@ const RETRY_AFTER_MS = 1_000;
 /** Runs a load of an issuer's keys. Answers what `load` answers, and throws what it throws. */
 export type AroundKeyLoad = <T>(issuer: string, load: () => Promise<T>) => Promise<T>;
 
+/** The ids of the keys that an issuer publishes since a load, and of those that it withdrew. */
+export interface KeyChanges {
+  readonly added: readonly string[];
+  readonly removed: readonly string[];
+}
+
 /** What `IssuerKeys` needs besides the issuer and the source of its keys. */
 export interface IssuerKeysOptions {
   readonly now: () => number;
@@ -33,6 +39,8 @@ export interface IssuerKeysOptions {
   /** Ends loads that are under way, and fails all later ones. */
   readonly closing: AbortSignal;
   readonly onLoadFailure: (issuer: string, cause: unknown) => void;
+  /** Called after a load that found other keys than the load before. */
+  readonly onKeysChanged?: ((issuer: string, changes: KeyChanges) => void) | undefined;
   /** Runs each load of keys. */
   readonly aroundLoad?: AroundKeyLoad | undefined;
 }
@@ -46,6 +54,8 @@ export class IssuerKeys {
   readonly #source: KeySource;
   readonly #options: IssuerKeysOptions;
   #keySet: KeySet | undefined;
+  /** What the issuer published before its last change. */
+  #formerKids: readonly string[] = [];
   #loadTimeMs = Number.NEGATIVE_INFINITY;
   /** Since the last load that succeeded. */
   #failure: { readonly timeMs: number; readonly error: SessiondError } | undefined;
@@ -77,6 +87,11 @@ export class IssuerKeys {
   /** Whether the keys were needed, and no load has ever succeeded. */
   get areMissing(): boolean {
     return this.#keySet === undefined && this.#failure !== undefined;
+  }
+
+  /** Whether the issuer publishes a key with this id, or did before its last change. */
+  hasPublished(kid: string): boolean {
+    return this.#keySet?.kids.includes(kid) || this.#formerKids.includes(kid);
   }
 
   /** The keys to trust now. Throws ISSUER_UNAVAILABLE if there are none. */
@@ -159,15 +174,25 @@ export class IssuerKeys {
       const signal = AbortSignal.any([AbortSignal.timeout(timeoutMs), closing]);
       const load = () => loadKeySet(this.#issuer, this.#source, signal);
       const loaded = await (aroundLoad === undefined ? load() : aroundLoad(this.#issuer, load));
-      const keySet = loaded.fingerprint === this.#keySet?.fingerprint ? this.#keySet : loaded;
+      const before = this.#keySet;
+      const keySet = loaded.fingerprint === before?.fingerprint ? before : loaded;
       this.#keySet = keySet;
       this.#loadTimeMs = now();
       this.#failure = undefined;
+      if (before !== undefined && before !== keySet) this.#tellChanges(before, keySet);
       return keySet;
     } catch (cause) {
       onLoadFailure(this.#issuer, cause);
       throw this.#fail(cause);
     }
+  }
+
+  #tellChanges({ kids: former }: KeySet, { kids }: KeySet): void {
+    this.#formerKids = former;
+    this.#options.onKeysChanged?.(this.#issuer, {
+      added: kids.filter((kid) => !former.includes(kid)),
+      removed: former.filter((kid) => !kids.includes(kid)),
+    });
   }
 
   #fail(cause: unknown): SessiondError {

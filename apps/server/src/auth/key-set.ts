@@ -23,6 +23,8 @@ export interface KeySet {
   readonly find: JWTVerifyGetKey;
   /** Equal for sets of the same keys in any order. */
   readonly fingerprint: string;
+  /** The ids of the keys that have one. */
+  readonly kids: readonly string[];
 }
 
 /**
@@ -50,7 +52,8 @@ export function parseKeySet(text: string): KeySet {
     );
   }
   const fingerprint = json.keys.map((key) => JSON.stringify(key)).sort();
-  return { find: finderOf(json), fingerprint: fingerprint.join("\n") };
+  const kids = json.keys.flatMap(({ kid }) => (typeof kid === "string" ? kid : []));
+  return { find: finderOf(json), fingerprint: fingerprint.join("\n"), kids };
 }
 
 /** Tells a damaged key, which is the issuer's fault, from a missing one, which may be the token's. */

@@ -27,6 +27,34 @@ export function unauthenticated(
   return new SessiondError("UNAUTHENTICATED", message, { detail });
 }
 
+/**
+ * Refuses a token that names an accepted issuer, and says for the log what the token claims. Anybody
+ * can claim it: only a signature that was right would prove it. The caller gets none of this.
+ */
+export class RefusedToken extends SessiondError {
+  /** One of the accepted issuers. */
+  readonly claimedIssuer: string;
+  /** The id of the key that the token names, without what may be a secret. */
+  readonly claimedKid: string | undefined;
+
+  constructor(refusal: SessiondError, claimedIssuer: string, claimedKid: string | undefined) {
+    const { reason, message, metadata, detail } = refusal;
+    super(reason, message, { metadata, ...(detail !== undefined && { detail }) });
+    this.claimedIssuer = claimedIssuer;
+    this.claimedKid = claimedKid;
+  }
+}
+
+/** What a refused token claims, as fields of a line of the log or the audit. */
+export function claimedFields(error: unknown): {
+  readonly claimed_issuer?: string;
+  readonly claimed_kid?: string;
+} {
+  if (!(error instanceof RefusedToken)) return {};
+  const { claimedIssuer: claimed_issuer, claimedKid: claimed_kid } = error;
+  return { claimed_issuer, ...(claimed_kid !== undefined && { claimed_kid }) };
+}
+
 /** The message about a token that cannot be read. */
 export const MALFORMED_TOKEN = "the access token is malformed: expected a signed JWT";
 

@@ -11,6 +11,10 @@ import { type Access, accessChanges, auditAccess } from "./access-changes.js";
 /** How often the log repeats that an issuer's keys cannot be loaded. */
 const LOAD_FAILURE_LOG_MS = 60_000;
 
+/** How many ids of keys a line has, and how many characters of each. Issuers have two to ten keys. */
+const MAX_LISTED_KIDS = 20;
+const MAX_KID_LENGTH = 64;
+
 /** What tells an operator how the loading of issuers' keys goes. */
 interface Instruments {
   readonly logger: Logger;
@@ -40,6 +44,10 @@ export class ReplaceableAccess {
       keysMaxAgeMs: issuerKeysMaxAgeMs,
       answerWaitMs: issuerAnswerWaitMs,
       onLoadFailure: loadFailureReport(logger, metrics),
+      onKeysChanged: (issuer, { added, removed }) => {
+        const changes = { kids_added: listed(added), kids_removed: listed(removed) };
+        logger.info({ issuer, ...changes }, "signing keys changed");
+      },
       aroundLoad: tracing?.aroundKeyLoad,
     });
     // So that a rate shows the first failure, too.
@@ -76,6 +84,10 @@ export class ReplaceableAccess {
     this.verifier.accept(next.auth);
     this.#current = next;
   }
+}
+
+function listed(kids: readonly string[]): readonly string[] {
+  return kids.slice(0, MAX_LISTED_KIDS).map((kid) => kid.slice(0, MAX_KID_LENGTH));
 }
 
 /**

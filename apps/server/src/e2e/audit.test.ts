@@ -147,7 +147,10 @@ describe.each(STORES)("on $name", ({ open }) => {
         permission: "sessions:delete",
         ...method("RevokeSession"),
       },
-      { event: "access_token.refused", reason: "audience", ...method("CountSessions") },
+      {
+        ...{ event: "access_token.refused", reason: "audience", ...method("CountSessions") },
+        ...{ claimed_issuer: issuer.url, claimed_kid: "test" },
+      },
       { event: "access_token.refused", reason: "missing", ...method("CountSessions") },
       { event: "keyring.changed", old_key: "first", new_key: "second", keys_added: ["second"] },
       { event: "server.stopped" },

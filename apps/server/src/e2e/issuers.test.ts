@@ -55,3 +55,22 @@ test.each([GRPC, JSON_OVER_HTTP])(
       .toMatchObject({ status: "not ready", parts: { store: { ready: true }, issuer_keys: keys } });
   },
 );
+
+test("the log says which keys an issuer publishes and withdraws, and which key a refused token names", async () => {
+  await using server = await startTestServer();
+  const client = clientOver(GRPC, server);
+  await client.countSessions({});
+  await server.issuer.addKey("next");
+  server.issuer.withdrawKey("test");
+  await clientOver(
+    GRPC,
+    server,
+    await server.issuer.sign({ claims: { scope: SCOPE } }),
+  ).countSessions({});
+  await failureOf(client.countSessions({}));
+  const issuer = server.issuer.url;
+  const changed = server.logs.filter(({ msg }) => msg === "signing keys changed");
+  expect(changed).toMatchObject([{ issuer, kids_added: ["next"], kids_removed: ["test"] }]);
+  const claims = { claimed_issuer: issuer, claimed_kid: "test" };
+  expect(server.logs.at(-1)).toMatchObject({ code: "unauthenticated", ...claims });
+});

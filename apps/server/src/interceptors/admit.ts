@@ -3,7 +3,7 @@ import type { ContextValues, Interceptor } from "@connectrpc/connect";
 import { SessiondError } from "@sessiond/core";
 import type { AccessTokenVerifier } from "../auth/access-token.js";
 import { type Caller, callerKey } from "../auth/caller.js";
-import { unauthenticated } from "../auth/token-refusals.js";
+import { claimedFields, unauthenticated } from "../auth/token-refusals.js";
 import type { Audit } from "../observability/audit.js";
 import { permissionOf } from "../services/permissions.js";
 
@@ -59,7 +59,7 @@ function auditRefusal(audit: Audit, call: Admittance, error: unknown): void {
   const { method, header, contextValues: values } = call;
   const name = `${method.parent.typeName}/${method.name}`;
   if (error.reason === "UNAUTHENTICATED") {
-    const fields = { reason: error.detail, method: name };
+    const fields = { reason: error.detail, ...claimedFields(error), method: name };
     audit.record("access_token.refused", fields, { values, header });
   }
   if (error.reason === "PERMISSION_DENIED") {

@@ -104,6 +104,28 @@ describe.each(PROTOCOLS)("over $name", (protocol) => {
     expect(stranger).not.toHaveProperty("session_id");
   });
 
+  test("a refused token of a known issuer is logged with what it claims, and no secret of its header", async () => {
+    const { url } = server.issuer;
+    const secret = "canary-of-32-characters-AAAA1111";
+    const cases = [
+      { header: { kid: "2026-09" }, claimed: { claimed_issuer: url, claimed_kid: "2026-09" } },
+      { header: { kid: secret }, claimed: { claimed_issuer: url, claimed_kid: "[32 characters]" } },
+      {
+        header: { kid: `${"k ".repeat(50)}\n` },
+        claimed: { claimed_issuer: url, claimed_kid: "k ".repeat(32) },
+      },
+      { claims: { iss: "https://unknown.example" }, claimed: {} },
+    ];
+    for (const { claimed, ...token } of cases) {
+      const refused = clientOver(protocol, server, await server.issuer.sign(token));
+      await failureOf(refused.countSessions({}));
+      const [call = {}] = lastCalls(server, 1);
+      expect(call).toMatchObject({ code: "unauthenticated", ...claimed });
+      expect("claimed_issuer" in call).toBe("claimed_issuer" in claimed);
+      for (const field of ["caller", "issuer"]) expect(call).not.toHaveProperty(field);
+    }
+  });
+
   test("no line ever holds a token, or anything of a session but its id", async () => {
     const content = {
       displayName: "canary-name",

@@ -10,6 +10,7 @@ import {
 import { SESSION_TOKEN_PREFIX, SessiondError, withoutSecrets } from "@sessiond/core";
 import type { Logger } from "pino";
 import { type Caller, callerKey } from "../auth/caller.js";
+import { claimedFields } from "../auth/token-refusals.js";
 import { traceFields } from "../observability/tracing.js";
 import { provenSessionIdKey } from "../services/proven-session.js";
 import { CLIENT_GONE, SERVER_STOPPING } from "../services/rpc-error.js";
@@ -119,10 +120,8 @@ function logFailure(logger: Logger, fields: object, error: unknown): void {
   const level = isStoreFull ? "warn" : LOG_LEVELS.get(code);
   // Our own error as the cause says no more than its message.
   const err = cause instanceof SessiondError ? cause.cause : cause;
-  logger[level ?? "info"](
-    { ...fields, code: codeName(code), error: loggable(rawMessage), ...(level && { err }) },
-    "call",
-  );
+  const failure = { code: codeName(code), error: loggable(rawMessage), ...(level && { err }) };
+  logger[level ?? "info"]({ ...fields, ...claimedFields(cause), ...failure }, "call");
 }
 
 /**

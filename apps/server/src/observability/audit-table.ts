@@ -83,7 +83,13 @@ export const AUDIT_EVENTS = {
     help:
       "A call was refused because of its access token. Nothing that an unverified token says is " +
       "believed, so there is no caller.",
-    fields: { reason: "as in sessiond_access_tokens_refused_total", ...METHOD },
+    fields: {
+      reason: "as in sessiond_access_tokens_refused_total",
+      claimed_issuer: "the accepted issuer that the token names. Anybody can name it",
+      claimed_kid:
+        "the id of the key that the token names, at most 64 characters, without what may be a secret",
+      ...METHOD,
+    },
     boundedBy: ["reason"],
   },
   "permission.denied": {
