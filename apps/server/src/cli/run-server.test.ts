@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { Keyring } from "@sessiond/core";
 import { TestAuthority } from "@sessiond/core/testing";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { SETTINGS, type SettingName } from "../config/settings.js";
 import { KNOWN_PERMISSIONS } from "../services/permissions.js";
 import { holdKeys } from "../testing/held-issuer.js";
 import {
@@ -189,6 +190,37 @@ describe.concurrent("a server process", () => {
     expect(JSON.stringify(first)).not.toContain(keyring.slice("test:".length));
   });
 
+  test("has a place in its first line for every setting that is not a secret", async () => {
+    using authority = new TestAuthority();
+    const { cert, key } = authority.issue();
+    const { ca } = authority;
+    await using started = await start({
+      ...{ SESSIOND_TLS_CERT: cert, SESSIOND_TLS_KEY: key, SESSIOND_TLS_CLIENT_CA: ca },
+      ...{ SESSIOND_REDIS_CERT: cert, SESSIOND_REDIS_KEY: key, SESSIOND_REDIS_CA: ca },
+      ...{
+        SESSIOND_STORE: "rediss://:canary@127.0.0.1:1",
+        SESSIOND_METRICS_ADDRESS: "127.0.0.1:0",
+      },
+    });
+    const [first = {}] = started.server.logs;
+    const places: Partial<Record<SettingName, string>> = {
+      ...{ auth: "issuers", keyring: "key_ids" },
+      ...{ tlsCert: "tls_certificate", tlsClientCa: "tls_client_certificates" },
+    };
+    const leftOut: Partial<Record<SettingName, string>> = {
+      dev: "only a development server has a line of it, development",
+      allowPlaintext: "without tls_certificate, the ports are in plaintext",
+      tlsKey: "the certificate is the one of the key",
+      redisKey: "the certificate is the one of the key",
+    };
+    const names = Object.keys(SETTINGS) as SettingName[];
+    const placeOf = (name: SettingName) =>
+      places[name] ?? name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+    const missing = names.filter((name) => !(name in leftOut) && !(placeOf(name) in first));
+    expect(missing).toEqual([]);
+    expect(JSON.stringify(first)).not.toContain("canary");
+  });
+
   test("takes a new auth file and keyring on SIGHUP, and says what changed", async () => {
     await using started = await start();
     const { server, issuer } = started;
@@ -272,13 +304,18 @@ describe.concurrent("a server process", () => {
   });
 
   test("starts in spite of a SIGHUP meanwhile", async () => {
-    const flags = ["--dev", "--store", "redis://127.0.0.1:1", "--data-dir", directory];
+    // The start waits two seconds for a Redis that does not answer.
+    const redis = createServer().listen(0, "127.0.0.1");
+    await once(redis, "listening");
+    const store = `redis://127.0.0.1:${(redis.address() as AddressInfo).port}`;
+    const flags = ["--dev", "--store", store, "--data-dir", directory];
     const addresses = ["--grpc-address", "127.0.0.1:0", "--http-address", "127.0.0.1:0"];
     await using server = spawnSessiond(["serve", ...addresses, ...flags]);
-    await server.logged("redis connection failed");
+    await once(redis, "connection");
     server.kill("SIGHUP");
     await server.logged("reloaded keyring and auth file: no change");
     expect(server.logs.map(({ msg }) => msg)).toContain("listening");
+    redis.close();
   });
 
   test("never repeats a header that gRPC cannot carry, not even on stderr", async () => {

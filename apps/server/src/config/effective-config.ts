@@ -18,6 +18,8 @@ export function describeConfig(
     ...(config.store.kind !== "sqlite" && {
       durability: config.durability,
       key_prefix: config.keyPrefix,
+      ...(config.redisTls?.ca && { redis_ca: config.redisTls.ca }),
+      ...(config.redisTls?.cert && { redis_cert: config.redisTls.cert }),
     }),
     idle_timeout: formatDuration(sessions.idleTimeoutMs),
     lifetime: formatDuration(sessions.lifetimeMs),
@@ -44,6 +46,7 @@ export function describeConfig(
     log_level: config.logLevel,
     audit_log: describeAudit(config.audit),
     audit_level: config.audit.level,
+    ...(config.traces && { traces: config.traces }),
     data_dir: config.dataDir,
     ...madeItself(config),
   };

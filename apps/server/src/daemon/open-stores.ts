@@ -33,6 +33,11 @@ export interface Stores {
 export interface OpenedStores extends Stores {
   /** Reads certificates and keys now. */
   reloadFiles(): Promise<void>;
+  /**
+   * Ends the start: only from now on does the log have warnings of Redis, so that the start is one
+   * line. Answers why Redis could not be reached so far, or undefined.
+   */
+  endStart(): string | undefined;
 }
 
 /** Options of `openStores`. */
@@ -59,22 +64,25 @@ export async function openStores(
       await mkdir(SETTINGS.dataDir.default, { recursive: true, mode: 0o700 });
     }
     const stores = await openSqliteStores({ path: location.path, retentionMs });
-    return Object.assign(stores, { reloadFiles: async () => {} });
+    return Object.assign(stores, { reloadFiles: async () => {}, endStart: () => undefined });
   }
   const address = describeStore(location);
   const files = await openRedisFiles(redisTls, logger);
+  const started = Promise.withResolvers<void>();
+  let isStarting = true;
   let lastError = "";
+  const warnOfFailure = (error: string) =>
+    logger.warn({ store: address, error }, "redis connection failed");
   const onError = (error: Error) => {
     // Each attempt fails alike, about once a second: one line says it.
-    if (error.message !== lastError) {
-      logger.warn({ store: address, error: error.message }, "redis connection failed");
-    }
+    if (error.message !== lastError && !isStarting) warnOfFailure(error.message);
     lastError = error.message;
     onConnectionError?.(error);
   };
   const redis = connectRedis(location, onError, files.tls);
-  redis.on("ready", () => {
+  redis.on("ready", async () => {
     lastError = "";
+    await started.promise;
     warnOfAge(redis, logger);
     warnOfEviction(redis, logger);
   });
@@ -87,7 +95,14 @@ export async function openStores(
   return {
     ...stores,
     reloadFiles: () => files.reload(),
+    endStart: () => {
+      isStarting = false;
+      started.resolve();
+      return lastError || undefined;
+    },
     close: async () => {
+      // A start that failed for another reason has no line that says it.
+      if (isStarting && lastError !== "") warnOfFailure(lastError);
       files.close();
       await stores.close();
     },

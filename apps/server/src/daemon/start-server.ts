@@ -107,7 +107,10 @@ export async function startServer(
   };
   const ports = await startPorts(config, served);
   opened.defer(() => ports.stop());
-  logListening(logger, config, { readiness, ports, access: access.current, certificate });
+  const storeError = openedStores.endStart();
+  logListening(logger, config, {
+    ...{ readiness, ports, access: access.current, certificate, storeError },
+  });
   const issuers = access.current.auth.issuers.map(({ issuer }) => issuer);
   audit.record("server.started", { version: version(), key_ids: keyring.keyIds, issuers });
 
@@ -148,15 +151,18 @@ function logListening(
     readonly ports: Ports;
     readonly access: Access;
     readonly certificate: PortCertificate | undefined;
+    /** Why the store cannot be reached. */
+    readonly storeError: string | undefined;
   },
 ): void {
-  const { readiness, ports, access, certificate } = started;
+  const { readiness, ports, access, certificate, storeError } = started;
   const { grpcAddress, httpAddress, metricsAddress } = ports;
   logger[readiness.isReady ? "info" : "error"](
     {
       version: version(),
       ready: readiness.isReady,
       ...(!readiness.isReady && { parts: readiness.describe().parts }),
+      ...(storeError !== undefined && { store_error: storeError }),
       grpc_address: formatAddress(grpcAddress),
       http_address: formatAddress(httpAddress),
       ...(metricsAddress && { metrics_address: formatAddress(metricsAddress) }),
