@@ -27,11 +27,11 @@ async function printed(
 
 const lacks = (command: string) => spawnSync(command, ["--version"]).error !== undefined;
 
-const at = ({ httpUrl }: TestServer) => ({ "http://127.0.0.1:8080": httpUrl });
+const at = ({ httpUrl }: TestServer) => ({ SERVER: httpUrl });
 
 test("the operator's commands show whether a server is healthy", async () => {
   await using server = await startTestServer();
-  const [ok, ...report] = (await printed("/readyz", { replace: at(server) })).split("\n");
+  const [ok, ...report] = (await printed("/readyz", { env: at(server) })).split("\n");
   expect(ok).toBe("ok");
   expect(JSON.parse(report.join("\n"))).toMatchObject({
     status: "ready",
@@ -43,8 +43,16 @@ test.skipIf(lacks("jq"))("the operator's commands log every user out", async () 
   await using server = await startTestServer();
   const client = clientOver(GRPC, server);
   for (const userId of ["ann", "bob", "carol"]) await newSession(client, { userId });
-  const env = { TOKEN: server.accessToken };
-  expect(await printed("RevokeSession", { env, replace: at(server) })).toBe('{"count":0}');
+  const env = { TOKEN: server.accessToken, ...at(server) };
+  expect(await printed("RevokeSession", { env })).toBe('{"count":0}');
+});
+
+test.skipIf(lacks("jq"))("the operator's commands end at a token that may not revoke", async () => {
+  await using server = await startTestServer();
+  await newSession(clientOver(GRPC, server));
+  const TOKEN = await server.issuer.sign({ claims: { scope: "sessions:read" } });
+  const env = { TOKEN, ...at(server) };
+  expect(await printed("RevokeSession", { env })).toBe('{"count":1}');
 });
 
 test.skipIf(lacks("jq"))("the operator's commands find the caller that floods", async () => {
@@ -57,12 +65,12 @@ test.skipIf(lacks("jq"))("the operator's commands find the caller that floods", 
 
   const log = join(directory.path, "sessiond.log");
   await writeFile(log, server.logs.map((line) => `${JSON.stringify(line)}\n`).join(""));
-  const replace = { "sessiond.log": log };
-  const [first] = (await printed(".method] | @tsv", { replace })).split("\n");
+  const env = { LOG: log };
+  const [first] = (await printed(".method] | @tsv", { env })).split("\n");
   expect(first?.trim()).toBe(
     `3 flooder\t${server.issuer.url}\tsessiond.v1.SessionService/CountSessions`,
   );
-  expect(await printed(".duration_ms] | @tsv", { replace })).toMatch(/^\d+ flooder$/m);
+  expect(await printed(".duration_ms] | @tsv", { env })).toMatch(/^\d+ flooder$/m);
 });
 
 test.skipIf(lacks("sqlite3"))(
