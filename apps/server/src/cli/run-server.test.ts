@@ -200,6 +200,7 @@ describe.concurrent("a server process", () => {
       ...{
         SESSIOND_STORE: "rediss://:canary@127.0.0.1:1",
         SESSIOND_METRICS_ADDRESS: "127.0.0.1:0",
+        SESSIOND_MAX_CALLS_PER_CALLER: "100",
       },
     });
     const [first = {}] = started.server.logs;
