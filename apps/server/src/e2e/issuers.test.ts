@@ -44,7 +44,7 @@ test.each([{}, { namespace: "second" }])(
 test.each([GRPC, JSON_OVER_HTTP])(
   "a call over $name fails soon while its issuer hangs, the next one at once, and /readyz tells why",
   async (protocol) => {
-    await using server = await startTestServer();
+    await using server = await startTestServer({ config: { issuerAnswerWaitMs: 1_000 } });
     server.issuer.respond = () => {};
     const call = () => failureOf(clientOver(protocol, server).countSessions({}));
     expect(await within(SOON_MS, call())).toMatchObject({ code: "UNAVAILABLE" });
