@@ -13,18 +13,25 @@ const DOWN_AFTER_MS = 1_000;
 
 let redis: RedisSentinels;
 const stores: RedisSessionStore[] = [];
+/** How each store's connection is, and what befell it last. */
+const states: (() => string)[] = [];
 beforeAll(async () => {
   redis = await startRedisSentinels({ downAfterMs: DOWN_AFTER_MS });
 });
 afterAll(() => redis.stop());
 afterEach(async () => {
+  states.length = 0;
   await Promise.all(stores.splice(0).map((store) => store.close()));
 });
 
 async function openStore(durability: Durability): Promise<RedisSessionStore> {
   const sentinels = redis.sentinels.map(({ port }) => ({ host: "127.0.0.1", port }));
   const location = { kind: "redis-sentinel", sentinels, masterName: "mymaster", db: 0, tls: false };
-  const connection = connectRedis({ ...location, kind: "redis-sentinel" }, () => {});
+  let lastError = "no error";
+  const connection = connectRedis({ ...location, kind: "redis-sentinel" }, ({ message }) => {
+    lastError = message;
+  });
+  states.push(() => `${connection.status} after ${lastError}`);
   await once(connection, "ready");
   const store = new RedisSessionStore({ redis: connection, durability });
   stores.push(store);
@@ -49,7 +56,8 @@ test.each([["killed", "restart"] as const, ["frozen", "resume"] as const])(
     else victim.pause();
     await untilWritable(local).catch(async (cause: unknown) => {
       await redis.waitUntilHealthy(0);
-      throw new Error("a new primary is there, but the store does not find it", { cause });
+      const found = `their connections are ${states.map((state) => state()).join(", ")}`;
+      throw new Error(`a new primary is there, but the stores do not find it: ${found}`, { cause });
     });
     await victim[back]();
     await redis.waitUntilHealthy(30_000);
