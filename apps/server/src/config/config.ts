@@ -268,9 +268,9 @@ function folderFaults({ values, given }: ReadSettings): readonly string[] {
 
 /** Found at the start, because later a file that cannot be opened is only a line in the log. */
 function auditFolderFaults({ auditLog }: Partial<Values>): readonly string[] {
-  return typeof auditLog === "object"
-    ? missingFolder(SETTINGS.auditLog, dirname(auditLog.file))
-    : [];
+  if (typeof auditLog !== "object" || existsSync(dirname(auditLog.file) + sep)) return [];
+  // Any text is a path, a key in the wrong place too. So the message does not repeat it.
+  return [faultOf(SETTINGS.auditLog, "expected the path of a file in a folder that exists")];
 }
 
 function missingFolder(setting: Setting, path: string): readonly string[] {
