@@ -15,6 +15,7 @@ import type { SessionData } from "express-session";
 import { createClient } from "redis";
 import { startOn } from "./processes.ts";
 import { median, writeSection } from "./results.ts";
+import { contentOf } from "./session-content.ts";
 
 const MAIN = new URL("../apps/server/dist/main.js", import.meta.url).pathname;
 const KEYRING = `k:${"A".repeat(43)}=`;
@@ -43,19 +44,6 @@ Fills one Redis with N sessions (default 1000) and another with N (default
 bench/RESULTS.md. Needs redis-server and, for a million sessions, 3 GB of memory.`);
 } else {
   await main(Number(values.few), Number(values.many), Number(values.rounds));
-}
-
-function contentOf(n: number) {
-  return {
-    displayName: `User ${n}`,
-    roles: ["editor", "billing"],
-    client: {
-      ip: `203.0.113.${n % 256}`,
-      userAgent: "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
-      device: "laptop",
-    },
-    data: { theme: "dark", locale: "en-GB", cart: [`sku-${n}`, "sku-2"] },
-  };
 }
 
 /** The user of session `n` of `count`. All users have the same number of sessions, in turns. */

@@ -9,6 +9,7 @@ import { connectRedis, RedisSessionStore } from "@sessiond/core/redis";
 import { openSqliteStores } from "@sessiond/core/sqlite";
 import { startRedisServer } from "@sessiond/core/testing";
 import { writeSection } from "./results.ts";
+import { contentOf } from "./session-content.ts";
 
 /** Few, so that no call takes longer than the store may. */
 const AT_A_TIME = 20;
@@ -59,13 +60,7 @@ async function fill(store: SessionStore, count: number, dataBytes: number): Prom
   const create = (n: number) =>
     sessions.create({
       userId: `user-${n % users}`,
-      displayName: `User ${n}`,
-      roles: ["editor", "billing"],
-      client: {
-        ip: `203.0.113.${n % 256}`,
-        userAgent: "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
-        device: "laptop",
-      },
+      ...contentOf(n),
       data: { text: "x".repeat(dataBytes) },
     });
   for (let from = 0; from < count; from += AT_A_TIME) {

@@ -9,10 +9,10 @@ const INCREASE = 0.05;
 /**
  * How many calls a server works on at a time, so that each of them is answered soon.
  *
- * The signal is that of CoDel: a queue is bad if even the least delay of an interval is above a
- * target, since a burst lets the delay fall in between (Nichols and Jacobson, "Controlling Queue
- * Delay", 2012; Maurer, "Fail at Scale", 2015, for servers). The answer is that of TCP and of
- * Netflix's AIMD limit: a part of the limit is taken, and a little is added while all is well.
+ * CoDel gives the signal: a queue is bad if even the least delay of an interval is above a target. A
+ * burst is not, since the delay falls in between (Nichols and Jacobson, "Controlling Queue Delay",
+ * 2012). Facebook uses it in servers (Maurer, "Fail at Scale", 2015). The limit then moves as in TCP
+ * and in Netflix's AIMD limit: it loses a part, and grows by a little while all is well.
  */
 export class AdaptiveLimit {
   readonly #least: number;

@@ -26,7 +26,7 @@ export class CallerCalls {
 
 /**
  * Whose calls are under way. A caller is the subject, issuer and namespace of its access tokens.
- * Before a token has been verified once, its calls count as those of strangers, who share one share.
+ * A token that was never verified so far is a stranger's, and all strangers together are one caller.
  */
 export class Callers {
   readonly #quota: readonly RateLimitWindow[];

@@ -28,8 +28,8 @@ const MAX_PENDING = 10_000;
 const MAX_NAMED_ISSUERS = 3;
 /** Entra's issuers have 75 characters, and differ in the last ones. */
 const MAX_NAMED_LENGTH = 128;
-/** Ids of keys are names or thumbprints of 43 characters. */
-const MAX_KID_LENGTH = 64;
+/** So many characters of a key's id are logged. Ids are names, or thumbprints of 43 characters. */
+export const MAX_KID_LENGTH = 64;
 const NOT_PRINTABLE = /[^ -~]/g;
 const DEFAULT_TIMEOUT_MS = 5_000;
 const DEFAULT_ANSWER_WAIT_MS = 1_000;

@@ -90,7 +90,7 @@ function reloadOnHangup(
   onSignals(["SIGHUP"], () => {
     auditLog?.reopen();
     reloading = reloading.then(reload);
-    // Whoever started the server hears why it could not start.
+    // A start that failed reports itself.
     reloadFiles().catch(() => {});
   });
 }

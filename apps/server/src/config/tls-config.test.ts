@@ -12,7 +12,7 @@ const { cert, key } = authority.issue();
 const expired = authority.issue({ expires: true });
 const pair = { SESSIOND_TLS_CERT: cert, SESSIOND_TLS_KEY: key };
 
-/** The faults of a server in production or development, but for those of missing keys. */
+/** The faults of a configuration, for production or development. Faults of missing keys are left out. */
 async function faultsOf(env: Record<string, string>): Promise<readonly string[]> {
   try {
     await loadConfig({ argv: [], env: { SESSIOND_DEV: "true", ...env } });

@@ -1,6 +1,10 @@
 import type { Keyring } from "@sessiond/core";
 import type { Logger } from "pino";
-import { type AccessTokenVerifier, createAccessTokenVerifier } from "../auth/access-token.js";
+import {
+  type AccessTokenVerifier,
+  createAccessTokenVerifier,
+  MAX_KID_LENGTH,
+} from "../auth/access-token.js";
 import { developmentAuthConfig, developmentKeyring } from "../auth/development-keys.js";
 import type { AccessConfig, Config } from "../config/config.js";
 import type { Audit } from "../observability/audit.js";
@@ -11,9 +15,8 @@ import { type Access, accessChanges, auditAccess } from "./access-changes.js";
 /** How often the log repeats that an issuer's keys cannot be loaded. */
 const LOAD_FAILURE_LOG_MS = 60_000;
 
-/** How many ids of keys a line has, and how many characters of each. Issuers have two to ten keys. */
+/** How many ids of keys a line has. Issuers have two to ten keys. */
 const MAX_LISTED_KIDS = 20;
-const MAX_KID_LENGTH = 64;
 
 /** What tells an operator how the loading of issuers' keys goes. */
 interface Instruments {

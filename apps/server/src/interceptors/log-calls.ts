@@ -7,10 +7,11 @@ import {
   type HandlerContext,
   type Interceptor,
 } from "@connectrpc/connect";
-import { SESSION_TOKEN_PREFIX, SessiondError, withoutSecrets } from "@sessiond/core";
+import { SessiondError, withoutSecrets } from "@sessiond/core";
 import type { Logger } from "pino";
 import { type Caller, callerKey } from "../auth/caller.js";
 import { claimedFields } from "../auth/token-refusals.js";
+import { withoutTokens } from "../observability/tokens-in-text.js";
 import { traceFields } from "../observability/tracing.js";
 import { provenSessionIdKey } from "../services/proven-session.js";
 import { CLIENT_GONE, SERVER_STOPPING } from "../services/rpc-error.js";
@@ -26,7 +27,6 @@ const LOG_LEVELS: ReadonlyMap<Code, "error" | "warn"> = new Map([
 /** As the server makes ids, and as callers may choose them. */
 const GENERATED_ID = /^[\da-f]{64}$/;
 const CHOSEN_ID = /^[\w.~:@-]{1,128}$/;
-const SESSION_TOKENS = new RegExp(`${SESSION_TOKEN_PREFIX}[\\w-]*`, "g");
 /** Protobuf's error about malformed JSON quotes the request. */
 const QUOTED_JSON = /(?<= from JSON).*$/s;
 
@@ -194,7 +194,7 @@ function sessionIdOf(message: object): string | undefined {
 
 /** An error message without the parts of the request that must not get into the log. */
 function loggable(message: string): string {
-  return message.replace(QUOTED_JSON, "").replaceAll(SESSION_TOKENS, "[session token]");
+  return withoutTokens(message.replace(QUOTED_JSON, ""));
 }
 
 /** The spelling of the contract and of gRPC's documentation: `not_found`. */

@@ -1,5 +1,4 @@
 import type { ContextValues } from "@connectrpc/connect";
-import { SESSION_TOKEN_PREFIX } from "@sessiond/core";
 import { callerKey } from "../auth/caller.js";
 import type { AuditLog } from "./audit-log.js";
 import {
@@ -10,10 +9,8 @@ import {
 } from "./audit-table.js";
 import { type LineKey, LineLimit } from "./line-limit.js";
 import type { Metrics } from "./metrics.js";
+import { withoutTokens } from "./tokens-in-text.js";
 import { traceFields } from "./tracing.js";
-
-/** Session tokens, and access tokens: callers may put them where they do not belong. */
-const TOKENS = new RegExp(`${SESSION_TOKEN_PREFIX}[\\w-]*|\\beyJ[\\w-]*(\\.[\\w-]*)*`, "g");
 
 /** What the audit has of a call. */
 export interface AuditedCall {
@@ -34,12 +31,13 @@ export class Audit {
   }
 
   /** Records an event, and the call that caused it. Refusals beyond the bound are only counted. */
-  record<E extends AuditEvent>(event: E, fields: AuditFields<E>, call?: AuditedCall): void {
+  record<E extends AuditEvent>(event: E, given: AuditFields<E>, call?: AuditedCall): void {
     const { level } = AUDIT_EVENTS[event];
     if (!this.#log?.has(level)) return;
+    const fields = fieldsWithoutTokens(given);
     if (!this.#admits(event, fields, call)) return;
     const ids = call && traceFields(call.values, call.header);
-    this.#log.write(level, { event, ...callerFields(call), ...withoutTokens(fields), ...ids });
+    this.#log.write(level, { event, ...callerFields(call), ...fields, ...ids });
   }
 
   /** Says what was left out since the last minute began. */
@@ -51,7 +49,7 @@ export class Audit {
     const { level, boundedBy }: AuditEventSpec = AUDIT_EVENTS[event];
     if (boundedBy === undefined) return true;
     const few = Object.fromEntries(
-      Object.entries(withoutTokens(fields)).filter(([name]) => boundedBy.includes(name)),
+      Object.entries(fields).filter(([name]) => boundedBy.includes(name)),
     );
     const bounded = (summary: object): LineKey => ({
       key: JSON.stringify([event, summary]),
@@ -61,12 +59,12 @@ export class Audit {
   }
 }
 
-/** What callers chose: reasons, keys, ids of users. */
-function withoutTokens(fields: object): object {
+/** Reasons, keys and ids of users are what callers chose, and may be tokens by mistake. */
+function fieldsWithoutTokens(fields: object): object {
   return Object.fromEntries(
     Object.entries(fields).map(([name, value]) => [
       name,
-      typeof value === "string" ? value.replaceAll(TOKENS, "[token]") : value,
+      typeof value === "string" ? withoutTokens(value) : value,
     ]),
   );
 }

@@ -1,11 +1,10 @@
 import { once } from "node:events";
-import type { ServerResponse } from "node:http";
-import type { Http2ServerResponse } from "node:http2";
 import type { AddressInfo } from "node:net";
 import type { Address } from "../network/address.js";
 import type { Metrics } from "../observability/metrics.js";
 import type { PortCertificate } from "../tls/port-certificate.js";
 import { createHttpServer } from "./create-http-server.js";
+import type { Response } from "./http-messages.js";
 import { REQUEST_TIMEOUT_MS } from "./limits.js";
 import { listenFailure, type Port } from "./port.js";
 import { answerProbe } from "./probes.js";
@@ -65,7 +64,7 @@ export async function startMetricsServer({
 export async function answerScrape(
   metrics: Metrics,
   accept: string | undefined,
-  response: ServerResponse | Http2ServerResponse,
+  response: Response,
 ): Promise<void> {
   try {
     const { contentType, body } = await metrics.expose(accept);

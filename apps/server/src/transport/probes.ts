@@ -1,8 +1,5 @@
-import type { ServerResponse } from "node:http";
-import type { Http2ServerResponse } from "node:http2";
+import type { Response } from "./http-messages.js";
 import type { Readiness } from "./readiness.js";
-
-type Response = ServerResponse | Http2ServerResponse;
 
 /** Answers `/healthz` and `/readyz`. Returns false for any other path. */
 export function answerProbe(
