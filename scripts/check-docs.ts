@@ -1,5 +1,6 @@
-// Checks the links between the pages of this repository: each relative link leads to a file, each
-// anchor to a heading, and a quoted title to the test of that name.
+// Checks the pages of this repository: each relative link leads to a file, each anchor to a heading,
+// and a quoted title to the test of that name. Each source file that is named is there. The page for
+// operators has every message that the server logs as a warning or an error.
 import { existsSync, globSync, readFileSync, statSync } from "node:fs";
 import { dirname, join, normalize } from "node:path";
 
@@ -9,16 +10,39 @@ const PAGES = globSync("**/*.md", {
 });
 const LINK = /\[((?:[^\][]|\[[^\]]*\])*)\]\(([^)\s]+)\)/g;
 const FENCE = /^(```|~~~)[\s\S]*?^\1/gm;
+const SOURCES = globSync(["*.ts", "{apps,packages,bench,scripts}/**/*.ts"], {
+  exclude: (name) => ["node_modules", "dist"].includes(String(name).split("/").at(-1) ?? ""),
+});
+const NAMED_SOURCE = /`((?:[\w-]+\/)*[\w-]+(?:\.[\w-]+)*\.ts)`/g;
+/** The second argument of pino's methods: its text, or as much as stands before a `${`. */
+const LOGGED = /[lL]ogger\.(?:warn|error|fatal)\(\s*(?:\{[^{}]*\}|\w+),\s*(?:"([^"]+)"|`([^`$]+))/g;
+const OPERATIONS = "docs/operations.md";
 
-const faults = PAGES.flatMap((page) =>
-  linksOf(page).flatMap(({ text, target }) => {
-    const fault = faultOf(page, text, target);
-    return fault === undefined ? [] : [`${page}: ${target}: ${fault}`];
-  }),
-);
+const faults = [
+  ...PAGES.flatMap((page) =>
+    linksOf(page).flatMap(({ text, target }) => {
+      const fault = faultOf(page, text, target);
+      return fault === undefined ? [] : [`${page}: ${target}: ${fault}`];
+    }),
+  ),
+  ...PAGES.flatMap((page) =>
+    [...readFileSync(page, "utf8").matchAll(NAMED_SOURCE)]
+      .filter(([, name]) => !SOURCES.some((file) => `/${file}`.endsWith(`/${name}`)))
+      .map(([, name]) => `${page}: ${name}: no such source file`),
+  ),
+  ...unexplainedMessages().map((message) => `${OPERATIONS}: the log's "${message}" is missing`),
+];
 if (faults.length > 0) {
   console.error(faults.join("\n"));
   process.exit(1);
+}
+
+function unexplainedMessages(): string[] {
+  const explained = readFileSync(OPERATIONS, "utf8");
+  return SOURCES.filter((file) => file.startsWith("apps/server/src/") && !file.includes(".test."))
+    .flatMap((file) => [...readFileSync(file, "utf8").matchAll(LOGGED)])
+    .map(([, whole, start]) => (whole ?? start?.split(":", 1)[0] ?? "").trim())
+    .filter((message) => !explained.includes(`\`${message}`));
 }
 
 function linksOf(page: string) {

@@ -86,7 +86,7 @@ export const METRICS = {
   sessiond_watch_lag_seconds: {
     type: "gauge",
     help:
-      "How long ago changes may have been made that this server's watches have not heard of. Half a " +
+      "How long ago changes may have been made that this server's watches have not heard of. About a " +
       "second at most while the store answers; 0 without watches.",
     labels: {},
   },
@@ -121,7 +121,7 @@ export const METRICS = {
     type: "counter",
     help:
       "Loads of an issuer's keys that failed. They are repeated each second while calls need newer " +
-      "keys; old keys serve for an hour.",
+      "keys; old keys serve for a day, unless configured otherwise.",
     labels: { issuer: "the issuers of the auth file" },
   },
   sessiond_tls_certificate_not_after_timestamp_seconds: {

@@ -49,8 +49,8 @@ export class EventTail {
   }
 
   /**
-   * How long ago the log may have grown without our watchers' knowledge, in ms. Half a second at
-   * most while the store answers; 0 without watchers.
+   * How long ago the log may have grown without our watchers' knowledge, in ms. About a second
+   * at most while the store answers; 0 without watchers.
    */
   get lagMs(): number {
     return this.#isRunning ? performance.now() - this.#levelMs : 0;
