@@ -1,5 +1,6 @@
 import { isIP } from "node:net";
-import { Cluster, Redis, type RedisOptions } from "ioredis";
+import { Cluster, type Redis, type RedisOptions } from "ioredis";
+import { ReconnectingRedis } from "./reconnecting-redis.js";
 
 /** A host and its port. */
 export interface RedisNode {
@@ -98,11 +99,16 @@ function open(location: RedisLocation, tls: RedisTls): Redis | Cluster {
       const { address, db } = location;
       // Node checks the host's name, and tells it to the server only if we do.
       if (!isIP(address.host)) Object.assign(tls, { servername: address.host });
-      return new Redis({ ...CONNECTION_OPTIONS, ...accessOptions(location, tls), ...address, db });
+      return new ReconnectingRedis({
+        ...CONNECTION_OPTIONS,
+        ...accessOptions(location, tls),
+        ...address,
+        db,
+      });
     }
     case "redis-sentinel": {
       const { sentinels, masterName, db } = location;
-      return new Redis({
+      return new ReconnectingRedis({
         ...CONNECTION_OPTIONS,
         ...accessOptions(location, tls),
         sentinels: [...sentinels],

@@ -6,6 +6,7 @@ import { connected } from "./connection-state.js";
 import { HintChannels } from "./hint-channels.js";
 import { sendPatiently } from "./patient-command.js";
 import { ReadBatch } from "./read-batch.js";
+import { ReconnectingRedis } from "./reconnecting-redis.js";
 import { fromRedisError, isNoScript, isNotRunYet } from "./redis-errors.js";
 import { ReplicaWaits } from "./replica-waits.js";
 import { type Argument, argumentsOf, type Script, type ScriptCall } from "./script.js";
@@ -125,7 +126,8 @@ export class RedisCommands {
   /** Opens a second connection. The caller closes it. */
   openAnother(): Redis | Cluster {
     if (this.#isClosed) throw storeUnavailable("it was closed");
-    const another = "nodes" in this.redis ? this.redis.duplicate() : this.redis.duplicate();
+    const another =
+      "nodes" in this.redis ? this.redis.duplicate() : new ReconnectingRedis(this.redis.options);
     // The first connection reports failed attempts too.
     another.on("error", () => {});
     return another;

@@ -15,6 +15,7 @@ import { connectRedis, type RedisLocation, type RedisTls } from "./connect-redis
 const authority = new TestAuthority();
 const other = new TestAuthority("Another authority");
 const client = authority.issue({ name: "sessiond" });
+const stranger = other.issue();
 const ca = readFileSync(authority.ca);
 const identity = { cert: readFileSync(client.cert), key: readFileSync(client.key) };
 afterAll(() => {
@@ -87,13 +88,11 @@ describe("a Redis with TLS", () => {
     await expect(useStore(at(host), tls)).rejects.toThrow(message);
   });
 
-  test("serves a store again whose certificate was renewed in place", async () => {
-    const stranger = other.issue();
-    const tls: RedisTls = {
-      ca,
-      cert: readFileSync(stranger.cert),
-      key: readFileSync(stranger.key),
-    };
+  test.each([
+    ["is another authority's", readFileSync(stranger.cert)],
+    ["cannot be read", Buffer.from("no certificate")],
+  ])("serves a store again whose certificate %s, once it was renewed in place", async (_, cert) => {
+    const tls: RedisTls = { ca, cert, key: readFileSync(stranger.key) };
     const onError = vi.fn();
     const connection = connectRedis(at("localhost"), onError, tls);
     await vi.waitFor(() => expect(onError).toHaveBeenCalled(), { timeout: 5_000 });

@@ -68,6 +68,19 @@ test.each([["killed", "restart"] as const, ["frozen", "resume"] as const])(
   },
 );
 
+test("a new primary that is announced while a silent sentinel is being asked for it is found", {
+  timeout: 120_000,
+}, async () => {
+  const opened = await Promise.all(Array.from({ length: 8 }, () => openStore("local")));
+  const [silent] = redis.sentinels;
+  const victim = await redis.primary();
+  silent?.pause();
+  await victim.kill();
+  await Promise.all(opened.map(untilWritable)).finally(() => silent?.resume());
+  await victim.restart();
+  await redis.waitUntilHealthy(30_000);
+});
+
 test("a replica promoted without the last revocation is told of it again", {
   timeout: 120_000,
 }, async () => {
