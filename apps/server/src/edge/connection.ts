@@ -1,0 +1,162 @@
+import { constants, type ServerHttp2Session } from "node:http2";
+import type { Socket } from "node:net";
+import type { CutReason } from "./cut-reasons.js";
+import type { EdgeLimits } from "./edge-limits.js";
+import type { Share } from "./shared-pool.js";
+
+/**
+ * Calls without a valid access token that a stranger's connection may make at once, and per second.
+ * More than a health check needs, and little enough that to answer them delays nobody.
+ */
+const UNAUTHENTICATED_CALLS = 100;
+const UNAUTHENTICATED_CALLS_PER_S = 20;
+/** How many times as many a known caller's connection may make: a proxy's has callers of all kinds. */
+const KNOWN_FACTOR = 10;
+
+/** Streams up to the last one that there can be are still served. */
+const LAST_STREAM_ID = 2 ** 31 - 1;
+/** A closing connection has this time to take what we sent. Then it is cut. */
+const CLOSING_MS = 1_000;
+
+/** What one socket does. Only the edge makes them. */
+export class Connection {
+  readonly socket: Socket;
+  /** Of the bytes that unfinished requests and untaken answers hold. */
+  readonly memory: Share;
+  readonly streamShare: Share;
+  /** Of the streams that nobody needs an access token for, and that do not end by themselves. */
+  readonly openShare: Share;
+  readonly streams = new Set<{ sweep(nowMs: number): CutReason | undefined }>();
+  /** Whether somebody has shown a valid access token on it. */
+  isKnown = false;
+  /** Whether its client speaks HTTP by now. */
+  hasBegun = false;
+  /** Whether it is about to be cut. Nothing that still arrives on it is looked at. */
+  isCut = false;
+  readonly #limits: EdgeLimits;
+  readonly #onKnown: () => void;
+  #session: ServerHttp2Session | undefined;
+  #quietSinceMs = performance.now();
+  #closingSinceMs: number | undefined;
+  #isTold = false;
+  #unauthenticatedCalls = 0;
+  #unauthenticatedMs = 0;
+
+  constructor(
+    socket: Socket,
+    shares: { readonly memory: Share; readonly streams: Share; readonly open: Share },
+    limits: EdgeLimits,
+    onKnown: () => void,
+  ) {
+    this.socket = socket;
+    this.memory = shares.memory;
+    this.streamShare = shares.streams;
+    this.openShare = shares.open;
+    this.#limits = limits;
+    this.#onKnown = onKnown;
+  }
+
+  /** From now on the HTTP/1.1 server watches over the times of this connection. */
+  beginHttp1(): void {
+    this.hasBegun = true;
+  }
+
+  beginHttp2(session: ServerHttp2Session): void {
+    this.hasBegun = true;
+    this.#session = session;
+  }
+
+  /** A stream of this connection has opened or closed. */
+  noteStreams(): void {
+    this.#quietSinceMs = performance.now();
+  }
+
+  /** Somebody with a valid access token calls on this connection. */
+  welcome(): void {
+    if (this.isKnown) return;
+    this.isKnown = true;
+    this.#onKnown();
+    const { maxStreamsPerConnection: maxConcurrentStreams } = this.#limits;
+    if (this.#session?.closed === false) this.#session.settings({ maxConcurrentStreams });
+  }
+
+  /** Counts a call without a valid access token. Returns false if it is one too many. */
+  countUnauthenticated(): boolean {
+    const factor = this.isKnown ? KNOWN_FACTOR : 1;
+    const nowMs = performance.now();
+    const passedS = (nowMs - this.#unauthenticatedMs) / 1000;
+    const forgotten = passedS * UNAUTHENTICATED_CALLS_PER_S * factor;
+    this.#unauthenticatedCalls = Math.max(0, this.#unauthenticatedCalls - forgotten) + 1;
+    this.#unauthenticatedMs = nowMs;
+    // It does not listen to what it was asked for.
+    if (this.#unauthenticatedCalls > 2 * UNAUTHENTICATED_CALLS * factor) this.calm();
+    return this.#unauthenticatedCalls <= UNAUTHENTICATED_CALLS * factor;
+  }
+
+  get isClosing(): boolean {
+    return this.#closingSinceMs !== undefined;
+  }
+
+  /**
+   * The next sweep asks the client for no new calls, and the one after takes none. Calls that are on
+   * their way are answered, then the connection closes (RFC 9113, 6.8).
+   */
+  close(): void {
+    if (this.isClosing) return;
+    this.#closingSinceMs = performance.now();
+  }
+
+  /** Cuts the connection, and tells its client to be calmer (RFC 9113, 7). */
+  calm(): void {
+    this.#closingSinceMs ??= performance.now();
+    if (this.isCut || this.#session === undefined) return;
+    this.isCut = true;
+    // Not now: it may be in the middle of a chunk of frames, and a session that ends there makes Node
+    // abort the process (docs/adr/0020-bounds-in-front-of-libraries.md).
+    setImmediate(() => {
+      if (this.#session?.closed === false) {
+        this.#session.goaway(constants.NGHTTP2_ENHANCE_YOUR_CALM);
+      }
+      setImmediate(() => this.destroy());
+    });
+  }
+
+  /** Cuts the connection now. */
+  destroy(): void {
+    // A session that is destroyed would first deliver its data.
+    this.socket.destroy();
+  }
+
+  /** Says good-bye, in two steps. */
+  #bid(session: ServerHttp2Session): void {
+    if (session.closed) return;
+    if (this.#isTold) session.close();
+    else session.goaway(constants.NGHTTP2_NO_ERROR, LAST_STREAM_ID);
+    this.#isTold = true;
+  }
+
+  /** Closes or cuts what is too slow, and says why. */
+  sweep(nowMs: number): CutReason | undefined {
+    const { requestTimeoutMs, connectionIdleMs } = this.#limits;
+    const quietMs = nowMs - this.#quietSinceMs;
+    if (!this.hasBegun) {
+      if (quietMs < requestTimeoutMs) return undefined;
+      this.destroy();
+      return "silent";
+    }
+    let reason: CutReason | undefined;
+    for (const stream of this.streams) reason = stream.sweep(nowMs) ?? reason;
+    if (this.#session === undefined) return reason;
+    if (this.isClosing) this.#bid(this.#session);
+    if (this.streams.size > 0) return reason;
+    if (this.isClosing) {
+      if (nowMs - Math.max(this.#closingSinceMs ?? 0, this.#quietSinceMs) >= CLOSING_MS) {
+        this.destroy();
+      }
+    } else if (quietMs >= (this.isKnown ? connectionIdleMs : requestTimeoutMs)) {
+      this.close();
+      return this.isKnown ? "idle" : "silent";
+    }
+    return reason;
+  }
+}

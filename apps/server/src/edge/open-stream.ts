@@ -1,0 +1,67 @@
+import { constants, type ServerHttp2Stream } from "node:http2";
+import type { Connection } from "./connection.js";
+import type { CutReason } from "./cut-reasons.js";
+import type { EdgeLimits } from "./edge-limits.js";
+import { Loan } from "./shared-pool.js";
+
+/** After its answer, a request may go on for this time. Then the client is told to stop. */
+const AFTER_ANSWER_MS = 1_000;
+
+/** One HTTP/2 stream, and what it holds. Only the edge makes them. */
+export class OpenStream {
+  readonly connection: Connection;
+  /** The bytes of its request, and of its answer until they are taken. */
+  readonly memory: Loan;
+  readonly #stream: ServerHttp2Stream;
+  readonly #limits: EdgeLimits;
+  readonly #openedMs = performance.now();
+  #answeredMs: number | undefined;
+  #isCut = false;
+  #isTimed = false;
+  #isStuck = false;
+
+  constructor(stream: ServerHttp2Stream, connection: Connection, limits: EdgeLimits) {
+    this.#stream = stream;
+    this.connection = connection;
+    this.memory = new Loan(connection.memory);
+    this.#limits = limits;
+  }
+
+  /** Resets a stream that is too slow, and says why. */
+  sweep(nowMs: number): CutReason | undefined {
+    const stream = this.#stream;
+    if (this.#isCut) {
+      // Not even the reset could be sent: the client takes nothing at all.
+      this.connection.destroy();
+      return undefined;
+    }
+    if (stream.writableFinished) {
+      this.#answeredMs ??= nowMs;
+      if (nowMs - this.#answeredMs < AFTER_ANSWER_MS) return undefined;
+      // RFC 9113, 8.1: the answer is complete, and we need no more of the request.
+      return this.#cut(constants.NGHTTP2_NO_ERROR, "endless_request");
+    }
+    if (this.#isStuck) return this.#cut(constants.NGHTTP2_CANCEL, "answer_not_taken");
+    if (stream.writableLength > 0) this.#timeAnswer();
+    const hasRequest = stream.readableEnded || stream.endAfterHeaders;
+    if (!hasRequest && nowMs - this.#openedMs >= this.#limits.requestTimeoutMs) {
+      return this.#cut(constants.NGHTTP2_CANCEL, "slow_request");
+    }
+    return undefined;
+  }
+
+  /** Node's timeout of a stream knows whether a long write makes progress. */
+  #timeAnswer(): void {
+    if (this.#isTimed) return;
+    this.#isTimed = true;
+    this.#stream.setTimeout(this.#limits.requestTimeoutMs, () => {
+      this.#isStuck = this.#stream.writableLength > 0;
+    });
+  }
+
+  #cut(code: number, reason: CutReason): CutReason {
+    this.#isCut = true;
+    this.#stream.close(code);
+    return reason;
+  }
+}
