@@ -18,6 +18,7 @@ const FLOORS = {
     "admission/": "which calls may come in, before anything is read of them",
     "auth/": "whose access token a call has",
     "tls/": "certificates, and their renewal",
+    "edge/": "what clients may hold: connections, streams, bytes, time",
     "network/": "addresses and URLs",
   },
   "apps/server/src/cli": {

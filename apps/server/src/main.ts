@@ -1,6 +1,9 @@
 #!/usr/bin/env node
 import { EXIT_FAILURE } from "./cli/command/exit-codes.js";
 
+// Node would open its inspector, through which anybody on the machine could read every session.
+process.on("SIGUSR1", () => {});
+
 /** The same as `engines` in package.json. */
 const OLDEST_NODE = 24;
 

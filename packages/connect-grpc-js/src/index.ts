@@ -1,4 +1,6 @@
 export { addConnectRoutes, type ConnectRoutesOptions } from "./server/add-connect-routes.js";
-export { joinAuthorization, limitGrpcTimeout } from "./server/incoming-headers.js";
+export { onHttp2Server } from "./server/http2-servers.js";
+export { type CallGate, joinAuthorization, limitGrpcTimeout } from "./server/incoming-headers.js";
 export { rememberPeerCertificate, rememberPeerCertificates } from "./server/peer-certificates.js";
 export type { DescribeMalformed, IncomingCall } from "./server/route.js";
+export { statusOf } from "./server/status.js";

@@ -8,6 +8,7 @@ import {
   parseRateLimitPolicies,
 } from "@sessiond/core";
 import { afterAll, describe, expect, test } from "vitest";
+import { DEFAULT_EDGE_LIMITS } from "../edge/edge-limits.js";
 import { type Config, dataDirectory, loadConfig } from "./config.js";
 import { ConfigError } from "./config-error.js";
 
@@ -50,6 +51,7 @@ test("with --dev alone, everything is as documented", async () => {
     store: { kind: "sqlite", path: join(".sessiond", "sessiond.db") },
     durability: "auto",
     keyPrefix: "sessiond:",
+    edge: DEFAULT_EDGE_LIMITS,
     sessionPolicy: DEFAULT_SESSION_POLICY,
     rateLimits: parseRateLimitPolicies(DEFAULT_RATE_LIMITS),
     callBounds: {

@@ -11,6 +11,7 @@ import {
 import type { Durability } from "@sessiond/core/redis";
 import type { AdmissionOptions } from "../admission/admission.js";
 import type { AuthConfig } from "../auth/issuer.js";
+import type { EdgeLimits } from "../edge/edge-limits.js";
 import { type Address, formatAddress, isLoopback } from "../network/address.js";
 import type { AuditConfig } from "../observability/audit-log.js";
 import type { LogLevel } from "../observability/log-level.js";
@@ -77,6 +78,7 @@ export interface Config extends StoreConfig, AccessConfig {
   readonly shutdownDelayMs: number;
   /** The origins whose web pages may call. */
   readonly corsOrigins: readonly string[];
+  readonly edge: EdgeLimits;
   readonly sessionPolicy: SessionPolicy;
   readonly rateLimits: readonly RateLimitPolicy[];
   /** For how long an issuer's keys are used while it cannot be reached. */
@@ -115,6 +117,16 @@ export async function loadConfig(sources: ConfigSources): Promise<Config> {
     maxConnectionAgeMs: values.maxConnectionAge,
     shutdownDelayMs: values.shutdownDelay ?? defaultShutdownDelayMs(values),
     corsOrigins: values.corsOrigins ?? [],
+    edge: {
+      maxConnections: values.maxConnections,
+      maxStreams: values.maxStreams,
+      maxStreamsPerConnection: values.maxStreamsPerConnection,
+      maxHeaderBytes: values.maxHeaderSize,
+      maxMessageBytes: values.maxMessageSize,
+      maxBufferedBytes: values.maxBufferedSize,
+      requestTimeoutMs: values.requestTimeout,
+      connectionIdleMs: values.connectionIdleTimeout,
+    },
     sessionPolicy: {
       idleTimeoutMs: values.idleTimeout,
       lifetimeMs: values.lifetime,

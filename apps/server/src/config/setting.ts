@@ -6,6 +6,7 @@ export interface Setting {
     | "Store"
     | "Sessions and rate limits"
     | "Load"
+    | "Bounds"
     | "Keys and access"
     | "Observability";
   readonly env: string;

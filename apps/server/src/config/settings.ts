@@ -11,7 +11,9 @@ import { parseAddress } from "../network/address.js";
 import { parseOrigins } from "../network/origins.js";
 import type { AuditDestination } from "../observability/audit-log.js";
 import { AUDIT_LEVELS, LOG_LEVELS } from "../observability/log-level.js";
+import { BOUND_SETTINGS } from "./bound-settings.js";
 import { CONNECTION_SETTINGS } from "./connection-settings.js";
+import { parseCount } from "./quantity.js";
 import type { Setting } from "./setting.js";
 import { parseStoreLocation } from "./store-location.js";
 import { PORT_TLS_SETTINGS, REDIS_TLS_SETTINGS } from "./tls-settings.js";
@@ -48,8 +50,7 @@ export const SETTINGS = {
       "[SESSIOND_METRICS_ADDRESS](#sessiond_metrics_address) is set, `/metrics`. `/readyz` says as " +
       "JSON which part is not ready and since when. gRPC on this port is for " +
       "callers that reach no other, at a third of the speed.\n\n" +
-      "A request may be 4 MiB long on either port, enough for every batch of 1000 that the API " +
-      "allows. A longer request fails with `RESOURCE_EXHAUSTED`, or 429 over HTTP.",
+      "How long a request may be is [a setting](#sessiond_max_message_size).",
     parse: parseAddress,
   },
   corsOrigins: {
@@ -146,7 +147,7 @@ export const SETTINGS = {
     placeholder: "COUNT",
     default: "10",
     help: `how many active sessions a user may have; 1 to ${MAX_SESSIONS_PER_USER}`,
-    parse: (text) => parseCount(text, MAX_SESSIONS_PER_USER),
+    parse: (text) => parseCount(text, { min: 1, max: MAX_SESSIONS_PER_USER }),
   },
   limitPolicy: {
     group: "Sessions and rate limits",
@@ -207,7 +208,7 @@ export const SETTINGS = {
       "The server lowers the number down to 100 while its event loop is more than 40 ms late, and " +
       "raises it again within two seconds. " +
       "[Why it is done so](adr/0019-shedding-at-the-door.md).",
-    parse: (text) => parseCount(text, MAX_CALLS),
+    parse: (text) => parseCount(text, { min: 1, max: MAX_CALLS }),
   },
   maxCallsPerCaller: {
     group: "Load",
@@ -219,7 +220,7 @@ export const SETTINGS = {
       "A caller is the subject of an access token, of one issuer and in one namespace. Its fair share " +
       "holds with this setting, too: alone it gets three quarters of the calls, each of two gets 43 %, " +
       "and there is always room for another.",
-    parse: (text) => parseCount(text, MAX_CALLS),
+    parse: (text) => parseCount(text, { min: 1, max: MAX_CALLS }),
   },
   callerQuota: {
     group: "Load",
@@ -242,7 +243,7 @@ export const SETTINGS = {
     help:
       "how many watches one caller may have on a server, where its namespace has 1000 and all " +
       "together have 2000",
-    parse: (text) => parseCount(text, MAX_CALLS),
+    parse: (text) => parseCount(text, { min: 1, max: MAX_CALLS }),
   },
   maxLockWaitersPerCaller: {
     group: "Load",
@@ -253,7 +254,7 @@ export const SETTINGS = {
     help:
       "how many calls of one caller may wait for locks on a server, where those of its namespace are " +
       "10000 and all together 20000; beyond it a lock is still given if it is free",
-    parse: (text) => parseCount(text, MAX_CALLS),
+    parse: (text) => parseCount(text, { min: 1, max: MAX_CALLS }),
   },
   maxNamesPerCaller: {
     group: "Load",
@@ -264,8 +265,9 @@ export const SETTINGS = {
     help:
       "how many different names of locks and keys of rate limits one caller may use in an hour, on " +
       "each server: the store keeps them for a while",
-    parse: (text) => parseCount(text, 10 * MAX_CALLS),
+    parse: (text) => parseCount(text, { min: 1, max: 10 * MAX_CALLS }),
   },
+  ...BOUND_SETTINGS,
   dev: {
     group: "Keys and access",
     env: "SESSIOND_DEV",
@@ -407,12 +409,6 @@ export type Values = {
 
 /** The settings without their names, for code that treats all of them alike. */
 export const SETTING_LIST: readonly Setting[] = Object.values(SETTINGS);
-
-function parseCount(text: string, most: number): number {
-  const count = /^\d{1,9}$/.test(text) ? Number(text) : 0;
-  if (count < 1 || count > most) throw new Error(`expected a whole number from 1 to ${most}`);
-  return count;
-}
 
 /** Keys in use are reloaded every minute: less than some of these would make every hiccup an outage. */
 function parseKeysMaxAge(text: string): number {

@@ -3,6 +3,7 @@ import type { Logger } from "pino";
 import type { Admission } from "../admission/admission.js";
 import type { AccessTokenVerifier } from "../auth/access-token.js";
 import type { Config } from "../config/config.js";
+import type { Edge } from "../edge/edge.js";
 import { createInterceptors } from "../interceptors/interceptors.js";
 import type { Address } from "../network/address.js";
 import type { Audit } from "../observability/audit.js";
@@ -11,12 +12,14 @@ import { PortMetrics } from "../observability/rpc-metrics.js";
 import type { Tracing } from "../observability/tracing.js";
 import { SERVER_STOPPING } from "../services/rpc-error.js";
 import type { PortCertificate } from "../tls/port-certificate.js";
+import { GrpcGate } from "../transport/grpc-gate.js";
 import { startGrpcServer } from "../transport/grpc-server.js";
 import { startHttpServer } from "../transport/http-server.js";
 import { startMetricsServer } from "../transport/metrics-server.js";
 import type { Readiness } from "../transport/readiness.js";
 import { RefusedCalls } from "../transport/refused-calls.js";
 import { createRequestGate } from "../transport/request-gate.js";
+import { acceptErrorLog } from "./open-edge.js";
 
 /** The time that calls have to finish when the server stops. */
 const GRACE_MS = 10_000;
@@ -26,6 +29,7 @@ export interface Served {
   readonly routes: (router: ConnectRouter) => void;
   readonly readiness: Readiness;
   readonly verifier: AccessTokenVerifier;
+  readonly edge: Edge;
   readonly admission: Admission;
   readonly logger: Logger;
   readonly audit: Audit;
@@ -51,13 +55,21 @@ export async function startPorts(config: Config, served: Served): Promise<Ports>
   const { routes, readiness, metrics, certificate } = served;
   const shutdown = new AbortController();
   const { maxConnectionAgeMs } = config;
-  const shared = { routes, shutdownSignal: shutdown.signal, certificate, maxConnectionAgeMs };
+  const shared = {
+    ...{ routes, certificate, maxConnectionAgeMs, edge: served.edge },
+    shutdownSignal: shutdown.signal,
+    onAcceptError: acceptErrorLog(served.logger),
+  };
 
   const grpcMetrics = new PortMetrics(metrics, "grpc");
   const grpc = await startGrpcServer({
     ...shared,
     interceptors: createInterceptors({ ...served, metrics: grpcMetrics }),
-    refusedCalls: new RefusedCalls({ ...served, metrics: grpcMetrics }),
+    gate: new GrpcGate({
+      ...served,
+      refusedCalls: new RefusedCalls({ ...served, metrics: grpcMetrics }),
+      metrics: grpcMetrics,
+    }),
     portMetrics: grpcMetrics,
     address: config.grpcAddress,
     health: readiness.health,

@@ -22,6 +22,7 @@ import { PortCertificate } from "../tls/port-certificate.js";
 import { jitteredAgeMs } from "../transport/connection-age.js";
 import { Readiness } from "../transport/readiness.js";
 import type { Access } from "./access-changes.js";
+import { openEdge } from "./open-edge.js";
 import { openStores } from "./open-stores.js";
 import { ReplaceableAccess } from "./replaceable-access.js";
 import { type Ports, startPorts } from "./start-ports.js";
@@ -91,7 +92,10 @@ export async function startServer(
   });
   // Releases locks whose callers have left. Needs the store, so it closes first.
   opened.defer(() => namespaces.close());
-  gaugeServer(metrics, { sessions: stores.sessions, namespaces, verifier, readiness, certificate });
+  const edge = opened.use(openEdge(config.edge, { logger, metrics }));
+  gaugeServer(metrics, {
+    ...{ sessions: stores.sessions, namespaces, edge, verifier, readiness, certificate },
+  });
 
   const routes = (router: ConnectRouter) => {
     const watchAgeMs = () => jitteredAgeMs(config.maxConnectionAgeMs);
@@ -102,7 +106,7 @@ export async function startServer(
   };
   const admission = opened.use(new Admission(config.callBounds));
   const served = {
-    ...{ routes, readiness, verifier, admission, certificate },
+    ...{ routes, readiness, verifier, edge, admission, certificate },
     ...{ logger, audit, metrics, tracing },
   };
   const ports = await startPorts(config, served);

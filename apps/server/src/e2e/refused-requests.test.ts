@@ -2,6 +2,7 @@ import { once } from "node:events";
 import { connect } from "node:net";
 import { text } from "node:stream/consumers";
 import { expect, test } from "vitest";
+import { DEFAULT_EDGE_LIMITS } from "../edge/edge-limits.js";
 import { scrape } from "../testing/scrape.js";
 import { useTestServer } from "../testing/test-server.js";
 import { unreadable } from "../transport/refusal.js";
@@ -44,11 +45,10 @@ test.each([
 });
 
 test("a request that does not come in time is answered with 408", () => {
-  expect(
-    unreadable(Object.assign(new Error(), { code: "ERR_HTTP_REQUEST_TIMEOUT" })),
-  ).toMatchObject({
+  const error = Object.assign(new Error(), { code: "ERR_HTTP_REQUEST_TIMEOUT" });
+  expect(unreadable(error, DEFAULT_EDGE_LIMITS)).toMatchObject({
     status: 408,
-    message: "expected a request within 30 s",
+    message: "expected a request within 10 s",
   });
 });
 

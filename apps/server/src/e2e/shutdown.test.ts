@@ -10,8 +10,13 @@ import { freePort } from "@sessiond/core/testing";
 import { SessionService } from "@sessiond/proto/sessiond/v1/session_service";
 import { HealthImplementation } from "grpc-health-check";
 import { describe, expect, test } from "vitest";
+import type { Caller } from "../auth/caller.js";
+import { Edge } from "../edge/edge.js";
+import { DEFAULT_EDGE_LIMITS } from "../edge/edge-limits.js";
+import { Audit } from "../observability/audit.js";
 import { Metrics } from "../observability/metrics.js";
 import { PortMetrics } from "../observability/rpc-metrics.js";
+import { KNOWN_PERMISSIONS } from "../services/permissions.js";
 import { SERVICES } from "../services/services.js";
 import { HealthClient } from "../testing/health-client.js";
 import { holdKeys } from "../testing/held-issuer.js";
@@ -28,10 +33,17 @@ import {
 import { temporaryDirectory } from "../testing/temporary-directory.js";
 import { recordLog, startTestServer } from "../testing/test-server.js";
 import { within } from "../testing/within.js";
+import { GrpcGate } from "../transport/grpc-gate.js";
 import { startGrpcServer } from "../transport/grpc-server.js";
 import { startHttpServer } from "../transport/http-server.js";
 import { Readiness } from "../transport/readiness.js";
 
+const ANYBODY: Caller = {
+  issuer: "https://issuer.test",
+  subject: "anybody",
+  namespace: "",
+  permissions: new Set(KNOWN_PERMISSIONS),
+};
 /** Well below the grace of 10 s: a server that takes no longer was not waiting for it. */
 const SOON_MS = 5_000;
 const SHORT_GRACE_MS = 200;
@@ -136,6 +148,7 @@ test.each([GRPC, JSON_OVER_HTTP])(
       return new Promise<never>(() => {});
     };
     const store = await SqliteSessionStore.open({ path: ":memory:" });
+    using edge = new Edge(DEFAULT_EDGE_LIMITS);
     const start = protocol === GRPC ? startGrpcServer : startHttpServer;
     const server = await start({
       address: LOOPBACK,
@@ -145,6 +158,15 @@ test.each([GRPC, JSON_OVER_HTTP])(
       requestGate: async () => undefined,
       corsOrigins: [],
       logger: recordLog().logger,
+      edge,
+      onAcceptError: () => {},
+      gate: new GrpcGate({
+        edge,
+        verifier: { ...inlineVerifier(), verify: () => ANYBODY },
+        logger: recordLog().logger,
+        audit: new Audit(undefined, new Metrics()),
+        metrics: new PortMetrics(new Metrics(), "grpc"),
+      }),
       readiness: new Readiness(store, inlineVerifier(), recordLog().logger),
       health: new HealthImplementation(),
       portMetrics: new PortMetrics(new Metrics(), "grpc"),
@@ -155,7 +177,7 @@ test.each([GRPC, JSON_OVER_HTTP])(
     const url = `http://127.0.0.1:${server.address.port}`;
     const silent = await connectTo(url);
     const transport = protocol.open({ grpcUrl: url, httpUrl: url });
-    const call = transport.unary(countSessions, undefined, undefined, undefined, {}, undefined);
+    const call = transport.unary(countSessions, undefined, undefined, bearer("any"), {}, undefined);
     const failed = expect(call).rejects.toThrow();
     await underWay.promise;
     await within(SOON_MS, server.stop(SHORT_GRACE_MS));

@@ -9,7 +9,7 @@ import { permissionOf } from "../services/permissions.js";
 
 /** What `admit` needs to know of a call. */
 export interface Admittance {
-  readonly header: Headers;
+  readonly header: Pick<Headers, "get">;
   readonly method: DescMethod;
   readonly contextValues: ContextValues;
 }

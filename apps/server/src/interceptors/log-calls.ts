@@ -16,6 +16,8 @@ import { traceFields } from "../observability/tracing.js";
 import { provenSessionIdKey } from "../services/proven-session.js";
 import { CLIENT_GONE, SERVER_STOPPING } from "../services/rpc-error.js";
 import { clientCertificateKey } from "../tls/client-certificate.js";
+import type { Admittance } from "./admit.js";
+import { LineBudget } from "./line-budget.js";
 
 /** The codes that mean a fault of this server, its store or its issuers. */
 const LOG_LEVELS: ReadonlyMap<Code, "error" | "warn"> = new Map([
@@ -29,6 +31,9 @@ const GENERATED_ID = /^[\da-f]{64}$/;
 const CHOSEN_ID = /^[\w.~:@-]{1,128}$/;
 /** Protobuf's error about malformed JSON quotes the request. */
 const QUOTED_JSON = /(?<= from JSON).*$/s;
+
+/** Both ports have the same logger. */
+const budgets = new WeakMap<Logger, LineBudget>();
 
 const isLoggedKey = createContextKey(false, { description: "whether the call is being logged" });
 
@@ -93,6 +98,17 @@ export function logEarlyFailure(
   signal.addEventListener("abort", onAbort, { once: true });
 }
 
+/** Logs a call that a port has refused before the interceptors, in the same form. */
+export function logRefusal(
+  logger: Logger,
+  call: Admittance,
+  startMs: number,
+  error: ConnectError,
+): void {
+  const caller = callerFields(call.contextValues.get(callerKey));
+  logFailure(logger, { ...callFields(call, startMs), ...caller }, error);
+}
+
 /** Calls `onEnd` when a stream has ended: with its error, or undefined if it is complete. */
 export async function* toEnd<T>(
   messages: AsyncIterable<T>,
@@ -115,13 +131,25 @@ export async function* toEnd<T>(
 
 function logFailure(logger: Logger, fields: object, error: unknown): void {
   const { code, rawMessage, cause } = ConnectError.from(error);
+  const skipped = code === Code.Unauthenticated ? budgetOf(logger).take() : 0;
+  if (skipped === undefined) return;
   const isStoreFull = cause instanceof SessiondError && cause.detail === "store_full";
   // Other things that are full are the callers' doing. Of a full store, its operator must hear.
   const level = isStoreFull ? "warn" : LOG_LEVELS.get(code);
   // Our own error as the cause says no more than its message.
   const err = cause instanceof SessiondError ? cause.cause : cause;
-  const failure = { code: codeName(code), error: loggable(rawMessage), ...(level && { err }) };
+  const failure = {
+    ...{ code: codeName(code), error: loggable(rawMessage) },
+    ...(skipped > 0 && { lines_skipped: skipped }),
+    ...(level && { err }),
+  };
   logger[level ?? "info"]({ ...fields, ...claimedFields(cause), ...failure }, "call");
+}
+
+function budgetOf(logger: Logger): LineBudget {
+  const budget = budgets.get(logger) ?? new LineBudget();
+  budgets.set(logger, budget);
+  return budget;
 }
 
 /**
@@ -144,10 +172,7 @@ function callerFields(caller: Caller | undefined) {
   return { caller: subject, issuer, ...(namespace && { namespace }) };
 }
 
-function callFields(
-  { method, contextValues, header }: Pick<Request, "method" | "contextValues" | "header">,
-  startMs: number,
-) {
+function callFields({ method, contextValues, header }: Admittance, startMs: number) {
   const fields = {
     method: `${method.parent.typeName}/${method.name}`,
     duration_ms: Math.round((performance.now() - startMs) * 1000) / 1000,

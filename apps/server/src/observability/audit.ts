@@ -15,7 +15,7 @@ import { traceFields } from "./tracing.js";
 /** What the audit has of a call. */
 export interface AuditedCall {
   readonly values: ContextValues;
-  readonly header: Headers;
+  readonly header: Pick<Headers, "get">;
 }
 
 /** Records security events. Never fails and never waits. */

@@ -15,6 +15,7 @@ async function gauged() {
   gaugeServer(metrics, {
     sessions: store,
     namespaces: NONE,
+    edge: { connections: 0, bufferedBytes: 0 },
     verifier: inlineVerifier(),
     readiness,
   });

@@ -15,6 +15,7 @@ export interface GaugedServer {
   };
   /** Undefined without TLS. */
   readonly certificate?: { readonly notAfterMs: number } | undefined;
+  readonly edge: { readonly connections: number; readonly bufferedBytes: number };
   readonly verifier: { keyLoadTimesMs(): ReadonlyMap<string, number | undefined> };
   readonly readiness: { describe(): { readonly parts: Partial<Record<PartName, IsReady>> } };
 }
@@ -27,7 +28,7 @@ interface IsReady {
 /** Has the gauges of a server read at each scrape. */
 export function gaugeServer(
   metrics: Metrics,
-  { sessions, namespaces, verifier, readiness, certificate }: GaugedServer,
+  { sessions, namespaces, edge, verifier, readiness, certificate }: GaugedServer,
 ): void {
   const count = rememberedFor(COUNTED_FOR_MS, () => countAll(sessions));
   metrics.gauge("sessiond_sessions_active", async () => [{ labels: {}, value: await count() }]);
@@ -50,6 +51,8 @@ export function gaugeServer(
   metrics.gauge("sessiond_tls_certificate_not_after_timestamp_seconds", () =>
     certificate === undefined ? [] : [{ labels: {}, value: certificate.notAfterMs / 1000 }],
   );
+  metrics.gauge("sessiond_connections", () => [{ labels: {}, value: edge.connections }]);
+  metrics.gauge("sessiond_buffered_bytes", () => [{ labels: {}, value: edge.bufferedBytes }]);
   metrics.gauge("sessiond_issuer_keys_age_seconds", () =>
     [...verifier.keyLoadTimesMs()].flatMap(([issuer, timeMs]) =>
       timeMs === undefined ? [] : { labels: { issuer }, value: (Date.now() - timeMs) / 1000 },

@@ -1,6 +1,8 @@
 import { Code } from "@connectrpc/connect";
 import { SHED_DETAILS } from "@sessiond/core";
 import { TOKEN_REFUSALS, TOKENS_PENDING } from "../auth/token-refusals.js";
+import { CUT_REASONS } from "../edge/cut-reasons.js";
+import { EDGE_DETAILS } from "../edge/edge-limits.js";
 
 /** One metric. */
 interface MetricSpec {
@@ -24,7 +26,7 @@ const RPC = {
   port: ["grpc", "http"],
 } as const;
 /** What can be full when a call is refused. */
-export const SHED_REASONS = [...SHED_DETAILS, TOKENS_PENDING] as const;
+export const SHED_REASONS = [...SHED_DETAILS, TOKENS_PENDING, ...EDGE_DETAILS] as const;
 /** What the HTTP port answers to a request that gets to no method, or not in a form that can be read. */
 export const REFUSED_STATUSES = [
   ...["400", "403", "404", "405"],
@@ -140,6 +142,17 @@ export const METRICS = {
     type: "counter",
     help: "Requests to the HTTP port that became no call, so that no RPC metric has them.",
     labels: { status: REFUSED_STATUSES },
+  },
+  sessiond_connections: { type: "gauge", help: "Open connections, on both ports.", labels: {} },
+  sessiond_buffered_bytes: {
+    type: "gauge",
+    help: "What requests that are not complete and answers that nobody has taken yet hold.",
+    labels: {},
+  },
+  sessiond_cuts_total: {
+    type: "counter",
+    help: "Connections and streams that the server ended by itself: clients were slow, or too many.",
+    labels: { reason: CUT_REASONS },
   },
   sessiond_sweeps_total: {
     type: "counter",

@@ -99,7 +99,7 @@ class RecordedCall implements CallSpan {
 }
 
 /** A context whose span is the caller's, if its headers name one. */
-function contextOfCaller(header: Headers): Context {
+function contextOfCaller(header: Pick<Headers, "get">): Context {
   const parent = parseTraceparent(header.get("traceparent"));
   if (parent === undefined) return ROOT_CONTEXT;
   const { traceId, spanId, flags: traceFlags } = parent;

@@ -25,7 +25,7 @@ export interface TracesConfig {
 /** What starts a call, as far as its span is concerned. */
 export interface CallStart {
   readonly method: DescMethod;
-  readonly header: Headers;
+  readonly header: Pick<Headers, "get">;
   /** As OpenTelemetry names the protocol in `rpc.system.name`. gRPC-Web is gRPC. */
   readonly system: "grpc" | "connectrpc";
 }
@@ -68,7 +68,10 @@ export const callSpanKey = createContextKey<CallSpan | null | undefined>(undefin
  * The trace ids for the log: of the call's span, or if it is not recorded, of the caller's span.
  * Undefined if neither is known.
  */
-export function traceFields(values: ContextValues, header: Headers): object | undefined {
+export function traceFields(
+  values: ContextValues,
+  header: Pick<Headers, "get">,
+): object | undefined {
   const ids = values.get(callSpanKey)?.ids ?? parseTraceparent(header.get("traceparent"));
   return ids && { trace_id: ids.traceId, span_id: ids.spanId };
 }

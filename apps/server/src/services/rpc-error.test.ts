@@ -2,14 +2,14 @@ import { readFileSync } from "node:fs";
 import { ConnectError } from "@connectrpc/connect";
 import { type ErrorReason, invalidArgument, SessiondError } from "@sessiond/core";
 import { describe, expect, test } from "vitest";
+import { DEFAULT_EDGE_LIMITS } from "../edge/edge-limits.js";
 import { codeName, failureOf } from "../testing/outcome.js";
-import { MAX_MESSAGE_BYTES } from "../transport/limits.js";
 import { toConnectError, toStatus } from "./rpc-error.js";
 
 const CONTRACT = new URL("../../../../proto/sessiond/v1/session_service.proto", import.meta.url);
 const [COMMENT = ""] = readFileSync(CONTRACT, "utf8").split("service SessionService");
 
-const MAX_MIB = MAX_MESSAGE_BYTES / 1024 ** 2;
+const MAX_MIB = DEFAULT_EDGE_LIMITS.maxMessageBytes / 1024 ** 2;
 
 interface Documented {
   readonly reason: ErrorReason;

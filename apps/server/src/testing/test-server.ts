@@ -10,6 +10,7 @@ import type { IssuerConfig } from "../auth/issuer.js";
 import type { Config } from "../config/config.js";
 import { parseStoreLocation } from "../config/store-location.js";
 import { startServer } from "../daemon/start-server.js";
+import { DEFAULT_EDGE_LIMITS } from "../edge/edge-limits.js";
 import type { AuditLog } from "../observability/audit-log.js";
 import { KNOWN_PERMISSIONS } from "../services/permissions.js";
 import { TestIssuer } from "./test-issuer.js";
@@ -114,6 +115,7 @@ export function testConfig(options: TestServerOptions, issuer: TestIssuer): Conf
     store: parseStoreLocation(options.store ?? "sqlite::memory:"),
     durability: "auto",
     keyPrefix: "sessiond:",
+    edge: DEFAULT_EDGE_LIMITS,
     sessionPolicy: { ...DEFAULT_SESSION_POLICY, ...options.policy },
     rateLimits: parseRateLimitPolicies("login: 10 per 15m; burst: 5 per 1s (count refused)"),
     callBounds: {

@@ -1,6 +1,8 @@
+import type { ServerHttp2Stream } from "node:http2";
 import { createContextValues, type Interceptor } from "@connectrpc/connect";
 import {
   logVerbosity,
+  type Metadata,
   Server,
   type ServerCredentials,
   ServerInterceptingCall,
@@ -8,7 +10,11 @@ import {
   setLogVerbosity,
   status,
 } from "@grpc/grpc-js";
-import { addConnectRoutes, rememberPeerCertificates } from "@sessiond/connect-grpc-js";
+import {
+  addConnectRoutes,
+  onHttp2Server,
+  rememberPeerCertificates,
+} from "@sessiond/connect-grpc-js";
 import type { HealthImplementation } from "grpc-health-check";
 import { type Address, formatAddress } from "../network/address.js";
 import type { PortMetrics, RpcMetrics } from "../observability/rpc-metrics.js";
@@ -16,11 +22,12 @@ import { fieldOfBytes } from "../services/malformed-field.js";
 import { checkElements } from "../services/message-elements.js";
 import { describeMalformed, SERVER_STOPPING } from "../services/rpc-error.js";
 import { SERVICES } from "../services/services.js";
-import { clientCertificateKey, describeClientCertificate } from "../tls/client-certificate.js";
 import { OLD_CONNECTION_GRACE_MS } from "./connection-age.js";
 import { drain } from "./drain.js";
+import { boundCalls } from "./grpc-call-bounds.js";
 import { grpcCredentials } from "./grpc-credentials.js";
-import { MAX_CONCURRENT_STREAMS, MAX_MESSAGE_BYTES } from "./limits.js";
+import type { GrpcGate } from "./grpc-gate.js";
+import { guardConnections } from "./guard-connections.js";
 import { listenFailure, type Port, type PortOptions } from "./port.js";
 import { addReflection } from "./reflection.js";
 
@@ -32,6 +39,7 @@ interface GrpcServerOptions extends PortOptions {
   readonly health: HealthImplementation;
   readonly reflection: boolean;
   readonly portMetrics: PortMetrics;
+  readonly gate: GrpcGate;
 }
 
 /** Starts serving gRPC, health and reflection. Rejects if it cannot listen on the address. */
@@ -39,31 +47,40 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<Port>
   // grpc-js would write malformed headers to stderr, with access tokens.
   setLogVerbosity(logVerbosity.NONE);
   const { routes, interceptors, shutdownSignal } = options;
+  const { edge, gate } = options;
+  // What grpc-js tells a handler of its call does not name the stream.
+  const streams = new WeakMap<Metadata, ServerHttp2Stream>();
+  const onCall = (stream: ServerHttp2Stream, metadata: Metadata) => streams.set(metadata, stream);
   const server = new Server({
-    "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
-    "grpc.max_concurrent_streams": MAX_CONCURRENT_STREAMS,
+    "grpc.max_receive_message_length": edge.limits.maxMessageBytes,
     "grpc.keepalive_time_ms": KEEPALIVE_TIME_MS,
     "grpc.keepalive_timeout_ms": KEEPALIVE_TIMEOUT_MS,
     "grpc.max_connection_age_ms": options.maxConnectionAgeMs,
     "grpc.max_connection_age_grace_ms": OLD_CONNECTION_GRACE_MS,
-    interceptors: [endStreamsOn(shutdownSignal), measureOthers(options.portMetrics)],
+    interceptors: [
+      boundCalls(edge, gate, onCall),
+      endStreamsOn(shutdownSignal),
+      measureOthers(options.portMetrics),
+    ],
   });
   const calls = new CallsUnderWay();
+  onHttp2Server(server, (http2) => {
+    http2.updateSettings(edge.http2Settings);
+    http2.on("session", (session) => edge.takeSession(session));
+    guardConnections(http2, edge, options.onAcceptError);
+  });
   rememberPeerCertificates(server);
   addConnectRoutes(server, {
     routes,
-    ...(options.certificate?.asksClients && {
-      contextValues: (call) => {
-        const peer = call.getAuthContext().sslPeerCertificate;
-        return createContextValues().set(clientCertificateKey, describeClientCertificate(peer));
-      },
-    }),
+    gate: gate.enter,
+    contextValues: ({ metadata }) => {
+      const stream = streams.get(metadata);
+      return (stream && gate.valuesOf(stream)) ?? createContextValues();
+    },
     interceptors: [calls.count, ...interceptors],
     describeMalformed: (error, desc, bytes) => describeMalformed(error, fieldOfBytes(desc, bytes)),
     shutdownSignal,
     checkRequest: checkElements,
-    takeOver: (stream, { ":path": path = "", authorization = "" }) =>
-      options.refusedCalls?.takeOver(stream, path, authorization) ?? false,
   });
   options.health.addToServer(server);
   if (options.reflection) addReflection(server, SERVICES);
@@ -72,7 +89,7 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<Port>
   return {
     address: { host: options.address.host, port },
     stop: (graceMs) => {
-      stopped ??= stop(server, calls, graceMs);
+      stopped ??= stop(server, () => calls.areAny || gate.isAdmitting, graceMs);
       return stopped;
     },
   };
@@ -158,8 +175,8 @@ class CallsUnderWay {
 }
 
 /** The connection of a dead client never closes by itself, so `drain` bounds the wait. */
-async function stop(server: Server, calls: CallsUnderWay, graceMs: number): Promise<void> {
+async function stop(server: Server, isWorking: () => boolean, graceMs: number): Promise<void> {
   const closed = new Promise<void>((resolve) => server.tryShutdown(() => resolve()));
-  await drain(closed, () => calls.areAny, graceMs);
+  await drain(closed, isWorking, graceMs);
   server.forceShutdown();
 }

@@ -1,23 +1,29 @@
 import { once } from "node:events";
-import { IncomingMessage, type Server, ServerResponse } from "node:http";
+import { IncomingMessage, type Server, type ServerOptions, ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import { rememberPeerCertificate } from "@sessiond/connect-grpc-js";
+import type { Edge } from "../edge/edge.js";
+import type { EdgeLimits } from "../edge/edge-limits.js";
 import type { Metrics } from "../observability/metrics.js";
 import type { PortMetrics } from "../observability/rpc-metrics.js";
 import { ConnectionAges } from "./connection-age.js";
 import { createCors } from "./cors.js";
 import { createHttpServer } from "./create-http-server.js";
 import { drain } from "./drain.js";
+import { drainAfter } from "./drain-request.js";
+import { guardConnections } from "./guard-connections.js";
+import { HttpClient } from "./http-client.js";
 import type { Request, Response } from "./http-messages.js";
 import { Http2Connections } from "./http2-connections.js";
-import { REQUEST_TIMEOUT_MS } from "./limits.js";
 import { answerScrape, METRICS_PATH } from "./metrics-server.js";
 import { listenFailure, type Port, type PortOptions } from "./port.js";
 import { answerProbe } from "./probes.js";
 import type { Readiness } from "./readiness.js";
 import { type Refuse, rawResponse, refuse, unreadable } from "./refusal.js";
 import { createRpcHandler, type RpcOptions } from "./rpc-over-http.js";
-import { UnfinishedHandshakes } from "./unfinished-handshakes.js";
+
+/** What everybody may ask for without an access token. */
+const OPEN_PATHS: ReadonlySet<string> = new Set(["/healthz", "/readyz", METRICS_PATH]);
 
 interface HttpServerOptions extends RpcOptions, PortOptions {
   readonly readiness: Readiness;
@@ -33,7 +39,7 @@ interface HttpServerOptions extends RpcOptions, PortOptions {
  * for clients that can reach only this port. Rejects if it cannot listen on the address.
  */
 export async function startHttpServer(options: HttpServerOptions): Promise<Port> {
-  const { address, readiness, metrics, portMetrics } = options;
+  const { address, edge, readiness, metrics, portMetrics } = options;
   const refuseAndCount: Refuse = (response, refusal) => {
     refuse(response, refusal);
     portMetrics.refusedRequest(refusal.status);
@@ -47,6 +53,9 @@ export async function startHttpServer(options: HttpServerOptions): Promise<Port>
   const serve = (request: Request, response: Response) => {
     underWay.set(response, request);
     response.once("close", () => underWay.delete(response));
+    const client = HttpClient.of(edge, request, response);
+    // It has closed, or made too many calls without an access token, and this one came behind them.
+    if (client === undefined) return void request.socket.destroy();
     if (
       response instanceof ServerResponse &&
       (readiness.isStopping || ages.isOver(request.socket))
@@ -54,22 +63,19 @@ export async function startHttpServer(options: HttpServerOptions): Promise<Port>
       // Adds `connection: close`, so the client makes its next call over another connection.
       response.shouldKeepAlive = false;
     }
+    if (request instanceof IncomingMessage) drainAfter(request, response);
     if (cors(request, response)) return;
     const path = request.url?.split("?", 1)[0];
+    if (path !== undefined && OPEN_PATHS.has(path)) client.countUnauthenticated();
     if (metrics && path === METRICS_PATH) {
       return void answerScrape(metrics, request.headers.accept, response);
     }
     if (answerProbe(readiness, path, response)) return;
-    if (!(request instanceof IncomingMessage)) return rpcOverHttp2(request, response);
-    // If we refuse a request before its end, Node keeps the connection but reads nothing more
-    // from it. So read the rest.
-    response.once("finish", () => request.resume());
-    return rpcOverHttp1(request, response);
+    if (!(request instanceof IncomingMessage)) return rpcOverHttp2(request, response, client);
+    return rpcOverHttp1(request, response, client);
   };
-  // Without it, Node would answer a request without a Host header by itself, and say nothing.
-  const nodeOptions = { requestTimeout: REQUEST_TIMEOUT_MS, requireHostHeader: false };
   const tls = { asksClients: true, protocols: ["h2", "http/1.1"] };
-  const server = createHttpServer(nodeOptions, options.certificate, tls);
+  const server = createHttpServer(optionsOf(edge.limits), options.certificate, tls);
   server.on("request", serve);
   // HTTP lets a server ignore what it does not know (RFC 9110, 10.1.1).
   server.on("checkExpectation", serve);
@@ -77,16 +83,19 @@ export async function startHttpServer(options: HttpServerOptions): Promise<Port>
     // What we write now must not get into the middle of a response.
     const hasBegun = [...underWay.keys()].some((to) => to.socket === socket && to.headersSent);
     if (socket.writable && !hasBegun) {
-      const refusal = unreadable(error);
+      const refusal = unreadable(error, edge.limits);
       socket.write(rawResponse(refusal));
       portMetrics.refusedRequest(refusal.status);
     }
     socket.destroySoon();
   });
-  const http2 = new Http2Connections(serve, {}, options.maxConnectionAgeMs);
+  server.setTimeout(edge.limits.requestTimeoutMs, (socket) => {
+    if (!isWaiting(socket, underWay)) socket.destroy();
+  });
+  const http2 = new Http2Connections(serve, edge, options.maxConnectionAgeMs);
   http2.takeFrom(server);
+  guardConnections(server, edge, options.onAcceptError);
   server.on("secureConnection", rememberPeerCertificate);
-  const handshakes = new UnfinishedHandshakes(server);
   server.listen(address.port, address.host);
   await once(server, "listening").catch((cause: Error) => {
     throw listenFailure(address, "--http-address", cause);
@@ -96,19 +105,41 @@ export async function startHttpServer(options: HttpServerOptions): Promise<Port>
   return {
     address: { host: address.host, port },
     stop: (graceMs) => {
-      handshakes.destroy();
-      stopped ??= stop(server, http2, underWay, graceMs);
+      stopped ??= stop(server, { edge, http2, underWay }, graceMs);
       return stopped;
     },
   };
 }
 
+function optionsOf({ requestTimeoutMs, maxHeaderBytes }: EdgeLimits): ServerOptions {
+  return {
+    // With the default of half a minute, a limit of ten seconds would be one of forty.
+    connectionsCheckingInterval: Math.min(1_000, requestTimeoutMs / 4),
+    headersTimeout: requestTimeoutMs,
+    requestTimeout: requestTimeoutMs,
+    maxHeaderSize: maxHeaderBytes,
+    // With it, Node would answer a request without a Host header by itself, and say nothing.
+    requireHostHeader: false,
+  };
+}
+
+/** Whether a silent connection has a call that is not answered yet. It may wait for a lock. */
+function isWaiting(socket: Socket, underWay: ReadonlyMap<Response, Request>): boolean {
+  if (socket.writableLength > 0) return false;
+  return [...underWay.keys()].some((response) => response.socket === socket);
+}
+
 async function stop(
   server: Server,
-  http2: Http2Connections,
-  underWay: ReadonlyMap<Response, Request>,
+  port: {
+    readonly edge: Edge;
+    readonly http2: Http2Connections;
+    readonly underWay: ReadonlyMap<Response, Request>;
+  },
   graceMs: number,
 ): Promise<void> {
+  const { edge, http2, underWay } = port;
+  edge.cutSilent();
   http2.close();
   for (const response of underWay.keys()) {
     if (!(response instanceof ServerResponse)) continue;

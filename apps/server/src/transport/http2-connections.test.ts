@@ -4,15 +4,21 @@ import {
   type ClientHttp2Session,
   type ClientHttp2Stream,
   connect as connectHttp2,
+  type Http2ServerRequest,
+  type Http2ServerResponse,
 } from "node:http2";
 import { type AddressInfo, connect } from "node:net";
 import { text } from "node:stream/consumers";
 import { setImmediate, setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
+import { Edge } from "../edge/edge.js";
+import { DEFAULT_EDGE_LIMITS } from "../edge/edge-limits.js";
+import { guardConnections } from "./guard-connections.js";
 import { Http2Connections } from "./http2-connections.js";
 
 const REQUEST_TIMEOUT_MS = 300;
-const IDLE_TIMEOUT_MS = 1_000;
+/** Longer than the tests. */
+const AGE_MS = 600_000;
 /** More than a client takes that has room for nothing. */
 const MUCH = "x".repeat(1_000);
 /** Every HTTP/2 connection begins with it, and a SETTINGS frame (RFC 9113, 3.4). */
@@ -22,25 +28,27 @@ const SETTINGS = "\x04\0\0\0\0\0";
 const HTTP1_REQUEST = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
 
 let server: Server;
+let edge: Edge;
 let http2: Http2Connections;
 let port: number;
 
 beforeAll(async () => {
   server = createServer((request, response) => response.end(`HTTP/${request.httpVersion}`));
-  http2 = new Http2Connections(
-    async (request, response) => {
-      const body = await text(request).catch(() => "");
-      if (request.url === "/later") await sleep(2 * REQUEST_TIMEOUT_MS);
-      response.end(`HTTP/${request.httpVersion}${body}${request.url === "/much" ? MUCH : ""}`);
-    },
-    { requestTimeoutMs: REQUEST_TIMEOUT_MS, idleTimeoutMs: IDLE_TIMEOUT_MS },
-  );
+  edge = new Edge({ ...DEFAULT_EDGE_LIMITS, requestTimeoutMs: REQUEST_TIMEOUT_MS });
+  const serve = async (request: Http2ServerRequest, response: Http2ServerResponse) => {
+    const body = await text(request).catch(() => "");
+    if (request.url === "/later") await sleep(2 * REQUEST_TIMEOUT_MS);
+    response.end(`HTTP/${request.httpVersion}${body}${request.url === "/much" ? MUCH : ""}`);
+  };
+  http2 = new Http2Connections(serve, edge, AGE_MS);
   http2.takeFrom(server);
+  guardConnections(server, edge, () => {});
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
   port = (server.address() as AddressInfo).port;
 });
 afterAll(() => {
+  edge[Symbol.dispose]();
   http2.destroy();
   server.close();
 });

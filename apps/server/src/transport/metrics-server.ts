@@ -5,13 +5,15 @@ import type { Metrics } from "../observability/metrics.js";
 import type { PortCertificate } from "../tls/port-certificate.js";
 import { createHttpServer } from "./create-http-server.js";
 import type { Response } from "./http-messages.js";
-import { REQUEST_TIMEOUT_MS } from "./limits.js";
 import { listenFailure, type Port } from "./port.js";
 import { answerProbe } from "./probes.js";
 import type { Readiness } from "./readiness.js";
 
 /** Where metrics are served. */
 export const METRICS_PATH = "/metrics";
+
+/** How long a client may take to send a request. */
+const REQUEST_TIMEOUT_MS = 10_000;
 
 /** What is served on the address of metrics. */
 interface MetricsServerOptions {
@@ -33,8 +35,9 @@ export async function startMetricsServer({
   readiness,
   certificate,
 }: MetricsServerOptions): Promise<Port> {
+  const nodeOptions = { requestTimeout: REQUEST_TIMEOUT_MS, headersTimeout: REQUEST_TIMEOUT_MS };
   const tls = { asksClients: false, protocols: ["http/1.1"] };
-  const server = createHttpServer({ requestTimeout: REQUEST_TIMEOUT_MS }, certificate, tls);
+  const server = createHttpServer(nodeOptions, certificate, tls);
   server.on("request", (request, response) => {
     const path = request.url?.split("?", 1)[0];
     if (path === METRICS_PATH) {

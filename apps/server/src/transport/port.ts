@@ -1,7 +1,7 @@
 import type { ConnectRouter, Interceptor } from "@connectrpc/connect";
+import type { Edge } from "../edge/edge.js";
 import { type Address, formatAddress } from "../network/address.js";
 import type { PortCertificate } from "../tls/port-certificate.js";
-import type { RefusedCalls } from "./refused-calls.js";
 
 /** What both ports need. */
 export interface PortOptions {
@@ -13,8 +13,10 @@ export interface PortOptions {
   readonly certificate?: PortCertificate | undefined;
   /** After this time, give or take a tenth, a connection takes no new calls. */
   readonly maxConnectionAgeMs: number;
-  /** Answers calls instead of the port if there are too many. By default there never are. */
-  readonly refusedCalls?: RefusedCalls;
+  /** Bounds what clients hold, of both ports together. */
+  readonly edge: Edge;
+  /** Receives what the system says when it cannot accept a connection. */
+  readonly onAcceptError: (error: Error) => void;
 }
 
 /** A server that listens on one port. */

@@ -1,9 +1,10 @@
-import { maxHeaderSize, type ServerResponse, STATUS_CODES } from "node:http";
+import { type ServerResponse, STATUS_CODES } from "node:http";
 import type { Http2ServerResponse } from "node:http2";
 import { Code } from "@connectrpc/connect";
 import { codeToString } from "@connectrpc/connect/protocol-connect";
 import { withoutSecrets } from "@sessiond/core";
-import { REQUEST_TIMEOUT_MS } from "./limits.js";
+import type { EdgeLimits } from "../edge/edge-limits.js";
+import { TOO_MUCH } from "./too-much.js";
 
 /** An answer to a request that gets no further: not to a method, or not with a message. */
 export interface Refusal {
@@ -18,25 +19,28 @@ export interface Refusal {
 /** Callers' texts that a refusal repeats. In characters. */
 const MAX_QUOTED_LENGTH = 128;
 
-const MAX_HEADERS = `${maxHeaderSize / 1024} KiB`;
-const TIMEOUT = `${REQUEST_TIMEOUT_MS / 1000} s`;
-
-/** Why Node could not read a request of HTTP/1.1, by its error's code. */
-const UNREADABLE: ReadonlyMap<string | undefined, Refusal> = new Map([
-  ["HPE_HEADER_OVERFLOW", tooLarge(431, `expected headers of at most ${MAX_HEADERS}`)],
-  ["HPE_CHUNK_EXTENSIONS_OVERFLOW", tooLarge(413, "expected shorter chunk extensions")],
-  [
-    "ERR_HTTP_REQUEST_TIMEOUT",
-    { status: 408, code: Code.DeadlineExceeded, message: `expected a request within ${TIMEOUT}` },
-  ],
-]);
-
 /** The refusal of a request that Connect cannot make a URL of. */
 export const NO_HOST = invalid("expected a valid Host header");
 
+/** The refusal of a stream for which there is no room. */
+export const TOO_MANY_STREAMS = tooLarge(429, TOO_MUCH.streams);
+/** The refusal that takes the place of an answer for which there is no room. */
+export const TOO_MUCH_BUFFERED = tooLarge(429, TOO_MUCH.buffered_bytes);
+
 /** The refusal of what Node could not read as HTTP/1.1. */
-export function unreadable(error: NodeJS.ErrnoException): Refusal {
-  return UNREADABLE.get(error.code) ?? invalid("expected a valid HTTP request");
+export function unreadable(error: NodeJS.ErrnoException, limits: EdgeLimits): Refusal {
+  switch (error.code) {
+    case "HPE_HEADER_OVERFLOW":
+      return tooLarge(431, `expected headers of at most ${limits.maxHeaderBytes / 1024} KiB`);
+    case "HPE_CHUNK_EXTENSIONS_OVERFLOW":
+      return tooLarge(413, "expected shorter chunk extensions");
+    case "ERR_HTTP_REQUEST_TIMEOUT": {
+      const message = `expected a request within ${limits.requestTimeoutMs / 1000} s`;
+      return { status: 408, code: Code.DeadlineExceeded, message };
+    }
+    default:
+      return invalid("expected a valid HTTP request");
+  }
 }
 
 /** Answers with a refusal. */

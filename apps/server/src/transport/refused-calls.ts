@@ -1,13 +1,13 @@
-import { constants, type ServerHttp2Stream } from "node:http2";
+import type { ServerHttp2Stream } from "node:http2";
 import type { ConnectError } from "@connectrpc/connect";
 import { errorToJson } from "@connectrpc/connect/protocol-connect";
-import { setTrailerStatus } from "@connectrpc/connect/protocol-grpc";
 import { overloaded } from "@sessiond/core";
 import type { Logger } from "pino";
 import { type Admission, Refused } from "../admission/admission.js";
 import type { PortMetrics } from "../observability/rpc-metrics.js";
 import { toConnectError } from "../services/rpc-error.js";
 import type { Request, Response } from "./http-messages.js";
+import { refuseStream, trailersOnly } from "./trailers-only.js";
 
 /** A refusal in each form that a protocol needs. Made once for many calls: they are refused in thousands. */
 interface Answer {
@@ -53,19 +53,7 @@ export class RefusedCalls {
   takeOver(stream: ServerHttp2Stream, path: string, authorization: string): boolean {
     const entry = this.#admission.enter(path, authorization);
     if (entry instanceof Refused) {
-      // Without a listener an error of the connection would end the process.
-      stream.on("error", () => {});
-      const takeBack = this.#send(entry, ({ grpcHeaders }) => {
-        if (stream.destroyed) return;
-        const type = { ":status": 200, "content-type": "application/grpc" };
-        stream.respond({ ...type, ...grpcHeaders }, { endStream: true });
-        stream.resume();
-        // The client need not send the rest of its request (RFC 9113, 8.1). Node would drop the answer
-        // if we said so at once.
-        setImmediate(() => {
-          if (!stream.readableEnded) stream.close(constants.NGHTTP2_NO_ERROR);
-        });
-      });
+      const takeBack = this.#send(entry, ({ grpcHeaders }) => refuseStream(stream, grpcHeaders));
       stream.once("close", takeBack);
       return true;
     }
@@ -105,10 +93,8 @@ export class RefusedCalls {
     if (known !== undefined) return known;
     const cause = overloaded(why, MESSAGES[why], { retryAfterMs: DELAY_STEP ** step });
     const error = toConnectError(cause);
-    const headers = new Headers();
-    setTrailerStatus(headers, error);
     const json = JSON.stringify(errorToJson(error, undefined));
-    const answer = { error, grpcHeaders: Object.fromEntries(headers), json };
+    const answer = { error, grpcHeaders: trailersOnly(error), json };
     this.#answers.set(key, answer);
     return answer;
   }

@@ -1,7 +1,9 @@
 import { IncomingMessage } from "node:http";
 import type { Http2ServerRequest } from "node:http2";
 import { createContextKey } from "@connectrpc/connect";
-import { CLIENT_GONE } from "../services/rpc-error.js";
+import type { Loan } from "../edge/shared-pool.js";
+import { CLIENT_GONE, toConnectError } from "../services/rpc-error.js";
+import { tooMuchAtOnce } from "./too-much.js";
 
 /** A byte of flags and four bytes of length stand before a stream's message. */
 export const ENVELOPE_BYTES = 5;
@@ -16,34 +18,65 @@ export const requestBodyKey = createContextKey<RequestBody | undefined>(undefine
   description: "the body of the request",
 });
 
+/** Bytes that arrive in pieces of any size, in memory of about twice their size at most. */
+class GrowingBytes {
+  #buffer: Buffer = Buffer.alloc(0);
+  #length = 0;
+
+  get length(): number {
+    return this.#length;
+  }
+
+  append(chunk: Buffer): void {
+    const length = this.#length + chunk.length;
+    if (this.#length === 0) {
+      // Nearly every request is one chunk, which needs no copy.
+      this.#buffer = chunk;
+    } else {
+      if (length > this.#buffer.length) this.#grow(length);
+      chunk.copy(this.#buffer, this.#length);
+    }
+    this.#length = length;
+  }
+
+  toBytes(): Buffer {
+    return this.#buffer.subarray(0, this.#length);
+  }
+
+  #grow(length: number): void {
+    const grown = Buffer.allocUnsafe(2 * length);
+    this.#buffer.copy(grown, 0, 0, this.#length);
+    this.#buffer = grown;
+  }
+}
+
+interface RequestBodyOptions {
+  /** After more than this, the body is not read on. Connect then refuses it as too long. */
+  readonly maxBytes: number;
+  /** The bytes are charged to it. Where it has no room, the read rejects with OVERLOADED. */
+  readonly memory: Pick<Loan, "take">;
+  /** May throw a ConnectError about the whole body. */
+  readonly check: (bytes: Uint8Array) => void;
+}
+
 /**
  * Reads a request in one piece on the first read: every call has one message. Node's own iterator
  * takes as long as the rest of a small request.
  */
 export class RequestBody implements AsyncIterable<Uint8Array> {
   readonly #request: IncomingMessage | Http2ServerRequest;
-  readonly #maxBytes: number;
-  readonly #check: (bytes: Uint8Array) => void;
+  readonly #options: RequestBodyOptions;
   /** Empty before the body has been read. */
   bytes: Uint8Array = new Uint8Array();
 
-  /**
-   * Stops reading after more than `maxBytes`. Connect then refuses the body as too long. `check` may
-   * throw a ConnectError about the whole body.
-   */
-  constructor(
-    request: IncomingMessage | Http2ServerRequest,
-    maxBytes: number,
-    check: (bytes: Uint8Array) => void = () => {},
-  ) {
-    this.#check = check;
+  constructor(request: IncomingMessage | Http2ServerRequest, options: RequestBodyOptions) {
     this.#request = request;
-    this.#maxBytes = maxBytes;
+    this.#options = options;
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array, undefined> {
     this.bytes = await this.#read();
-    this.#check(this.bytes);
+    this.#options.check(this.bytes);
     if (this.bytes.length > 0) yield this.bytes;
   }
 
@@ -52,18 +85,22 @@ export class RequestBody implements AsyncIterable<Uint8Array> {
     const { destroyed } = request instanceof IncomingMessage ? request : request.stream;
     if (destroyed) return Promise.reject(CLIENT_GONE);
     const { promise, resolve, reject } = Promise.withResolvers<Uint8Array>();
-    const chunks: Buffer[] = [];
-    let size = 0;
+    const { maxBytes, memory } = this.#options;
+    const body = new GrowingBytes();
     const onData = (chunk: Buffer) => {
-      chunks.push(chunk);
-      size += chunk.length;
-      if (size > this.#maxBytes) onEnd();
+      if (!memory.take(chunk.length)) {
+        stopReading();
+        reject(toConnectError(tooMuchAtOnce("buffered_bytes")));
+        return;
+      }
+      body.append(chunk);
+      if (body.length > maxBytes) onEnd();
     };
     const onEnd = () => {
       stopReading();
       // Node also emits "end" if the client cancels its request.
       if (request.aborted) reject(CLIENT_GONE);
-      else resolve(chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks));
+      else resolve(body.toBytes());
     };
     const onGone = () => {
       stopReading();

@@ -1,6 +1,7 @@
 import { Code, type ConnectError, type HandlerContext } from "@connectrpc/connect";
 import type { Logger } from "pino";
 import type { AccessTokenVerifier } from "../auth/access-token.js";
+import { callerKey } from "../auth/caller.js";
 import { admit } from "../interceptors/admit.js";
 import { logEarlyFailure } from "../interceptors/log-calls.js";
 import type { Audit } from "../observability/audit.js";
@@ -14,6 +15,7 @@ import {
   pathOfKeys,
 } from "../services/malformed-field.js";
 import { describeMalformed, toConnectError, withoutQuotedSecrets } from "../services/rpc-error.js";
+import { httpClientKey } from "./http-client.js";
 import { ENVELOPE_BYTES, isEnveloped, requestBodyKey } from "./request-body.js";
 
 /**
@@ -45,12 +47,15 @@ export function createRequestGate(options: {
       metrics.of(context.method).ended(error.code, startMs);
       metrics.refused(error.cause);
     });
+    const client = contextValues.get(httpClientKey);
     try {
       const admitCall = () => admit({ header, method, contextValues }, verifier, audit);
       await (span ? span.run(admitCall) : admitCall());
     } catch (error) {
+      if (contextValues.get(callerKey) === undefined) client?.countUnauthenticated();
       throw toConnectError(error);
     }
+    client?.welcome();
     isOpen = true;
   };
 }

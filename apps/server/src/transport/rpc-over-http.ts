@@ -10,8 +10,6 @@ import {
 } from "@connectrpc/connect";
 import type { UniversalHandler } from "@connectrpc/connect/protocol";
 import {
-  compressionBrotli,
-  compressionGzip,
   universalRequestFromNodeRequest,
   universalResponseToNodeResponse,
 } from "@connectrpc/connect-node";
@@ -25,15 +23,20 @@ import type { Logger } from "pino";
 import { checkElements } from "../services/message-elements.js";
 import { requestTextDecoder } from "../services/request-json.js";
 import { clientCertificateKey, clientCertificateOf } from "../tls/client-certificate.js";
+import { chargeAnswer } from "./charge-answer.js";
+import { boundedCompressions } from "./compressions.js";
+import { type HttpClient, httpClientKey } from "./http-client.js";
 import type { Request, Response } from "./http-messages.js";
-import { MAX_MESSAGE_BYTES } from "./limits.js";
 import type { PortOptions } from "./port.js";
-import { NO_HOST, quoted, type Refusal, type Refuse } from "./refusal.js";
+import { NO_HOST, quoted, type Refusal, type Refuse, TOO_MUCH_BUFFERED } from "./refusal.js";
+import type { RefusedCalls } from "./refused-calls.js";
 import { ENVELOPE_BYTES, isEnveloped, RequestBody, requestBodyKey } from "./request-body.js";
 
 /** What serves RPC over HTTP, besides the address. */
 export interface RpcOptions extends Omit<PortOptions, "address"> {
   readonly logger: Logger;
+  /** By default there never are too many calls. */
+  readonly refusedCalls?: RefusedCalls;
   /** Runs before a request is read. */
   readonly requestGate: (context: HandlerContext) => Promise<void>;
 }
@@ -60,26 +63,31 @@ const WITH_CHARSET = /^([^\s;]+)\s*;\s*charset="?utf-?8"?\s*;?\s*$/i;
  * connect-node's own adapter, but what it refuses says in Connect's JSON what was expected.
  */
 export function createRpcHandler(
-  { logger, routes, interceptors, requestGate, shutdownSignal, refusedCalls }: RpcOptions,
+  { edge, logger, routes, interceptors, requestGate, shutdownSignal, refusedCalls }: RpcOptions,
   { hasGrpc, refuse }: { readonly hasGrpc: boolean; readonly refuse: Refuse },
-): (request: Request, response: Response) => void {
+): (request: Request, response: Response, client: HttpClient) => void {
+  const { maxMessageBytes } = edge.limits;
   const router = createConnectRouter({
     interceptors: [...interceptors],
     requestGate,
     grpc: hasGrpc,
-    readMaxBytes: MAX_MESSAGE_BYTES,
-    acceptCompression: [compressionGzip, compressionBrotli],
+    readMaxBytes: maxMessageBytes,
+    acceptCompression: boundedCompressions(edge),
     shutdownSignal,
     jsonOptions: JSON_OPTIONS,
   });
   routes(router);
   const handlers = new Map(router.handlers.map((handler) => [handler.requestPath, handler]));
-  return (request, response) => {
+  return (request, response, client) => {
     const path = request.url?.split("?", 1)[0] ?? "";
     const handler = handlers.get(path);
-    if (handler === undefined) return refuse(response, nothingAt(path));
+    if (handler === undefined) {
+      client.countUnauthenticated();
+      return refuse(response, nothingAt(path));
+    }
     if (refusedCalls?.takeOverHttp(request, response, path)) return;
-    serve(handler, request, response, refuse).catch((error: unknown) => {
+    const exchange = { request, response, client, maxMessageBytes };
+    serve(handler, exchange, refuse).catch((error: unknown) => {
       // A client that has gone is no fault.
       if (ConnectError.from(error).code === Code.Aborted) return;
       logger.info({ err: error }, "an answer could not be sent");
@@ -87,25 +95,36 @@ export function createRpcHandler(
   };
 }
 
-async function serve(
-  handler: UniversalHandler,
-  request: Request,
-  response: Response,
-  refuse: Refuse,
-) {
+/** A request, and what belongs to it. */
+interface Exchange {
+  readonly request: Request;
+  readonly response: Response;
+  readonly client: HttpClient;
+  readonly maxMessageBytes: number;
+}
+
+async function serve(handler: UniversalHandler, exchange: Exchange, refuse: Refuse) {
+  const { request, response, client } = exchange;
   const type = request.headers["content-type"];
   correctHeaders(request);
-  const body = readWhole(request, handler);
+  const values = readWhole(exchange, handler);
   let universal: ReturnType<typeof universalRequestFromNodeRequest>;
   try {
-    universal = universalRequestFromNodeRequest(request, response, undefined, body);
+    universal = universalRequestFromNodeRequest(request, response, undefined, values);
   } catch {
     return refuse(response, NO_HOST);
   }
   const answer = await handler(universal);
   if (answer.status === 405) return refuse(response, methodNotAllowed(handler, request));
   if (answer.status === 415) return refuse(response, unsupportedType(handler, request, type));
-  await universalResponseToNodeResponse(answer, response);
+  const body = answer.body && chargeAnswer(answer.body, client.memory);
+  try {
+    await universalResponseToNodeResponse({ ...answer, ...(body && { body }) }, response);
+  } catch (error) {
+    if (ConnectError.from(error).code !== Code.ResourceExhausted) throw error;
+    if (response.headersSent) response.destroy();
+    else refuse(response, TOO_MUCH_BUFFERED);
+  }
 }
 
 /** Gives Connect the values of headers in a form that it understands. */
@@ -122,12 +141,16 @@ function correctHeaders({ headers, rawHeaders }: Request): void {
 }
 
 /** Makes Connect read a request in one piece, and keeps the body so errors can name a field. */
-function readWhole(request: Request, { method }: UniversalHandler): ContextValues {
+function readWhole(
+  { request, client, maxMessageBytes: maxBytes }: Exchange,
+  { method }: UniversalHandler,
+): ContextValues {
   const check = (bytes: Uint8Array) => checkBinary(request.headers, method.input, bytes);
-  const body = new RequestBody(request, MAX_MESSAGE_BYTES, check);
+  const body = new RequestBody(request, { maxBytes, memory: client.memory, check });
   request[Symbol.asyncIterator] = () => body[Symbol.asyncIterator]();
   return createContextValues()
     .set(requestBodyKey, body)
+    .set(httpClientKey, client)
     .set(clientCertificateKey, clientCertificateOf(request));
 }
 

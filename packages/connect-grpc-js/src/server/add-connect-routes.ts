@@ -10,7 +10,7 @@ import {
 } from "@connectrpc/connect";
 import type { Server } from "@grpc/grpc-js";
 import { Shutdown } from "./call-lifetime.js";
-import { correctIncomingHeaders, type TakeOver } from "./incoming-headers.js";
+import { type CallGate, correctIncomingHeaders } from "./incoming-headers.js";
 import type { CheckRequest, DescribeMalformed, IncomingCall, Route } from "./route.js";
 import { streamingHandler } from "./streaming.js";
 import { unaryHandler } from "./unary.js";
@@ -57,10 +57,10 @@ export interface ConnectRoutesOptions {
   readonly checkRequest?: CheckRequest;
 
   /**
-   * Told of each call when its headers have arrived, before anything is read of it. Answers true if
-   * it answers the call itself, for example because there are too many. Default: none.
+   * Told of each call when its headers have arrived, before anything is read of it. Calls `serve` to
+   * let it in. Otherwise it answers the stream itself. Default: all calls come in.
    */
-  readonly takeOver?: TakeOver;
+  readonly gate?: CallGate;
 
   /** Options to parse requests and serialize responses. Default: as in @bufbuild/protobuf. */
   readonly binaryOptions?: Partial<BinaryReadOptions & BinaryWriteOptions>;
@@ -90,7 +90,7 @@ const UNSUPPORTED = [
  * that has no effect here (`requestGate`, `readMaxBytes`, `writeMaxBytes`).
  */
 export function addConnectRoutes(server: Server, options: ConnectRoutesOptions): void {
-  correctIncomingHeaders(server, options.takeOver);
+  correctIncomingHeaders(server, options.gate);
   const shutdown = new Shutdown(options.shutdownSignal);
 
   const add = (spec: MethodImplSpec, own: ServiceOptions = {}) => {

@@ -1,5 +1,6 @@
-import type { Http2Server, IncomingHttpHeaders, ServerHttp2Stream } from "node:http2";
+import type { IncomingHttpHeaders, ServerHttp2Stream } from "node:http2";
 import type { Server } from "@grpc/grpc-js";
+import { onHttp2Server } from "./http2-servers.js";
 
 /** A timer of Node with a longer delay fires at once. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
@@ -7,15 +8,14 @@ const MAX_TIMER_MS = 2 ** 31 - 1;
 const LONG_UNITS_MS: Readonly<Record<string, number>> = { H: 3_600_000, M: 60_000, S: 1_000 };
 
 /**
- * Told of each call when its headers have arrived, before grpc-js reads anything of it. Answers true
- * if it answers the call itself, now or later: then grpc-js never hears of the call.
+ * Told of each call when its headers have arrived, before grpc-js reads anything of it. Calls `serve`,
+ * now or later, to let grpc-js have the call. Otherwise it answers the stream itself.
  */
-export type TakeOver = (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => boolean;
-
-/** How grpc-js begins to listen to an HTTP/2 server. Private, so a test guards it. */
-export interface ServerInternals {
-  _setupHandlers(http2: Http2Server | null, ...rest: readonly unknown[]): void;
-}
+export type CallGate = (
+  stream: ServerHttp2Stream,
+  headers: IncomingHttpHeaders,
+  serve: () => void,
+) => void;
 
 /**
  * Corrects what grpc-js makes of two headers, from the next `bindAsync` on:
@@ -24,22 +24,22 @@ export interface ServerInternals {
  * - It sees only the first of several authorization headers, as Node does. Connect joins the values
  *   of a repeated header, so that an interceptor can refuse them.
  *
- * Then asks `takeOver` about each call.
+ * Then asks `gate` about each call.
  */
-export function correctIncomingHeaders(server: Server, takeOver?: TakeOver): void {
-  const internals = server as unknown as ServerInternals;
-  const setUp = internals._setupHandlers;
-  internals._setupHandlers = (http2, ...rest) => {
-    setUp.call(server, http2, ...rest);
-    if (http2 === null) return;
+export function correctIncomingHeaders(
+  server: Server,
+  gate: CallGate = (_stream, _headers, serve) => serve(),
+): void {
+  onHttp2Server(server, (http2) => {
     const listeners = http2.listeners("stream");
     http2.removeAllListeners("stream");
     http2.on("stream", (stream, headers, flags, rawHeaders) => {
       correct(headers, rawHeaders);
-      if (takeOver?.(stream as ServerHttp2Stream, headers)) return;
-      for (const listener of listeners) listener.call(http2, stream, headers, flags, rawHeaders);
+      gate(stream as ServerHttp2Stream, headers, () => {
+        for (const listener of listeners) listener.call(http2, stream, headers, flags, rawHeaders);
+      });
     });
-  };
+  });
 }
 
 function correct(headers: IncomingHttpHeaders, rawHeaders: readonly string[]): void {

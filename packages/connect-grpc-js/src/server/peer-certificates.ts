@@ -1,7 +1,6 @@
-import type { Http2SecureServer, Http2Server } from "node:http2";
-import type { TLSSocket } from "node:tls";
+import { type TLSSocket, Server as TlsServer } from "node:tls";
 import type { Server } from "@grpc/grpc-js";
-import type { ServerInternals } from "./incoming-headers.js";
+import { onHttp2Server } from "./http2-servers.js";
 
 /**
  * Makes `call.getAuthContext()` of a grpc-js server cheap, from the next `bindAsync` on: it asks for
@@ -9,16 +8,10 @@ import type { ServerInternals } from "./incoming-headers.js";
  * a call takes.
  */
 export function rememberPeerCertificates(server: Server): void {
-  const internals = server as unknown as ServerInternals;
-  const setUp = internals._setupHandlers;
-  internals._setupHandlers = (http2, ...rest) => {
+  onHttp2Server(server, (http2) => {
     // Only a server with TLS has this event.
-    (http2 as Http2Server | Http2SecureServer | null)?.on(
-      "secureConnection",
-      rememberPeerCertificate,
-    );
-    setUp.call(server, http2, ...rest);
-  };
+    if (http2 instanceof TlsServer) http2.on("secureConnection", rememberPeerCertificate);
+  });
 }
 
 /**

@@ -5,13 +5,15 @@ import { Metadata, type StatusObject } from "@grpc/grpc-js";
 import { StatusSchema } from "@sessiond/proto/google/rpc/status";
 import { addHeadersToMetadata } from "./metadata.js";
 
+const NO_TRAILERS = new Headers();
+
 /**
  * The status for a value that a handler or an interceptor threw.
  *
  * The client sees only a ConnectError. Everything else becomes "internal error": its message may
  * contain secrets, and belongs into the log, which an interceptor writes.
  */
-export function statusOf(reason: unknown, trailer: Headers): StatusObject {
+export function statusOf(reason: unknown, trailer: Headers = NO_TRAILERS): StatusObject {
   const error =
     reason instanceof ConnectError ? reason : new ConnectError("internal error", Code.Internal);
   // grpc-js percent-encodes the message and throws on half a surrogate pair, as in a message that

@@ -1,0 +1,34 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Http2ServerResponse } from "node:http2";
+import { DELIVERY_MS } from "./limits.js";
+
+/** So much of a request is read after its answer: most likely it is on its way already. */
+const MAX_DRAINED_BYTES = 256 * 1024;
+
+/**
+ * Reads the rest of an HTTP/1.1 request once it has its answer, so that the connection can go on. If
+ * the rest is long, stops reading, and cuts the connection when its client had time for the answer.
+ */
+export function drainAfter(
+  request: IncomingMessage,
+  response: ServerResponse | Http2ServerResponse,
+): void {
+  // Before Node's own listener, which would have the parser drop the rest for as long as it lasts.
+  response.prependOnceListener("finish", () => {
+    if (request.complete) {
+      request.resume();
+      return;
+    }
+    const { socket } = request;
+    const cut = setTimeout(() => socket.destroy(), DELIVERY_MS).unref();
+    let drainedBytes = 0;
+    request.on("data", (chunk: Buffer) => {
+      drainedBytes += chunk.length;
+      if (drainedBytes > MAX_DRAINED_BYTES) request.pause();
+    });
+    request.once("end", () => clearTimeout(cut));
+    // Node leaves a request alone that somebody reads.
+    request.read(0);
+    request.resume();
+  });
+}

@@ -1,0 +1,192 @@
+import type { IncomingHttpHeaders, ServerHttp2Stream } from "node:http2";
+import type { DescMethod } from "@bufbuild/protobuf";
+import { type ConnectError, type ContextValues, createContextValues } from "@connectrpc/connect";
+import { invalidArgument } from "@sessiond/core";
+import type { Logger } from "pino";
+import type { AccessTokenVerifier } from "../auth/access-token.js";
+import { callerKey } from "../auth/caller.js";
+import type { Edge } from "../edge/edge.js";
+import { admit } from "../interceptors/admit.js";
+import { logRefusal } from "../interceptors/log-calls.js";
+import type { Audit } from "../observability/audit.js";
+import type { PortMetrics } from "../observability/rpc-metrics.js";
+import { callSpanKey, type Tracing } from "../observability/tracing.js";
+import { toConnectError } from "../services/rpc-error.js";
+import { SERVICES } from "../services/services.js";
+import { clientCertificateKey, clientCertificateOf } from "../tls/client-certificate.js";
+import type { RefusedCalls } from "./refused-calls.js";
+import { tooMuchAtOnce } from "./too-much.js";
+import { refuseStream, trailersOnly } from "./trailers-only.js";
+
+/** https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md */
+const GRPC_TIMEOUT = /^\d{1,8}[HMSmun]$/;
+const BAD_TIMEOUT = invalidArgument(
+  "grpc-timeout",
+  "expected at most 8 digits and one of the units H, M, S, m, u, n",
+);
+/** The methods that need an access token. Health and reflection need none. */
+const METHODS: ReadonlyMap<string, DescMethod> = new Map(
+  SERVICES.flatMap(({ typeName, methods }) =>
+    methods.map((method) => [`/${typeName}/${method.name}`, method] as const),
+  ),
+);
+
+export interface GrpcGateOptions {
+  readonly edge: Edge;
+  /** By default there never are too many calls. */
+  readonly refusedCalls?: RefusedCalls | undefined;
+  readonly verifier: AccessTokenVerifier;
+  readonly logger: Logger;
+  readonly audit: Audit;
+  readonly metrics: PortMetrics;
+  readonly tracing?: Tracing | undefined;
+}
+
+/** A call whose headers have come. */
+interface Arrival {
+  readonly stream: ServerHttp2Stream;
+  readonly headers: IncomingHttpHeaders;
+  /** Undefined for what needs no access token, and for what is not there. */
+  readonly method: DescMethod | undefined;
+  readonly header: Pick<Headers, "get">;
+  readonly startMs: number;
+  readonly values: ContextValues;
+  /** Whether the interceptors have it. Then they log and count it. */
+  isServed: boolean;
+}
+
+/**
+ * Decides about each call of the gRPC port when its headers have come, since grpc-js reads and
+ * inflates a request before it asks anybody. In this order: is there room for the stream, are there
+ * too many calls, who calls, and may the caller do that. Nothing is read of a call that is refused.
+ */
+export class GrpcGate {
+  readonly #options: GrpcGateOptions;
+  readonly #arrivals = new WeakMap<ServerHttp2Stream, Arrival>();
+  #admitting = 0;
+
+  constructor(options: GrpcGateOptions) {
+    this.#options = options;
+  }
+
+  /** Lets a call in by `serve`, now or later, or answers it. */
+  readonly enter = (
+    stream: ServerHttp2Stream,
+    headers: IncomingHttpHeaders,
+    serve: () => void,
+  ): void => {
+    const { edge, refusedCalls } = this.#options;
+    // A broken stream is its client's affair. grpc-js hears of its end.
+    stream.on("error", () => {});
+    if (edge.hasCut(stream)) return;
+    const { ":path": path = "", ":method": verb, authorization = "" } = headers;
+    const method = METHODS.get(path);
+    const arrival = this.#arrive(stream, headers, method);
+    if (edge.takeStream(stream) === undefined) this.#refuse(arrival, tooMuchAtOnce("streams"));
+    else if (verb !== "POST") this.#refuseVerb(arrival);
+    else if (hasBadTimeout(headers)) this.#refuse(arrival, BAD_TIMEOUT);
+    else if (method === undefined) serve();
+    else if (!refusedCalls?.takeOver(stream, path, authorization)) {
+      this.#identify(arrival, method, serve);
+    }
+  };
+
+  /** Whether calls wait to hear who calls, such as for the keys of an issuer. */
+  get isAdmitting(): boolean {
+    return this.#admitting > 0;
+  }
+
+  /** The context values of a call that was let in, for its interceptors. */
+  valuesOf(stream: ServerHttp2Stream): ContextValues | undefined {
+    const arrival = this.#arrivals.get(stream);
+    if (arrival) arrival.isServed = true;
+    return arrival?.values;
+  }
+
+  /** Logs, traces and counts a call that has failed after it was let in, as far as nobody else does. */
+  noteFailure(stream: ServerHttp2Stream, error: ConnectError): void {
+    const arrival = this.#arrivals.get(stream);
+    if (arrival !== undefined && !arrival.isServed) this.#note(arrival, error);
+    else this.#options.metrics.refused(error.cause);
+  }
+
+  #arrive(
+    stream: ServerHttp2Stream,
+    headers: IncomingHttpHeaders,
+    method: DescMethod | undefined,
+  ): Arrival {
+    const header = { get: (name: string) => headers[name]?.toString() ?? null };
+    const values = createContextValues();
+    const socket = stream.session?.socket;
+    if (socket) values.set(clientCertificateKey, clientCertificateOf({ socket }));
+    const startMs = performance.now();
+    const arrival = { stream, headers, method, header, startMs, values, isServed: false };
+    this.#arrivals.set(stream, arrival);
+    return arrival;
+  }
+
+  /** Serves the call if it has an access token that permits it. */
+  #identify(arrival: Arrival, method: DescMethod, serve: () => void): void {
+    const { stream } = arrival;
+    const pass = () => {
+      if (stream.destroyed) return;
+      this.#options.edge.streamOf(stream)?.connection.welcome();
+      serve();
+    };
+    const refuse = (error: unknown) => this.#refuse(arrival, error);
+    try {
+      const admitting = this.#admit(arrival, method);
+      // Awaiting the immediate answer about a cached token would cost a turn of the event loop.
+      if (admitting === undefined) pass();
+      else this.#during(admitting.then(pass, refuse));
+    } catch (error) {
+      refuse(error);
+    }
+  }
+
+  #during(admitting: Promise<void>): void {
+    this.#admitting++;
+    void admitting.finally(() => this.#admitting--);
+  }
+
+  #admit({ header, values }: Arrival, method: DescMethod): void | Promise<void> {
+    const { tracing, verifier, audit } = this.#options;
+    const admitCall = () => admit({ header, method, contextValues: values }, verifier, audit);
+    if (tracing === undefined) return admitCall();
+    const span = tracing.startCall({ method, header, system: "grpc" });
+    values.set(callSpanKey, span);
+    return span ? span.run(admitCall) : admitCall();
+  }
+
+  #refuse(arrival: Arrival, reason: unknown): void {
+    const error = toConnectError(reason);
+    refuseStream(arrival.stream, trailersOnly(error));
+    this.#countStranger(arrival);
+    this.#note(arrival, error);
+  }
+
+  /** No gRPC client sends anything but POST. */
+  #refuseVerb(arrival: Arrival): void {
+    arrival.stream.respond({ ":status": 405, allow: "POST" }, { endStream: true });
+    this.#countStranger(arrival);
+  }
+
+  #countStranger({ stream, values }: Arrival): void {
+    const { edge } = this.#options;
+    const open = edge.streamOf(stream);
+    if (open && values.get(callerKey) === undefined) edge.countUnauthenticated(open.connection);
+  }
+
+  #note({ method, header, startMs, values }: Arrival, error: ConnectError): void {
+    const { metrics, logger } = this.#options;
+    metrics.refused(error.cause);
+    if (method === undefined) return;
+    values.get(callSpanKey)?.end(error);
+    metrics.of(method).ended(error.code, startMs);
+    logRefusal(logger, { method, contextValues: values, header }, startMs, error);
+  }
+}
+
+function hasBadTimeout({ "grpc-timeout": timeout }: IncomingHttpHeaders): boolean {
+  return timeout !== undefined && !GRPC_TIMEOUT.test(timeout.toString());
+}

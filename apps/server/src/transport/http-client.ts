@@ -1,0 +1,61 @@
+import { IncomingMessage, ServerResponse } from "node:http";
+import type { Http2ServerRequest, Http2ServerResponse } from "node:http2";
+import { createContextKey } from "@connectrpc/connect";
+import type { Connection } from "../edge/connection.js";
+import type { Edge } from "../edge/edge.js";
+import { Loan } from "../edge/shared-pool.js";
+
+type Request = IncomingMessage | Http2ServerRequest;
+type Response = ServerResponse | Http2ServerResponse;
+
+/** Who sent a request. */
+export const httpClientKey = createContextKey<HttpClient | undefined>(undefined, {
+  description: "the client that sent the request over HTTP",
+});
+
+/** The client of one request, as far as the edge knows it. */
+export class HttpClient {
+  /** The bytes of the request, and of its answer until the client has taken them. */
+  readonly memory: Loan;
+  readonly #edge: Edge;
+  readonly #connection: Connection;
+  readonly #response: Response;
+
+  /** Undefined if the connection has closed meanwhile, or takes no more calls. */
+  static of(edge: Edge, request: Request, response: Response): HttpClient | undefined {
+    if (!(request instanceof IncomingMessage)) {
+      const open = edge.streamOf(request.stream);
+      return open && new HttpClient(edge, open, response);
+    }
+    const connection = edge.connectionOf(request.socket);
+    if (connection === undefined || connection.isClosing) return undefined;
+    const memory = new Loan(connection.memory);
+    response.once("close", () => memory.end());
+    return new HttpClient(edge, { connection, memory }, response);
+  }
+
+  private constructor(
+    edge: Edge,
+    { connection, memory }: { readonly connection: Connection; readonly memory: Loan },
+    response: Response,
+  ) {
+    this.memory = memory;
+    this.#edge = edge;
+    this.#connection = connection;
+    this.#response = response;
+  }
+
+  /** The request has a valid access token. */
+  welcome(): void {
+    this.#connection.welcome();
+  }
+
+  /** The request has no valid access token. After too many of these the connection closes. */
+  countUnauthenticated(): void {
+    const isOneTooMany = !this.#edge.countUnauthenticated(this.#connection);
+    // The edge tells a client of HTTP/2 itself.
+    if (isOneTooMany && this.#response instanceof ServerResponse) {
+      this.#response.shouldKeepAlive = false;
+    }
+  }
+}
