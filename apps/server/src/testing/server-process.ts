@@ -18,12 +18,15 @@ export interface ServerProcessOptions {
   readonly cwd?: string;
   /** How long the test waits for output; 20 s by default. */
   readonly outputTimeoutMs?: number;
+  /** How many file descriptors the process may have. */
+  readonly maxFiles?: number;
   /** A file descriptor to write to, instead of a pipe that is read here. */
   readonly stdout?: number;
 }
 
 /** A process of `sessiond`, as it was built. Killed when disposed of. */
 export interface ServerProcess extends AsyncDisposable {
+  readonly pid: number;
   /** What it has written so far, unless it writes to a file descriptor of the test. */
   readonly stdout: string;
   readonly stderr: string;
@@ -47,9 +50,20 @@ export type ListeningServerProcess = ServerProcess &
 /** Runs `sessiond` with these arguments. */
 export function spawnSessiond(
   args: readonly string[],
-  { env = {}, cwd, stdout, outputTimeoutMs = OUTPUT_TIMEOUT_MS }: ServerProcessOptions = {},
+  {
+    env = {},
+    cwd,
+    stdout,
+    maxFiles,
+    outputTimeoutMs = OUTPUT_TIMEOUT_MS,
+  }: ServerProcessOptions = {},
 ): ServerProcess {
-  const child = spawn(process.execPath, [MAIN, ...args], {
+  const command = [process.execPath, MAIN, ...args];
+  const [program = "", ...rest] =
+    maxFiles === undefined
+      ? command
+      : ["sh", "-c", 'ulimit -n "$0" && exec "$@"', String(maxFiles), ...command];
+  const child = spawn(program, rest, {
     cwd,
     env: { PATH: process.env["PATH"], HOME: process.env["HOME"], ...env },
     stdio: ["ignore", stdout ?? "pipe", "pipe"],
@@ -69,6 +83,7 @@ export function spawnSessiond(
     });
   }
   const server: ServerProcess = {
+    pid: child.pid ?? 0,
     get stdout() {
       return output.stdout;
     },

@@ -1,0 +1,134 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { gzipSync } from "node:zlib";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import {
+  ATTACK_MS,
+  type AttackedServer,
+  beginHttp2,
+  grpcHeaders,
+  PORTS,
+  startAttackedServer,
+  withstand,
+} from "../../testing/attack.js";
+import { END_STREAM, frame, singleBytes, zeroWindow } from "../../testing/http2-frames.js";
+import { bearer, clientOver, GRPC } from "../../testing/protocols.js";
+
+const MEBIBYTE = 1024 * 1024;
+const VERIFY = "/sessiond.v1.SessionService/VerifySession";
+const LIST = "/sessiond.v1.SessionService/ListSessions";
+const REFLECT = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+
+/** The streams that each attacking connection opens. */
+const STREAMS = Array.from({ length: 60 }, (_, i) => 2 * i + 1);
+const FULL_PAGE = envelope(Buffer.from([0x30, 0xc8, 0x01]));
+const UNFINISHED = envelope(Buffer.alloc(60_000), { bytes: 4 * MEBIBYTE - 5 });
+const INFLATING = envelope(gzipSync(Buffer.alloc(4 * MEBIBYTE - 100)), { flags: 1 });
+const LIST_SERVICES = envelope(Buffer.from([0x3a, 0]));
+
+// Made before the attacks, so that making them delays no other client.
+const UNFINISHED_DATA = STREAMS.map((stream) => dataFrames(stream, UNFINISHED));
+const INFLATING_DATA = STREAMS.map((stream) => dataFrames(stream, INFLATING));
+const SINGLE_BYTES = singleBytes(1, UNFINISHED);
+
+let server: AttackedServer;
+beforeAll(async () => {
+  server = await startAttackedServer();
+});
+afterAll(() => server[Symbol.asyncDispose]());
+
+function envelope(message: Buffer, { bytes = message.length, flags = 0 } = {}): Buffer {
+  const head = Buffer.alloc(5);
+  head.writeUInt8(flags, 0);
+  head.writeUInt32BE(bytes, 1);
+  return Buffer.concat([head, message]);
+}
+
+function dataFrames(stream: number, bytes: Buffer): Buffer {
+  const frames: Buffer[] = [];
+  for (let at = 0; at < bytes.length; at += 16_384) {
+    frames.push(frame("DATA", { stream, payload: bytes.subarray(at, at + 16_384) }));
+  }
+  return Buffer.concat(frames);
+}
+
+/** Does it again and again for as long as attacks last. */
+async function repeat(times: number, attack: (i: number) => void): Promise<void> {
+  for (let i = 0; i < times; i++) {
+    attack(i);
+    await sleep(ATTACK_MS / times);
+  }
+}
+
+describe.each(PORTS)("the %s port", (port) => {
+  describe.each([
+    ["without an access token", () => ({})],
+    ["with one", () => bearer(server.token)],
+  ])("%s", (_, headersOf) => {
+    const callOnManyStreams = (data: readonly Buffer[], headers = {}) => {
+      const socket = server.open(port);
+      beginHttp2(socket);
+      for (const [i, stream] of STREAMS.entries()) {
+        socket.write(grpcHeaders(stream, VERIFY, { headers: { ...headersOf(), ...headers } }));
+        socket.write(data[i] ?? "");
+      }
+    };
+
+    test("has room for few messages that never end", () =>
+      withstand(server, port, () => repeat(20, () => callOnManyStreams(UNFINISHED_DATA))));
+
+    test("has room for few messages that become a thousand times as long", () =>
+      withstand(server, port, () =>
+        repeat(4, () => callOnManyStreams(INFLATING_DATA, { "grpc-encoding": "gzip" })),
+      ));
+
+    test("a message that comes a byte at a time holds nobody up", () =>
+      withstand(server, port, () =>
+        repeat(4, () => {
+          const socket = server.open(port);
+          beginHttp2(socket);
+          socket.write(grpcHeaders(1, VERIFY, { headers: headersOf() }));
+          socket.write(SINGLE_BYTES);
+        }),
+      ));
+  });
+});
+
+describe("answers that nobody takes", () => {
+  beforeAll(async () => {
+    const { grpcUrl, httpUrl } = server.process;
+    const client = clientOver(GRPC, { grpcUrl, httpUrl, accessToken: server.token });
+    const data = { text: "x".repeat(15_000) };
+    // One after the other, so that a slow machine keeps its promise of two seconds to each.
+    for (let i = 0; i < 200; i++) await client.createSession({ userId: `user-${i}`, data });
+  });
+
+  test.each(PORTS)("are few on the %s port", (port) =>
+    withstand(server, port, () => {
+      const socket = server.open(port);
+      beginHttp2(socket, zeroWindow());
+      return repeat(STREAMS.length, (i) => {
+        const stream = STREAMS[i] ?? 1;
+        socket.write(grpcHeaders(stream, LIST, { headers: bearer(server.token) }));
+        socket.write(frame("DATA", { stream, flags: END_STREAM, payload: FULL_PAGE }));
+      });
+    }),
+  );
+
+  test("are few of reflection, which needs no access token", async () => {
+    const data = Buffer.concat(Array.from({ length: 2_000 }, () => LIST_SERVICES));
+    await withstand(server, "gRPC", () => {
+      const socket = server.open("gRPC");
+      beginHttp2(socket, zeroWindow());
+      return repeat(40, (i) => {
+        const stream = STREAMS[i] ?? 1;
+        socket.write(Buffer.concat([grpcHeaders(stream, REFLECT), dataFrames(stream, data)]));
+      });
+    });
+  });
+});
+
+test("whoever attacked is let go in time, and what they held is free again", async () => {
+  const metrics = async () => (await fetch(`${server.process.httpUrl}/metrics`)).text();
+  const buffered = async () => Number(/^sessiond_buffered_bytes (\d+)/m.exec(await metrics())?.[1]);
+  await expect.poll(buffered, { timeout: 15_000 }).toBeLessThan(MEBIBYTE);
+});
