@@ -78,13 +78,14 @@ export async function startPorts(config: Config, served: Served): Promise<Ports>
   opened.defer(() => grpc.stop(GRACE_MS));
 
   const httpMetrics = new PortMetrics(metrics, "http");
+  const refusedCalls = new RefusedCalls({ ...served, metrics: httpMetrics });
   const { metricsAddress } = config;
   const http = await startHttpServer({
     ...shared,
     interceptors: createInterceptors({ ...served, metrics: httpMetrics }),
-    refusedCalls: new RefusedCalls({ ...served, metrics: httpMetrics }),
+    refusedCalls,
     portMetrics: httpMetrics,
-    requestGate: createRequestGate({ ...served, metrics: httpMetrics }),
+    requestGate: createRequestGate({ ...served, refusedCalls, metrics: httpMetrics }),
     address: config.httpAddress,
     corsOrigins: config.corsOrigins,
     metrics: metricsAddress === undefined ? metrics : undefined,

@@ -38,7 +38,6 @@ export class Connection {
   #session: ServerHttp2Session | undefined;
   #quietSinceMs = performance.now();
   #closingSinceMs: number | undefined;
-  #isTold = false;
   #unauthenticatedCalls = 0;
   #unauthenticatedMs = 0;
 
@@ -98,12 +97,18 @@ export class Connection {
   }
 
   /**
-   * The next sweep asks the client for no new calls, and the one after takes none. Calls that are on
-   * their way are answered, then the connection closes (RFC 9113, 6.8).
+   * Asks the client for no new calls now. The next sweep takes none. Calls that are on their way are
+   * answered, then the connection closes (RFC 9113, 6.8).
    */
   close(): void {
     if (this.isClosing) return;
     this.#closingSinceMs = performance.now();
+    // Not in the middle of a chunk of frames.
+    setImmediate(() => {
+      if (this.#session?.closed === false) {
+        this.#session.goaway(constants.NGHTTP2_NO_ERROR, LAST_STREAM_ID);
+      }
+    });
   }
 
   /** Cuts the connection, and tells its client to be calmer (RFC 9113, 7). */
@@ -127,14 +132,6 @@ export class Connection {
     this.socket.destroy();
   }
 
-  /** Says good-bye, in two steps. */
-  #bid(session: ServerHttp2Session): void {
-    if (session.closed) return;
-    if (this.#isTold) session.close();
-    else session.goaway(constants.NGHTTP2_NO_ERROR, LAST_STREAM_ID);
-    this.#isTold = true;
-  }
-
   /** Closes or cuts what is too slow, and says why. */
   sweep(nowMs: number): CutReason | undefined {
     const { requestTimeoutMs, connectionIdleMs } = this.#limits;
@@ -147,7 +144,7 @@ export class Connection {
     let reason: CutReason | undefined;
     for (const stream of this.streams) reason = stream.sweep(nowMs) ?? reason;
     if (this.#session === undefined) return reason;
-    if (this.isClosing) this.#bid(this.#session);
+    if (this.isClosing && !this.#session.closed) this.#session.close();
     if (this.streams.size > 0) return reason;
     if (this.isClosing) {
       if (nowMs - Math.max(this.#closingSinceMs ?? 0, this.#quietSinceMs) >= CLOSING_MS) {

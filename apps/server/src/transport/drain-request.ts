@@ -2,8 +2,11 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Http2ServerResponse } from "node:http2";
 import { DELIVERY_MS } from "./limits.js";
 
-/** So much of a request is read after its answer: most likely it is on its way already. */
-const MAX_DRAINED_BYTES = 256 * 1024;
+/**
+ * So much of a request is read after its answer. Most clients read no answer before they have sent all
+ * of a request, and the largest by default is half of it.
+ */
+const MAX_DRAINED_BYTES = 8 * 1024 * 1024;
 
 /**
  * Reads the rest of an HTTP/1.1 request once it has its answer, so that the connection can go on. If

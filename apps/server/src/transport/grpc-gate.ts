@@ -159,22 +159,20 @@ export class GrpcGate {
   }
 
   #refuse(arrival: Arrival, reason: unknown): void {
+    const { refusedCalls } = this.#options;
+    const { stream, values } = arrival;
     const error = toConnectError(reason);
-    refuseStream(arrival.stream, trailersOnly(error));
-    this.#countStranger(arrival);
     this.#note(arrival, error);
+    const send = () => refuseStream(stream, trailersOnly(error));
+    if (refusedCalls === undefined || values.get(callerKey)) send();
+    else stream.once("close", refusedCalls.pace(send));
   }
 
   /** No gRPC client sends anything but POST. */
-  #refuseVerb(arrival: Arrival): void {
-    arrival.stream.respond({ ":status": 405, allow: "POST" }, { endStream: true });
-    this.#countStranger(arrival);
-  }
-
-  #countStranger({ stream, values }: Arrival): void {
-    const { edge } = this.#options;
-    const open = edge.streamOf(stream);
-    if (open && values.get(callerKey) === undefined) edge.countUnauthenticated(open.connection);
+  #refuseVerb({ stream }: Arrival): void {
+    stream.respond({ ":status": 405, allow: "POST" }, { endStream: true });
+    const open = this.#options.edge.streamOf(stream);
+    if (open) this.#options.edge.countUnauthenticated(open.connection);
   }
 
   #note({ method, header, startMs, values }: Arrival, error: ConnectError): void {

@@ -75,6 +75,11 @@ export class RefusedCalls {
     return false;
   }
 
+  /** Sends the refusal of a stranger's call, now or in its turn. Answers a function that takes it back. */
+  pace(send: () => void): () => void {
+    return this.#admission.pace.run(send);
+  }
+
   #send(refused: Refused, write: (answer: Answer) => void): () => void {
     const answer = this.#answerTo(refused);
     const startMs = performance.now();

@@ -16,6 +16,7 @@ import {
 } from "../services/malformed-field.js";
 import { describeMalformed, toConnectError, withoutQuotedSecrets } from "../services/rpc-error.js";
 import { httpClientKey } from "./http-client.js";
+import type { RefusedCalls } from "./refused-calls.js";
 import { ENVELOPE_BYTES, isEnveloped, requestBodyKey } from "./request-body.js";
 
 /**
@@ -29,6 +30,8 @@ export function createRequestGate(options: {
   readonly audit: Audit;
   readonly tracing?: Tracing | undefined;
   readonly metrics: PortMetrics;
+  /** By default refusals are sent at once. */
+  readonly refusedCalls?: RefusedCalls | undefined;
 }): (context: HandlerContext) => Promise<void> {
   const { logger, verifier, audit, tracing, metrics } = options;
   return async (context) => {
@@ -52,12 +55,27 @@ export function createRequestGate(options: {
       const admitCall = () => admit({ header, method, contextValues }, verifier, audit);
       await (span ? span.run(admitCall) : admitCall());
     } catch (error) {
-      if (contextValues.get(callerKey) === undefined) client?.countUnauthenticated();
+      if (contextValues.get(callerKey) === undefined) await turnOf(context, options.refusedCalls);
       throw toConnectError(error);
     }
     client?.welcome();
     isOpen = true;
   };
+}
+
+/** Waits until a stranger's call may be refused, or its client has gone. */
+function turnOf(
+  { signal }: HandlerContext,
+  refusedCalls: RefusedCalls | undefined,
+): Promise<void> | undefined {
+  if (refusedCalls === undefined) return undefined;
+  return new Promise<void>((resolve) => {
+    const takeBack = refusedCalls.pace(resolve);
+    signal.addEventListener("abort", () => {
+      takeBack();
+      resolve();
+    });
+  });
 }
 
 /** Malformed bytes are the caller's mistake. Connect calls them INTERNAL. */
