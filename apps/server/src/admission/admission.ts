@@ -47,6 +47,7 @@ export class Refused {
 export class Admitted {
   readonly #admission: Admission;
   readonly #calls: CallerCalls;
+  #hasEnded = false;
 
   constructor(admission: Admission, calls: CallerCalls) {
     this.#admission = admission;
@@ -55,8 +56,10 @@ export class Admitted {
     calls.open++;
   }
 
-  /** The call has its answer, or was given up. Call it once. */
+  /** The call has its answer, was given up, or does not come. Idempotent. */
   end(): void {
+    if (this.#hasEnded) return;
+    this.#hasEnded = true;
     this.#admission.open--;
     this.#calls.open--;
   }

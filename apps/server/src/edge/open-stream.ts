@@ -4,6 +4,8 @@ import type { CutReason } from "./cut-reasons.js";
 import type { EdgeLimits } from "./edge-limits.js";
 import { Loan } from "./shared-pool.js";
 
+/** A request that takes longer to come is stalled. Nearly every one comes at once. */
+const STALLED_MS = 500;
 /** After its answer, a request may go on for this time. Then the client is told to stop. */
 const AFTER_ANSWER_MS = 1_000;
 
@@ -19,12 +21,18 @@ export class OpenStream {
   #isCut = false;
   #isTimed = false;
   #isStuck = false;
+  #onStalled: (() => void) | undefined;
 
   constructor(stream: ServerHttp2Stream, connection: Connection, limits: EdgeLimits) {
     this.#stream = stream;
     this.connection = connection;
     this.memory = new Loan(connection.memory);
     this.#limits = limits;
+  }
+
+  /** Calls the listener if the request takes its time to come. */
+  whenStalled(listener: () => void): void {
+    this.#onStalled = listener;
   }
 
   /** Resets a stream that is too slow, and says why. */
@@ -44,6 +52,10 @@ export class OpenStream {
     if (this.#isStuck) return this.#cut(constants.NGHTTP2_CANCEL, "answer_not_taken");
     if (stream.writableLength > 0) this.#timeAnswer();
     const hasRequest = stream.readableEnded || stream.endAfterHeaders;
+    if (!hasRequest && nowMs - this.#openedMs >= STALLED_MS) {
+      this.#onStalled?.();
+      this.#onStalled = undefined;
+    }
     if (!hasRequest && nowMs - this.#openedMs >= this.#limits.requestTimeoutMs) {
       return this.#cut(constants.NGHTTP2_CANCEL, "slow_request");
     }

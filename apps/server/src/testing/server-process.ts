@@ -113,9 +113,9 @@ export function spawnSessiond(
 }
 
 /** An access token with every permission, for the servers that have this data directory. */
-export function developmentToken(dataDir: string): Promise<string> {
+export function developmentToken(dataDir: string, subject = "test"): Promise<string> {
   const permissions = KNOWN_PERMISSIONS;
-  return mintDevelopmentToken({ dataDir, permissions, subject: "test", ttlMs: 600_000 });
+  return mintDevelopmentToken({ dataDir, permissions, subject, ttlMs: 600_000 });
 }
 
 /** Runs `sessiond serve` on free ports and waits until it listens. */

@@ -1,9 +1,11 @@
+import type { EventEmitter } from "node:events";
 import type { ServerHttp2Stream } from "node:http2";
 import type { ConnectError } from "@connectrpc/connect";
 import { errorToJson } from "@connectrpc/connect/protocol-connect";
 import { overloaded } from "@sessiond/core";
 import type { Logger } from "pino";
-import { type Admission, Refused } from "../admission/admission.js";
+import { type Admission, type Admitted, Refused } from "../admission/admission.js";
+import type { Edge } from "../edge/edge.js";
 import type { PortMetrics } from "../observability/rpc-metrics.js";
 import { toConnectError } from "../services/rpc-error.js";
 import type { Request, Response } from "./http-messages.js";
@@ -35,6 +37,7 @@ export class RefusedCalls {
   readonly #admission: Admission;
   readonly #metrics: PortMetrics;
   readonly #logger: Logger;
+  readonly #edge: Edge;
   readonly #answers = new Map<string, Answer>();
   #unlogged = 0;
   #loggedMs = Number.NEGATIVE_INFINITY;
@@ -43,10 +46,12 @@ export class RefusedCalls {
     readonly admission: Admission;
     readonly metrics: PortMetrics;
     readonly logger: Logger;
+    readonly edge: Edge;
   }) {
     this.#admission = options.admission;
     this.#metrics = options.metrics;
     this.#logger = options.logger;
+    this.#edge = options.edge;
   }
 
   /** Answers a call on the gRPC port that may not be served. Answers whether it has. */
@@ -57,7 +62,7 @@ export class RefusedCalls {
       stream.once("close", takeBack);
       return true;
     }
-    if (entry !== undefined) stream.once("close", () => entry.end());
+    if (entry !== undefined) this.#endWith(stream, entry, stream);
     return false;
   }
 
@@ -71,8 +76,21 @@ export class RefusedCalls {
       response.once("close", takeBack);
       return true;
     }
-    if (entry !== undefined) response.once("close", () => entry.end());
+    if (entry !== undefined) {
+      this.#endWith(response, entry, "stream" in request ? request.stream : undefined);
+    }
     return false;
+  }
+
+  /**
+   * Gives a call's place back when the call ends. Also if its request does not come: nobody works on
+   * half a request, and once it is whole, its handler counts.
+   */
+  #endWith(emitter: EventEmitter, entry: Admitted, stream: ServerHttp2Stream | undefined): void {
+    const end = () => entry.end();
+    // The client may go on with a request that has its answer.
+    emitter.once("finish", end).once("close", end);
+    if (stream) this.#edge.streamOf(stream)?.whenStalled(end);
   }
 
   /** Sends the refusal of a stranger's call, now or in its turn. Answers a function that takes it back. */
