@@ -76,7 +76,7 @@ export class Connection {
     this.isKnown = true;
     this.#onKnown();
     const { maxStreamsPerConnection: maxConcurrentStreams } = this.#limits;
-    if (this.#session?.closed === false) this.#session.settings({ maxConcurrentStreams });
+    this.#liveSession?.settings({ maxConcurrentStreams });
   }
 
   /** Counts a call without a valid access token. Returns false if it is one too many. */
@@ -92,6 +92,12 @@ export class Connection {
     return this.#unauthenticatedCalls <= UNAUTHENTICATED_CALLS * factor;
   }
 
+  /** Undefined if it has ended: Node throws if such a session is told something. */
+  get #liveSession(): ServerHttp2Session | undefined {
+    const session = this.#session;
+    return session?.closed || session?.destroyed ? undefined : session;
+  }
+
   get isClosing(): boolean {
     return this.#closingSinceMs !== undefined;
   }
@@ -105,9 +111,7 @@ export class Connection {
     this.#closingSinceMs = performance.now();
     // Not in the middle of a chunk of frames.
     setImmediate(() => {
-      if (this.#session?.closed === false) {
-        this.#session.goaway(constants.NGHTTP2_NO_ERROR, LAST_STREAM_ID);
-      }
+      this.#liveSession?.goaway(constants.NGHTTP2_NO_ERROR, LAST_STREAM_ID);
     });
   }
 
@@ -119,9 +123,7 @@ export class Connection {
     // Not now: it may be in the middle of a chunk of frames, and a session that ends there makes Node
     // abort the process (docs/adr/0020-bounds-in-front-of-libraries.md).
     setImmediate(() => {
-      if (this.#session?.closed === false) {
-        this.#session.goaway(constants.NGHTTP2_ENHANCE_YOUR_CALM);
-      }
+      this.#liveSession?.goaway(constants.NGHTTP2_ENHANCE_YOUR_CALM);
       setImmediate(() => this.destroy());
     });
   }
@@ -144,7 +146,7 @@ export class Connection {
     let reason: CutReason | undefined;
     for (const stream of this.streams) reason = stream.sweep(nowMs) ?? reason;
     if (this.#session === undefined) return reason;
-    if (this.isClosing && !this.#session.closed) this.#session.close();
+    if (this.isClosing) this.#liveSession?.close();
     if (this.streams.size > 0) return reason;
     if (this.isClosing) {
       if (nowMs - Math.max(this.#closingSinceMs ?? 0, this.#quietSinceMs) >= CLOSING_MS) {

@@ -14,7 +14,7 @@ import {
 import { temporaryDirectory } from "./temporary-directory.js";
 
 /** How long each attack goes on: a moment in CI, or as long as you like. */
-export const ATTACK_MS = Number(process.env["SESSIOND_TEST_ATTACK_MS"] ?? 1_500);
+export const ATTACK_MS = Number(process.env["SESSIOND_TEST_ATTACK_MS"] ?? 1_000);
 /** So that CI need not wait for ten seconds where something must be cut. */
 export const REQUEST_TIMEOUT_MS = 2_000;
 /** Another client calls this often. */

@@ -5,7 +5,6 @@ import { rememberPeerCertificate } from "@sessiond/connect-grpc-js";
 import type { Edge } from "../edge/edge.js";
 import type { EdgeLimits } from "../edge/edge-limits.js";
 import type { Metrics } from "../observability/metrics.js";
-import type { PortMetrics } from "../observability/rpc-metrics.js";
 import { ConnectionAges } from "./connection-age.js";
 import { createCors } from "./cors.js";
 import { createHttpServer } from "./create-http-server.js";
@@ -31,7 +30,6 @@ interface HttpServerOptions extends RpcOptions, PortOptions {
   readonly corsOrigins: readonly string[];
   /** Undefined if they are served elsewhere. */
   readonly metrics?: Metrics | undefined;
-  readonly portMetrics: PortMetrics;
 }
 
 /**

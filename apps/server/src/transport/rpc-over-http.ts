@@ -20,6 +20,7 @@ import {
   RetryInfoSchema,
 } from "@sessiond/proto/google/rpc/error_details";
 import type { Logger } from "pino";
+import type { PortMetrics } from "../observability/rpc-metrics.js";
 import { checkElements } from "../services/message-elements.js";
 import { requestTextDecoder } from "../services/request-json.js";
 import { clientCertificateKey, clientCertificateOf } from "../tls/client-certificate.js";
@@ -35,6 +36,7 @@ import { ENVELOPE_BYTES, isEnveloped, RequestBody, requestBodyKey } from "./requ
 /** What serves RPC over HTTP, besides the address. */
 export interface RpcOptions extends Omit<PortOptions, "address"> {
   readonly logger: Logger;
+  readonly portMetrics: PortMetrics;
   /** By default there never are too many calls. */
   readonly refusedCalls?: RefusedCalls;
   /** Runs before a request is read. */
@@ -63,7 +65,16 @@ const WITH_CHARSET = /^([^\s;]+)\s*;\s*charset="?utf-?8"?\s*;?\s*$/i;
  * connect-node's own adapter, but what it refuses says in Connect's JSON what was expected.
  */
 export function createRpcHandler(
-  { edge, logger, routes, interceptors, requestGate, shutdownSignal, refusedCalls }: RpcOptions,
+  {
+    edge,
+    logger,
+    routes,
+    interceptors,
+    requestGate,
+    shutdownSignal,
+    refusedCalls,
+    portMetrics,
+  }: RpcOptions,
   { hasGrpc, refuse }: { readonly hasGrpc: boolean; readonly refuse: Refuse },
 ): (request: Request, response: Response, client: HttpClient) => void {
   const { maxMessageBytes } = edge.limits;
@@ -86,7 +97,7 @@ export function createRpcHandler(
       return refuse(response, nothingAt(path));
     }
     if (refusedCalls?.takeOverHttp(request, response, path)) return;
-    const exchange = { request, response, client, maxMessageBytes };
+    const exchange = { request, response, client, portMetrics, maxMessageBytes };
     serve(handler, exchange, refuse).catch((error: unknown) => {
       // A client that has gone is no fault.
       if (ConnectError.from(error).code === Code.Aborted) return;
@@ -100,11 +111,12 @@ interface Exchange {
   readonly request: Request;
   readonly response: Response;
   readonly client: HttpClient;
+  readonly portMetrics: PortMetrics;
   readonly maxMessageBytes: number;
 }
 
 async function serve(handler: UniversalHandler, exchange: Exchange, refuse: Refuse) {
-  const { request, response, client } = exchange;
+  const { request, response, client, portMetrics } = exchange;
   const type = request.headers["content-type"];
   correctHeaders(request);
   const values = readWhole(exchange, handler);
@@ -121,7 +133,9 @@ async function serve(handler: UniversalHandler, exchange: Exchange, refuse: Refu
   try {
     await universalResponseToNodeResponse({ ...answer, ...(body && { body }) }, response);
   } catch (error) {
-    if (ConnectError.from(error).code !== Code.ResourceExhausted) throw error;
+    const { code, cause } = ConnectError.from(error);
+    if (code !== Code.ResourceExhausted) throw error;
+    portMetrics.refused(cause);
     if (response.headersSent) response.destroy();
     else refuse(response, TOO_MUCH_BUFFERED);
   }

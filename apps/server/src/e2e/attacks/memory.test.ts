@@ -33,9 +33,13 @@ const LIST_SERVICES = envelope(Buffer.from([0x3a, 0]));
 const INFLATING_DATA = STREAMS.map((stream) => dataFrames(stream, INFLATING));
 const SINGLE_BYTES = singleBytes(1, UNFINISHED);
 
+/** Together they are more than one connection may hold of what this server keeps. */
+const LISTS = 10;
+const MAX_BUFFERED = "24MiB";
+
 let server: AttackedServer;
 beforeAll(async () => {
-  server = await startAttackedServer();
+  server = await startAttackedServer({ env: { SESSIOND_MAX_BUFFERED_SIZE: MAX_BUFFERED } });
   const { grpcUrl, httpUrl } = server.process;
   const client = clientOver(GRPC, { grpcUrl, httpUrl, accessToken: server.token });
   const data = { text: "x".repeat(15_000) };
@@ -43,6 +47,11 @@ beforeAll(async () => {
   for (let i = 0; i < 200; i++) await client.createSession({ userId: `user-${i}`, data });
 });
 afterAll(() => server[Symbol.asyncDispose]());
+
+async function refusedForMemory(): Promise<number> {
+  const metrics = await scrape(server.process.httpUrl);
+  return metrics.sum("sessiond_shed_total", { reason: "buffered_bytes" }) ?? Number.NaN;
+}
 
 function envelope(message: Buffer, { bytes = message.length, flags = 0 } = {}): Buffer {
   const head = Buffer.alloc(5);
@@ -110,17 +119,20 @@ describe.each(PORTS)("the %s port", (port) => {
 });
 
 describe("answers that nobody takes", () => {
-  test.each(PORTS)("are few on the %s port", (port) =>
-    withstand(server, port, () => {
+  test.each(PORTS)("are few on the %s port", async (port) => {
+    const before = await refusedForMemory();
+    await withstand(server, port, () => {
       const socket = server.open(port);
       beginHttp2(socket, zeroWindow());
-      return repeat(STREAMS.length, (i) => {
+      // To make one takes longer than to keep it, so a few must do.
+      return repeat(LISTS, (i) => {
         const stream = STREAMS[i] ?? 1;
         socket.write(grpcHeaders(stream, LIST, { headers: bearer(server.token) }));
         socket.write(frame("DATA", { stream, flags: END_STREAM, payload: FULL_PAGE }));
       });
-    }),
-  );
+    });
+    await expect.poll(refusedForMemory).toBeGreaterThan(before);
+  });
 
   test("are few of reflection, which needs no access token", async () => {
     const data = Buffer.concat(Array.from({ length: 2_000 }, () => LIST_SERVICES));
