@@ -91,15 +91,20 @@ describe.each(PORTS)("the %s port", (port) => {
       return socket;
     };
 
-    test("has room for few messages that never end", () =>
-      withstand(server, port, () => {
+    test("has room for few messages that never end", async () => {
+      const before = await refusedForMemory();
+      await withstand(server, port, () => {
         const begin = STREAMS.map((stream) => dataFrames(stream, UNFINISHED.subarray(0, 5)));
         const sockets = [callOnManyStreams(begin), callOnManyStreams(begin)];
         return repeat(PARTS, () => {
           const parts = STREAMS.map((stream) => frame("DATA", { stream, payload: PART }));
           for (const socket of sockets) socket.write(Buffer.concat(parts));
         });
-      }));
+      });
+      // A stranger's message is not read at all.
+      const isRead = "authorization" in headersOf();
+      if (isRead) expect(await refusedForMemory()).toBeGreaterThan(before);
+    });
 
     test("has room for few messages that become a thousand times as long", () =>
       withstand(server, port, () =>
