@@ -1,7 +1,9 @@
 import { formatDuration, type Keyring, type RateLimitPolicy } from "@sessiond/core";
 import type { AuthConfig, IssuerConfig } from "../auth/issuer.js";
+import type { EdgeLimits } from "../edge/edge-limits.js";
 import type { AuditConfig } from "../observability/audit-log.js";
 import type { Config } from "./config.js";
+import { formatSize } from "./quantity.js";
 import { describeStore } from "./store-location.js";
 
 /**
@@ -35,6 +37,7 @@ export function describeConfig(
     max_watches_per_caller: config.callBounds.watches.perCaller,
     max_lock_waiters_per_caller: config.callBounds.lockWaiters.perCaller,
     max_names_per_caller: config.callBounds.namesPerCaller,
+    ...describeEdge(config.edge),
     key_ids: keyring.keyIds,
     issuers: auth.issuers.map(describeIssuer),
     issuer_keys_max_age: formatDuration(config.issuerKeysMaxAgeMs),
@@ -49,6 +52,19 @@ export function describeConfig(
     ...(config.traces && { traces: config.traces }),
     data_dir: config.dataDir,
     ...madeItself(config),
+  };
+}
+
+function describeEdge(limits: EdgeLimits): object {
+  return {
+    max_connections: limits.maxConnections,
+    max_streams: limits.maxStreams,
+    max_streams_per_connection: limits.maxStreamsPerConnection,
+    max_header_size: formatSize(limits.maxHeaderBytes),
+    max_message_size: formatSize(limits.maxMessageBytes),
+    max_buffered_size: formatSize(limits.maxBufferedBytes),
+    request_timeout: formatDuration(limits.requestTimeoutMs),
+    connection_idle_timeout: formatDuration(limits.connectionIdleMs),
   };
 }
 

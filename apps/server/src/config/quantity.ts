@@ -18,6 +18,13 @@ export function parseSize(
   throw new Error(`expected a size from ${min} to ${max}, with the unit B, KiB, MiB or GiB`);
 }
 
+/** As `parseSize` reads it, in the largest unit that makes it a whole number. */
+export function formatSize(bytes: number): string {
+  const units = Object.entries(UNITS).reverse();
+  const [unit, size] = units.find(([, size]) => bytes % size === 0) ?? ["B", 1];
+  return `${bytes / size}${unit}`;
+}
+
 /** NaN if it is no size. */
 function bytesOf(text: string): number {
   const [, count, unit] = SIZE.exec(text) ?? [];
