@@ -65,7 +65,6 @@ test("with --dev alone, everything is as documented", async () => {
     keyring: undefined,
     auth: undefined,
     issuerKeysMaxAgeMs: 86_400_000,
-    maxConnectionAgeMs: 1_800_000,
     shutdownDelayMs: 0,
     reflection: true,
     logLevel: "info",

@@ -72,8 +72,6 @@ export interface Config extends StoreConfig, AccessConfig {
   readonly metricsAddress: Address | undefined;
   /** The files of TLS on every port. Undefined for plaintext. */
   readonly tls: PortPems | undefined;
-  /** After this time, give or take a tenth, a connection takes no new calls. */
-  readonly maxConnectionAgeMs: number;
   /** How long a server goes on serving after it was told to stop. */
   readonly shutdownDelayMs: number;
   /** The origins whose web pages may call. */
@@ -114,7 +112,6 @@ export async function loadConfig(sources: ConfigSources): Promise<Config> {
     httpAddress: values.httpAddress,
     metricsAddress: values.metricsAddress,
     tls: portPems(values),
-    maxConnectionAgeMs: values.maxConnectionAge,
     shutdownDelayMs: values.shutdownDelay ?? defaultShutdownDelayMs(values),
     corsOrigins: values.corsOrigins ?? [],
     edge: {
@@ -126,6 +123,7 @@ export async function loadConfig(sources: ConfigSources): Promise<Config> {
       maxBufferedBytes: values.maxBufferedSize,
       requestTimeoutMs: values.requestTimeout,
       connectionIdleMs: values.connectionIdleTimeout,
+      maxConnectionAgeMs: values.maxConnectionAge,
     },
     sessionPolicy: {
       idleTimeoutMs: values.idleTimeout,

@@ -42,7 +42,7 @@ export function describeConfig(
     issuers: auth.issuers.map(describeIssuer),
     issuer_keys_max_age: formatDuration(config.issuerKeysMaxAgeMs),
     roles: [...auth.roles.keys()],
-    max_connection_age: formatDuration(config.maxConnectionAgeMs),
+    max_connection_age: formatDuration(config.edge.maxConnectionAgeMs),
     shutdown_delay: formatDuration(config.shutdownDelayMs),
     cors_origins: config.corsOrigins,
     reflection: config.reflection,

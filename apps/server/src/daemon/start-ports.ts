@@ -54,9 +54,8 @@ export async function startPorts(config: Config, served: Served): Promise<Ports>
   await using opened = new AsyncDisposableStack();
   const { routes, readiness, metrics, certificate } = served;
   const shutdown = new AbortController();
-  const { maxConnectionAgeMs } = config;
   const shared = {
-    ...{ routes, certificate, maxConnectionAgeMs, edge: served.edge },
+    ...{ routes, certificate, edge: served.edge },
     shutdownSignal: shutdown.signal,
     onAcceptError: acceptErrorLog(served.logger),
   };

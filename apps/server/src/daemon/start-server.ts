@@ -5,6 +5,7 @@ import type { Logger } from "pino";
 import { Admission } from "../admission/admission.js";
 import type { AccessConfig, Config } from "../config/config.js";
 import { describeConfig } from "../config/effective-config.js";
+import { jitteredAgeMs } from "../edge/connection-age.js";
 import { type Address, formatAddress } from "../network/address.js";
 import { Audit } from "../observability/audit.js";
 import type { AuditLog } from "../observability/audit-log.js";
@@ -19,7 +20,6 @@ import { Namespaces } from "../services/namespaces.js";
 import { rateLimitRoutes } from "../services/rate-limit-routes.js";
 import { sessionRoutes } from "../services/session-routes.js";
 import { PortCertificate } from "../tls/port-certificate.js";
-import { jitteredAgeMs } from "../transport/connection-age.js";
 import { Readiness } from "../transport/readiness.js";
 import type { Access } from "./access-changes.js";
 import { openEdge } from "./open-edge.js";
@@ -98,7 +98,7 @@ export async function startServer(
   });
 
   const routes = (router: ConnectRouter) => {
-    const watchAgeMs = () => jitteredAgeMs(config.maxConnectionAgeMs);
+    const watchAgeMs = () => jitteredAgeMs(config.edge.maxConnectionAgeMs);
     sessionRoutes(namespaces, { watchAgeMs })(router);
     lockRoutes(namespaces, names)(router);
     const onCheck = rateLimitCounts(rateLimits, { metrics, audit });

@@ -6,6 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { createSessionClient } from "@sessiond/client";
 import { SessionService } from "@sessiond/proto/sessiond/v1/session_service";
 import { expect, test } from "vitest";
+import { DEFAULT_EDGE_LIMITS } from "../edge/edge-limits.js";
 import { bearer, clientOver, GRPC, JSON_OVER_HTTP, pathOf } from "../testing/protocols.js";
 import { startTestServer, type TestServer } from "../testing/test-server.js";
 import { within } from "../testing/within.js";
@@ -14,6 +15,8 @@ const { countSessions } = SessionService.method;
 /** What clients get to read answers, and some time for a busy machine. */
 const STOP_MS = 4_000;
 const DELAY_MS = 1_000;
+/** Old enough that no call meets the end of two connections, one after the other. */
+const AGEING = { edge: { ...DEFAULT_EDGE_LIMITS, maxConnectionAgeMs: 500 } };
 
 test("a half-sent request of any kind does not hold up the end of a server", async () => {
   await using server = await startTestServer();
@@ -56,7 +59,7 @@ test("a server that was told to stop goes on serving until load balancers know",
 test.each(["grpc", "connect"] as const)(
   "clients over %s leave connections that are old, and lose neither a call nor an event",
   async (protocol) => {
-    await using server = await startTestServer({ config: { maxConnectionAgeMs: 200 } });
+    await using server = await startTestServer({ config: AGEING });
     const baseUrl = protocol === "grpc" ? server.grpcUrl : server.httpUrl;
     await expectNoLoss(server, protocol, baseUrl);
     expect(watchesOf(server).length).toBeGreaterThan(1);
@@ -64,12 +67,12 @@ test.each(["grpc", "connect"] as const)(
 );
 
 test("clients of gRPC leave old connections of the HTTP port, too", async () => {
-  await using server = await startTestServer({ config: { maxConnectionAgeMs: 200 } });
+  await using server = await startTestServer({ config: AGEING });
   await expectNoLoss(server, "grpc", server.httpUrl);
 });
 
 test("an old connection takes no new call, and finishes those that it has", async () => {
-  await using server = await startTestServer({ config: { maxConnectionAgeMs: 200 } });
+  await using server = await startTestServer({ config: AGEING });
   for (const url of [server.grpcUrl, server.httpUrl]) {
     const session = connectHttp2(url).on("error", () => {});
     const type = { "content-type": "application/grpc+proto", te: "trailers" };
@@ -88,7 +91,7 @@ test("an old connection takes no new call, and finishes those that it has", asyn
     const [response] = await once(get(`${server.httpUrl}/healthz`, { agent }), "response");
     connections.push(response.headers.connection);
     response.resume();
-    await sleep(250);
+    await sleep(600);
   }
   expect(connections).toEqual(["keep-alive", "close"]);
 });

@@ -171,7 +171,6 @@ test.each([GRPC, JSON_OVER_HTTP])(
       health: new HealthImplementation(),
       portMetrics: new PortMetrics(new Metrics(), "grpc"),
       reflection: false,
-      maxConnectionAgeMs: 3_600_000,
       shutdownSignal: new AbortController().signal,
     });
     const url = `http://127.0.0.1:${server.address.port}`;

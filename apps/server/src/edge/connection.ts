@@ -1,5 +1,6 @@
 import { constants, type ServerHttp2Session } from "node:http2";
 import type { Socket } from "node:net";
+import { jitteredAgeMs, OLD_CONNECTION_GRACE_MS } from "./connection-age.js";
 import type { CutReason } from "./cut-reasons.js";
 import type { EdgeLimits } from "./edge-limits.js";
 import type { Share } from "./shared-pool.js";
@@ -13,8 +14,6 @@ const UNAUTHENTICATED_CALLS_PER_S = 20;
 /** How many times as many a known caller's connection may make: a proxy's has callers of all kinds. */
 const KNOWN_FACTOR = 10;
 
-/** Streams up to the last one that there can be are still served. */
-const LAST_STREAM_ID = 2 ** 31 - 1;
 /** A closing connection has this time to take what we sent. Then it is cut. */
 const CLOSING_MS = 1_000;
 
@@ -34,6 +33,7 @@ export class Connection {
   /** Whether it is about to be cut. Nothing that still arrives on it is looked at. */
   isCut = false;
   readonly #limits: EdgeLimits;
+  readonly #closeAtMs: number;
   readonly #onKnown: () => void;
   #session: ServerHttp2Session | undefined;
   #quietSinceMs = performance.now();
@@ -52,6 +52,7 @@ export class Connection {
     this.streamShare = shares.streams;
     this.openShare = shares.open;
     this.#limits = limits;
+    this.#closeAtMs = performance.now() + jitteredAgeMs(limits.maxConnectionAgeMs);
     this.#onKnown = onKnown;
   }
 
@@ -102,17 +103,20 @@ export class Connection {
     return this.#closingSinceMs !== undefined;
   }
 
+  /** Whether it should take no more calls. With HTTP/1.1, only an answer can say so. */
+  get isOld(): boolean {
+    return performance.now() >= this.#closeAtMs;
+  }
+
   /**
-   * Asks the client for no new calls now. The next sweep takes none. Calls that are on their way are
-   * answered, then the connection closes (RFC 9113, 6.8).
+   * Tells the client which calls are answered yet, and closes the connection after them. Calls that
+   * are on their way are not taken, so the client knows that it may repeat them (RFC 9113, 6.8).
    */
   close(): void {
     if (this.isClosing) return;
     this.#closingSinceMs = performance.now();
     // Not in the middle of a chunk of frames.
-    setImmediate(() => {
-      this.#liveSession?.goaway(constants.NGHTTP2_NO_ERROR, LAST_STREAM_ID);
-    });
+    setImmediate(() => this.#liveSession?.close());
   }
 
   /** Cuts the connection, and tells its client to be calmer (RFC 9113, 7). */
@@ -146,12 +150,12 @@ export class Connection {
     let reason: CutReason | undefined;
     for (const stream of this.streams) reason = stream.sweep(nowMs) ?? reason;
     if (this.#session === undefined) return reason;
-    if (this.isClosing) this.#liveSession?.close();
+    if (nowMs >= this.#closeAtMs) this.close();
+    if (nowMs >= this.#closeAtMs + OLD_CONNECTION_GRACE_MS) this.destroy();
+    const closingMs = nowMs - (this.#closingSinceMs ?? nowMs);
     if (this.streams.size > 0) return reason;
     if (this.isClosing) {
-      if (nowMs - Math.max(this.#closingSinceMs ?? 0, this.#quietSinceMs) >= CLOSING_MS) {
-        this.destroy();
-      }
+      if (Math.min(closingMs, quietMs) >= CLOSING_MS) this.destroy();
     } else if (quietMs >= (this.isKnown ? connectionIdleMs : requestTimeoutMs)) {
       this.close();
       return this.isKnown ? "idle" : "silent";

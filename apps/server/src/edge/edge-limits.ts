@@ -16,6 +16,8 @@ export interface EdgeLimits {
   readonly requestTimeoutMs: number;
   /** A connection of a known caller closes after this time without a call. */
   readonly connectionIdleMs: number;
+  /** After this time, give or take a tenth, a connection takes no new calls. */
+  readonly maxConnectionAgeMs: number;
 }
 
 /** The limits of a server that is told nothing else. The settings' defaults, and for tests. */
@@ -28,6 +30,7 @@ export const DEFAULT_EDGE_LIMITS: EdgeLimits = {
   maxBufferedBytes: 64 * 1024 * 1024,
   requestTimeoutMs: 10_000,
   connectionIdleMs: 300_000,
+  maxConnectionAgeMs: 1_800_000,
 };
 
 /** What can be too much when a call is refused. */

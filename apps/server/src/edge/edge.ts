@@ -44,7 +44,8 @@ export class Edge implements Disposable {
     this.#memory = new SharedPool(limits.maxBufferedBytes);
     this.#streams = new SharedPool(limits.maxStreams);
     this.#onCut = onCut;
-    const sweepMs = Math.min(SWEEP_MS, limits.requestTimeoutMs / 4);
+    const leastMs = Math.min(limits.requestTimeoutMs, limits.maxConnectionAgeMs);
+    const sweepMs = Math.min(SWEEP_MS, leastMs / 4);
     this.#sweeping = setInterval(() => this.#sweep(), sweepMs).unref();
   }
 

@@ -109,7 +109,6 @@ export function testConfig(options: TestServerOptions, issuer: TestIssuer): Conf
     httpAddress: { host: "127.0.0.1", port: 0 },
     metricsAddress: undefined,
     tls: undefined,
-    maxConnectionAgeMs: 3_600_000,
     shutdownDelayMs: 0,
     corsOrigins: [],
     store: parseStoreLocation(options.store ?? "sqlite::memory:"),

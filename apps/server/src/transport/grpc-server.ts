@@ -22,7 +22,6 @@ import { fieldOfBytes } from "../services/malformed-field.js";
 import { checkElements } from "../services/message-elements.js";
 import { describeMalformed, SERVER_STOPPING } from "../services/rpc-error.js";
 import { SERVICES } from "../services/services.js";
-import { OLD_CONNECTION_GRACE_MS } from "./connection-age.js";
 import { drain } from "./drain.js";
 import { boundCalls } from "./grpc-call-bounds.js";
 import { grpcCredentials } from "./grpc-credentials.js";
@@ -55,8 +54,6 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<Port>
     "grpc.max_receive_message_length": edge.limits.maxMessageBytes,
     "grpc.keepalive_time_ms": KEEPALIVE_TIME_MS,
     "grpc.keepalive_timeout_ms": KEEPALIVE_TIMEOUT_MS,
-    "grpc.max_connection_age_ms": options.maxConnectionAgeMs,
-    "grpc.max_connection_age_grace_ms": OLD_CONNECTION_GRACE_MS,
     interceptors: [
       boundCalls(edge, gate, onCall),
       endStreamsOn(shutdownSignal),

@@ -45,6 +45,11 @@ export class HttpClient {
     this.#response = response;
   }
 
+  /** Whether the connection should take no more requests. */
+  get isOld(): boolean {
+    return this.#connection.isOld;
+  }
+
   /** The request has a valid access token. */
   welcome(): void {
     this.#connection.welcome();

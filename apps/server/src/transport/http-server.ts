@@ -5,7 +5,6 @@ import { rememberPeerCertificate } from "@sessiond/connect-grpc-js";
 import type { Edge } from "../edge/edge.js";
 import type { EdgeLimits } from "../edge/edge-limits.js";
 import type { Metrics } from "../observability/metrics.js";
-import { ConnectionAges } from "./connection-age.js";
 import { createCors } from "./cors.js";
 import { createHttpServer } from "./create-http-server.js";
 import { drain } from "./drain.js";
@@ -46,7 +45,6 @@ export async function startHttpServer(options: HttpServerOptions): Promise<Port>
   const rpcOverHttp1 = createRpcHandler(options, { hasGrpc: false, refuse: refuseAndCount });
   const rpcOverHttp2 = createRpcHandler(options, { hasGrpc: true, refuse: refuseAndCount });
   const cors = createCors(options.corsOrigins, refuseAndCount);
-  const ages = new ConnectionAges(options.maxConnectionAgeMs);
   const underWay = new Map<Response, Request>();
   const serve = (request: Request, response: Response) => {
     underWay.set(response, request);
@@ -54,10 +52,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<Port>
     const client = HttpClient.of(edge, request, response);
     // It has closed, or made too many calls without an access token, and this one came behind them.
     if (client === undefined) return void request.socket.destroy();
-    if (
-      response instanceof ServerResponse &&
-      (readiness.isStopping || ages.isOver(request.socket))
-    ) {
+    if (response instanceof ServerResponse && (readiness.isStopping || client.isOld)) {
       // Adds `connection: close`, so the client makes its next call over another connection.
       response.shouldKeepAlive = false;
     }
@@ -90,7 +85,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<Port>
   server.setTimeout(edge.limits.requestTimeoutMs, (socket) => {
     if (!isWaiting(socket, underWay)) socket.destroy();
   });
-  const http2 = new Http2Connections(serve, edge, options.maxConnectionAgeMs);
+  const http2 = new Http2Connections(serve, edge);
   http2.takeFrom(server);
   guardConnections(server, edge, options.onAcceptError);
   server.on("secureConnection", rememberPeerCertificate);

@@ -17,8 +17,6 @@ import { guardConnections } from "./guard-connections.js";
 import { Http2Connections } from "./http2-connections.js";
 
 const REQUEST_TIMEOUT_MS = 300;
-/** Longer than the tests. */
-const AGE_MS = 600_000;
 /** More than a client takes that has room for nothing. */
 const MUCH = "x".repeat(1_000);
 /** Every HTTP/2 connection begins with it, and a SETTINGS frame (RFC 9113, 3.4). */
@@ -40,7 +38,7 @@ beforeAll(async () => {
     if (request.url === "/later") await sleep(2 * REQUEST_TIMEOUT_MS);
     response.end(`HTTP/${request.httpVersion}${body}${request.url === "/much" ? MUCH : ""}`);
   };
-  http2 = new Http2Connections(serve, edge, AGE_MS);
+  http2 = new Http2Connections(serve, edge);
   http2.takeFrom(server);
   guardConnections(server, edge, () => {});
   server.listen(0, "127.0.0.1");

@@ -9,7 +9,6 @@ import {
 import type { Socket } from "node:net";
 import { Server as TlsServer } from "node:tls";
 import type { Edge } from "../edge/edge.js";
-import { jitteredAgeMs, OLD_CONNECTION_GRACE_MS } from "./connection-age.js";
 import { DELIVERY_MS } from "./limits.js";
 import { refuse, TOO_MANY_STREAMS } from "./refusal.js";
 
@@ -26,11 +25,9 @@ export class Http2Connections {
   readonly #connections = new Set<Connection>();
   readonly #server: Http2Server;
   readonly #edge: Edge;
-  readonly #maxAgeMs: number;
 
-  constructor(serve: Serve, edge: Edge, maxAgeMs: number) {
+  constructor(serve: Serve, edge: Edge) {
     this.#edge = edge;
-    this.#maxAgeMs = maxAgeMs;
     this.#server = createServer({ settings: edge.http2Settings });
     this.#server.on("session", (session) => edge.takeSession(session));
     this.#server.on("request", (request, response) => {
@@ -79,7 +76,6 @@ export class Http2Connections {
     this.#server.once("session", (session) => {
       const connection = new Connection(socket, session);
       this.#connections.add(connection);
-      connection.limitAge(this.#maxAgeMs);
       socket.once("close", () => this.#connections.delete(connection));
     });
     this.#server.emit("connection", socket);
@@ -110,17 +106,6 @@ class Connection {
     this.#isClosing = true;
     this.#session.close();
     this.#destroyWhenDone();
-  }
-
-  /** Sends GOAWAY after about this time: the client makes its next call over another connection. */
-  limitAge(maxAgeMs: number): void {
-    const ageMs = jitteredAgeMs(maxAgeMs);
-    const close = setTimeout(() => this.close(), ageMs).unref();
-    const cut = setTimeout(() => this.destroy(), ageMs + OLD_CONNECTION_GRACE_MS).unref();
-    this.#socket.once("close", () => {
-      clearTimeout(close);
-      clearTimeout(cut);
-    });
   }
 
   destroy(): void {

@@ -11,8 +11,6 @@ export interface PortOptions {
   readonly shutdownSignal: AbortSignal;
   /** Undefined for plaintext. */
   readonly certificate?: PortCertificate | undefined;
-  /** After this time, give or take a tenth, a connection takes no new calls. */
-  readonly maxConnectionAgeMs: number;
   /** Bounds what clients hold, of both ports together. */
   readonly edge: Edge;
   /** Receives what the system says when it cannot accept a connection. */
