@@ -19,13 +19,6 @@ export interface AdmissionOptions {
   readonly quota?: readonly RateLimitWindow[];
 }
 
-/**
- * A caller may have so many times the calls that are still free. A caller that is alone gets three
- * quarters of the limit, each of two gets 43 %, and there is always room for one who comes new.
- * (Choudhury and Hahne, "Dynamic Queue Length Thresholds for Shared-Memory Packet Switches", 1998.)
- */
-const SHARE_OF_FREE = 3;
-
 /** Without so many calls under way no delay is their fault. */
 const MIN_IN_FLIGHT = 100;
 
@@ -117,7 +110,9 @@ export class Admission implements Disposable {
     if (share !== Number.POSITIVE_INFINITY) {
       const free = Math.max(1, this.#limit.value * share) - this.inFlight;
       if (free < 1) return this.#refuse(treatment, "in_flight");
-      const most = Math.min(this.#maxPerCaller, free * SHARE_OF_FREE);
+      // As with the edge's pools, so that even one caller's flood of what is shed last leaves room for
+      // what others do that is shed first.
+      const most = Math.min(this.#maxPerCaller, free);
       if (calls.inFlight >= most) return this.#refuse(treatment, "caller_in_flight");
       const waitMs = calls.quota?.take(performance.now()) ?? 0;
       if (waitMs > 0) return this.#refuse(treatment, "caller_quota", waitMs);

@@ -215,10 +215,10 @@ export const SETTINGS = {
     env: "SESSIOND_MAX_CALLS_PER_CALLER",
     flag: "max-calls-per-caller",
     placeholder: "COUNT",
-    help: "how many of these calls may be of one caller (default: three times as many as are still free)",
+    help: "how many of these calls may be of one caller (default: as many as are still free)",
     details:
       "A caller is the subject of an access token, of one issuer and in one namespace. Its fair share " +
-      "holds with this setting, too: alone it gets three quarters of the calls, each of two gets 43 %, " +
+      "holds with this setting, too: alone it gets a half of the calls, each of two gets a third, " +
       "and there is always room for another.",
     parse: (text) => parseCount(text, { min: 1, max: MAX_CALLS }),
   },
