@@ -1,10 +1,13 @@
+import { connect, type Socket } from "node:net";
 import { createClient } from "@connectrpc/connect";
 import { LockService } from "@sessiond/proto/sessiond/v1/lock_service";
 import { SessionService } from "@sessiond/proto/sessiond/v1/session_service";
 import { describe, expect, onTestFinished, test } from "vitest";
+import { DEFAULT_EDGE_LIMITS } from "../edge/edge-limits.js";
 import { KNOWN_PERMISSIONS } from "../services/permissions.js";
+import { beginHttp2, grpcHeaders } from "../testing/attack.js";
 import { failureIfAny, failureOf } from "../testing/outcome.js";
-import { bearer, GRPC, PROTOCOLS } from "../testing/protocols.js";
+import { bearer, clientOver, GRPC, PROTOCOLS, pathOf } from "../testing/protocols.js";
 import { scrape } from "../testing/scrape.js";
 import { byId, newUser } from "../testing/session-requests.js";
 import {
@@ -39,6 +42,7 @@ async function callerOf(server: TestServer, subject: string, protocol = GRPC) {
   const { session, token } = await sessions.createSession({ userId: newUser() }, { headers });
   return {
     id: session?.id ?? "",
+    headers,
     verify: () => sessions.verifySession({ token }, { headers }),
     revoke: (id: string) => sessions.revokeSession(byId(id), { headers }),
     list: () => sessions.listSessions({}, { headers }),
@@ -74,6 +78,23 @@ describe.each(PROTOCOLS)("$name", (protocol) => {
     const shed = (await scrape(server.httpUrl)).sum("sessiond_shed_total");
     expect(shed).toBeGreaterThan(0);
   });
+
+  test.each([
+    ["a request", 25_000],
+    ["an answer", 15_000],
+  ])(
+    "%s for which there is no room is refused, and its caller is told when to come back",
+    async (_, length) => {
+      const edge = { ...DEFAULT_EDGE_LIMITS, maxBufferedBytes: 20_000 };
+      await using server = await startTestServer({ config: { edge } });
+      const client = clientOver(protocol, server);
+      const create = (text: string) => client.createSession({ userId: newUser(), data: { text } });
+      const failure = await failureOf(create("x".repeat(length)));
+      expect(failure).toMatchObject({ code: "RESOURCE_EXHAUSTED", reason: "OVERLOADED" });
+      expect(failure.retryDelayMs).toBeGreaterThan(0);
+      await create("x");
+    },
+  );
 });
 
 test("a caller that floods a server takes nothing from another", async () => {
@@ -99,6 +120,39 @@ test("a caller that has used up its quota is refused, except that it may revoke"
   expect(failure.retryDelayMs).toBeGreaterThan(600_000);
   expect(await ada.revoke(ada.id)).toMatchObject({ revoked: true });
   await (await callerOf(server, "bob")).verify();
+});
+
+test.each<[string, (socket: Socket, path: string, headers: Record<string, string>) => void]>([
+  [
+    "HTTP/1.1",
+    (socket, path, headers) => {
+      const all = {
+        host: "x",
+        "content-length": "9",
+        "content-type": "application/json",
+        ...headers,
+      };
+      const lines = Object.entries(all).map(([name, value]) => `${name}: ${value}\r\n`);
+      socket.write(`POST ${path} HTTP/1.1\r\n${lines.join("")}\r\n{`);
+    },
+  ],
+  [
+    "gRPC",
+    (socket, path, headers) => {
+      beginHttp2(socket);
+      socket.write(grpcHeaders(1, path, { headers }));
+    },
+  ],
+])("half a request over %s does not keep a place from others for long", async (name, begin) => {
+  const server = await startBounded({ maxInFlight: 1 });
+  const [ada, bob] = [await callerOf(server, "ada"), await callerOf(server, "bob")];
+  const socket = connect(Number(new URL(name === "gRPC" ? server.grpcUrl : server.httpUrl).port));
+  onTestFinished(() => void socket.destroy());
+  begin(socket, pathOf(SessionService.method.verifySession), ada.headers);
+  const refusal = async () => (await failureIfAny(bob.verify()))?.code;
+  await expect.poll(refusal).toBe("RESOURCE_EXHAUSTED");
+  await expect.poll(refusal, { timeout: 5_000 }).toBe(undefined);
+  expect(socket.readyState).toBe("open");
 });
 
 test("one caller's watches and waiting calls do not keep another from watching, or a free lock from anybody", async () => {

@@ -17,6 +17,12 @@ const KNOWN_FACTOR = 10;
 /** A closing connection has this time to take what we sent. Then it is cut. */
 const CLOSING_MS = 1_000;
 
+/** What a sweep looks at on a connection. */
+export interface Swept {
+  /** Ends what is too slow, and says why. */
+  sweep(nowMs: number): CutReason | undefined;
+}
+
 /** What one socket does. Only the edge makes them. */
 export class Connection {
   readonly socket: Socket;
@@ -25,7 +31,8 @@ export class Connection {
   readonly streamShare: Share;
   /** Of the streams that nobody needs an access token for, and that do not end by themselves. */
   readonly openShare: Share;
-  readonly streams = new Set<{ sweep(nowMs: number): CutReason | undefined }>();
+  /** Of HTTP/2, and requests of HTTP/1.1 that may stall. */
+  readonly streams = new Set<Swept>();
   /** Whether somebody has shown a valid access token on it. */
   isKnown = false;
   /** Whether its client speaks HTTP by now. */

@@ -5,7 +5,7 @@ import type { EdgeLimits } from "./edge-limits.js";
 import { Loan } from "./shared-pool.js";
 
 /** A request that takes longer to come is stalled. Nearly every one comes at once. */
-const STALLED_MS = 500;
+export const STALLED_MS = 500;
 /** After its answer, a request may go on for this time. Then the client is told to stop. */
 const AFTER_ANSWER_MS = 1_000;
 

@@ -3,6 +3,7 @@ import type { Http2ServerRequest, Http2ServerResponse } from "node:http2";
 import { createContextKey } from "@connectrpc/connect";
 import type { Connection } from "../edge/connection.js";
 import type { Edge } from "../edge/edge.js";
+import { type OpenStream, STALLED_MS } from "../edge/open-stream.js";
 import { Loan } from "../edge/shared-pool.js";
 
 type Request = IncomingMessage | Http2ServerRequest;
@@ -19,35 +20,57 @@ export class HttpClient {
   readonly memory: Loan;
   readonly #edge: Edge;
   readonly #connection: Connection;
+  readonly #request: Request;
   readonly #response: Response;
 
   /** Undefined if the connection has closed meanwhile, or takes no more calls. */
   static of(edge: Edge, request: Request, response: Response): HttpClient | undefined {
     if (!(request instanceof IncomingMessage)) {
       const open = edge.streamOf(request.stream);
-      return open && new HttpClient(edge, open, response);
+      return open && new HttpClient(edge, open, request, response);
     }
     const connection = edge.connectionOf(request.socket);
     if (connection === undefined || connection.isClosing) return undefined;
     const memory = new Loan(connection.memory);
     response.once("close", () => memory.end());
-    return new HttpClient(edge, { connection, memory }, response);
+    return new HttpClient(edge, { connection, memory }, request, response);
   }
 
   private constructor(
     edge: Edge,
-    { connection, memory }: { readonly connection: Connection; readonly memory: Loan },
+    { connection, memory }: Pick<OpenStream, "connection" | "memory">,
+    request: Request,
     response: Response,
   ) {
     this.memory = memory;
     this.#edge = edge;
     this.#connection = connection;
+    this.#request = request;
     this.#response = response;
   }
 
   /** Whether the connection should take no more requests. */
   get isOld(): boolean {
     return this.#connection.isOld;
+  }
+
+  /** Calls the listener if the request takes its time to come. */
+  whenStalled(listener: () => void): void {
+    const request = this.#request;
+    if (!(request instanceof IncomingMessage)) {
+      this.#edge.streamOf(request.stream)?.whenStalled(listener);
+      return;
+    }
+    const { streams } = this.#connection;
+    const openedMs = performance.now();
+    const swept = {
+      sweep: (nowMs: number) => {
+        if (!request.complete && nowMs - openedMs >= STALLED_MS) listener();
+        return undefined;
+      },
+    };
+    streams.add(swept);
+    this.#response.once("close", () => streams.delete(swept));
   }
 
   /** The request has a valid access token. */

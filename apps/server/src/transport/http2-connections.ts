@@ -9,8 +9,10 @@ import {
 import type { Socket } from "node:net";
 import { Server as TlsServer } from "node:tls";
 import type { Edge } from "../edge/edge.js";
+import { toConnectError } from "../services/rpc-error.js";
+import { errorAnswer, writeAnswer } from "./error-answer.js";
 import { DELIVERY_MS } from "./limits.js";
-import { refuse, TOO_MANY_STREAMS } from "./refusal.js";
+import { tooMuchAtOnce } from "./too-much.js";
 
 /** HTTP/2 with prior knowledge starts like this (RFC 9113, 3.4). No HTTP method is PRI. */
 const PREFACE = "PRI";
@@ -30,9 +32,11 @@ export class Http2Connections {
     this.#edge = edge;
     this.#server = createServer({ settings: edge.http2Settings });
     this.#server.on("session", (session) => edge.takeSession(session));
+    const tooManyStreams = errorAnswer(toConnectError(tooMuchAtOnce("streams")));
     this.#server.on("request", (request, response) => {
       if (edge.hasCut(response.stream)) return;
-      if (edge.takeStream(response.stream) === undefined) refuse(response, TOO_MANY_STREAMS);
+      if (edge.takeStream(response.stream) === undefined)
+        writeAnswer(request, response, tooManyStreams);
       else serve(request, response);
     });
     // A client's broken connection is no fault of ours: no log.

@@ -4,7 +4,6 @@ import { Code } from "@connectrpc/connect";
 import { codeToString } from "@connectrpc/connect/protocol-connect";
 import { withoutSecrets } from "@sessiond/core";
 import type { EdgeLimits } from "../edge/edge-limits.js";
-import { TOO_MUCH } from "./too-much.js";
 
 /** An answer to a request that gets no further: not to a method, or not with a message. */
 export interface Refusal {
@@ -21,11 +20,6 @@ const MAX_QUOTED_LENGTH = 128;
 
 /** The refusal of a request that Connect cannot make a URL of. */
 export const NO_HOST = invalid("expected a valid Host header");
-
-/** The refusal of a stream for which there is no room. */
-export const TOO_MANY_STREAMS = tooLarge(429, TOO_MUCH.streams);
-/** The refusal that takes the place of an answer for which there is no room. */
-export const TOO_MUCH_BUFFERED = tooLarge(429, TOO_MUCH.buffered_bytes);
 
 /** The refusal of what Node could not read as HTTP/1.1. */
 export function unreadable(error: NodeJS.ErrnoException, limits: EdgeLimits): Refusal {

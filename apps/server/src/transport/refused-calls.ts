@@ -1,22 +1,16 @@
 import type { EventEmitter } from "node:events";
 import type { ServerHttp2Stream } from "node:http2";
-import type { ConnectError } from "@connectrpc/connect";
-import { errorToJson } from "@connectrpc/connect/protocol-connect";
 import { overloaded } from "@sessiond/core";
 import type { Logger } from "pino";
 import { type Admission, type Admitted, Refused } from "../admission/admission.js";
 import type { Edge } from "../edge/edge.js";
+import type { OpenStream } from "../edge/open-stream.js";
 import type { PortMetrics } from "../observability/rpc-metrics.js";
 import { toConnectError } from "../services/rpc-error.js";
+import { type ErrorAnswer, errorAnswer, writeAnswer } from "./error-answer.js";
+import type { HttpClient } from "./http-client.js";
 import type { Request, Response } from "./http-messages.js";
-import { refuseStream, trailersOnly } from "./trailers-only.js";
-
-/** A refusal in each form that a protocol needs. Made once for many calls: they are refused in thousands. */
-interface Answer {
-  readonly error: ConnectError;
-  readonly grpcHeaders: Readonly<Record<string, string>>;
-  readonly json: string;
-}
+import { refuseStream } from "./trailers-only.js";
 
 const MESSAGES: Readonly<Record<Refused["why"], string>> = {
   in_flight: "too many calls are under way on this server",
@@ -26,8 +20,6 @@ const MESSAGES: Readonly<Record<Refused["why"], string>> = {
 /** Delays differ by this much at least, so that there are about fifty answers of each kind. */
 const DELAY_STEP = 1.1;
 const LOG_INTERVAL_MS = 1_000;
-/** A byte of flags for the end of a stream, and four bytes of length (Connect's protocol). */
-const END_STREAM_FLAG = 0b10;
 
 /**
  * Answers the calls of one port that are not admitted, in their protocol and before anything of them
@@ -38,7 +30,7 @@ export class RefusedCalls {
   readonly #metrics: PortMetrics;
   readonly #logger: Logger;
   readonly #edge: Edge;
-  readonly #answers = new Map<string, Answer>();
+  readonly #answers = new Map<string, ErrorAnswer>();
   #unlogged = 0;
   #loggedMs = Number.NEGATIVE_INFINITY;
 
@@ -62,12 +54,12 @@ export class RefusedCalls {
       stream.once("close", takeBack);
       return true;
     }
-    if (entry !== undefined) this.#endWith(stream, entry, stream);
+    if (entry !== undefined) this.#endWith(stream, entry, this.#edge.streamOf(stream));
     return false;
   }
 
   /** The same on the HTTP port, for all protocols that it speaks. */
-  takeOverHttp(request: Request, response: Response, path: string): boolean {
+  takeOverHttp(client: HttpClient, request: Request, response: Response, path: string): boolean {
     const entry = this.#admission.enter(path, request.headers.authorization ?? "");
     if (entry instanceof Refused) {
       const takeBack = this.#send(entry, (answer) => {
@@ -76,9 +68,7 @@ export class RefusedCalls {
       response.once("close", takeBack);
       return true;
     }
-    if (entry !== undefined) {
-      this.#endWith(response, entry, "stream" in request ? request.stream : undefined);
-    }
+    if (entry !== undefined) this.#endWith(response, entry, client);
     return false;
   }
 
@@ -86,11 +76,15 @@ export class RefusedCalls {
    * Gives a call's place back when the call ends. Also if its request does not come: nobody works on
    * half a request, and once it is whole, its handler counts.
    */
-  #endWith(emitter: EventEmitter, entry: Admitted, stream: ServerHttp2Stream | undefined): void {
+  #endWith(
+    emitter: EventEmitter,
+    entry: Admitted,
+    open: Pick<OpenStream, "whenStalled"> | undefined,
+  ): void {
     const end = () => entry.end();
     // The client may go on with a request that has its answer.
     emitter.once("finish", end).once("close", end);
-    if (stream) this.#edge.streamOf(stream)?.whenStalled(end);
+    open?.whenStalled(end);
   }
 
   /** Sends the refusal of a stranger's call, now or in its turn. Answers a function that takes it back. */
@@ -98,7 +92,7 @@ export class RefusedCalls {
     return this.#admission.pace.run(send);
   }
 
-  #send(refused: Refused, write: (answer: Answer) => void): () => void {
+  #send(refused: Refused, write: (answer: ErrorAnswer) => void): () => void {
     const answer = this.#answerTo(refused);
     const startMs = performance.now();
     this.#metrics.refused(answer.error.cause);
@@ -109,15 +103,13 @@ export class RefusedCalls {
     });
   }
 
-  #answerTo({ why, retryAfterMs }: Refused): Answer {
+  #answerTo({ why, retryAfterMs }: Refused): ErrorAnswer {
     const step = Math.ceil(Math.log(retryAfterMs) / Math.log(DELAY_STEP));
     const key = `${why} ${step}`;
     const known = this.#answers.get(key);
     if (known !== undefined) return known;
     const cause = overloaded(why, MESSAGES[why], { retryAfterMs: DELAY_STEP ** step });
-    const error = toConnectError(cause);
-    const json = JSON.stringify(errorToJson(error, undefined));
-    const answer = { error, grpcHeaders: trailersOnly(error), json };
+    const answer = errorAnswer(toConnectError(cause));
     this.#answers.set(key, answer);
     return answer;
   }
@@ -131,35 +123,4 @@ export class RefusedCalls {
     this.#unlogged = 0;
     this.#loggedMs = nowMs;
   }
-}
-
-function writeAnswer(request: Request, response: Response, { grpcHeaders, json }: Answer): void {
-  const type = request.headers["content-type"] ?? "";
-  if (type.startsWith("application/grpc")) {
-    write(response, 200, { "content-type": type, ...grpcHeaders });
-  } else if (type.startsWith("application/connect+")) {
-    write(response, 200, { "content-type": type }, endOfStream(json));
-  } else {
-    write(response, 429, { "content-type": "application/json" }, json);
-  }
-}
-
-function write(
-  response: Response,
-  status: number,
-  headers: Readonly<Record<string, string>>,
-  body: string | Buffer = "",
-): void {
-  response.statusCode = status;
-  for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
-  response.end(body);
-}
-
-/** The message that ends a stream with an error (https://connectrpc.com/docs/protocol#error-end-stream). */
-function endOfStream(json: string): Buffer {
-  const message = Buffer.from(`{"error":${json}}`);
-  const envelope = Buffer.alloc(5);
-  envelope.writeUInt8(END_STREAM_FLAG);
-  envelope.writeUInt32BE(message.length, 1);
-  return Buffer.concat([envelope, message]);
 }

@@ -54,7 +54,7 @@ interface RequestBodyOptions {
   /** After more than this, the body is not read on. Connect then refuses it as too long. */
   readonly maxBytes: number;
   /** The bytes are charged to it. Where it has no room, the read rejects with OVERLOADED. */
-  readonly memory: Pick<Loan, "take">;
+  readonly memory: Pick<Loan, "take" | "give">;
   /** May throw a ConnectError about the whole body. */
   readonly check: (bytes: Uint8Array) => void;
 }
@@ -90,6 +90,8 @@ export class RequestBody implements AsyncIterable<Uint8Array> {
     const onData = (chunk: Buffer) => {
       if (!memory.take(chunk.length)) {
         stopReading();
+        // Or there might be no room for the answer, either.
+        memory.give(body.length);
         reject(toConnectError(tooMuchAtOnce("buffered_bytes")));
         return;
       }

@@ -26,10 +26,11 @@ import { requestTextDecoder } from "../services/request-json.js";
 import { clientCertificateKey, clientCertificateOf } from "../tls/client-certificate.js";
 import { chargeAnswer } from "./charge-answer.js";
 import { boundedCompressions } from "./compressions.js";
+import { errorAnswer, writeAnswer } from "./error-answer.js";
 import { type HttpClient, httpClientKey } from "./http-client.js";
 import type { Request, Response } from "./http-messages.js";
 import type { PortOptions } from "./port.js";
-import { NO_HOST, quoted, type Refusal, type Refuse, TOO_MUCH_BUFFERED } from "./refusal.js";
+import { NO_HOST, quoted, type Refusal, type Refuse } from "./refusal.js";
 import type { RefusedCalls } from "./refused-calls.js";
 import { ENVELOPE_BYTES, isEnveloped, RequestBody, requestBodyKey } from "./request-body.js";
 
@@ -96,7 +97,7 @@ export function createRpcHandler(
       client.countUnauthenticated();
       return refuse(response, nothingAt(path));
     }
-    if (refusedCalls?.takeOverHttp(request, response, path)) return;
+    if (refusedCalls?.takeOverHttp(client, request, response, path)) return;
     const exchange = { request, response, client, portMetrics, maxMessageBytes };
     serve(handler, exchange, refuse).catch((error: unknown) => {
       // A client that has gone is no fault.
@@ -133,11 +134,11 @@ async function serve(handler: UniversalHandler, exchange: Exchange, refuse: Refu
   try {
     await universalResponseToNodeResponse({ ...answer, ...(body && { body }) }, response);
   } catch (error) {
-    const { code, cause } = ConnectError.from(error);
-    if (code !== Code.ResourceExhausted) throw error;
-    portMetrics.refused(cause);
+    const failure = ConnectError.from(error);
+    if (failure.code !== Code.ResourceExhausted) throw error;
+    portMetrics.refused(failure.cause);
     if (response.headersSent) response.destroy();
-    else refuse(response, TOO_MUCH_BUFFERED);
+    else writeAnswer(request, response, errorAnswer(failure));
   }
 }
 

@@ -4,7 +4,7 @@ import type { EDGE_DETAILS } from "../edge/edge-limits.js";
 type Detail = (typeof EDGE_DETAILS)[number];
 
 /** What a caller is told when clients hold too much already. */
-export const TOO_MUCH = {
+const TOO_MUCH = {
   streams: "the server has too many open streams",
   buffered_bytes: "requests and answers under way take too much memory",
 } as const satisfies Record<Detail, string>;
