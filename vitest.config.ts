@@ -33,6 +33,8 @@ export default defineConfig({
           include: FAULTS,
           testTimeout: 60_000,
           sequence: { groupOrder: 1 },
+          // Connections of slow clients wait for the same timeout side by side.
+          maxConcurrency: 20,
           fileParallelism: false,
         },
       },

@@ -4,9 +4,10 @@ import {
   ATTACK_MS,
   type AttackedServer,
   beginHttp2,
+  floodFrom,
   grpcHeaders,
+  IS_SOAK,
   PORTS,
-  type PortName,
   startAttackedServer,
   withstand,
 } from "../../testing/attack.js";
@@ -14,8 +15,9 @@ import { cancel, END_HEADERS, END_STREAM, frame, NO_SETTINGS } from "../../testi
 
 const COUNT = "/sessiond.v1.SessionService/CountSessions";
 const WATCH_HEALTH = "/grpc.health.v1.Health/Watch";
-const CONNECTIONS = Number(process.env["SESSIOND_TEST_ATTACK_CONNECTIONS"] ?? 1_000);
-const ATTACKERS = 8;
+const CONNECTIONS = IS_SOAK ? 5_000 : 1_000;
+/** Each has 90 streams. */
+const WATCHING = IS_SOAK ? 112 : 20;
 const STREAMS = Array.from({ length: 500 }, (_, i) => 2 * i + 1);
 const ENDS = END_HEADERS | END_STREAM;
 
@@ -34,28 +36,13 @@ function times(count: number, make: () => Buffer): Buffer {
   return Buffer.concat(Array.from({ length: count }, make));
 }
 
-/** Sends the same from several connections, and connects again when one is cut. */
-async function flood(port: PortName, bytes: Buffer): Promise<void> {
-  const untilMs = performance.now() + ATTACK_MS;
-  const attack = async () => {
-    while (performance.now() < untilMs) {
-      const socket = server.open(port);
-      beginHttp2(socket);
-      socket.write(bytes);
-      await Promise.race([new Promise((resolve) => socket.once("close", resolve)), sleep(100)]);
-      socket.destroy();
-    }
-  };
-  await Promise.all(Array.from({ length: ATTACKERS }, attack));
-}
-
 describe.each(PORTS)("clients without an access token do not hold up the %s port with", (port) => {
   test.each([
     ["calls", CALLS],
     ["calls that they reset at once", RESETS],
     ["pings", PINGS],
     ["SETTINGS", SETTINGS],
-  ])("%s", (_, bytes) => withstand(server, port, () => flood(port, bytes)));
+  ])("%s", (_, bytes) => withstand(server, port, () => floodFrom(server, port, bytes)));
 
   test("connections", async () => {
     await withstand(server, port, async () => {
@@ -71,14 +58,14 @@ describe.each(PORTS)("clients without an access token do not hold up the %s port
 test("watches of health that stay open are few, and a known caller still calls", async () => {
   const message = Buffer.alloc(5);
   await withstand(server, "gRPC", async () => {
-    for (let i = 0; i < 40; i++) {
+    for (let i = 0; i < WATCHING; i++) {
       const socket = server.open("gRPC");
       beginHttp2(socket);
       for (const stream of STREAMS.slice(0, 90)) {
         socket.write(grpcHeaders(stream, WATCH_HEALTH));
         socket.write(frame("DATA", { stream, flags: END_STREAM, payload: message }));
       }
-      await sleep(ATTACK_MS / 40);
+      await sleep(ATTACK_MS / WATCHING);
     }
   });
 });

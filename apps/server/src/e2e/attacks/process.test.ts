@@ -15,7 +15,7 @@ beforeAll(async () => {
 afterAll(() => server[Symbol.asyncDispose]());
 
 const urlOf = (port: (typeof PORTS)[number]) =>
-  port === "gRPC" ? server.process.grpcUrl : server.process.httpUrl;
+  port === "gRPC" ? server.urls.grpcUrl : server.urls.httpUrl;
 
 /** Makes a gRPC call of five empty bytes, and answers its headers or trailers. */
 async function callGrpc(url: string, headers: Record<string, string>) {
@@ -50,7 +50,7 @@ test.each(["", "5", "S", "1x5S", "-1S"])(
 );
 
 test("the gRPC port serves no GET", async () => {
-  const answer = await callGrpc(server.process.grpcUrl, { ":method": "GET" });
+  const answer = await callGrpc(server.urls.grpcUrl, { ":method": "GET" });
   expect(answer).toMatchObject({ ":status": 405, allow: "POST" });
 });
 
@@ -80,8 +80,7 @@ test("a server that may open few files takes fewer connections, says so, and goe
     "fewer connections than configured: each needs a file descriptor (ulimit -n)",
   );
   for (let i = 0; i < 100; i++) poor.open("gRPC");
-  const { grpcUrl, httpUrl } = poor.process;
-  const client = clientOver(GRPC, { grpcUrl, httpUrl, accessToken: poor.token });
+  const client = clientOver(GRPC, { ...poor.urls, accessToken: poor.token });
   const count = async () => (await client.countSessions({})).count;
   await expect.poll(count, { timeout: 10_000 }).toBe(1);
   expect(await poor.sockets()).toBeLessThanOrEqual(30);
