@@ -12,8 +12,10 @@ import {
   withstand,
 } from "../../testing/attack.js";
 import { cancel, END_HEADERS, END_STREAM, frame, NO_SETTINGS } from "../../testing/http2-frames.js";
+import { scrape } from "../../testing/scrape.js";
 
 const COUNT = "/sessiond.v1.SessionService/CountSessions";
+const CHECK_HEALTH = "/grpc.health.v1.Health/Check";
 const WATCH_HEALTH = "/grpc.health.v1.Health/Watch";
 const CONNECTIONS = IS_SOAK ? 5_000 : 1_000;
 /** Each has 90 streams. */
@@ -32,6 +34,15 @@ beforeAll(async () => {
 });
 afterAll(() => server[Symbol.asyncDispose]());
 
+async function cuts(reason: string): Promise<number> {
+  const metrics = await scrape(server.urls.httpUrl);
+  return metrics.sum("sessiond_cuts_total", { reason }) ?? Number.NaN;
+}
+
+function emptyMessage(stream: number): Buffer {
+  return frame("DATA", { stream, flags: END_STREAM, payload: Buffer.alloc(5) });
+}
+
 function times(count: number, make: () => Buffer): Buffer {
   return Buffer.concat(Array.from({ length: count }, make));
 }
@@ -44,6 +55,19 @@ describe.each(PORTS)("clients without an access token do not hold up the %s port
     ["SETTINGS", SETTINGS],
   ])("%s", (_, bytes) => withstand(server, port, () => floodFrom(server, port, bytes)));
 
+  test("many calls that need no access token, for their connections are cut", async () => {
+    const before = await cuts("unauthenticated_calls");
+    const socket = server.open(port);
+    beginHttp2(socket);
+    const isCut = new Promise((resolve) => socket.once("close", resolve));
+    for (const stream of STREAMS.slice(0, 300)) {
+      socket.write(Buffer.concat([grpcHeaders(stream, CHECK_HEALTH), emptyMessage(stream)]));
+      await sleep(1);
+    }
+    await isCut;
+    expect(await cuts("unauthenticated_calls")).toBeGreaterThan(before);
+  });
+
   test("connections", async () => {
     await withstand(server, port, async () => {
       for (let i = 0; i < CONNECTIONS; i++) {
@@ -55,17 +79,36 @@ describe.each(PORTS)("clients without an access token do not hold up the %s port
   });
 });
 
+test("a connection is cut on which a stranger begins calls and resets them, again and again", async () => {
+  const before = await cuts("resets");
+  const socket = server.open("gRPC");
+  beginHttp2(socket);
+  const isCut = new Promise((resolve) => socket.once("close", resolve));
+  for (let i = 0; i < 250; i += 50) {
+    const streams = STREAMS.slice(i, i + 50);
+    // Half a call, so that the server does not answer it first.
+    socket.write(Buffer.concat(streams.map((stream) => grpcHeaders(stream, CHECK_HEALTH))));
+    await sleep(50);
+    socket.write(Buffer.concat(streams.map(cancel)));
+  }
+  await isCut;
+  expect(await cuts("resets")).toBeGreaterThan(before);
+});
+
 test("watches of health that stay open are few, and a known caller still calls", async () => {
-  const message = Buffer.alloc(5);
+  const refused = async () =>
+    (await scrape(server.urls.httpUrl)).sum("sessiond_shed_total", { reason: "streams" });
+  const before = (await refused()) ?? Number.NaN;
   await withstand(server, "gRPC", async () => {
     for (let i = 0; i < WATCHING; i++) {
       const socket = server.open("gRPC");
       beginHttp2(socket);
       for (const stream of STREAMS.slice(0, 90)) {
         socket.write(grpcHeaders(stream, WATCH_HEALTH));
-        socket.write(frame("DATA", { stream, flags: END_STREAM, payload: message }));
+        socket.write(emptyMessage(stream));
       }
       await sleep(ATTACK_MS / WATCHING);
     }
   });
+  expect(await refused()).toBeGreaterThan(before);
 });
