@@ -202,8 +202,8 @@ export const SETTINGS = {
       "while calls wait for each other",
     details:
       "Calls beyond it fail at once with `OVERLOADED` and are told when to try again. First those " +
-      "that create, list and count and batches (at 70 % of the number), then the others (at 85 %), " +
-      "then VerifySession. Calls that revoke, or release a lock, and health checks never do. " +
+      "that create, list and count (at 70 % of the number), then the others (at 85 %), then " +
+      "VerifySession and its batches. Calls that revoke, or release a lock, and health checks never do. " +
       "Watches and waiting AcquireLock calls have bounds of their own.\n\n" +
       "The server lowers the number down to 100 while its event loop is more than 40 ms late, and " +
       "raises it again within two seconds. " +
