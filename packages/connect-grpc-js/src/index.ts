@@ -1,3 +1,10 @@
+export { NotProcessedError } from "./client/call-error.js";
+export type { ClientTls } from "./client/connection-credentials.js";
+export {
+  createGrpcJsTransport,
+  type GrpcJsTransport,
+  type GrpcJsTransportOptions,
+} from "./client/grpc-js-transport.js";
 export { addConnectRoutes, type ConnectRoutesOptions } from "./server/add-connect-routes.js";
 export { onHttp2Server } from "./server/http2-servers.js";
 export { type CallGate, joinAuthorization, limitGrpcTimeout } from "./server/incoming-headers.js";

@@ -1,9 +1,9 @@
 import type { DescMethodStreaming, Message } from "@bufbuild/protobuf";
 import type { MethodImplSpec, StreamRequest, UnaryRequest } from "@connectrpc/connect";
+import { LAZY_SIGNAL, lazyProperty, SOURCE } from "../lazy-property.js";
+import { MetadataHeaders } from "../metadata/metadata-headers.js";
 import type { CallLifetime } from "./call-lifetime.js";
-import { LAZY_SIGNAL, lazyProperty, SOURCE } from "./lazy-property.js";
 import { parseMessage } from "./messages.js";
-import { RequestHeaders } from "./request-headers.js";
 import type { IncomingCall, Route } from "./route.js";
 
 const LAZY_MESSAGE = lazyProperty("message");
@@ -70,7 +70,7 @@ function requestProperties(route: Route, call: IncomingCall) {
     requestMethod: "POST",
     // grpc-js does not tell whether the connection is encrypted.
     url: `http://${call.getHost()}${call.getPath()}`,
-    header: new RequestHeaders(call.metadata),
+    header: new MetadataHeaders(call.metadata),
     contextValues: route.contextValues(call),
   };
 }

@@ -3,7 +3,7 @@ import { anyPack } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { Metadata, type StatusObject } from "@grpc/grpc-js";
 import { StatusSchema } from "@sessiond/proto/google/rpc/status";
-import { addHeadersToMetadata } from "./metadata.js";
+import { addHeadersToMetadata } from "../metadata/metadata.js";
 
 const NO_TRAILERS = new Headers();
 

@@ -24,19 +24,26 @@ const PROTOCOL_HEADERS = new Set([
 ]);
 
 /**
- * Adds the headers of a response to metadata, except the protocol's own headers.
+ * Adds the headers of a response, or of a request, to metadata, except the protocol's own headers.
  *
  * @throws ConnectError (Internal) for a name or value that gRPC cannot carry. Names may contain
- * letters, digits, ".", "_" and "-", values may contain printable ASCII.
+ * letters, digits, ".", "_" and "-", values may contain printable ASCII. The error does not have the
+ * value, which may be a secret.
  */
-export function addHeadersToMetadata(headers: Headers, metadata: Metadata): void {
-  for (const [key, value] of headers) {
+export function addHeadersToMetadata(
+  headers: Iterable<readonly [string, string]>,
+  metadata: Metadata,
+  kind: "request" | "response" = "response",
+): void {
+  for (const [name, value] of headers) {
+    const key = name.toLowerCase();
     if (key.startsWith("grpc-") || PROTOCOL_HEADERS.has(key)) continue;
     try {
       addEntry(metadata, key, value);
-    } catch (cause) {
-      const message = `gRPC metadata cannot carry the response header ${key}`;
-      throw new ConnectError(message, Code.Internal, undefined, undefined, cause);
+    } catch (_error) {
+      // The error of grpc-js quotes the value.
+      const message = `gRPC metadata cannot carry the ${kind} header ${key}`;
+      throw new ConnectError(message, Code.Internal);
     }
   }
 }

@@ -33,17 +33,17 @@ const HeadersClass: new () => OverridableHeaders = Headers;
  * of it first. A copy is slow, because Headers checks each character of each value: for an access
  * token that takes longer than everything else that this package does for a call.
  */
-export class RequestHeaders extends HeadersClass {
+export class MetadataHeaders extends HeadersClass {
   #metadata: Metadata | undefined;
 
   static {
     for (const name of COPYING_METHODS) {
       const method = Headers.prototype[name] as (...args: unknown[]) => unknown;
-      const value = function (this: RequestHeaders, ...args: unknown[]) {
+      const value = function (this: MetadataHeaders, ...args: unknown[]) {
         this.#copy();
         return method.apply(this, args);
       };
-      Object.defineProperty(RequestHeaders.prototype, name, { value });
+      Object.defineProperty(MetadataHeaders.prototype, name, { value });
     }
   }
 

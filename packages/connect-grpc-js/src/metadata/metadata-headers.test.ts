@@ -1,7 +1,7 @@
 import { Metadata } from "@grpc/grpc-js";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { RequestHeaders } from "./request-headers.js";
+import { MetadataHeaders } from "./metadata-headers.js";
 
 const names = fc.constantFrom("authorization", "x-a", "x-b", "Upper-Case", "x-absent");
 const values = fc.string({ unit: fc.constantFrom(..."aZ09 ,;="), maxLength: 12 });
@@ -13,7 +13,7 @@ const operations = fc.array(
   ),
 );
 
-test("RequestHeaders behaves like Headers with the same entries", () => {
+test("MetadataHeaders behaves like Headers with the same entries", () => {
   fc.assert(
     fc.property(fc.array(fc.tuple(names, values)), operations, (entries, steps) => {
       const metadata = new Metadata();
@@ -22,7 +22,7 @@ test("RequestHeaders behaves like Headers with the same entries", () => {
         metadata.add(name, value);
         expected.append(name, value);
       }
-      const actual = new RequestHeaders(metadata);
+      const actual = new MetadataHeaders(metadata);
       for (const [method, ...args] of steps) {
         expect(outcome(actual, method, args)).toEqual(outcome(expected, method, args));
       }
@@ -43,16 +43,16 @@ test("a copy made by Headers has all entries", () => {
   const metadata = new Metadata();
   metadata.add("x-a", "1");
   metadata.add("x-a", "2");
-  expect([...new Headers(new RequestHeaders(metadata))]).toEqual([["x-a", "1, 2"]]);
+  expect([...new Headers(new MetadataHeaders(metadata))]).toEqual([["x-a", "1, 2"]]);
 });
 
 test("a binary value is unpadded base64, from `get` and in a list", () => {
   const metadata = new Metadata();
   metadata.add("x-bin", Buffer.from([0xff, 0xfe]));
-  expect(new RequestHeaders(metadata).get("x-bin")).toBe("//4");
-  expect([...new RequestHeaders(metadata)]).toEqual([["x-bin", "//4"]]);
+  expect(new MetadataHeaders(metadata).get("x-bin")).toBe("//4");
+  expect([...new MetadataHeaders(metadata)]).toEqual([["x-bin", "//4"]]);
 });
 
 test("an invalid name is refused, as in Headers", () => {
-  expect(() => new RequestHeaders(new Metadata()).get("no spaces")).toThrow(TypeError);
+  expect(() => new MetadataHeaders(new Metadata()).get("no spaces")).toThrow(TypeError);
 });
