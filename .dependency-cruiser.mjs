@@ -107,7 +107,7 @@ export default {
       comment: "The SDK runs in other services: it knows the contract, never the server or core.",
       severity: "error",
       from: { path: "^packages/client/src", pathNot: TESTS },
-      to: { path: "^packages/(?!client/|proto/)|^apps/" },
+      to: { path: "^packages/(?!client/|connect-grpc-js/|proto/)|^apps/" },
     },
     {
       name: "nothing-imports-the-server",

@@ -21,7 +21,7 @@ function refused(options: object): string[] {
 
 test("an address and a token are enough", () => {
   expect(checkOptions(valid)).toEqual({
-    server: { baseUrl: new URL(valid.baseUrl), protocol: "grpc" },
+    server: { baseUrls: [valid.baseUrl], protocol: "grpc", tls: undefined },
     token: valid.token,
     timeoutMs: 5000,
     maxAttempts: 3,
@@ -45,6 +45,7 @@ test("one error names every fault", () => {
 
 test.each([
   ["baseUrl", ["http://h:1", "https://h", "http://[::1]:50051/", "https://h/sessiond"]],
+  ["baseUrl", ["dns:///h:1", "dns:///[::1]:1", ["http://h"], ["https://a:1", "https://b:1"]]],
   ["token", ["a", "a.b-c_d~e+f/g==", () => ""]],
   ["timeoutMs", [1, 1.5, 99_999_999]],
   ["maxAttempts", [1, 10]],
@@ -55,11 +56,19 @@ test.each([
 test.each([
   ["baseUrl", ["", "127.0.0.1:50051", "localhost:50051", "grpc://h:1", new URL("http://h")]],
   ["baseUrl", ["http://user:secret@h", "http://user@h", "http://h?x=1", "http://h#x", undefined]],
+  ["baseUrl", [[], ["http://a", "https://b"], ["dns:///a:1", "dns:///b:1"], ["http://a", "b"]]],
+  ["baseUrl", ["dns:h:1", "dns:///h", "dns://8.8.8.8/h:1", "dns:///h:1/x"]],
   ["token", ["", "Bearer abc", "abc\n", "ab c", "ä", "a=b", undefined, 5]],
   ["timeoutMs", [0, -1, 0.5, 100_000_000, Number.NaN, Number.POSITIVE_INFINITY, "5000", null]],
   ["maxAttempts", [0, 11, 1.5, Number.NaN, "3"]],
 ])("%s may be none of %o", (name, values) => {
   for (const value of values) expect(refused({ ...valid, [name]: value })).toEqual([name]);
+});
+
+test("protocol connect has one server", () => {
+  for (const baseUrl of [["http://a", "http://b"], "dns:///h:1"]) {
+    expect(refused({ ...valid, baseUrl, protocol: "connect" })).toEqual(["baseUrl"]);
+  }
 });
 
 test("a message does not repeat the address, which might contain a password", () => {

@@ -39,18 +39,22 @@ export type ServerOptions =
       /**
        * The server's address, such as `http://127.0.0.1:50051`: its gRPC port, or with protocol
        * `connect` its HTTP port. `https` for TLS.
+       *
+       * Several servers get calls in turn, with protocol `grpc`: a list of such addresses, all
+       * `http` or all `https`, or `dns:///sessiond:50051` for all addresses of a name, with TLS if
+       * there is `tls`. A server that cannot be reached gets none until it is back.
        */
-      baseUrl: string;
+      baseUrl: string | readonly string[];
 
       /**
-       * `grpc` uses one HTTP/2 connection for all calls and the faster port of the server.
+       * `grpc` uses one HTTP/2 connection to each server and the faster port of the server.
        * `connect` uses HTTP/1.1, for networks whose proxies do not carry HTTP/2. Default: `grpc`.
        */
       protocol?: "grpc" | "connect" | undefined;
 
       /**
        * The authorities to trust and the certificate of this client, if the server's certificate is
-       * of no public authority, or the server asks for one. Only with `https`.
+       * of no public authority, or the server asks for one. Only with `https` and `dns:///`.
        */
       tls?: TlsOptions | undefined;
       transport?: undefined;
@@ -95,7 +99,8 @@ const MAX_ATTEMPTS = 10;
 export const MAX_TIMEOUT_MS = 99_999_999;
 
 export interface ServerAddress {
-  readonly baseUrl: URL;
+  /** One, or with protocol `grpc` several. */
+  readonly baseUrls: readonly [string, ...string[]];
   readonly protocol: "grpc" | "connect";
   /** Undefined for the defaults of Node.js. */
   readonly tls?: TlsOptions | undefined;
@@ -127,7 +132,7 @@ export function checkOptions(options: SessionClientOptions): CheckedOptions {
   const all = [...wrong, ...ofTls, ...unknown];
   if (all.length > 0) throw refusal(all);
   const server = options.transport ?? {
-    baseUrl: new URL(options.baseUrl),
+    baseUrls: listOf(options.baseUrl) as [string, ...string[]],
     protocol: options.protocol ?? "grpc",
     tls: options.tls,
   };
@@ -163,7 +168,7 @@ function maxAttemptsFault(maxAttempts: unknown): string | undefined {
 
 function serverFaults({ baseUrl, protocol, tls, transport }: ServerOptions) {
   if (transport === undefined) {
-    return { baseUrl: baseUrlFault(baseUrl), protocol: protocolFault(protocol) };
+    return { baseUrl: baseUrlsFault(baseUrl, protocol), protocol: protocolFault(protocol) };
   }
   const surplus = "not with `transport`, which has its own";
   return {
@@ -174,9 +179,32 @@ function serverFaults({ baseUrl, protocol, tls, transport }: ServerOptions) {
   };
 }
 
+function listOf(baseUrl: unknown): readonly unknown[] {
+  return Array.isArray(baseUrl) ? baseUrl : [baseUrl];
+}
+
+function baseUrlsFault(baseUrl: unknown, protocol: unknown): string | undefined {
+  const addresses = listOf(baseUrl);
+  if (addresses.length === 0) return "expected at least one URL";
+  const fault = addresses.map(baseUrlFault).find((each) => each !== undefined);
+  if (fault !== undefined) return fault;
+  const schemes = new Set(addresses.map((address) => new URL(String(address)).protocol));
+  if (protocol === "connect" && (addresses.length > 1 || schemes.has("dns:"))) {
+    return "expected one URL with `http:` or `https:`; several servers need protocol `grpc`";
+  }
+  if (addresses.length > 1 && (schemes.size > 1 || schemes.has("dns:"))) {
+    return "expected a list of URLs that are all `http:` or all `https:`";
+  }
+  return undefined;
+}
+
 /** The message does not repeat the address, which might contain a password. */
 function baseUrlFault(baseUrl: unknown): string | undefined {
   const url = typeof baseUrl === "string" ? URL.parse(baseUrl) : null;
+  if (url?.protocol === "dns:") {
+    const isFit = url.host === "" && /^\/(?:[^/:]+|\[[^/]+\]):\d+$/.test(url.pathname);
+    return isFit ? undefined : "expected a name and a port, such as dns:///sessiond:50051";
+  }
   if (url === null || !["http:", "https:"].includes(url.protocol)) {
     return "expected a URL such as http://127.0.0.1:50051";
   }

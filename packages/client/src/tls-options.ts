@@ -2,7 +2,7 @@ import { createSecureContext } from "node:tls";
 import type { FieldViolation } from "./error.js";
 import { type NamesOf, unknownNames } from "./known-names.js";
 
-/** TLS to a server whose `baseUrl` begins with `https`. All of it in PEM. */
+/** TLS to a server whose `baseUrl` begins with `https` or `dns`. All of it in PEM. */
 export interface TlsOptions {
   /** The authorities that the server's certificate may come from. Default: those of Node.js. */
   ca?: string | Buffer | undefined;
@@ -70,5 +70,6 @@ function pemFaults({ ca, cert, key }: TlsOptions): readonly FieldViolation[] {
 }
 
 function isHttp(baseUrl: unknown): boolean {
-  return typeof baseUrl === "string" && URL.parse(baseUrl)?.protocol === "http:";
+  const [address] = Array.isArray(baseUrl) ? baseUrl : [baseUrl];
+  return typeof address === "string" && URL.parse(address)?.protocol === "http:";
 }

@@ -17,7 +17,7 @@ const HINTS: readonly Hint[] = [
   {
     seen: "the answer is not HTTP/2",
     advice: "Protocol `grpc` needs HTTP/2; for a proxy without it there is protocol `connect`.",
-    pattern: /^ERR_HTTP2_ERROR Protocol error/,
+    pattern: /^Protocol error/,
   },
   {
     seen: "the answer is not HTTP/1.1",
@@ -37,7 +37,7 @@ const HINTS: readonly Hint[] = [
   {
     seen: "the server's certificate is of no authority that this client trusts",
     advice: "If the authority is your own, its certificate belongs into `tls.ca`.",
-    pattern: /^(?:DEPTH_ZERO_SELF_SIGNED|SELF_SIGNED|UNABLE_TO_(?:GET_ISSUER|VERIFY_LEAF))/,
+    pattern: /DEPTH_ZERO_SELF_SIGNED|SELF_SIGNED|UNABLE_TO_(?:GET_ISSUER|VERIFY_LEAF)/,
     isCertificate: true,
   },
   {
@@ -55,14 +55,14 @@ const HINTS: readonly Hint[] = [
   {
     seen: "nothing listens there",
     advice: "Unless configured, sessiond has gRPC on port 50051 and HTTP on port 8080.",
-    pattern: /^ECONNREFUSED/,
+    pattern: /ECONNREFUSED/,
     beforeFirstAnswer: true,
   },
   {
     seen: "the server closed the connection before any answer",
     advice:
       "A port with TLS needs an address with `https:`; sessiond's gRPC port needs protocol `grpc`.",
-    pattern: /^ECONNRESET|^EPIPE|^http\/2 stream closed/,
+    pattern: /^ECONNRESET|^EPIPE|^read ECONNRESET|^Failed to connect|^Connection dropped/,
     beforeFirstAnswer: true,
   },
 ];

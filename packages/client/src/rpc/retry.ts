@@ -1,3 +1,4 @@
+import { NotProcessedError } from "@sessiond/connect-grpc-js";
 import type { SessiondError } from "../error.js";
 import type { UnaryMethod } from "./methods.js";
 import { causes } from "./received-error.js";
@@ -77,17 +78,16 @@ export function backoffMs(failures: number, error: SessiondError, random: number
 }
 
 /**
- * Whether the server certainly did not see the request, because it never left this machine or the
- * server refused its stream.
- *
- * Node.js names the system call that failed, and writes a request only after `connect` succeeded. If
- * it tried several addresses, every attempt must have failed this way. A server refuses the streams
- * that a connection opens after the server said GOAWAY (RFC 9113, 8.7): it is about to stop, or the
- * connection is old.
+ * Whether the server certainly did not see the request. The transport for gRPC says so. Others have
+ * errors of Node.js: it names the system call that failed, and writes a request only after `connect`
+ * succeeded. If it tried several addresses, every attempt must have failed this way. A server refuses
+ * the streams that a connection opens after the server said GOAWAY (RFC 9113, 8.7): it is about to
+ * stop, or the connection is old.
  */
 function wasNotProcessed(error: SessiondError): boolean {
   return causes(error).some(
     (cause) =>
+      cause instanceof NotProcessedError ||
       isConnectFailure(cause) ||
       isRefusedStream(cause) ||
       (cause instanceof AggregateError &&

@@ -1,13 +1,9 @@
 import * as http from "node:http";
-import type { ClientHttp2Stream, Http2Session } from "node:http2";
 import * as https from "node:https";
 import type { ConnectionOptions as SecureClientOptions } from "node:tls";
 import type { Transport } from "@connectrpc/connect";
-import {
-  createConnectTransport,
-  createGrpcTransport,
-  Http2SessionManager,
-} from "@connectrpc/connect-node";
+import { createConnectTransport } from "@connectrpc/connect-node";
+import { createGrpcJsTransport } from "@sessiond/connect-grpc-js";
 import type { ServerAddress } from "../options.js";
 import type { TlsOptions } from "../tls-options.js";
 
@@ -32,27 +28,21 @@ const PING_INTERVAL_MS = 2000;
  */
 const PING_TIMEOUT_MS = 2000;
 
+/** A server that accepts a connection and then sends nothing is given up after this long. */
+const HANDSHAKE_TIMEOUT_MS = 2000;
+
 /** The most sockets of an HTTP/1.1 client. Each carries one call at a time. */
 const MAX_HTTP1_CONNECTIONS = 64;
 
 /**
  * The largest answer that we accept. A batch of 1000 sessions whose 16 KiB of data are all small
- * numbers has about 100 MB. Connect's own limit is 4 GiB.
+ * numbers has about 100 MB. Connect's own limit is 4 GiB, that of gRPC 4 MiB.
  */
 const MAX_ANSWER_BYTES = 128 * 1024 * 1024;
 
-const COMMON = {
-  // Smaller than JSON, and faster to read.
-  useBinaryFormat: true,
-  readMaxBytes: MAX_ANSWER_BYTES,
-  // Most answers are below 1 KiB and stay inside one network. To compress them would cost the
-  // server more than it saves.
-  acceptCompression: [],
-};
-
 /** Prepares a connection. The first call opens it; a call after a loss opens it again. */
-export function openConnection({ baseUrl, protocol, tls }: ServerAddress): Connection {
-  return protocol === "grpc" ? openGrpc(baseUrl, tls) : openConnect(baseUrl, tls);
+export function openConnection({ baseUrls, protocol, tls }: ServerAddress): Connection {
+  return protocol === "grpc" ? openGrpc(baseUrls, tls) : openConnect(baseUrls[0], tls);
 }
 
 /** The options of `node:tls`. */
@@ -62,45 +52,32 @@ function nodeTls({ ca, cert, key, serverName }: TlsOptions = {}): SecureClientOp
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
 }
 
-/**
- * connect-node 2.2.0 stops listening to a connection's errors when it gives the connection up. An
- * error that Node.js reports after that would end the process, such as an answer that is not
- * HTTP/2 just before `close`.
- */
-class SafeSessionManager extends Http2SessionManager {
-  readonly #guarded = new WeakSet<Http2Session>();
-
-  override async request(
-    ...request: Parameters<Http2SessionManager["request"]>
-  ): Promise<ClientHttp2Stream> {
-    const stream = await super.request(...request);
-    const { session } = stream;
-    if (session !== undefined && !this.#guarded.has(session)) {
-      this.#guarded.add(session);
-      session.on("error", () => {});
-    }
-    return stream;
-  }
+function openGrpc(baseUrl: readonly string[], tls: TlsOptions | undefined): Connection {
+  const transport = createGrpcJsTransport({
+    baseUrl,
+    tls,
+    readMaxBytes: MAX_ANSWER_BYTES,
+    pingIntervalMs: PING_INTERVAL_MS,
+    pingTimeoutMs: PING_TIMEOUT_MS,
+    handshakeTimeoutMs: HANDSHAKE_TIMEOUT_MS,
+  });
+  return { transport, close: () => transport.close() };
 }
 
-function openGrpc(baseUrl: URL, tls: TlsOptions | undefined): Connection {
-  const pings = { pingIntervalMs: PING_INTERVAL_MS, pingTimeoutMs: PING_TIMEOUT_MS };
-  const sessionManager = new SafeSessionManager(baseUrl, pings, nodeTls(tls));
-  return {
-    transport: createGrpcTransport({ ...COMMON, baseUrl: baseUrl.href, sessionManager }),
-    close: () => sessionManager.abort(),
-  };
-}
-
-function openConnect(baseUrl: URL, tls: TlsOptions | undefined): Connection {
-  const { Agent } = baseUrl.protocol === "https:" ? https : http;
+function openConnect(baseUrl: string, tls: TlsOptions | undefined): Connection {
+  const { Agent } = new URL(baseUrl).protocol === "https:" ? https : http;
   const agent = new Agent({ keepAlive: true, maxSockets: MAX_HTTP1_CONNECTIONS, ...nodeTls(tls) });
   return {
     transport: createConnectTransport({
-      ...COMMON,
-      baseUrl: baseUrl.href,
+      baseUrl,
       httpVersion: "1.1",
       nodeOptions: { agent },
+      // Smaller than JSON, and faster to read.
+      useBinaryFormat: true,
+      readMaxBytes: MAX_ANSWER_BYTES,
+      // Most answers are below 1 KiB and stay inside one network. To compress them would cost the
+      // server more than it saves.
+      acceptCompression: [],
     }),
     close: () => agent.destroy(),
   };

@@ -1,7 +1,7 @@
 import { fromBinary } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
 import type { Metadata, StatusObject } from "@grpc/grpc-js";
-import { StatusSchema } from "@sessiond/proto/google/rpc/status";
+import { type Status, StatusSchema } from "@sessiond/proto/google/rpc/status";
 import { MetadataHeaders } from "../metadata/metadata-headers.js";
 
 /**
@@ -15,8 +15,6 @@ export class NotProcessedError extends Error {
 /** What grpc-js says if the last attempt to connect failed. It adds the time to some errors. */
 const CONNECT_FAILURE =
   /Last error: (?:Error: )?(.*?)(?: \(\d{4}-[-\d:.TZ]+\))?(?:\. Resolution note: .*)?$/s;
-
-const DETAILS = "grpc-status-details-bin";
 
 /**
  * The error for the status of a call, as connect-node's gRPC transport has it.
@@ -53,28 +51,32 @@ function isLocal({ metadata }: StatusObject, header: Metadata | undefined): bool
   return header === undefined && Object.keys(metadata.getMap()).length === 0;
 }
 
-/** Connect's codes have gRPC's numbers. The details of a status repeat its code and message. */
-function errorFrom({ code, details, metadata }: StatusObject, headers: Headers): ConnectError {
-  const bytes = metadata.get(DETAILS)[0];
-  const error = new ConnectError(details, code in Code ? (code as number) : Code.Internal, headers);
-  if (bytes instanceof Buffer) {
-    const described = statusFrom(bytes);
-    error.details = described.map(({ typeUrl, value }) => ({
-      type: typeUrl.slice(typeUrl.lastIndexOf("/") + 1),
-      value,
-    }));
-  }
+/**
+ * As in Connect, the details' copy of code and message wins: grpc-js does not decode all that a
+ * server may have encoded in the header.
+ */
+function errorFrom(received: StatusObject, headers: Headers): ConnectError {
+  const described = statusFrom(received.metadata.get("grpc-status-details-bin")[0]);
+  const code = described?.code || Number(received.code);
+  const message = described?.message ?? received.details;
+  // Connect's codes have gRPC's numbers.
+  const error = new ConnectError(message, code in Code ? code : Code.Internal, headers);
+  error.details = (described?.details ?? []).map(({ typeUrl, value }) => ({
+    type: typeUrl.slice(typeUrl.lastIndexOf("/") + 1),
+    value,
+  }));
   // Connect's servers do not pass the metadata of such an error on to their own clients.
   return Object.assign(error, { isWireError: true });
 }
 
-function statusFrom(bytes: Buffer) {
+function statusFrom(bytes: Buffer | string | undefined): Status | undefined {
+  if (!(bytes instanceof Buffer)) return undefined;
   try {
     const { buffer, byteOffset, length } = bytes;
-    return fromBinary(StatusSchema, new Uint8Array(buffer, byteOffset, length)).details;
+    return fromBinary(StatusSchema, new Uint8Array(buffer, byteOffset, length));
   } catch {
     // The code and the message are worth more than details that nobody can read.
-    return [];
+    return undefined;
   }
 }
 
