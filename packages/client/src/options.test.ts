@@ -25,6 +25,7 @@ test("an address and a token are enough", () => {
     token: valid.token,
     timeoutMs: 5000,
     maxAttempts: 3,
+    batching: true,
   });
 });
 
@@ -60,6 +61,7 @@ test.each([
   ["baseUrl", ["dns:h:1", "dns:///h", "dns://8.8.8.8/h:1", "dns:///h:1/x"]],
   ["token", ["", "Bearer abc", "abc\n", "ab c", "ä", "a=b", undefined, 5]],
   ["timeoutMs", [0, -1, 0.5, 100_000_000, Number.NaN, Number.POSITIVE_INFINITY, "5000", null]],
+  ["batching", ["yes", 0, null]],
   ["maxAttempts", [0, 11, 1.5, Number.NaN, "3"]],
 ])("%s may be none of %o", (name, values) => {
   for (const value of values) expect(refused({ ...valid, [name]: value })).toEqual([name]);

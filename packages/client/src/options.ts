@@ -31,6 +31,13 @@ export type SessionClientOptions = ServerOptions & {
    * multiply the load on servers that are all down.
    */
   maxAttempts?: number | undefined;
+
+  /**
+   * Whether calls of `verifySession` and of `getSession` that run at the same time may share one
+   * call to the server, which costs both sides a fraction. A call that is alone does not wait for
+   * others. Default: true.
+   */
+  batching?: boolean | undefined;
 };
 
 /** The server's address, or a transport that the caller made. */
@@ -89,6 +96,7 @@ const CLIENT_OPTIONS = {
   token: true,
   timeoutMs: true,
   maxAttempts: true,
+  batching: true,
 } satisfies NamesOf<SessionClientOptions>;
 
 const DEFAULT_TIMEOUT_MS = 5000;
@@ -112,18 +120,21 @@ export interface CheckedOptions {
   readonly token: AccessToken;
   readonly timeoutMs: number;
   readonly maxAttempts: number;
+  readonly batching: boolean;
 }
 
 /** Throws INVALID_ARGUMENT with every fault of the options, each named by its option. */
 export function checkOptions(options: SessionClientOptions): CheckedOptions {
   const unknown = unknownNames(options, CLIENT_OPTIONS);
   if (typeof options !== "object" || options === null) throw refusal(unknown);
-  const { timeoutMs = DEFAULT_TIMEOUT_MS, maxAttempts = DEFAULT_MAX_ATTEMPTS, token } = options;
+  const { timeoutMs = DEFAULT_TIMEOUT_MS, maxAttempts = DEFAULT_MAX_ATTEMPTS } = options;
+  const { token, batching = true } = options;
   const faults: Record<string, string | undefined> = {
     ...serverFaults(options),
     token: typeof token === "function" ? undefined : accessTokenFault(token),
     timeoutMs: timeoutFault(timeoutMs),
     maxAttempts: maxAttemptsFault(maxAttempts),
+    batching: typeof batching === "boolean" ? undefined : "expected true or false",
   };
   const wrong = Object.entries(faults).flatMap(([field, description]) =>
     description === undefined ? [] : [{ field, description }],
@@ -136,7 +147,7 @@ export function checkOptions(options: SessionClientOptions): CheckedOptions {
     protocol: options.protocol ?? "grpc",
     tls: options.tls,
   };
-  return { server, token, timeoutMs, maxAttempts };
+  return { server, token, timeoutMs, maxAttempts, batching };
 }
 
 /** The fault of a timeout, or undefined. */

@@ -32,13 +32,19 @@ const reasonByCode: Readonly<Partial<Record<Code, SessiondErrorReason>>> = {
 
 /** The error of one entry of a batch: the same as if the call had been for this entry alone. */
 export function errorFromStatus(status: Status): SessiondError {
+  const error = connectErrorFrom(status);
+  return answeredError(error) ?? undescribedError(error);
+}
+
+/** The error that a transport throws for this status. */
+export function connectErrorFrom(status: Status): ConnectError {
   const code: Code = status.code in Code ? status.code : Code.Unknown;
   const error = new ConnectError(status.message, code);
   error.details = status.details.map((detail) => ({
     type: detail.typeUrl.slice(detail.typeUrl.lastIndexOf("/") + 1),
     value: detail.value,
   }));
-  return answeredError(error) ?? undescribedError(error);
+  return error;
 }
 
 /**

@@ -1,4 +1,9 @@
-import type { DescMethodUnary, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
+import type {
+  DescMessage,
+  DescMethodUnary,
+  MessageInitShape,
+  MessageShape,
+} from "@bufbuild/protobuf";
 import { createAsyncIterable } from "@connectrpc/connect/protocol";
 import { invalidArgument, SessiondError } from "../error.js";
 import {
@@ -8,18 +13,16 @@ import {
   type CheckedOptions,
   timeoutFault,
 } from "../options.js";
+import { type Attempt, Batches } from "./batches.js";
 import { METHODS, type Methods, type UnaryMethod } from "./methods.js";
 import { errorFromTransport } from "./received-error.js";
 import { backoffMs, mayRetry } from "./retry.js";
 import { sleep } from "./sleep.js";
-import { type TraceHeader, traced, traceHeader } from "./tracing.js";
+import { NO_TRACE, type TraceHeader, traced, traceHeader } from "./tracing.js";
 import type { Connection } from "./transport.js";
 
 type Request<M extends keyof Methods> = MessageInitShape<Methods[M]["input"]>;
 type Answer<M extends keyof Methods> = MessageShape<Methods[M]["output"]>;
-
-/** The abort reason of calls that the client's `close` ended. */
-const CLOSED = Symbol("closed");
 
 type Header = TraceHeader & { readonly authorization: string };
 
@@ -27,7 +30,10 @@ type Header = TraceHeader & { readonly authorization: string };
 interface Limits {
   /** On the clock of `performance.now()`. */
   readonly deadlineMs: number;
-  readonly signal: AbortSignal;
+  /** The caller's. */
+  readonly signal: AbortSignal | undefined;
+  /** That of the client's end. */
+  readonly closing: AbortSignal;
 }
 
 /**
@@ -38,11 +44,14 @@ export class RpcCaller {
   readonly #connection: Connection;
   readonly #options: CheckedOptions;
   readonly #closing = new AbortController();
+  readonly #batches: Batches | undefined;
   #hasAnswered = false;
+  #lastHeader: Header | undefined;
 
   constructor(connection: Connection, options: CheckedOptions) {
     this.#connection = connection;
     this.#options = options;
+    if (options.batching) this.#batches = new Batches((attempt) => this.#send(attempt));
   }
 
   /** The timeout of calls without one of their own. */
@@ -69,9 +78,12 @@ export class RpcCaller {
     let header: Header | undefined;
     for (let attempt = 1; ; attempt++) {
       try {
-        header ??= { ...trace, ...(await this.#header(limits)) };
+        header ??= await this.#header(limits, trace);
         const current = typeof request === "function" ? request() : request;
-        return await this.#attempt(method, current, header, limits);
+        const { deadlineMs, signal } = limits;
+        const attempt = { method, request: current, header, deadlineMs, signal };
+        const answer = this.#batches?.attempt(attempt) ?? this.#send(attempt);
+        return (await answer) as Answer<M>;
       } catch (thrown) {
         const error = this.#errorFrom(thrown, limits);
         const waitMs = backoffMs(attempt, error, Math.random());
@@ -93,10 +105,10 @@ export class RpcCaller {
   ): AsyncGenerator<Answer<"watchSessions">> {
     const limits = this.#limits(this.timeoutMs, signal);
     try {
-      const header = { ...traceHeader(), ...(await this.#header(limits)) };
+      const header = await this.#header(limits, traceHeader());
       const answers = await this.#connection.transport.stream(
         METHODS.watchSessions,
-        limits.signal,
+        eitherOf(limits),
         undefined,
         header,
         createAsyncIterable([request]),
@@ -117,7 +129,7 @@ export class RpcCaller {
 
   /** Closes the connection. Current and later calls fail with CANCELED. */
   close(): void {
-    this.#closing.abort(CLOSED);
+    this.#closing.abort();
     this.#connection.close();
   }
 
@@ -127,33 +139,39 @@ export class RpcCaller {
     if (signal !== undefined && !(signal instanceof AbortSignal)) {
       throw invalidArgument("signal", "expected an AbortSignal");
     }
-    const closing = this.#closing.signal;
     return {
       deadlineMs: performance.now() + timeoutMs,
-      signal: signal === undefined ? closing : AbortSignal.any([signal, closing]),
+      signal,
+      closing: this.#closing.signal,
     };
   }
 
-  async #header(limits: Limits): Promise<Header> {
+  async #header(limits: Limits, trace: TraceHeader): Promise<Header> {
     const error = canceled(limits);
     if (error !== undefined) throw error;
-    return { authorization: `Bearer ${await currentToken(this.#options.token, limits)}` };
+    const { token } = this.#options;
+    const current = typeof token === "string" ? token : await currentToken(token, limits);
+    const authorization = `Bearer ${current}`;
+    if (trace !== NO_TRACE) return { ...trace, authorization };
+    // The transport converts frozen headers once.
+    if (this.#lastHeader?.authorization !== authorization) {
+      this.#lastHeader = Object.freeze({ authorization });
+    }
+    return this.#lastHeader;
   }
 
-  async #attempt<M extends UnaryMethod>(
-    method: M,
-    request: Request<M>,
-    header: Header,
-    limits: Limits,
-  ): Promise<Answer<M>> {
+  /** Makes one attempt. Rejects with what the transport threw. */
+  async #send({ method, request, header, deadlineMs, signal }: Attempt): Promise<unknown> {
     // Widened, because the compiler cannot follow the link between a method's types.
     const rpc: DescMethodUnary = METHODS[method];
     // A grpc-timeout is a positive integer.
-    const timeoutMs = Math.max(1, Math.floor(remainingMs(limits)));
+    const timeoutMs = Math.max(1, Math.floor(deadlineMs - performance.now()));
     const { transport } = this.#connection;
-    const answer = await transport.unary(rpc, limits.signal, timeoutMs, header, request);
+    const either = eitherOf({ signal, closing: this.#closing.signal });
+    const init = request as MessageInitShape<DescMessage>;
+    const answer = await transport.unary(rpc, either, timeoutMs, header, init);
     this.#hasAnswered = true;
-    return answer.message as Answer<M>;
+    return answer.message;
   }
 
   /**
@@ -170,8 +188,7 @@ export class RpcCaller {
 }
 
 /** The access token for a call. The caller's function may take a while to get it. */
-async function currentToken(token: AccessToken, limits: Limits): Promise<string> {
-  if (typeof token === "string") return token;
+async function currentToken(token: Exclude<AccessToken, string>, limits: Limits): Promise<string> {
   const current = await within(limits, async () => {
     try {
       return await token();
@@ -189,7 +206,7 @@ async function currentToken(token: AccessToken, limits: Limits): Promise<string>
 /** Waits for `work`, but not beyond the limits of the call. */
 async function within<T>(limits: Limits, work: () => Promise<T>): Promise<T> {
   const done = new AbortController();
-  const signal = AbortSignal.any([limits.signal, done.signal]);
+  const signal = AbortSignal.any([eitherOf(limits), done.signal]);
   const expiry = pause(remainingMs(limits), { ...limits, signal }).then(() => {
     throw tokenUnavailable("gave no access token within the call's timeout");
   });
@@ -208,18 +225,22 @@ function tokenUnavailable(what: string, options?: ErrorOptions): SessiondError {
 /** Waits, and throws CANCELED when the call is canceled meanwhile. */
 async function pause(ms: number, limits: Limits): Promise<void> {
   try {
-    await sleep(ms, limits.signal);
+    await sleep(ms, eitherOf(limits));
   } catch (thrown) {
     throw canceled(limits) ?? thrown;
   }
 }
 
 /** The error of a call that was canceled, or undefined if it was not. */
-function canceled({ signal }: Limits): SessiondError | undefined {
-  if (!signal.aborted) return undefined;
-  return signal.reason === CLOSED
-    ? new SessiondError("CANCELED", "the client is closed")
-    : new SessiondError("CANCELED", "the call was canceled", { cause: signal.reason });
+function canceled({ signal, closing }: Limits): SessiondError | undefined {
+  if (closing.aborted) return new SessiondError("CANCELED", "the client is closed");
+  if (!signal?.aborted) return undefined;
+  return new SessiondError("CANCELED", "the call was canceled", { cause: signal.reason });
+}
+
+/** Aborts when the caller or the client's end cancels the call. */
+function eitherOf({ signal, closing }: Pick<Limits, "signal" | "closing">): AbortSignal {
+  return signal === undefined ? closing : AbortSignal.any([signal, closing]);
 }
 
 function remainingMs({ deadlineMs }: Limits): number {

@@ -7,6 +7,9 @@ import { SessiondError } from "../error.js";
 /** The headers that carry the trace to the server. Empty if there is none. */
 export type TraceHeader = Readonly<Record<string, string>>;
 
+/** No trace: always the same object. */
+export const NO_TRACE: TraceHeader = Object.freeze({});
+
 /** Undefined if the application does not have OpenTelemetry's API. */
 const otel = loadApi();
 
@@ -20,7 +23,7 @@ export async function traced<T>(
   method: DescMethod,
   call: (header: TraceHeader) => Promise<T>,
 ): Promise<T> {
-  if (otel === undefined) return call({});
+  if (otel === undefined) return call(NO_TRACE);
   const name = `${method.parent.typeName}/${method.name}`;
   const span = otel.trace.getTracer("@sessiond/client").startSpan(name, {
     kind: otel.SpanKind.CLIENT,
@@ -47,9 +50,10 @@ export async function traced<T>(
 
 /** The headers of the active span, as the application's propagator writes them. */
 export function traceHeader(): TraceHeader {
+  if (otel === undefined) return NO_TRACE;
   const header: Record<string, string> = {};
-  otel?.propagation.inject(otel.context.active(), header);
-  return header;
+  otel.propagation.inject(otel.context.active(), header);
+  return Object.keys(header).length === 0 ? NO_TRACE : header;
 }
 
 /** The API has one state for a process, so it does not matter who loads it, and how. */

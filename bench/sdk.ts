@@ -1,0 +1,183 @@
+// Measures what VerifySession costs its caller: the SDK alone and in batches, beside connect-node's
+// transport, a bare client of grpc-js and bare HTTP/2.
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
+import { cpus, tmpdir } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { createSessionClient } from "@sessiond/client";
+import { startRedisServer } from "@sessiond/core/testing";
+import { moveTo, type ServerProcess } from "./processes.ts";
+import { median, writeSection } from "./results.ts";
+import type { Bill, Order } from "./sdk-caller.ts";
+import {
+  atLeast,
+  createSession,
+  LOAD_CORE,
+  requireTools,
+  startSessiond,
+} from "./verify-session.ts";
+
+const CALLER = new URL("sdk-caller.ts", import.meta.url).pathname;
+const SESSIONS = 256;
+const WARM_UP_ROUNDS = 3;
+
+/** A way to call, and how many calls at a time. */
+interface Row {
+  readonly name: string;
+  readonly way: string;
+  readonly concurrent: number;
+}
+
+const ROWS: readonly Row[] = [
+  { name: "SDK through connect-node, alone", way: "sdk-connect-node", concurrent: 1 },
+  { name: "SDK without batches, alone", way: "sdk-single", concurrent: 1 },
+  { name: "SDK, alone", way: "sdk", concurrent: 1 },
+  { name: "bare grpc-js, alone", way: "grpc-js", concurrent: 1 },
+  { name: "bare node:http2, alone", way: "http2", concurrent: 1 },
+  { name: "SDK through connect-node, 16", way: "sdk-connect-node", concurrent: 16 },
+  { name: "SDK without batches, 16", way: "sdk-single", concurrent: 16 },
+  { name: "SDK, 16", way: "sdk", concurrent: 16 },
+  { name: "SDK through connect-node, 256", way: "sdk-connect-node", concurrent: 256 },
+  { name: "SDK without batches, 256", way: "sdk-single", concurrent: 256 },
+  { name: "SDK, 256", way: "sdk", concurrent: 256 },
+  { name: "bare grpc-js, 256", way: "grpc-js", concurrent: 256 },
+  { name: "bare node:http2, 256", way: "http2", concurrent: 256 },
+];
+
+/** What a call costs, in microseconds. */
+interface Cost {
+  readonly client: number;
+  readonly server: number;
+  readonly wait: number;
+}
+
+const { values } = parseArgs({
+  options: {
+    calls: { type: "string", default: "5000" },
+    rounds: { type: "string", default: "20" },
+    dry: { type: "boolean", default: false },
+    help: { type: "boolean", default: false },
+  },
+});
+if (values.help) {
+  console.log(`Usage: pnpm bench:sdk [--calls N] [--rounds N] [--dry]
+
+Makes N calls of VerifySession (default 5000) through the SDK in each of several ways in
+turn, N rounds (default 20), and writes a section of bench/RESULTS.md; with --dry it only
+prints it. Needs the same tools as pnpm bench.`);
+} else {
+  await main(atLeast(100, "calls", values.calls), atLeast(3, "rounds", values.rounds));
+}
+
+async function main(calls: number, rounds: number): Promise<void> {
+  requireTools();
+  await using stack = new AsyncDisposableStack();
+  const redis = stack.use(await startRedisServer());
+  moveTo(LOAD_CORE, redis.pid);
+  const dir = mkdtempSync(join(tmpdir(), "sessiond-bench-"));
+  stack.defer(() => rmSync(dir, { recursive: true }));
+  const server = await startSessiond(dir, redis.url);
+  stack.defer(() => server.stop());
+  const { accessToken } = await createSession(server, dir);
+  const baseUrl = `http://${server.addresses.get("grpc_address")}`;
+  const tokens = await createSessions(baseUrl, accessToken);
+  const callers = new Map<string, ChildProcess>();
+  for (const way of new Set(ROWS.map((row) => row.way))) {
+    const caller = await startCaller([way, baseUrl, accessToken, ...tokens]);
+    stack.defer(() => void caller.kill());
+    callers.set(way, caller);
+  }
+
+  const costs = new Map<Row, Cost[]>(ROWS.map((row) => [row, []]));
+  for (let round = 1 - WARM_UP_ROUNDS; round <= rounds; round++) {
+    // The order alternates, so that a machine that becomes slower favours neither.
+    for (const row of round % 2 === 0 ? ROWS : ROWS.toReversed()) {
+      const cost = await measure(row, callers.get(row.way), server, calls);
+      if (round > 0) costs.get(row)?.push(cost);
+    }
+    console.log(`round ${round} of ${rounds}`);
+  }
+  const text = report(costs, `pnpm bench:sdk --calls ${calls} --rounds ${rounds}`);
+  if (values.dry) console.log(text);
+  else writeSection("The SDK", text);
+}
+
+async function createSessions(baseUrl: string, token: string): Promise<string[]> {
+  using client = createSessionClient({ baseUrl, token });
+  const idleTimeoutMs = 24 * 3_600_000;
+  const created = Array.from({ length: SESSIONS }, (_, i) =>
+    client.createSession({
+      userId: `user-${i}`,
+      displayName: "Ada Lovelace",
+      roles: ["editor", "billing"],
+      data: { theme: "dark", locale: "en-GB", cart: ["sku-1", "sku-2"] },
+      idleTimeoutMs,
+    }),
+  );
+  return (await Promise.all(created)).map((each) => each.token);
+}
+
+async function startCaller(args: readonly string[]): Promise<ChildProcess> {
+  const child = spawn("taskset", ["-c", LOAD_CORE, process.execPath, CALLER, ...args], {
+    stdio: ["ignore", "inherit", "inherit", "ipc"],
+  });
+  await once(child, "message");
+  return child;
+}
+
+async function measure(
+  row: Row,
+  caller: ChildProcess | undefined,
+  server: ServerProcess,
+  calls: number,
+): Promise<Cost> {
+  if (caller === undefined) throw new Error(`no caller for ${row.name}`);
+  const before = server.cpuSeconds();
+  caller.send({ calls, concurrent: row.concurrent } satisfies Order);
+  const [bill] = (await Promise.race([
+    once(caller, "message"),
+    once(caller, "exit").then(() => Promise.reject(new Error(`${row.name}: the caller failed`))),
+  ])) as [Bill];
+  const { cpuMicros, seconds } = bill;
+  return {
+    client: cpuMicros,
+    server: ((server.cpuSeconds() - before) * 1e6) / calls,
+    wait: (seconds * 1e6 * row.concurrent) / calls,
+  };
+}
+
+function report(costs: ReadonlyMap<Row, readonly Cost[]>, command: string): string {
+  const of = (way: string, concurrent: number) => {
+    const found = [...costs].find(([row]) => row.way === way && row.concurrent === concurrent);
+    return found?.[1] ?? [];
+  };
+  const ratio = (own: readonly Cost[], peer: readonly Cost[], value: (cost: Cost) => number) =>
+    median(own.map((cost, i) => value(cost) / value(peer[i] as Cost))).toFixed(3);
+  const client = (cost: Cost) => cost.client;
+  const both = (cost: Cost) => cost.client + cost.server;
+  const rows = [...costs].map(([{ name }, each]) => {
+    const cells = [client, (cost: Cost) => cost.server, both, (cost: Cost) => cost.wait].map(
+      (value) => median(each.map(value)).toFixed(1),
+    );
+    return `| ${name} | ${cells.join(" | ")} |`;
+  });
+  return `Written by \`${command}\` on Node ${process.versions.node}, ${cpus().length} cores.
+
+| VerifySession by | client CPU µs | server CPU µs | both | µs until the answer |
+| ---------------- | ------------: | ------------: | ---: | ------------------: |
+${rows.join("\n")}
+
+Ratios, medians of the rounds:
+
+- client CPU of a call alone: ${ratio(of("sdk-single", 1), of("sdk-connect-node", 1), client)} of the same call through connect-node's transport
+- client CPU of 256 calls at a time without batches: ${ratio(of("sdk-single", 256), of("sdk-connect-node", 256), client)} of the same calls through connect-node's transport, and ${ratio(of("sdk-single", 256), of("grpc-js", 256), client)} of a bare client of grpc-js
+- CPU of client and server with 256 calls at a time: ${ratio(of("sdk", 256), of("sdk-single", 256), both)} of the same calls without batches, and ${ratio(of("sdk", 256), of("sdk-connect-node", 256), both)} of those through connect-node
+- a call alone takes ${ratio(of("sdk", 1), of("sdk-single", 1), (cost) => cost.wait)} of the time that it takes without batches
+
+How it was measured: a server on Redis, with authentication, sealing, logs and metrics, has core 0; the
+client and Redis share core 1. Each way to call is a process of its own and verifies ${SESSIONS} sessions in
+turn. All ways take turns in each round; ${WARM_UP_ROUNDS} rounds before do not count. Values are medians.
+`;
+}
