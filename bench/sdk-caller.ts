@@ -25,6 +25,8 @@ export interface Bill {
 
 type Verify = (token: string) => Promise<unknown>;
 
+const PATH = `/${SessionService.typeName}/VerifySession`;
+
 const [way = "", baseUrl = "", accessToken = "", ...tokens] = process.argv.slice(2);
 const verify = callerOf(way);
 
@@ -69,8 +71,6 @@ function callerOf(way: string): Verify {
       throw new Error(`no way to call: ${way}`);
   }
 }
-
-const PATH = `/${SessionService.typeName}/VerifySession`;
 
 function requestOf(token: string): Buffer {
   const message = create(VerifySessionRequestSchema, { token });

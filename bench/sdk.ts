@@ -123,8 +123,18 @@ async function startCaller(args: readonly string[]): Promise<ChildProcess> {
   const child = spawn("taskset", ["-c", LOAD_CORE, process.execPath, CALLER, ...args], {
     stdio: ["ignore", "inherit", "inherit", "ipc"],
   });
-  await once(child, "message");
+  await nextMessage(child);
   return child;
+}
+
+/** Rejects if the process ends instead. */
+async function nextMessage(child: ChildProcess): Promise<unknown> {
+  const failed = once(child, "exit").then(() => {
+    throw new Error("a caller has failed");
+  });
+  const [message] = await Promise.race([once(child, "message"), failed]);
+  failed.catch(() => {});
+  return message;
 }
 
 async function measure(
@@ -136,11 +146,7 @@ async function measure(
   if (caller === undefined) throw new Error(`no caller for ${row.name}`);
   const before = server.cpuSeconds();
   caller.send({ calls, concurrent: row.concurrent } satisfies Order);
-  const [bill] = (await Promise.race([
-    once(caller, "message"),
-    once(caller, "exit").then(() => Promise.reject(new Error(`${row.name}: the caller failed`))),
-  ])) as [Bill];
-  const { cpuMicros, seconds } = bill;
+  const { cpuMicros, seconds } = (await nextMessage(caller)) as Bill;
   return {
     client: cpuMicros,
     server: ((server.cpuSeconds() - before) * 1e6) / calls,

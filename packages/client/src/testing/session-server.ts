@@ -102,6 +102,7 @@ export interface TestClientOptions {
   readonly token?: SessionClientOptions["token"];
   readonly timeoutMs?: number;
   readonly maxAttempts?: number;
+  readonly batching?: boolean;
 }
 
 /** A client that closes at the end of the test. */
