@@ -78,7 +78,11 @@ async function main(calls: number, rounds: number): Promise<void> {
   moveTo(LOAD_CORE, redis.pid);
   const dir = mkdtempSync(join(tmpdir(), "sessiond-bench-"));
   stack.defer(() => rmSync(dir, { recursive: true }));
-  const server = await startSessiond(dir, redis.url);
+  // Fixed limits: the bench must not measure how calls are refused while the machine is busy.
+  const server = await startSessiond(dir, redis.url, {
+    SESSIOND_MAX_CALLS_IN_FLIGHT: "10000",
+    SESSIOND_MAX_CALLS_PER_CALLER: "10000",
+  });
   stack.defer(() => server.stop());
   const { accessToken } = await createSession(server, dir);
   const baseUrl = `http://${server.addresses.get("grpc_address")}`;
@@ -129,12 +133,17 @@ async function startCaller(args: readonly string[]): Promise<ChildProcess> {
 
 /** Rejects if the process ends instead. */
 async function nextMessage(child: ChildProcess): Promise<unknown> {
-  const failed = once(child, "exit").then(() => {
-    throw new Error("a caller has failed");
-  });
-  const [message] = await Promise.race([once(child, "message"), failed]);
-  failed.catch(() => {});
-  return message;
+  const done = new AbortController();
+  const { signal } = done;
+  try {
+    const ended = once(child, "exit", { signal }).then(() => {
+      throw new Error("a caller has failed");
+    });
+    const [message] = await Promise.race([once(child, "message", { signal }), ended]);
+    return message;
+  } finally {
+    done.abort();
+  }
 }
 
 async function measure(

@@ -106,7 +106,10 @@ export interface TestClientOptions {
 }
 
 /** A client that closes at the end of the test. */
-export function connectClient(baseUrl: string, options: TestClientOptions = {}): SessionClient {
+export function connectClient(
+  baseUrl: SessionClientOptions["baseUrl"] & {},
+  options: TestClientOptions = {},
+): SessionClient {
   const client = createSessionClient({ baseUrl, token: "token", ...options });
   onTestFinished(() => client.close());
   return client;
