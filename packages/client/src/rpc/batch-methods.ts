@@ -14,7 +14,7 @@ import type { UnaryMethod } from "./methods.js";
 interface BatchMethod<Request, Answer> {
   readonly batch: UnaryMethod & ("batchVerifySessions" | "batchGetSessions");
 
-  /** What the calls of a batch have in common. Undefined for a call that no batch can carry. */
+  /** Names what the calls of a batch have in common. Undefined for a call that fits in no batch. */
   group(request: Request): string | undefined;
 
   /** What the call asks about. Calls of a group with the same key have the same answer. */
@@ -34,7 +34,7 @@ export type BatchAnswer = BatchVerifySessionsResponse | BatchGetSessionsResponse
 
 const verifySession: BatchMethod<Init<VerifySessionRequest>, unknown> = {
   batch: "batchVerifySessions",
-  group: ({ noTouch }) => (noTouch ? "no touch" : ""),
+  group: ({ noTouch }) => (noTouch ? "verifySession no touch" : "verifySession"),
   key: ({ token = "" }) => token,
   request: (tokens, { noTouch = false }) => ({ tokens, noTouch }),
   answer: (session) => create(VerifySessionResponseSchema, { session }),
@@ -44,7 +44,7 @@ const getSession: BatchMethod<Init<GetSessionRequest>, unknown> = {
   batch: "batchGetSessions",
   // A batch has no user ids.
   group: ({ userId = "", readMask }) =>
-    userId === "" ? (readMask?.paths.join() ?? "") : undefined,
+    userId === "" ? `getSession ${readMask?.paths.join() ?? ""}` : undefined,
   key: ({ sessionId = "" }) => sessionId,
   request: (sessionIds, { readMask }) => ({ sessionIds, ...(readMask && { readMask }) }),
   answer: (session) => create(GetSessionResponseSchema, { session }),

@@ -34,6 +34,9 @@ const MAX_UNDER_WAY = 4;
  */
 const MAX_BATCH = 100;
 
+/** We remember the lanes of so many access tokens while they are idle. Mostly there is one. */
+const MAX_CALLERS = 16;
+
 /** A longer key is no token and no id of ours. It must not make a batch too large for the server. */
 const MAX_KEY_LENGTH = 2048;
 
@@ -47,7 +50,8 @@ const MAX_KEY_LENGTH = 2048;
 export class Batches {
   readonly #send: Send;
   readonly #deadlines = new Deadlines();
-  readonly #lanes = new Map<string, Lane>();
+  /** By access token, because a batch has only one, and by group. */
+  readonly #lanes = new Map<string, Map<string, Lane>>();
 
   constructor(send: Send) {
     this.#send = send;
@@ -60,13 +64,21 @@ export class Batches {
     if (method === undefined || group === undefined) return this.#send(attempt);
     const key = method.key(attempt.request);
     if (key.length > MAX_KEY_LENGTH) return this.#send(attempt);
-    const id = `${attempt.method} ${group} ${attempt.header.authorization}`;
-    let lane = this.#lanes.get(id);
-    if (lane === undefined) {
-      lane = { id, waiting: new Map(), underWay: 0, isWoken: false };
-      this.#lanes.set(id, lane);
+    return this.#wait(this.#laneOf(attempt.header.authorization, group), key, attempt);
+  }
+
+  #laneOf(authorization: string, group: string): Lane {
+    let ofCaller = this.#lanes.get(authorization);
+    if (ofCaller === undefined) {
+      ofCaller = new Map();
+      this.#lanes.set(authorization, ofCaller);
     }
-    return this.#wait(lane, key, attempt);
+    let lane = ofCaller.get(group);
+    if (lane === undefined) {
+      lane = { authorization, waiting: new Map(), underWay: 0, isWoken: false };
+      ofCaller.set(group, lane);
+    }
+    return lane;
   }
 
   #wait(lane: Lane, key: string, attempt: Attempt): Promise<unknown> {
@@ -100,7 +112,8 @@ export class Batches {
       if (entries.length > 0) void this.#sendEntries(lane, entries);
     }
     for (const calls of lane.waiting.values()) for (const call of calls) call.watch();
-    if (lane.underWay === 0 && lane.waiting.size === 0) this.#lanes.delete(lane.id);
+    const isIdle = lane.underWay === 0 && lane.waiting.size === 0;
+    if (isIdle && this.#lanes.size > MAX_CALLERS) this.#lanes.delete(lane.authorization);
   }
 
   /** Never rejects. */
@@ -168,7 +181,7 @@ export class Batches {
 
 /** Calls that a batch can have together. */
 interface Lane {
-  readonly id: string;
+  readonly authorization: string;
   /** The calls that were not sent yet, by what they ask about. */
   readonly waiting: Map<string, WaitingCall[]>;
   underWay: number;
@@ -183,7 +196,7 @@ interface Entry {
 }
 
 /** A call that waits for an answer together with others. */
-class WaitingCall implements Perishable {
+class WaitingCall implements Perishable, EventListenerObject {
   readonly attempt: Attempt;
   isOpen = true;
   /** Called when the call ends before its answer. */
@@ -215,8 +228,8 @@ class WaitingCall implements Perishable {
     this.#isWatched = true;
     this.#deadlines.add(this);
     const { signal } = this.attempt;
-    if (signal?.aborted) this.#cancel();
-    else signal?.addEventListener("abort", this.#cancel, { once: true });
+    if (signal?.aborted) this.handleEvent();
+    else signal?.addEventListener("abort", this);
   }
 
   expire(): void {
@@ -233,9 +246,10 @@ class WaitingCall implements Perishable {
     this.#reject(error);
   }
 
-  readonly #cancel = () => {
+  /** The caller's signal has aborted. */
+  handleEvent(): void {
     this.#endEarly(ConnectError.from(this.attempt.signal?.reason, Code.Canceled));
-  };
+  }
 
   #endEarly(error: ConnectError): void {
     if (!this.isOpen) return;
@@ -247,7 +261,7 @@ class WaitingCall implements Perishable {
     this.isOpen = false;
     if (!this.#isWatched) return;
     this.#deadlines.delete(this);
-    this.attempt.signal?.removeEventListener("abort", this.#cancel);
+    this.attempt.signal?.removeEventListener("abort", this);
   }
 }
 

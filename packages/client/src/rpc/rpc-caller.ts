@@ -46,7 +46,7 @@ export class RpcCaller {
   readonly #closing = new AbortController();
   readonly #batches: Batches | undefined;
   #hasAnswered = false;
-  #lastHeader: Header | undefined;
+  #last: { readonly token: string; readonly header: Header } | undefined;
 
   constructor(connection: Connection, options: CheckedOptions) {
     this.#connection = connection;
@@ -151,13 +151,13 @@ export class RpcCaller {
     if (error !== undefined) throw error;
     const { token } = this.#options;
     const current = typeof token === "string" ? token : await currentToken(token, limits);
-    const authorization = `Bearer ${current}`;
-    if (trace !== NO_TRACE) return { ...trace, authorization };
-    // The transport converts frozen headers once.
-    if (this.#lastHeader?.authorization !== authorization) {
-      this.#lastHeader = Object.freeze({ authorization });
+    // The transport converts frozen headers once, and most calls have the same.
+    if (this.#last?.token !== current) {
+      const authorization = `Bearer ${current}`;
+      this.#last = { token: current, header: Object.freeze({ authorization }) };
     }
-    return this.#lastHeader;
+    const { header } = this.#last;
+    return trace === NO_TRACE ? header : { ...trace, ...header };
   }
 
   /** Makes one attempt. Rejects with what the transport threw. */

@@ -216,7 +216,10 @@ export function sessionFrom(
   fields: readonly SessionField[] = ALL_FIELDS,
 ): unknown {
   const source = present(session, "session");
-  return Object.fromEntries(fields.map((field) => [field, readers[field](source)]));
+  // On the path of every verify: a loop costs half of Object.fromEntries.
+  const read: Partial<Record<SessionField, unknown>> = {};
+  for (const field of fields) read[field] = readers[field](source);
+  return read;
 }
 
 /**

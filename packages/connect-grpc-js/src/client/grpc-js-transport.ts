@@ -165,7 +165,11 @@ class GrpcTransport implements GrpcJsTransport {
       next: async (request) => {
         const metadata = requestMetadata(request.header);
         const outgoing = this.#outgoing(method, metadata, limitMs, request.signal);
-        return this.#unary(await this.#channels.soon(request.signal), outgoing, request.message);
+        const channel = await this.#channels.soon(request.signal);
+        const response = await this.#unary(channel, outgoing, request.message);
+        // Interceptors may copy a response by its own properties.
+        const { service, message, header: received, trailer } = response;
+        return { stream: false, service, method, message, header: received, trailer };
       },
     });
   }

@@ -1,4 +1,4 @@
-import type { DescMessage, DescMethodUnary, MessageShape } from "@bufbuild/protobuf";
+import type { DescMessage, DescMethodUnary, DescService, MessageShape } from "@bufbuild/protobuf";
 import { Code, ConnectError, type UnaryResponse } from "@connectrpc/connect";
 import {
   type ChannelInterface,
@@ -105,20 +105,48 @@ export class UnaryCall<I extends DescMessage, O extends DescMessage>
       const message = "protocol error: missing output message for unary method";
       throw new ConnectError(message, Code.Unimplemented);
     }
-    return {
-      stream: false,
-      service: method.parent,
-      method,
-      message: parse(method.output, this.#bytes, binaryOptions) as MessageShape<O>,
-      header: new MetadataHeaders(this.#header ?? new Metadata()),
-      trailer: new MetadataHeaders(received.metadata),
-    };
+    const message = parse(method.output, this.#bytes, binaryOptions);
+    return new Response(method, message, this.#header ?? new Metadata(), received.metadata);
   }
 
   #end(): void {
     this.#ended = true;
     this.#stopListening?.();
     this.#onEnd(this);
+  }
+}
+
+/** Makes the headers when they are read, which most callers never do. */
+class Response<I extends DescMessage, O extends DescMessage> implements UnaryResponse<I, O> {
+  readonly stream = false;
+  readonly method: DescMethodUnary<I, O>;
+  readonly message: MessageShape<O>;
+  readonly #metadata: readonly [header: Metadata, trailer: Metadata];
+  #header: Headers | undefined;
+  #trailer: Headers | undefined;
+
+  constructor(
+    method: DescMethodUnary<I, O>,
+    message: MessageShape<O>,
+    ...metadata: readonly [header: Metadata, trailer: Metadata]
+  ) {
+    this.method = method;
+    this.message = message;
+    this.#metadata = metadata;
+  }
+
+  get service(): DescService {
+    return this.method.parent;
+  }
+
+  get header(): Headers {
+    this.#header ??= new MetadataHeaders(this.#metadata[0]);
+    return this.#header;
+  }
+
+  get trailer(): Headers {
+    this.#trailer ??= new MetadataHeaders(this.#metadata[1]);
+    return this.#trailer;
   }
 }
 
