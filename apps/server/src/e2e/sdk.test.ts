@@ -87,8 +87,10 @@ describe.each(["grpc", "connect"] as const)("the SDK over %s", (protocol) => {
     const { token } = await client.createSession({ userId: `lost-rotation-${protocol}` });
     const port = Number(new URL(urlOf()).port);
     await using proxy = await startTcpFaultProxy({ host: "127.0.0.1", port });
-    proxy.halfOpen();
     using far = clientWith(server.accessToken, `http://127.0.0.1:${proxy.port}`);
+    // A client of gRPC sends its calls after the server's first bytes.
+    await far.countSessions();
+    proxy.halfOpen();
     const rotating = far.rotateSessionToken(token);
     await vi.waitFor(async () => expect(await client.verifySession(token)).toBeUndefined());
     proxy.cut();
@@ -101,8 +103,10 @@ describe.each(["grpc", "connect"] as const)("the SDK over %s", (protocol) => {
     using client = clientWith();
     const port = Number(new URL(urlOf()).port);
     await using proxy = await startTcpFaultProxy({ host: "127.0.0.1", port });
-    proxy.halfOpen();
     using far = clientWith(server.accessToken, `http://127.0.0.1:${proxy.port}`);
+    // A client of gRPC sends its calls after the server's first bytes.
+    await far.countSessions();
+    proxy.halfOpen();
     const userId = `lost-answer-${protocol}`;
     const creating = far.createSession({ userId });
     await vi.waitFor(async () => expect(await client.countSessions({ userId })).toBe(1));
