@@ -263,6 +263,17 @@ test("a signal or a deadline of one call ends no other, and the last one ends th
   await ended.promise;
 });
 
+test("a call that is aborted in the turn in which it starts ends no other", async () => {
+  const { client } = await startClient(consistent(0), { maxAttempts: 1 });
+  const cancel = new AbortController();
+  const aborted = rejection(client.verifySession("a", { signal: cancel.signal }));
+  const others = ["b", "c"].map((token) => client.verifySession(token));
+  for (let i = 0; i < 10; i++) await undefined;
+  cancel.abort();
+  expect((await aborted).reason).toBe("CANCELED");
+  expect((await Promise.all(others)).map((session) => session?.id)).toEqual(["b", "c"]);
+});
+
 test("a batch that fails is tried again", async () => {
   const seen: string[] = [];
   const { client } = await startClient({

@@ -164,17 +164,16 @@ export class Batches {
   /** Makes an attempt that ends when the last of its calls does. */
   async #sendForAll(attempt: Attempt, calls: readonly WaitingCall[]): Promise<unknown> {
     const controller = new AbortController();
-    let open = 0;
-    let deadlineMs = 0;
-    for (const call of calls) {
-      if (!call.isOpen) continue;
-      open++;
-      deadlineMs = Math.max(deadlineMs, call.deadlineMs);
+    const open = calls.filter(({ isOpen }) => isOpen);
+    let left = open.length;
+    for (const call of open) {
       call.onEnd = () => {
-        if (--open === 0) controller.abort();
+        if (--left === 0) controller.abort();
       };
-      call.watch();
     }
+    // A signal that has aborted ends its call here, so all calls must be counted before.
+    for (const call of open) call.watch();
+    const deadlineMs = Math.max(...open.map((call) => call.deadlineMs));
     return this.#send({ ...attempt, deadlineMs, signal: controller.signal });
   }
 }
