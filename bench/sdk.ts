@@ -110,9 +110,14 @@ async function main(calls: number, rounds: number): Promise<void> {
     }
     console.log(`round ${round} of ${rounds}`);
   }
-  const text = report(costs, `pnpm bench:sdk --calls ${calls} --rounds ${rounds}`);
+  const text = report(costs, commandOf(calls, rounds));
   if (values.dry) console.log(text);
   else writeSection("The SDK", text);
+}
+
+function commandOf(calls: number, rounds: number): string {
+  const concurrent = values.concurrent === undefined ? "" : ` --concurrent ${values.concurrent}`;
+  return `pnpm bench:sdk --calls ${calls} --rounds ${rounds}${concurrent}`;
 }
 
 async function createSessions(baseUrl: string, token: string): Promise<string[]> {
@@ -185,6 +190,12 @@ function report(costs: ReadonlyMap<Row, readonly Cost[]>, command: string): stri
     );
     return `| ${name} | ${cells.join(" | ")} |`;
   });
+  const ratios = [
+    `- client CPU of a call alone: ${ratio(of("sdk-single", 1), of("sdk-connect-node", 1), client)} of the same call through connect-node's transport`,
+    `- client CPU of 256 calls at a time without batches: ${ratio(of("sdk-single", 256), of("sdk-connect-node", 256), client)} of the same calls through connect-node's transport, and ${ratio(of("sdk-single", 256), of("grpc-js", 256), client)} of a bare client of grpc-js`,
+    `- CPU of client and server with 256 calls at a time: ${ratio(of("sdk", 256), of("sdk-single", 256), both)} of the same calls without batches, and ${ratio(of("sdk", 256), of("sdk-connect-node", 256), both)} of those through connect-node`,
+    `- a call alone takes ${ratio(of("sdk", 1), of("sdk-single", 1), (cost) => cost.wait)} of the time that it takes without batches`,
+  ];
   return `Written by \`${command}\` on Node ${process.versions.node}, ${cpus().length} cores.
 
 | VerifySession by | client CPU µs | server CPU µs | both | µs until the answer |
@@ -193,10 +204,7 @@ ${rows.join("\n")}
 
 Ratios, medians of the rounds:
 
-- client CPU of a call alone: ${ratio(of("sdk-single", 1), of("sdk-connect-node", 1), client)} of the same call through connect-node's transport
-- client CPU of 256 calls at a time without batches: ${ratio(of("sdk-single", 256), of("sdk-connect-node", 256), client)} of the same calls through connect-node's transport, and ${ratio(of("sdk-single", 256), of("grpc-js", 256), client)} of a bare client of grpc-js
-- CPU of client and server with 256 calls at a time: ${ratio(of("sdk", 256), of("sdk-single", 256), both)} of the same calls without batches, and ${ratio(of("sdk", 256), of("sdk-connect-node", 256), both)} of those through connect-node
-- a call alone takes ${ratio(of("sdk", 1), of("sdk-single", 1), (cost) => cost.wait)} of the time that it takes without batches
+${ratios.filter((line) => !line.includes("NaN")).join("\n")}
 
 How it was measured: a server on Redis, with authentication, sealing, logs and metrics, has core 0; the
 client and Redis share core 1. Each way to call is a process of its own and verifies ${SESSIONS} sessions in

@@ -19,8 +19,11 @@ export interface Attempt {
   readonly signal: AbortSignal | undefined;
 }
 
-/** Makes an attempt by itself. Rejects with what the transport threw. */
-export type Send = (attempt: Attempt) => Promise<unknown>;
+/**
+ * Makes an attempt by itself. Rejects with what the transport threw. `signal` replaces those of the
+ * caller and of the client's end.
+ */
+export type Send = (attempt: Attempt, signal?: AbortSignal) => Promise<unknown>;
 
 /**
  * So many calls or batches of a kind may be under way before others wait for one to return. Below
@@ -52,6 +55,7 @@ export class Batches {
   readonly #deadlines = new Deadlines();
   /** By access token, because a batch has only one, and by group. */
   readonly #lanes = new Map<string, Map<string, Lane>>();
+  readonly #underWay = new Set<AbortController>();
 
   constructor(send: Send) {
     this.#send = send;
@@ -65,6 +69,11 @@ export class Batches {
     const key = method.key(attempt.request);
     if (key.length > MAX_KEY_LENGTH) return this.#send(attempt);
     return this.#wait(this.#laneOf(attempt.header.authorization, group), key, attempt);
+  }
+
+  /** Ends all batches. Calls that wait fail when they are sent. */
+  close(): void {
+    for (const controller of this.#underWay) controller.abort();
   }
 
   #laneOf(authorization: string, group: string): Lane {
@@ -174,7 +183,13 @@ export class Batches {
     // A signal that has aborted ends its call here, so all calls must be counted before.
     for (const call of open) call.watch();
     const deadlineMs = Math.max(...open.map((call) => call.deadlineMs));
-    return this.#send({ ...attempt, deadlineMs, signal: controller.signal });
+    // Not AbortSignal.any, which registers each signal with the long-lived one of the client.
+    this.#underWay.add(controller);
+    try {
+      return await this.#send({ ...attempt, deadlineMs }, controller.signal);
+    } finally {
+      this.#underWay.delete(controller);
+    }
   }
 }
 

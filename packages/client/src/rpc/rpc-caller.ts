@@ -51,7 +51,8 @@ export class RpcCaller {
   constructor(connection: Connection, options: CheckedOptions) {
     this.#connection = connection;
     this.#options = options;
-    if (options.batching) this.#batches = new Batches((attempt) => this.#send(attempt));
+    if (options.batching)
+      this.#batches = new Batches((attempt, signal) => this.#send(attempt, signal));
   }
 
   /** The timeout of calls without one of their own. */
@@ -130,6 +131,7 @@ export class RpcCaller {
   /** Closes the connection. Current and later calls fail with CANCELED. */
   close(): void {
     this.#closing.abort();
+    this.#batches?.close();
     this.#connection.close();
   }
 
@@ -161,15 +163,18 @@ export class RpcCaller {
   }
 
   /** Makes one attempt. Rejects with what the transport threw. */
-  async #send({ method, request, header, deadlineMs, signal }: Attempt): Promise<unknown> {
+  async #send(
+    { method, request, header, deadlineMs, signal: own }: Attempt,
+    signal = eitherOf({ signal: own, closing: this.#closing.signal }),
+  ): Promise<unknown> {
+    if (this.#closing.signal.aborted) throw new SessiondError("CANCELED", "the client is closed");
     // Widened, because the compiler cannot follow the link between a method's types.
     const rpc: DescMethodUnary = METHODS[method];
     // A grpc-timeout is a positive integer.
     const timeoutMs = Math.max(1, Math.floor(deadlineMs - performance.now()));
     const { transport } = this.#connection;
-    const either = eitherOf({ signal, closing: this.#closing.signal });
     const init = request as MessageInitShape<DescMessage>;
-    const answer = await transport.unary(rpc, either, timeoutMs, header, init);
+    const answer = await transport.unary(rpc, signal, timeoutMs, header, init);
     this.#hasAnswered = true;
     return answer.message;
   }
