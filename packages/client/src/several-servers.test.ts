@@ -10,6 +10,9 @@ import {
 const serve = (port = 0) =>
   startSessionServer("grpc", { getSession: () => ({ session: protoSession() }) }, port);
 
+/** A busy machine may be slow. */
+const PATIENT = { timeout: 8000 };
+
 const portOf = (server: SessionServer) => Number(new URL(server.baseUrl).port);
 
 test("several servers get calls in turn, and one that is killed and replaced gets them again", async () => {
@@ -24,18 +27,19 @@ test("several servers get calls in turn, and one that is killed and replaced get
       await sleep(2);
     }
   })();
-  await expect.poll(() => Math.min(first.calls.length, second.calls.length)).toBeGreaterThan(20);
+  const leastServed = () => Math.min(first.calls.length, second.calls.length);
+  await expect.poll(leastServed, PATIENT).toBeGreaterThan(20);
 
   await second[Symbol.asyncDispose]();
   const served = first.calls.length;
-  await expect.poll(() => first.calls.length).toBeGreaterThan(served + 50);
+  await expect.poll(() => first.calls.length, PATIENT).toBeGreaterThan(served + 50);
 
   const replaced = await serve(portOf(second));
-  await expect.poll(() => replaced.calls.length, { timeout: 5000 }).toBeGreaterThan(20);
+  await expect.poll(() => replaced.calls.length, PATIENT).toBeGreaterThan(20);
   goesOn = false;
   await load;
   expect(failures).toEqual([]);
-}, 20_000);
+}, 30_000);
 
 test("an update goes to another server when its own cannot be reached, because it was not sent", async () => {
   const up = await startSessionServer("grpc", {
