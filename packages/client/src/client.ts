@@ -2,6 +2,8 @@ import type { JsonObject } from "@bufbuild/protobuf";
 import { malformedAnswer } from "./error.js";
 import { known } from "./known-names.js";
 import { LockClient } from "./locks/lock-client.js";
+import type { NearCacheLimits, NearCacheStats } from "./near-cache/near-cache.js";
+import { SessionVerifier } from "./near-cache/session-verifier.js";
 import {
   CALL_OPTIONS,
   type CallOptions,
@@ -80,7 +82,7 @@ export function createSessionClient<Data extends object = JsonObject>(
   const { server } = checked;
   // A transport that the caller opened is for the caller to close.
   const connection = "unary" in server ? { transport: server, close() {} } : openConnection(server);
-  return new SessionClient<Data>(new RpcCaller(connection, checked));
+  return new SessionClient<Data>(new RpcCaller(connection, checked), checked.nearCache);
 }
 
 /**
@@ -98,6 +100,10 @@ export function createSessionClient<Data extends object = JsonObject>(
  */
 export class SessionClient<Data extends object = JsonObject> implements Disposable {
   readonly #rpc: RpcCaller;
+  readonly #verifier: SessionVerifier;
+
+  /** What the near cache does, if there is one. */
+  readonly nearCache: { stats(): NearCacheStats };
 
   /** The server's locks, over the same connection. */
   readonly locks: LockClient;
@@ -106,8 +112,11 @@ export class SessionClient<Data extends object = JsonObject> implements Disposab
   readonly rateLimits: RateLimitClient;
 
   /** @internal */
-  constructor(rpc: RpcCaller) {
+  constructor(rpc: RpcCaller, nearCache: NearCacheLimits | undefined) {
     this.#rpc = rpc;
+    const verifier = new SessionVerifier(rpc, nearCache);
+    this.#verifier = verifier;
+    this.nearCache = { stats: () => verifier.stats() };
     this.locks = new LockClient(rpc);
     this.rateLimits = new RateLimitClient(rpc);
   }
@@ -145,14 +154,12 @@ export class SessionClient<Data extends object = JsonObject> implements Disposab
     token: PresentedToken,
     options: VerifySessionOptions = {},
   ): Promise<Session<Data> | undefined> {
-    const { noTouch = false } = known(options, OPTIONS.verifySession);
+    known(options, OPTIONS.verifySession);
     const sendable = sendableToken(token, "token");
     if (sendable === undefined) return undefined;
-    return foundOrUndefined(async () => {
-      const request = { token: sendable, noTouch };
-      const answer = await this.#rpc.call("verifySession", request, options);
-      return sessionFrom<Data>(answer.session);
-    });
+    const session =
+      this.#verifier.remembered(sendable, options) ?? (await this.#verifier.ask(sendable, options));
+    return session as Session<Data> | undefined;
   }
 
   /**
@@ -390,6 +397,7 @@ export class SessionClient<Data extends object = JsonObject> implements Disposab
    * Close a client that you replace, and so that the server knows immediately.
    */
   close(): void {
+    this.#verifier.close();
     this.#rpc.close();
   }
 

@@ -17,9 +17,11 @@ export type {
   RenewLockOptions,
   WithLockOptions,
 } from "./locks/lock-client.js";
+export type { NearCacheStats } from "./near-cache/near-cache.js";
 export type {
   AccessToken,
   CallOptions,
+  NearCacheOptions,
   ServerOptions,
   SessionClientOptions,
 } from "./options.js";

@@ -35,7 +35,10 @@ const calls = {
   },
   check: ({ rateLimits }, options) => rateLimits.check("login", "k", options),
   reset: ({ rateLimits }, options) => rateLimits.reset("login", "k", options),
-} satisfies CallsOf<SessionClient, "close" | "locks" | "rateLimits" | typeof Symbol.dispose> &
+} satisfies CallsOf<
+  SessionClient,
+  "close" | "locks" | "nearCache" | "rateLimits" | typeof Symbol.dispose
+> &
   CallsOf<LockClient, never> &
   CallsOf<RateLimitClient, never>;
 

@@ -48,6 +48,11 @@ export class RpcCaller {
   #hasAnswered = false;
   #last: { readonly token: string; readonly header: Header } | undefined;
 
+  /** Hears of each call that has ended, before its caller does; without an answer if it failed. */
+  onEnd:
+    | (<M extends UnaryMethod>(method: M, request: Request<M>, answer?: Answer<M>) => void)
+    | undefined;
+
   constructor(connection: Connection, options: CheckedOptions) {
     this.#connection = connection;
     this.#options = options;
@@ -66,7 +71,25 @@ export class RpcCaller {
     request: Request<M> | (() => Request<M>),
     options: CallOptions = {},
   ): Promise<Answer<M>> {
-    return traced(METHODS[method], (trace) => this.#call(method, request, options, trace));
+    const call = traced(METHODS[method], (trace) => this.#call(method, request, options, trace));
+    // A request that is made at each attempt is of a lock, and nobody needs to hear of it.
+    return this.onEnd === undefined || typeof request === "function"
+      ? call
+      : this.#heard(method, request, call);
+  }
+
+  async #heard<M extends UnaryMethod>(
+    method: M,
+    request: Request<M>,
+    call: Promise<Answer<M>>,
+  ): Promise<Answer<M>> {
+    let answer: Answer<M> | undefined;
+    try {
+      answer = await call;
+      return answer;
+    } finally {
+      this.onEnd?.(method, request, answer);
+    }
   }
 
   async #call<M extends UnaryMethod>(

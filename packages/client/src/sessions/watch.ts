@@ -127,7 +127,7 @@ export async function* watchSessions(
 }
 
 /** One stream. Returns its error, so that an error of the consumer cannot pass for it. */
-async function* watchOnce(
+export async function* watchOnce(
   rpc: RpcCaller,
   request: { readonly userId: string; readonly resumeToken: string },
   signal: AbortSignal,
@@ -164,7 +164,7 @@ async function heard<T>(answer: Promise<T>): Promise<T> {
 }
 
 /** Whether another attempt may succeed after this error. */
-function mayResume(error: SessiondError): boolean {
+export function mayResume(error: SessiondError): boolean {
   switch (error.reason) {
     case "CANCELED":
     case "INVALID_ARGUMENT":
@@ -177,7 +177,10 @@ function mayResume(error: SessiondError): boolean {
 }
 
 /** The message for the caller. Undefined for a kind of message that only a newer server knows. */
-function messageFrom({ message, resumeToken }: WatchSessionsResponse): WatchMessage | undefined {
+export function messageFrom({
+  message,
+  resumeToken,
+}: WatchSessionsResponse): WatchMessage | undefined {
   switch (message.case) {
     case "events":
       return { type: "events", events: message.value.events.map(eventFrom), resumeToken };
