@@ -169,7 +169,11 @@ export class NearCache {
   receive(message: WatchMessage): Next {
     switch (message.type) {
       case "events":
-        for (const { sessionId } of message.events) this.forget({ sessionId });
+        for (const { type, sessionId } of message.events) {
+          // A login is mostly followed by a verify, whose answer this would drop. An id that is used
+          // again belonged to a session that has ended long ago.
+          if (type !== "created") this.forget({ sessionId });
+        }
         return "read on";
       case "reset":
         return "restart";
