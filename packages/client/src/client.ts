@@ -114,9 +114,8 @@ export class SessionClient<Data extends object = JsonObject> implements Disposab
   /** @internal */
   constructor(rpc: RpcCaller, nearCache: NearCacheLimits | undefined) {
     this.#rpc = rpc;
-    const verifier = new SessionVerifier(rpc, nearCache);
-    this.#verifier = verifier;
-    this.nearCache = { stats: () => verifier.stats() };
+    this.#verifier = new SessionVerifier(rpc, nearCache);
+    this.nearCache = { stats: () => this.#verifier.stats() };
     this.locks = new LockClient(rpc);
     this.rateLimits = new RateLimitClient(rpc);
   }
@@ -150,16 +149,12 @@ export class SessionClient<Data extends object = JsonObject> implements Disposab
    *
    * Fails with SESSION_UNREADABLE if the session exists but the server cannot unseal it.
    */
-  async verifySession(
+  verifySession(
     token: PresentedToken,
-    options: VerifySessionOptions = {},
+    options?: VerifySessionOptions,
   ): Promise<Session<Data> | undefined> {
-    known(options, OPTIONS.verifySession);
-    const sendable = sendableToken(token, "token");
-    if (sendable === undefined) return undefined;
-    const session =
-      this.#verifier.remembered(sendable, options) ?? (await this.#verifier.ask(sendable, options));
-    return session as Session<Data> | undefined;
+    const found = this.#verifier.remembered(token, options) ?? this.#verifier.ask(token, options);
+    return found as Promise<Session<Data> | undefined>;
   }
 
   /**
@@ -273,9 +268,8 @@ export class SessionClient<Data extends object = JsonObject> implements Disposab
   async countSessions(query: { userId?: string } = {}, options: CallOptions = {}): Promise<number> {
     known(query, { userId: true }, { argument: "query" });
     known(options, CALL_OPTIONS);
-    const request = { userId: narrowing(query, "userId", "user_id") };
-    const answer = await this.#rpc.call("countSessions", request, options);
-    return answer.count;
+    const userId = narrowing(query, "userId", "user_id");
+    return (await this.#rpc.call("countSessions", { userId }, options)).count;
   }
 
   /**
@@ -344,8 +338,7 @@ export class SessionClient<Data extends object = JsonObject> implements Disposab
     known(options, OPTIONS.revokeSession);
     const request = revokeRequest(target, options);
     if (request === undefined) return false;
-    const answer = await this.#rpc.call("revokeSession", request, options);
-    return answer.revoked;
+    return (await this.#rpc.call("revokeSession", request, options)).revoked;
   }
 
   /**
@@ -362,8 +355,7 @@ export class SessionClient<Data extends object = JsonObject> implements Disposab
       exceptSessionId: narrowing(options, "exceptSessionId", "except_session_id"),
       reason: text(options.reason ?? "", "reason"),
     };
-    const answer = await this.#rpc.call("revokeUserSessions", request, options);
-    return answer.revokedCount;
+    return (await this.#rpc.call("revokeUserSessions", request, options)).revokedCount;
   }
 
   /**

@@ -26,7 +26,22 @@ test("an address and a token are enough", () => {
     timeoutMs: 5000,
     maxAttempts: 3,
     batching: true,
+    nearCache: undefined,
   });
+});
+
+test("a near cache has bounds by default", () => {
+  const defaults = { maxStaleMs: 5000, maxSessions: 100_000 };
+  expect(checkOptions({ ...valid, nearCache: true }).nearCache).toEqual(defaults);
+  expect(checkOptions({ ...valid, nearCache: false }).nearCache).toBeUndefined();
+  const own = { maxStaleMs: 2000, maxSessions: 10 };
+  expect(checkOptions({ ...valid, nearCache: own }).nearCache).toEqual(own);
+  const wrong = { maxStaleMs: 999, maxSessions: 0.5, maxBytes: 1 };
+  expect(refused({ ...valid, nearCache: wrong })).toEqual([
+    "nearCache.maxBytes",
+    "nearCache.maxStaleMs",
+    "nearCache.maxSessions",
+  ]);
 });
 
 test("a transport of the caller's own replaces the address", () => {
@@ -62,6 +77,7 @@ test.each([
   ["token", ["", "Bearer abc", "abc\n", "ab c", "ä", "a=b", undefined, 5]],
   ["timeoutMs", [0, -1, 0.5, 100_000_000, Number.NaN, Number.POSITIVE_INFINITY, "5000", null]],
   ["batching", ["yes", 0, null]],
+  ["nearCache", ["yes", 5, null]],
   ["maxAttempts", [0, 11, 1.5, Number.NaN, "3"]],
 ])("%s may be none of %o", (name, values) => {
   for (const value of values) expect(refused({ ...valid, [name]: value })).toEqual([name]);

@@ -46,7 +46,7 @@ export type SessionClientOptions = ServerOptions & {
    *
    * All of the client's access tokens must be of one caller.
    */
-  nearCache?: true | NearCacheOptions | undefined;
+  nearCache?: boolean | NearCacheOptions | undefined;
 };
 
 /** Bounds of a near cache. */
@@ -186,16 +186,16 @@ export function checkOptions(options: SessionClientOptions): CheckedOptions {
 }
 
 function nearCacheFrom(nearCache: SessionClientOptions["nearCache"]): CheckedOptions["nearCache"] {
-  if (nearCache === undefined) return undefined;
+  if (nearCache === undefined || nearCache === false) return undefined;
   const { maxStaleMs = DEFAULT_MAX_STALE_MS, maxSessions = DEFAULT_MAX_SESSIONS } =
     nearCache === true ? {} : nearCache;
   return { maxStaleMs, maxSessions };
 }
 
 function nearCacheFaults(nearCache: unknown): Record<string, string | undefined> {
-  if (nearCache === undefined || nearCache === true) return {};
+  if (nearCache === undefined || typeof nearCache === "boolean") return {};
   if (typeof nearCache !== "object" || nearCache === null) {
-    return { nearCache: "expected true, or bounds such as { maxSessions: 10_000 }" };
+    return { nearCache: "expected true, false, or bounds such as { maxSessions: 10_000 }" };
   }
   const { maxStaleMs, maxSessions }: NearCacheOptions = nearCache;
   const argument = "nearCache";

@@ -51,9 +51,9 @@ export type Next = "read on" | "renew" | "restart";
  */
 const MAX_GRACE_MS = 60_000;
 
-/** A token's name in the cache. The token itself is never kept. */
+/** A token's name in the cache, of 32 bytes. The token itself is never kept. */
 export function keyOf(token: string): string {
-  return hash("sha256", token);
+  return hash("sha256", token, "latin1");
 }
 
 /**
@@ -98,13 +98,18 @@ export class NearCache {
 
   /** A session that may be given out at this time of the monotonic clock. */
   get(key: string, nowMs: number): Entry | undefined {
-    const entry = this.#memory.get(key, nowMs);
-    if (entry !== undefined && nowMs < entry.untilMs && this.#freshness.isFresh(nowMs)) {
+    const entry = this.#memory.use(key, nowMs);
+    if (entry !== undefined && this.#freshness.isFresh(nowMs)) {
       this.#hits++;
       return entry;
     }
     this.#misses++;
     return undefined;
+  }
+
+  /** Whether a hit is to be reported as activity. */
+  takeTouch(entry: Entry, nowMs: number): boolean {
+    return this.#memory.takeTouch(entry, nowMs);
   }
 
   /** A call is about to be sent. Each must `end`. */
@@ -133,20 +138,13 @@ export class NearCache {
       call.startMs + (expireTime.getTime() - lastAccessTime.getTime()),
     );
     const touchDueMs = isTouch ? nowMs + touchIntervalMs : nowMs;
-    this.#memory.set(key, {
-      session,
-      bytes,
-      untilMs,
-      touchIntervalMs,
-      touchDueMs,
-      useDueMs: nowMs,
-    });
+    this.#memory.set({ key, session, bytes, untilMs, touchIntervalMs, touchDueMs }, nowMs);
   }
 
   /** Something has changed, or may have: it is not given out again, nor kept if a call has it. */
   forget(change: Change): void {
     this.#changes.add(nameOf(change));
-    if ("sessionId" in change) this.#memory.deleteSession(change.sessionId);
+    if ("sessionId" in change) this.#memory.delete(change.sessionId);
     else if ("key" in change) this.#forgetToken(change.key);
     else this.#memory.deleteUser(change.userId);
   }
@@ -218,11 +216,11 @@ export class NearCache {
   }
 
   #forgetToken(key: string): void {
-    const sessionId = this.#memory.sessionIdOf(key);
+    const sessionId = this.#memory.peek(key)?.session.id;
     if (sessionId === undefined) return;
     // Also for calls that are under way with another token of the session.
     this.#changes.add(nameOf({ sessionId }));
-    this.#memory.delete(key);
+    this.#memory.delete(sessionId);
   }
 }
 

@@ -1,8 +1,9 @@
-import { type CallOptions, timeoutFault } from "../options.js";
+import { known, unknownNames } from "../known-names.js";
+import { timeoutFault } from "../options.js";
 import type { RpcCaller } from "../rpc/rpc-caller.js";
 import { type Session, sessionFrom } from "../sessions/session.js";
-import type { VerifySessionOptions } from "../sessions/session-options.js";
-import { foundOrUndefined } from "../sessions/session-token.js";
+import { OPTIONS, type VerifySessionOptions } from "../sessions/session-options.js";
+import { foundOrUndefined, type PresentedToken, sendableToken } from "../sessions/session-token.js";
 import { Activity } from "./activity.js";
 import { EventFeed } from "./event-feed.js";
 import { keyOf, NearCache, type NearCacheLimits, type NearCacheStats } from "./near-cache.js";
@@ -44,23 +45,35 @@ export class SessionVerifier {
     this.#near?.feed.close();
   }
 
-  /** The session of a token from memory, or undefined if the server is to be asked. */
-  remembered(token: string, options: VerifySessionOptions): Session<object> | undefined {
-    if (this.#near === undefined || !isPlain(options)) return undefined;
-    const { cache, activity } = this.#near;
+  /**
+   * The session of a token from memory. Undefined if the server is to be asked, or the arguments are to
+   * be refused: no such token is in memory.
+   */
+  remembered(
+    token: PresentedToken,
+    options: VerifySessionOptions | undefined,
+  ): Promise<Session<object>> | undefined {
+    const near = this.#near;
+    if (near === undefined || typeof token !== "string") return undefined;
+    if (options !== undefined && !isPlain(options)) return undefined;
     const key = keyOf(token);
     const nowMs = performance.now();
-    const entry = cache.get(key, nowMs);
+    const entry = near.cache.get(key, nowMs);
     if (entry === undefined) return undefined;
-    if (nowMs >= entry.touchDueMs && !options.noTouch) {
-      entry.touchDueMs = nowMs + entry.touchIntervalMs;
-      activity.report(key, token);
+    if (nowMs >= entry.quietUntilMs && !options?.noTouch && near.cache.takeTouch(entry, nowMs)) {
+      near.activity.report(key, token);
     }
-    return entry.session;
+    return entry.answer;
   }
 
   /** The session of a token by the server, or undefined if the token is not valid. */
-  async ask(token: string, options: VerifySessionOptions): Promise<Session<object> | undefined> {
+  async ask(
+    presented: PresentedToken,
+    options: VerifySessionOptions = {},
+  ): Promise<Session<object> | undefined> {
+    known(options, OPTIONS.verifySession);
+    const token = sendableToken(presented, "token");
+    if (token === undefined) return undefined;
     if (this.#near === undefined) return this.#call(token, options);
     const { cache, feed } = this.#near;
     feed.start();
@@ -85,8 +98,10 @@ export class SessionVerifier {
   }
 }
 
-/** Whether the options are such that a call with them would neither be refused nor canceled. */
-function isPlain({ timeoutMs, signal }: CallOptions): boolean {
+/** Whether a call with these options would neither be refused nor canceled. */
+function isPlain(options: VerifySessionOptions): boolean {
+  if (unknownNames(options, OPTIONS.verifySession).length > 0) return false;
+  const { timeoutMs, signal } = options;
   if (timeoutMs !== undefined && timeoutFault(timeoutMs) !== undefined) return false;
   return signal === undefined || (signal instanceof AbortSignal && !signal.aborted);
 }

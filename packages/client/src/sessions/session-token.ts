@@ -11,11 +11,11 @@ export type PresentedToken = string | null | undefined;
  * INVALID_ARGUMENT for what is not even a text, which is a mistake of the program.
  */
 export function sendableToken(token: PresentedToken, field: string): string | undefined {
-  if (token === undefined || token === null) return undefined;
-  if (typeof token !== "string") {
-    throw invalidArgument(field, `expected a string, not ${nameOf(token)}`);
+  if (typeof token === "string") {
+    return token !== "" && token.isWellFormed() ? token : undefined;
   }
-  return token !== "" && token.isWellFormed() ? token : undefined;
+  if (token === undefined || token === null) return undefined;
+  throw invalidArgument(field, `expected a string, not ${nameOf(token)}`);
 }
 
 /** The error for a token that cannot be any session's, the same as the server's for a wrong one. */
