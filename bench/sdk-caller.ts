@@ -54,6 +54,10 @@ function callerOf(way: string): Verify {
       const client = createSessionClient({ ...options, baseUrl });
       return (token) => client.verifySession(token);
     }
+    case "sdk-near": {
+      const client = createSessionClient({ ...options, baseUrl, nearCache: true });
+      return (token) => client.verifySession(token);
+    }
     case "sdk-single": {
       const client = createSessionClient({ ...options, baseUrl, batching: false });
       return (token) => client.verifySession(token);

@@ -36,6 +36,7 @@ const ROWS: readonly Row[] = [
   { name: "SDK through connect-node, alone", way: "sdk-connect-node", concurrent: 1 },
   { name: "SDK without batches, alone", way: "sdk-single", concurrent: 1 },
   { name: "SDK, alone", way: "sdk", concurrent: 1 },
+  { name: "SDK with a near cache", way: "sdk-near", concurrent: 1 },
   { name: "bare grpc-js, alone", way: "grpc-js", concurrent: 1 },
   { name: "bare node:http2, alone", way: "http2", concurrent: 1 },
   { name: "SDK through connect-node, 16", way: "sdk-connect-node", concurrent: 16 },

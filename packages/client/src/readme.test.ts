@@ -38,6 +38,17 @@ function runExample(heading: string, edit: (example: string) => string) {
   return child.stdout.setEncoding("utf8");
 }
 
+test("the example of a near cache runs", async () => {
+  const session = protoSession({ displayName: "Ada Lovelace" });
+  const server = await startSessionServer("grpc", { verifySession: () => ({ session }) });
+  const output = runExample("## Near cache", (example) =>
+    example.replace("http://127.0.0.1:50051", server.baseUrl),
+  );
+  const text = (await collect(output)).join("");
+  expect(text).toContain("hello, Ada Lovelace");
+  expect(text).toContain("misses: 1");
+});
+
 test("the README's example runs and prints what it says", async () => {
   const session = protoSession({ displayName: "Ada Lovelace" });
   const server = await startSessionServer("grpc", {

@@ -263,6 +263,46 @@ test("a signal or a deadline of one call ends no other, and the last one ends th
   await ended.promise;
 });
 
+test("a call that waits for its turn ends at its own deadline, and is not sent afterwards", async () => {
+  const gate = Promise.withResolvers<void>();
+  const { server, client } = await startClient({
+    async verifySession({ token }) {
+      await gate.promise;
+      return one(token);
+    },
+  });
+  const first: Promise<unknown>[] = [];
+  for (const token of ["a", "b", "c", "d"]) {
+    first.push(client.verifySession(token));
+    await expect.poll(() => server.calls.length).toBe(first.length);
+  }
+  const startMs = performance.now();
+  const short = rejection(client.verifySession("short", { timeoutMs: 60 }));
+  const long = client.verifySession("long");
+  expect((await short).reason).toBe("DEADLINE_EXCEEDED");
+  expect(performance.now() - startMs).toBeLessThan(1_000);
+  gate.resolve();
+  expect(await long).toMatchObject({ id: "long" });
+  await Promise.all(first);
+  expect(JSON.stringify(server.calls)).not.toContain("short");
+});
+
+test("calls that are activity and calls that are not are never in one batch", async () => {
+  const { server, client } = await startClient(consistent(0));
+  const calls = Array.from({ length: 6 }, (_, i) =>
+    client.verifySession(`t${Math.floor(i / 2)}`, { noTouch: i % 2 === 0 }),
+  );
+  await Promise.all(calls);
+  const carried = server
+    .requests("batchVerifySessions")
+    .map(({ noTouch, tokens }) => [noTouch, tokens]);
+  const tokens = ["t0", "t1", "t2"];
+  expect(carried.toSorted()).toEqual([
+    [false, tokens],
+    [true, tokens],
+  ]);
+});
+
 test("a call that is aborted in the turn in which it starts ends no other", async () => {
   const { client } = await startClient(consistent(0), { maxAttempts: 1 });
   const cancel = new AbortController();
