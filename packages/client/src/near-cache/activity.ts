@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from "node:async_hooks";
 import type { RpcCaller } from "../rpc/rpc-caller.js";
 import { resultsFrom, type Session } from "../sessions/session.js";
 import type { NearCache } from "./near-cache.js";
@@ -20,6 +21,8 @@ export class Activity {
   readonly #cache: NearCache;
   /** Tokens by their hash, for as long as they wait here. */
   readonly #waiting = new Map<string, string>();
+  /** A report is of many requests, so it must not be in the trace of one. */
+  readonly #outsideRequests = AsyncLocalStorage.snapshot();
 
   constructor(rpc: RpcCaller, cache: NearCache) {
     this.#rpc = rpc;
@@ -29,7 +32,9 @@ export class Activity {
   /** Reports a hit soon. */
   report(key: string, token: string): void {
     if (this.#waiting.size >= MAX_WAITING) return;
-    if (this.#waiting.size === 0) setTimeout(() => this.#send(), COLLECT_MS).unref();
+    if (this.#waiting.size === 0) {
+      this.#outsideRequests(() => setTimeout(() => this.#send(), COLLECT_MS).unref());
+    }
     this.#waiting.set(key, token);
   }
 

@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from "node:async_hooks";
 import { SessiondError } from "../error.js";
 import { backoffMs } from "../rpc/retry.js";
 import type { RpcCaller } from "../rpc/rpc-caller.js";
@@ -24,6 +25,8 @@ export class EventFeed {
   readonly #rpc: RpcCaller;
   readonly #cache: NearCache;
   readonly #end = new AbortController();
+  /** The stream outlives the request that starts it, so it must not be in its trace. */
+  readonly #outsideRequests = AsyncLocalStorage.snapshot();
   #isRunning = false;
 
   constructor(rpc: RpcCaller, cache: NearCache) {
@@ -35,7 +38,7 @@ export class EventFeed {
   start(): void {
     if (this.#isRunning || this.#end.signal.aborted) return;
     this.#isRunning = true;
-    void this.#run();
+    this.#outsideRequests(() => void this.#run());
   }
 
   close(): void {

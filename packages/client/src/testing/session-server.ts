@@ -103,6 +103,7 @@ export interface TestClientOptions {
   readonly timeoutMs?: number;
   readonly maxAttempts?: number;
   readonly batching?: boolean;
+  readonly nearCache?: SessionClientOptions["nearCache"];
 }
 
 /** A client that closes at the end of the test. */
