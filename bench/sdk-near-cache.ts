@@ -27,8 +27,8 @@ const REVOKER = new URL("sdk-revoker.ts", import.meta.url);
 const HOT_SESSIONS = 1_000;
 const HITS = 20_000;
 const HITS_A_TURN = 1_000;
-const ROUNDS = 30;
-const WARM_UP_ROUNDS = 10;
+const ROUNDS = 20;
+const WARM_UP_ROUNDS = 5;
 const CREATED_TOGETHER = 100;
 
 const { values } = parseArgs({
@@ -44,7 +44,7 @@ if (values.help) {
 
 Measures the hits of a near cache, N revocations by another process (default 1000), and the
 memory of N sessions (default 100000), and writes a section of bench/RESULTS.md; with --dry
-it only prints it. Run it with node --expose-gc, as the script does.`);
+it only prints it. Needs the same tools as pnpm bench.`);
 } else {
   await main(atLeast(1_000, "sessions", values.sessions), atLeast(20, "trials", values.trials));
 }
@@ -82,7 +82,12 @@ async function main(sessions: number, trials: number): Promise<void> {
   const seenMs = await measureRevocations(near, far, revoker, trials);
   console.log("revocations are measured");
   const memory = await measureMemory(near, far, sessions);
-  const text = report(hits, seenMs, memory, `pnpm bench:near-cache --sessions ${sessions}`);
+  const text = report(
+    hits,
+    seenMs,
+    memory,
+    `pnpm bench:near-cache --sessions ${sessions} --trials ${trials}`,
+  );
   if (values.dry) console.log(text);
   else writeSection("The near cache", text);
 }
