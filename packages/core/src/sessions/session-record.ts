@@ -3,15 +3,11 @@ import type { Keyring } from "./keyring.js";
 import { type Session, type SessionContent, sessionEtag, sessionState } from "./session.js";
 import type { StoredFacts, StoredSession } from "./session-store.js";
 
-/** The JSON in a sealed record. An array, because names would be longer than most values. */
-type RecordJson = [
-  displayName: string,
-  roles: string[],
-  ip: string,
-  userAgent: string,
-  device: string,
-  data: SessionContent["data"],
-];
+/**
+ * Separates the texts of a sealed record: display name, IP address, user agent, device, each role, and
+ * the data as JSON. UTF-8 never has this byte. JSON would take three bytes for each text.
+ */
+const SEPARATOR = 0xff;
 
 /** Seals the content of a session, bound to its id and user. */
 export function sealContent(
@@ -19,15 +15,10 @@ export function sealContent(
   session: { readonly id: string; readonly userId: string },
   { displayName, roles, client, data }: SessionContent,
 ): Uint8Array {
-  const json: RecordJson = [
-    displayName,
-    [...roles],
-    client.ip,
-    client.userAgent,
-    client.device,
-    data,
-  ];
-  return keyring.seal(Buffer.from(JSON.stringify(json)), sealingContext(session));
+  const texts = [displayName, client.ip, client.userAgent, client.device, ...roles];
+  const parts = texts.flatMap((text) => [Buffer.from(text), Buffer.of(SEPARATOR)]);
+  const plaintext = Buffer.concat([...parts, Buffer.from(JSON.stringify(data))]);
+  return keyring.seal(plaintext, sealingContext(session));
 }
 
 /** Seals a record under the active key. Throws SESSION_UNREADABLE if it does not open. */
@@ -49,9 +40,7 @@ export function unsealContent(
   keyring: Keyring,
   stored: StoredFacts & { readonly record: Uint8Array },
 ): SessionContent {
-  const plaintext = keyring.unseal(stored.record, sealingContext(stored));
-  const [displayName, roles, ip, userAgent, device, data] = parseRecord(plaintext);
-  return { displayName, roles, client: { ip, userAgent, device }, data };
+  return parseRecord(keyring.unseal(stored.record, sealingContext(stored)));
 }
 
 /** Makes a session from its facts and its content. */
@@ -78,12 +67,19 @@ export function toSession(facts: StoredFacts, content: SessionContent): Session 
   };
 }
 
-function parseRecord(plaintext: Uint8Array): RecordJson {
+function parseRecord(plaintext: Uint8Array): SessionContent {
+  const bytes = Buffer.from(plaintext.buffer, plaintext.byteOffset, plaintext.length);
+  const texts: string[] = [];
+  let start = 0;
+  for (let end = bytes.indexOf(SEPARATOR); end >= 0; end = bytes.indexOf(SEPARATOR, start)) {
+    texts.push(bytes.toString("utf8", start, end));
+    start = end + 1;
+  }
   try {
-    // The seal is authentic, so sealContent wrote this.
-    return JSON.parse(
-      Buffer.from(plaintext.buffer, plaintext.byteOffset, plaintext.length).toString(),
-    );
+    const data = JSON.parse(bytes.toString("utf8", start));
+    // The seal is authentic, so sealContent wrote these.
+    const [displayName = "", ip = "", userAgent = "", device = "", ...roles] = texts;
+    return { displayName, roles, client: { ip, userAgent, device }, data };
   } catch (cause) {
     throw new SessiondError(
       "SESSION_UNREADABLE",
