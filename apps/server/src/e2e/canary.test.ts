@@ -99,8 +99,10 @@ async function openRedis(stack: AsyncDisposableStack): Promise<Faults> {
   return {
     url: `redis://:${password}@127.0.0.1:${redis.port}`,
     corrupt: async (id) => {
-      const [key = ""] = (await admin.call("KEYS", `*session:{*}:${id}`)) as string[];
-      await admin.call("HSET", key, "record", randomBytes(64));
+      const keys = (await admin.callBuffer("KEYS", "*session:{*}:*")) as Buffer[];
+      const key = keys.find((one) => one.includes(id.slice(2), 0, "hex")) ?? "";
+      // The record stands at the end.
+      await admin.setrange(key, (await admin.strlen(key)) - 64, randomBytes(64));
     },
     fill: async () => void (await set("maxmemory", "1")),
     empty: async () => void (await set("maxmemory", "0")),

@@ -14,6 +14,12 @@ interface Read {
   readonly reject: (error: unknown) => void;
 }
 
+interface Get {
+  readonly key: string | Buffer;
+  readonly resolve: (value: Buffer | null) => void;
+  readonly reject: (error: unknown) => void;
+}
+
 /** A command without its own timer. A timer for each would cost a fifth of the read. */
 class BatchedCommand extends Command {
   override setTimeout(): void {}
@@ -27,6 +33,7 @@ class BatchedCommand extends Command {
 export class ReadBatch {
   readonly #redis: Redis | Cluster;
   #reads: Read[] = [];
+  #gets: Get[] = [];
 
   constructor(redis: Redis | Cluster) {
     this.#redis = redis;
@@ -39,14 +46,31 @@ export class ReadBatch {
     toError: (error: unknown) => unknown = (error) => error,
   ): Promise<unknown> {
     const { promise, resolve, reject } = Promise.withResolvers<unknown>();
-    if (this.#reads.length === 0) setImmediate(() => this.#flush());
+    this.#flushSoon();
     this.#reads.push({ name, args, resolve, reject: (error) => reject(toError(error)) });
     return promise;
   }
 
+  /**
+   * Reads a string with the next batch. Null if there is none, or something else than a string.
+   * All of a batch are one MGET, or in a cluster one each: the keys may be in different slots.
+   */
+  get(key: string | Buffer, toError: (error: unknown) => unknown): Promise<Buffer | null> {
+    return new Promise((resolve, reject) => {
+      this.#flushSoon();
+      this.#gets.push({ key, resolve, reject: (error) => reject(toError(error)) });
+    });
+  }
+
+  #flushSoon(): void {
+    if (this.#reads.length + this.#gets.length === 0) setImmediate(() => this.#flush());
+  }
+
   #flush(): void {
-    const reads = this.#reads;
+    const perCommand = this.#redis.isCluster ? 1 : MAX_BATCH_SIZE;
+    const reads = [...this.#reads, ...inCommands(this.#gets, perCommand)];
     this.#reads = [];
+    this.#gets = [];
     for (let i = 0; i < reads.length; i += MAX_BATCH_SIZE) {
       this.#send(reads.slice(i, i + MAX_BATCH_SIZE));
     }
@@ -80,4 +104,24 @@ export class ReadBatch {
       fail(error);
     }
   }
+}
+
+/** The commands that get strings, at most so many with each. */
+function inCommands(gets: readonly Get[], perCommand: number): Read[] {
+  const reads: Read[] = [];
+  for (let i = 0; i < gets.length; i += perCommand) {
+    const some = gets.slice(i, i + perCommand);
+    reads.push({
+      name: "mget",
+      args: some.map(({ key }) => key),
+      resolve: (reply) => {
+        const values = reply as readonly (Buffer | null)[];
+        for (const [n, { resolve }] of some.entries()) resolve(values[n] ?? null);
+      },
+      reject: (error) => {
+        for (const { reject } of some) reject(error);
+      },
+    });
+  }
+  return reads;
 }

@@ -57,6 +57,11 @@ export class RedisCommands {
     return this.#reads.read(name, args, fromRedisError);
   }
 
+  /** Reads a string, batched with other reads. Null if there is none. */
+  get(key: string | Buffer): Promise<Buffer | null> {
+    return this.#reads.get(key, fromRedisError);
+  }
+
   /**
    * Runs a script. With `isReplicated` it answers once a replica has the script's changes, and
    * rejects with STORE_UNAVAILABLE if no replica has them in time. `made` is told the answer as soon

@@ -24,7 +24,7 @@ export interface Script<Key extends string, Arg extends string, Reply> {
 
 /** One run of a script. */
 export interface ScriptCall<Key extends string, Arg extends string> {
-  readonly keys: Readonly<Record<Key, string>>;
+  readonly keys: Readonly<Record<Key, string | Buffer>>;
   readonly args: Readonly<Record<Arg, Argument>>;
   /** Any number of keys after the named ones. */
   readonly moreKeys?: readonly string[] | undefined;
@@ -43,11 +43,21 @@ local function read_clock_us()
   return time[1] * 1000000 + time[2]
 end
 local function read_clock() return math.floor(read_clock_us() / 1000) end
+
+-- Whether a comes before b, as Redis orders bytes. Lua's < goes by the locale.
+local function precedes(a, b)
+  for i = 1, math.min(#a, #b) do
+    local byte, other = string.byte(a, i), string.byte(b, i)
+    if byte ~= other then return byte < other end
+  end
+  return #a < #b
+end
 `;
 
 /**
  * Makes a script. In Lua, a key or argument `tokenHash` is the string `token_hash`, `int` formats a
- * whole number, `read_clock()` is the time in ms, and `read_clock_us()` in microseconds.
+ * whole number, `read_clock()` is the time in ms, `read_clock_us()` in microseconds, and
+ * `precedes(a, b)` compares bytes.
  */
 export function defineScript<Key extends string, Arg extends string, Reply>(spec: {
   readonly flags: Flags;

@@ -13,7 +13,7 @@ import {
 import type { Argument } from "../connection/script.js";
 import { parseRevoked } from "./create-scripts.js";
 import { definePartitionScript } from "./partition-scripts.js";
-import { type Fields, toStoredFacts, toStoredSession } from "./stored-session.js";
+import { factsIn, sessionIn } from "./stored-session.js";
 
 /**
  * Records activity. A further argument is the token hash that must prove the session. Answers
@@ -26,23 +26,26 @@ export const TOUCH = definePartitionScript({
   body: `
 local session, token_hash = read_active(key), ARGV[first_more]
 if not session then return nil end
-if token_hash and not is_proof(key, session, token_hash) then return nil end
-touch(key, id, session)
-local record = int(session.version) ~= known_version and redis.call('HGET', key, 'record')
-return { int(now), session.user_id, record, facts_of(session) }`,
+if token_hash and not is_proof(session, token_hash) then return nil end
+move_deadline(key, id, session)
+-- Replicas get these few bytes, and not the record.
+redis.call('SETRANGE', key, 0, pack_head(session))
+local is_known = int(session.version) == known_version
+return { int(now), pack(session, not is_known and session.record), is_known and 1 or 0 }`,
   parse: (reply, { id }): TouchedSession | undefined => {
     if (reply === null) return undefined;
-    const [time, userId, record, facts] = reply as [Buffer, Buffer, Buffer | null, Buffer];
-    return { ...toStoredFacts(id, userId, facts, time), ...(record && { record }) };
+    const [time, bytes, isKnown] = reply as [Buffer, Buffer, number];
+    const now = Number(time);
+    return isKnown === 1 ? factsIn(id, bytes, now) : sessionIn(id, bytes, now);
   },
 });
 
 /**
  * Replaces the record of a session at `version`.
  *
- * With a fence, `lock` is the lock's name, and the hash stores `fencingToken` as `fence:<lock>`.
- * Otherwise both are ''. Answers 'fenced' if the session has a higher token of the lock, and
- * 'too_many_fences' if it has tokens of too many other locks.
+ * With a fence, `lock` is the lock's name, and the session keeps `fencingToken` with it. Otherwise
+ * both are ''. Answers 'fenced' if the session has a higher token of the lock, and 'too_many_fences'
+ * if it has tokens of too many other locks.
  *
  * `endsGrace` is '1' to end the grace of all replaced tokens, or ''.
  */
@@ -53,32 +56,37 @@ export const REPLACE_RECORD = definePartitionScript({
   body: `
 local session = read_active(key)
 if not session then return { 'not_active' } end
-local fence = lock ~= '' and 'fence:' .. lock
-local seen = fence and redis.call('HGET', key, fence)
-if seen and tonumber(seen) > tonumber(fencing_token) then return { 'fenced' } end
-if session.version ~= tonumber(version) then return { 'version_mismatch' } end
-if fence and not seen then
-  local count = 0
-  for _, field in ipairs(redis.call('HKEYS', key)) do
-    if string.sub(field, 1, 6) == 'fence:' then count = count + 1 end
+
+local kept, count, at = '', 0, 1
+local fences = session.fences or ''
+while lock ~= '' and at <= #fences do
+  local name, token, next_at = struct.unpack('>I2c0d', fences, at)
+  if name ~= lock then
+    kept, count = kept .. string.sub(fences, at, next_at - 1), count + 1
+  elseif token > tonumber(fencing_token) then
+    return { 'fenced' }
   end
-  if count >= ${MAX_FENCES_PER_SESSION} then return { 'too_many_fences' } end
+  at = next_at
 end
-if fence then redis.call('HSET', key, fence, fencing_token) end
-local replaced = ends_grace == '1' and read_replaced(key)
+if session.version ~= tonumber(version) then return { 'version_mismatch' } end
+if lock ~= '' then
+  if count >= ${MAX_FENCES_PER_SESSION} then return { 'too_many_fences' } end
+  session.fences = kept .. struct.pack('>I2c0d', #lock, lock, tonumber(fencing_token))
+end
+local replaced = ends_grace == '1' and replaced_of(session)
 if replaced and #replaced > 0 then
   end_graces(replaced)
-  write_replaced(key, replaced)
+  set_replaced(session, replaced)
 end
-session.version = session.version + 1
-redis.call('HSET', key, 'record', record, 'facts', facts_of(session))
+session.version, session.record = session.version + 1, record
+write(key, session)
 append('updated', id, session.user_id, session.version, '')
-return { 'changed', int(now), session.user_id, facts_of(session) }`,
+return { 'changed', int(now), pack(session) }`,
   parse: (reply, { id }) => {
     const [outcome, ...changed] = reply as [Buffer, ...Buffer[]];
-    const [time, userId, facts] = changed as [Buffer, Buffer, Buffer];
+    const [time, bytes] = changed as [Buffer, Buffer];
     return String(outcome) === "changed"
-      ? toStoredFacts(id, userId, facts, time)
+      ? factsIn(id, bytes, Number(time))
       : (String(outcome) as "not_active" | "version_mismatch" | "fenced" | "too_many_fences");
   },
 });
@@ -89,26 +97,25 @@ export const RESEAL = definePartitionScript({
   keys: ["key"],
   args: ["record", "resealed"],
   body: `
-if redis.call('HGET', key, 'record') ~= record then return 0 end
-redis.call('HSET', key, 'record', resealed)
+local session = read(key)
+if not session or session.record ~= record then return 0 end
+session.record = resealed
+write(key, session)
 return 1`,
   parse: (reply) => reply === 1,
 });
 
 const ROTATE_ARGS = ["id", "tokenHash", "newTokenHash", "graceMs"] as const;
 
-/** Replaces the token hash of an active session. Answers the session's fields, or nil. */
+/** Replaces the token hash of an active session. Answers the time and the session, or nil. */
 const ROTATE_FUNCTION = `
-local function fields_of(session)
-  local record, replaced = unpack(redis.call('HMGET', key, 'record', 'replaced_tokens'))
-  return { int(now), session.user_id, record, session.token_hash, facts_of(session), replaced }
-end
+local function answer_of(session) return { int(now), pack(session, session.record) } end
 
 -- request is what the session keeps of the rotation's request, if there is one.
 local function rotate(request)
   local session = read_active(key)
   if not session or session.token_hash ~= token_hash then return nil end
-  local replaced, grace = read_replaced(key), tonumber(grace_ms)
+  local replaced, grace = replaced_of(session), tonumber(grace_ms)
   if grace == 0 then
     session.authenticate_time = now
     end_graces(replaced)
@@ -117,16 +124,12 @@ local function rotate(request)
   if #replaced > ${MAX_REPLACED_TOKENS} then table.remove(replaced, 1) end
   session.token_hash, session.token_create_time = new_token_hash, now
   session.version = session.version + 1
-  touch(key, id, session)
-  redis.call('HSET', key, 'token_hash', new_token_hash)
-  if request then
-    redis.call('HSET', key, 'rotation_request', request)
-  else
-    redis.call('HDEL', key, 'rotation_request')
-  end
-  write_replaced(key, replaced)
+  session.rotation_request = request
+  set_replaced(session, replaced)
+  move_deadline(key, id, session)
+  write(key, session)
   append('token_rotated', id, session.user_id, session.version, '')
-  return fields_of(session)
+  return answer_of(session)
 end
 `;
 
@@ -149,24 +152,24 @@ export const ROTATE_TOKEN_ONCE = definePartitionScript({
   keys: ["key"],
   args: [...ROTATE_ARGS, "requestHash", "requestRecord", "requestKeptForMs"],
   body: `${ROTATE_FUNCTION}
-local known = redis.call('HGET', key, 'rotation_request')
+local session = read_active(key)
+if not session then return nil end
+local known = session.rotation_request
 if known then
   local expire_time, hash, replaced_hash = struct.unpack('>dc32c32', known)
   if hash == request_hash and now < expire_time then
-    local session = read_active(key)
-    if not session then return nil end
     if token_hash ~= replaced_hash and token_hash ~= session.token_hash then return nil end
-    return { string.sub(known, 73), fields_of(session) }
+    return { string.sub(known, 73), answer_of(session) }
   end
 end
 
 local expire_time = now + tonumber(request_kept_for_ms)
-local fields = rotate(struct.pack('>d', expire_time) .. request_hash .. token_hash .. request_record)
-return fields and { false, fields }`,
+local rotated = rotate(struct.pack('>d', expire_time) .. request_hash .. token_hash .. request_record)
+return rotated and { false, rotated }`,
   parse: (reply, args): StoredSession | RepeatedRotation | undefined => {
     if (reply === null) return undefined;
-    const [repeated, fields] = reply as [Buffer | null, unknown];
-    const session = parseSession(fields, args);
+    const [repeated, rotated] = reply as [Buffer | null, unknown];
+    const session = parseSession(rotated, args);
     return session && repeated !== null ? { repeated, session } : session;
   },
 });
@@ -176,8 +179,8 @@ function parseSession(
   { id }: Readonly<Record<"id", Argument>>,
 ): StoredSession | undefined {
   if (reply === null) return undefined;
-  const [time, ...fields] = reply as [Buffer, ...Fields];
-  return toStoredSession(id, fields, time);
+  const [time, bytes] = reply as [Buffer, Buffer];
+  return sessionIn(id, bytes, Number(time));
 }
 
 /**
@@ -191,7 +194,7 @@ export const REPORT_REUSE = definePartitionScript({
   body: `
 local session = read_active(key)
 if not session then return nil end
-local replaced, reused = read_replaced(key), nil
+local replaced, reused = replaced_of(session), nil
 for _, token in ipairs(replaced) do
   if token.hash == token_hash and now >= token.grace_end then reused = token end
 end
@@ -201,8 +204,8 @@ probed(user_prefix .. session.user_id)
 if now - replaced.reuse_event_time >= ${REUSE_EVENT_INTERVAL_MS} then
   session.version = session.version + 1
   replaced.reuse_event_time = now
-  redis.call('HSET', key, 'facts', facts_of(session))
-  write_replaced(key, replaced)
+  set_replaced(session, replaced)
+  write(key, session)
   append('token_reused', id, session.user_id, session.version, '')
 end
 if revokes ~= '1' or now - end_of(reused) <= ${REUSE_TOLERANCE_MS} then return nil end
@@ -223,7 +226,7 @@ export const REVOKE = definePartitionScript({
   body: `
 local session, token_hash = read_active(key), ARGV[first_more]
 if not session then return nil end
-if token_hash and not is_proof(key, session, token_hash) then return nil end
+if token_hash and not is_proof(session, token_hash) then return nil end
 if store_time_ms ~= '' and tonumber(store_time_ms) ~= session.store_time then return nil end
 if user_id ~= '' and user_id ~= session.user_id then return nil end
 probed(user_prefix .. session.user_id)

@@ -6,7 +6,7 @@ import type { RedisCommands } from "../connection/redis-commands.js";
 import { RECLAIM_SLACK_MS } from "../connection/script.js";
 import { CLAIM_ID, RELEASE_CLAIM } from "./claim-scripts.js";
 import type { SessionKeys } from "./session-keys.js";
-import { toStoredFacts } from "./stored-session.js";
+import { toStoredSession } from "./stored-session.js";
 
 /**
  * A claim of this age without a session counts as abandoned. Its maker must create the session
@@ -97,12 +97,12 @@ export class ChosenIds {
   async #restoreIfLost(key: SessionKey): Promise<boolean> {
     const ref = this.#keys.sessionRef(key.id);
     if ((await this.#commands.read("exists", [ref])) === 1) return false;
-    const facts = await this.#commands.read("hget", [this.#keys.session(key), "facts"]);
-    if (facts === null) return false;
-    const { createTimeMs, absoluteExpireTimeMs } = toStoredFacts(key.id, "", facts as Buffer, 0);
-    const keptUntilMs = absoluteExpireTimeMs + this.#retentionMs + RECLAIM_SLACK_MS;
+    const bytes = await this.#commands.get(this.#keys.session(key));
+    const session = bytes === null ? undefined : toStoredSession(key.id, bytes, 0);
+    if (session === undefined) return false;
+    const keptUntilMs = session.absoluteExpireTimeMs + this.#retentionMs + RECLAIM_SLACK_MS;
     // As old as its session: should the session be removed meanwhile, the claim counts as abandoned.
-    const claim = `${key.partition} ${createTimeMs} restored`;
+    const claim = `${key.partition} ${session.createTimeMs} restored`;
     return this.#commands.call(
       async (redis) => (await redis.set(ref, claim, "PXAT", keptUntilMs, "NX")) === "OK",
     );

@@ -1,7 +1,8 @@
 import type { RepeatedCreation, StoredFacts } from "../../sessions/session-store.js";
 import type { Argument } from "../connection/script.js";
 import { definePartitionScript } from "./partition-scripts.js";
-import { type Fields, toStoredFacts, toStoredSession } from "./stored-session.js";
+import { fromStoredId } from "./stored-id.js";
+import { factsIn, sessionIn } from "./stored-session.js";
 
 /** Why nothing was created. */
 type Refusal = "too_old" | "ended" | "exists" | "limit" | "claim_lapsed";
@@ -35,10 +36,10 @@ export interface RevokedSession {
 
 /** Parses the ids and store times of revoked sessions. */
 export function parseRevoked(ids: readonly Buffer[], times: readonly Buffer[]): RevokedSession[] {
-  return ids.map((id, i) => ({ id: String(id), storeTimeMs: Number(times[i]) }));
+  return ids.map((id, i) => ({ id: fromStoredId(id), storeTimeMs: Number(times[i]) }));
 }
 
-/** The session's hash, its user's index, and the namespaces of the partition. */
+/** The session, its user's index, and the namespaces of the partition. */
 const KEYS = ["key", "userKey", "namespaces"] as const;
 const ARGS = [
   "namespace",
@@ -88,7 +89,7 @@ local function create()
     table.sort(active, function(a, b)
       local created, other_created = a.session.create_time, b.session.create_time
       if created ~= other_created then return created < other_created end
-      return a.id < b.id
+      return precedes(a.id, b.id)
     end)
     for i = 1, surplus do to_evict[i] = active[i] end
   end
@@ -100,15 +101,14 @@ local function create()
     evicted_times[i] = int(one.session.store_time)
   end
 
-  local facts = facts_of({
-    version = 1, create_time = create_time, authenticate_time = authenticate_time,
+  local session = {
+    version = 1, user_id = user_id, token_hash = token_hash, create_time = create_time, authenticate_time = authenticate_time,
     last_access_time = math.max(create_time, idle_deadline - idle_timeout),
     idle_timeout = idle_timeout, expire_time = deadline,
     absolute_expire_time = create_time + lifetime, token_create_time = create_time,
     store_time = now,
-  })
-  redis.call('HSET', key, 'user_id', user_id, 'record', record, 'token_hash', token_hash, 'facts', facts)
-  keep_until(key, deadline)
+  }
+  redis.call('SET', key, pack(session, record), 'PXAT', int(deadline + kept_for))
   index(id, user_key, deadline)
   keep_until(user_key, deadline)
   redis.call('ZADD', by_create_time, int(create_time), id)
@@ -117,7 +117,7 @@ local function create()
 
   -- Remove this user's old entries, so that the index stays small even if no sweeper runs.
   redis.call('ZREMRANGEBYSCORE', user_key, '-' .. int(cutoff), int(cutoff))
-  return { 'created', int(now), facts, evicted, evicted_times }
+  return { 'created', int(now), pack(session), evicted, evicted_times }
 end
 `;
 
@@ -142,23 +142,25 @@ export const CREATE_ONCE = definePartitionScript({
 local known_id, known_record, known_evicted, known_expire_time, known_store_time = unpack(redis.call(
   'HMGET', request, 'session_id', 'record', 'evicted', 'expire_time', 'store_time'))
 if known_id and now < tonumber(known_expire_time) then
-  local evicted, fields = {}, {}
-  for other in string.gmatch(known_evicted, '%S+') do evicted[#evicted + 1] = other end
+  local evicted, at = {}, 1
+  while at <= #known_evicted do
+    evicted[#evicted + 1], at = struct.unpack('>Bc0', known_evicted, at)
+  end
   local known_key = probed(session_prefix .. known_id)
-  local session = read(known_key)
+  local session, found = read(known_key), false
   -- A later session may have the same chosen id.
   if session and int(session.store_time) == known_store_time then
-    local known, known_replaced = unpack(redis.call('HMGET', known_key, 'record', 'replaced_tokens'))
-    fields = { session.user_id, known, session.token_hash, facts_of(session), known_replaced }
+    found = pack(session, session.record)
   end
-  return { 'repeated', int(now), known_id, fields, evicted, known_record, known_expire_time, redis.call('EXISTS', key) }
+  return { 'repeated', int(now), known_id, found, evicted, known_record, known_expire_time, redis.call('EXISTS', key) }
 end
 
 local reply = create()
 if reply[1] == 'created' then
   local expire_time = now + tonumber(request_kept_for_ms)
-  redis.call('HSET', request, 'session_id', id, 'record', request_record,
-    'evicted', table.concat(reply[4], ' '), 'expire_time', int(expire_time), 'store_time', int(now))
+  local evicted = ''
+  for _, other in ipairs(reply[4]) do evicted = evicted .. struct.pack('>Bc0', #other, other) end
+  redis.call('HSET', request, 'session_id', id, 'record', request_record, 'evicted', evicted, 'expire_time', int(expire_time), 'store_time', int(now))
   redis.call('PEXPIREAT', request, int(expire_time))
 end
 return reply`,
@@ -168,34 +170,31 @@ return reply`,
       : parseCreateReply(reply, args),
 });
 
-function parseCreateReply(
-  reply: unknown,
-  { id, userId }: Readonly<Record<"id" | "userId", Argument>>,
-): CreateReply {
+function parseCreateReply(reply: unknown, { id }: Readonly<Record<"id", Argument>>): CreateReply {
   const [outcome, ...created] = reply as [Buffer, ...unknown[]];
   if (String(outcome) !== "created") {
     return { outcome: String(outcome) as Refusal };
   }
-  const [time, facts, evicted, times] = created as [Buffer, Buffer, Buffer[], Buffer[]];
-  const session = toStoredFacts(id, userId, facts, time);
+  const [time, bytes, evicted, times] = created as [Buffer, Buffer, Buffer[], Buffer[]];
+  const session = factsIn(id, bytes, Number(time));
   return { outcome: "created", session, evicted: parseRevoked(evicted, times) };
 }
 
 function parseRepeatedReply(reply: unknown): RepeatedReply {
-  const [, time, id, fields, evicted, record, keptUntil, idCount] = reply as [
+  const [, time, id, bytes, evicted, record, keptUntil, idCount] = reply as [
     outcome: Buffer,
     time: Buffer,
     id: Buffer,
-    fields: Fields,
+    bytes: Buffer | null,
     evicted: Buffer[],
     record: Buffer,
     keptUntil: Buffer,
     idCount: number,
   ];
-  const session = fields.length > 0 ? toStoredSession(id, fields, time) : undefined;
+  const session = bytes === null ? undefined : sessionIn(id, bytes, Number(time));
   return {
     outcome: "repeated",
-    creation: { repeated: record, session, evictedIds: evicted.map(String) },
+    creation: { repeated: record, session, evictedIds: evicted.map(fromStoredId) },
     keptUntilMs: Number(keptUntil),
     isIdInUse: idCount === 1,
   };

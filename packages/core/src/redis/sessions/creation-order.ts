@@ -1,7 +1,11 @@
 import type { Partition } from "../../sessions/session-id.js";
 import type { ListCursor, ListQuery } from "../../sessions/session-store.js";
+import { fromStoredId, toStoredId } from "./stored-id.js";
 
-/** An entry of an index by creation time. */
+/**
+ * An entry of an index by creation time. Its id, and that of every cursor here, is the stored id as
+ * latin1 text: in that order Redis has the sessions of one millisecond.
+ */
 export interface CreationEntry extends ListCursor {
   readonly partition: Partition;
 }
@@ -123,7 +127,7 @@ export function stretchArguments(
   if (after && order === "asc") lowest = `${Math.max(from, after.createTimeMs)}`;
   if (after && order === "desc" && after.createTimeMs < to) highest = `${after.createTimeMs}`;
   const { createTimeMs: afterTimeMs = "", id: afterId = "" } = after ?? {};
-  return { order, count, lowest, highest, afterTimeMs, afterId };
+  return { order, count, lowest, highest, afterTimeMs, afterId: Buffer.from(afterId, "latin1") };
 }
 
 /** Parses the reply of `READ_IN_CREATION_ORDER`. */
@@ -132,10 +136,29 @@ export function toEntries(
   partitions: readonly Partition[],
 ): readonly CreationEntry[] {
   const entries: CreationEntry[] = [];
-  const words = reply.length === 0 ? [] : reply.toString("latin1").split(" ");
-  for (let i = 0; i < words.length; i += 3) {
-    const partition = partitions[Number(words[i]) - 1] as Partition;
-    entries.push({ partition, id: words[i + 1] ?? "", createTimeMs: Number(words[i + 2]) });
+  const text = reply.toString("latin1");
+  let at = 0;
+  const nextNumber = () => {
+    const start = at;
+    at = text.indexOf(" ", start) + 1;
+    return Number(text.slice(start, at));
+  };
+  while (at < text.length) {
+    const partition = partitions[nextNumber() - 1] as Partition;
+    const createTimeMs = nextNumber();
+    const length = nextNumber();
+    entries.push({ partition, id: text.slice(at, at + length), createTimeMs });
+    at += length + 1;
   }
   return entries;
+}
+
+/** A cursor with the stored id. */
+export function toStoredCursor({ createTimeMs, id }: ListCursor): ListCursor {
+  return { createTimeMs, id: toStoredId(id).toString("latin1") };
+}
+
+/** The cursor of a cursor with the stored id. */
+export function fromStoredCursor({ createTimeMs, id }: ListCursor): ListCursor {
+  return { createTimeMs, id: fromStoredId(Buffer.from(id, "latin1")) };
 }

@@ -134,14 +134,18 @@ test("a retention that reaches back to before 1970 keeps everything, and breaks 
 });
 
 // One hash of an earlier version had every sweep fail at its partition.
-test("a hash that is no session is none, and leaves the indexes", async () => {
-  const key = { ...ONE, id: "foreign" };
-  await redis.hset(`session:${TAG}:foreign`, { user_id: "ada", version: 1, expire_time: 1 });
-  for (const index of [ALL, BY_CREATION]) await redis.zadd(index, 1, "foreign");
-  expect(await store.get(key)).toBeUndefined();
-  expect(await store.revoke(key, "")).toBe(false);
+test("what is no session is none, and leaves the indexes", async () => {
+  await redis.hset(`session:${TAG}:hash`, { user_id: "ada", version: 1, expire_time: 1 });
+  await redis.set(`session:${TAG}:text`, "x".repeat(200));
+  await redis.set(`session:${TAG}:brief`, "\x01");
+  await redis.set(`session:${TAG}:cut`, `\x01${"x".repeat(200)}`);
+  for (const id of ["hash", "text", "brief", "cut"]) {
+    for (const index of [ALL, BY_CREATION]) await redis.zadd(index, 1, id);
+    expect(await store.get({ ...ONE, id })).toBeUndefined();
+    expect(await store.revoke({ ...ONE, id }, "")).toBe(false);
+  }
   expect(await idsListed()).toEqual(["one", "two"]);
-  expect(await store.sweep(10)).toEqual({ expired: 0, reclaimed: 0, healed: 2, more: false });
+  expect(await store.sweep(10)).toEqual({ expired: 0, reclaimed: 0, healed: 8, more: false });
   expect(await entriesOf(ALL)).toEqual(["one", "two"]);
 });
 

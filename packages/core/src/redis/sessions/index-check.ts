@@ -2,6 +2,7 @@ import type { Partition } from "../../sessions/session-id.js";
 import { primariesOf } from "../connection/info.js";
 import type { RedisCommands } from "../connection/redis-commands.js";
 import type { SessionKeys } from "./session-keys.js";
+import { fromStoredId } from "./stored-id.js";
 
 /** About how many keys one part of the check reads. */
 const KEYS_PER_PART = 500;
@@ -10,7 +11,7 @@ const ENTRIES_PER_KEY = 250;
 
 /** A session to compare with the indexes, and the user whose index names it, if one does. */
 export interface Suspect {
-  readonly id: string;
+  readonly storedId: Buffer;
   readonly userId?: string;
   /** Whether the check found the session itself, and not an entry of an index. */
   readonly isFound?: boolean;
@@ -71,45 +72,47 @@ export class IndexCheck {
       const batch = batches.get(place) ?? { namespace, partition, suspects: [] };
       batches.set(place, batch);
       const { suspects } = batch;
-      if (key.kind === "session") suspects.push({ id: key.id, isFound: true });
-      else for (const id of await this.#entries(name)) suspects.push({ ...key, id });
+      if (key.kind === "session") suspects.push({ storedId: key.storedId, isFound: true });
+      else for (const storedId of await this.#entries(name)) suspects.push({ ...key, storedId });
     }
     let healed = 0;
     for (const { namespace, partition, suspects } of batches.values()) {
       healed += await this.#heal(namespace, partition, suspects);
-      const ids = suspects.flatMap(({ id, isFound }) => (isFound ? [id] : []));
+      const found = suspects.filter(({ isFound }) => isFound);
+      const ids = found.map(({ storedId }) => fromStoredId(storedId));
       healed += await this.#restore(namespace, partition, ids);
     }
     return healed;
   }
 
   /** The next keys of the primary that is being scanned. */
-  async #scan(): Promise<readonly string[]> {
+  async #scan(): Promise<readonly Buffer[]> {
     return this.#commands.call(async (redis) => {
       const nodes = primariesOf(redis);
       const node = nodes[this.#node % nodes.length];
       if (node === undefined) return [];
-      const [cursor, keys] = await node.scan(
+      const [cursor, keys] = await node.scanBuffer(
         this.#cursor,
         "MATCH",
         this.#keys.pattern(),
         "COUNT",
         KEYS_PER_PART,
       );
-      this.#cursor = cursor;
-      if (cursor === "0") this.#node = (this.#node + 1) % nodes.length;
+      this.#cursor = String(cursor);
+      if (this.#cursor === "0") this.#node = (this.#node + 1) % nodes.length;
       return keys;
     });
   }
 
   /** The next ids in an index. */
-  async #entries(key: string): Promise<readonly string[]> {
-    const from = this.#entryCursors.get(key) ?? "0";
+  async #entries(key: Buffer): Promise<readonly Buffer[]> {
+    const name = key.toString("latin1");
+    const from = this.#entryCursors.get(name) ?? "0";
     const [cursor, idsAndScores] = await this.#commands.call((redis) =>
-      redis.zscan(key, from, "COUNT", ENTRIES_PER_KEY),
+      redis.zscanBuffer(key, from, "COUNT", ENTRIES_PER_KEY),
     );
-    if (cursor === "0") this.#entryCursors.delete(key);
-    else this.#entryCursors.set(key, cursor);
+    if (String(cursor) === "0") this.#entryCursors.delete(name);
+    else this.#entryCursors.set(name, String(cursor));
     return idsAndScores.filter((_, i) => i % 2 === 0);
   }
 }

@@ -10,6 +10,8 @@ import {
   type ScriptCall,
 } from "../connection/script.js";
 import type { SessionKeys } from "./session-keys.js";
+import { fromStoredId } from "./stored-id.js";
+import { PACKING } from "./stored-session.js";
 
 // Scripts that work on a partition. A script makes keys that depend on the data (the user of a
 // session, the sessions of a user) from the two prefixes. They are in the same slot as its given
@@ -23,26 +25,6 @@ import type { SessionKeys } from "./session-keys.js";
 //
 // An event's id in `session_events` is `<epoch>-<number>`: the time when the stream began, and
 // consecutive numbers from 1 on, so that a reader sees a gap.
-
-/**
- * The fields of a session's hash, in the order in which scripts and HMGET answer them. The numbers
- * and the revocation share one field, `facts`, because each field costs Redis allocations, and each
- * field of an answer costs reading time.
- *
- *     <version> <create time> <authenticate time> <last access time> <idle timeout> <expire time>
- *     <absolute expire time> <token create time> <store time>[ <revoke time> <revoke reason>]
- *
- * A session has `replaced_tokens` only after a rotation, as `encodeReplacedTokens` writes them. Reads
- * leave out `rotation_request`, the request of the newest rotation, as `encodeRotationRequest` writes
- * it.
- */
-export const SESSION_FIELDS = [
-  "user_id",
-  "record",
-  "token_hash",
-  "facts",
-  "replaced_tokens",
-] as const;
 
 /** At least this many of a partition's newest events are kept, for the retention time. */
 const MAX_EVENTS_PER_PARTITION = 1_000;
@@ -92,35 +74,14 @@ local function probed(key)
   return key
 end
 
-local function facts_of(session)
-  local facts = string.format('%d %d %d %d %d %d %d %d %d', session.version, session.create_time,
-    session.authenticate_time, session.last_access_time, session.idle_timeout,
-    session.expire_time, session.absolute_expire_time, session.token_create_time,
-    session.store_time)
-  if not session.revoke_time then return facts end
-  return facts .. ' ' .. int(session.revoke_time) .. ' ' .. session.revoke_reason
-end
-
-local function parse_facts(session, facts)
-  local version, create_time, authenticate_time, last_access_time, idle_timeout, expire_time,
-    absolute_expire_time, token_create_time, store_time, revocation = string.match(facts,
-    '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+)(.*)$')
-  session.version, session.create_time = tonumber(version), tonumber(create_time)
-  session.authenticate_time, session.last_access_time =
-    tonumber(authenticate_time), tonumber(last_access_time)
-  session.idle_timeout, session.expire_time = tonumber(idle_timeout), tonumber(expire_time)
-  session.absolute_expire_time = tonumber(absolute_expire_time)
-  session.token_create_time, session.store_time = tonumber(token_create_time), tonumber(store_time)
-  local revoke_time, revoke_reason = string.match(revocation, '^ (%d+) (.*)$')
-  session.revoke_time, session.revoke_reason = tonumber(revoke_time), revoke_reason
-  return session
-end
-
--- The session at key in any state, without its record, or nil.
+${PACKING}
+-- MGET answers nil where something else than a string is, such as what another program left there.
 local function read(key)
-  local user_id, token_hash, facts = unpack(redis.call('HMGET', key, 'user_id', 'token_hash', 'facts'))
-  if not facts then return nil end
-  return parse_facts({ user_id = user_id, token_hash = token_hash }, facts)
+  return unpack_session(redis.call('MGET', key)[1])
+end
+
+local function write(key, session)
+  redis.call('SET', key, pack(session, session.record), 'KEEPTTL')
 end
 
 -- The active session at key, or nil. A session that a sweep has counted as expired stays ended, even
@@ -132,9 +93,9 @@ local function read_active(key)
   if not score or tonumber(score) > 0 then return session end
 end
 
--- The replaced tokens of the session at key, as encodeReplacedTokens writes them.
-local function read_replaced(key)
-  local packed = redis.call('HGET', key, 'replaced_tokens')
+-- The replaced tokens of a session, as encodeReplacedTokens writes them.
+local function replaced_of(session)
+  local packed = session.replaced_tokens
   local replaced = { reuse_event_time = 0 }
   if not packed then return replaced end
   replaced.reuse_event_time = struct.unpack('>d', packed)
@@ -145,12 +106,12 @@ local function read_replaced(key)
   return replaced
 end
 
-local function write_replaced(key, replaced)
+local function set_replaced(session, replaced)
   local parts = { struct.pack('>d', replaced.reuse_event_time) }
   for i, token in ipairs(replaced) do
     parts[i + 1] = struct.pack('>c32dd', token.hash, token.time, token.grace_end)
   end
-  redis.call('HSET', key, 'replaced_tokens', table.concat(parts))
+  session.replaced_tokens = table.concat(parts)
 end
 
 -- When a token became invalid, or now if it is in its grace.
@@ -166,9 +127,9 @@ local function end_graces(replaced)
 end
 
 -- Whether a token hash is the session's own, or of a replaced token in its grace.
-local function is_proof(key, session, hash)
+local function is_proof(session, hash)
   if hash == session.token_hash then return true end
-  for _, token in ipairs(read_replaced(key)) do
+  for _, token in ipairs(replaced_of(session)) do
     if token.hash == hash then return now < token.grace_end end
   end
   return false
@@ -214,22 +175,20 @@ local function revoke(type, id, session, reason)
   local key = session_prefix .. id
   session.version = session.version + 1
   session.revoke_time, session.revoke_reason = now, reason
-  redis.call('HSET', key, 'token_hash', '', 'facts', facts_of(session))
-  redis.call('HDEL', key, 'replaced_tokens', 'rotation_request')
+  session.token_hash, session.replaced_tokens, session.rotation_request = '', nil, nil
+  write(key, session)
   redis.call('PEXPIREAT', key, int(now + kept_for))
   index(id, user_prefix .. session.user_id, -now)
   append(type, id, session.user_id, session.version, reason)
 end
 
--- Moves the idle deadline of an active session and writes its facts. A clock that was set back
--- moves no deadline back.
-local function touch(key, id, session)
+-- Moves the idle deadline of an active session. A clock that was set back moves no deadline back.
+local function move_deadline(key, id, session)
   local last_access = math.max(now, session.last_access_time)
   local deadline = math.min(last_access + session.idle_timeout, session.absolute_expire_time)
   session.last_access_time = last_access
   session.expire_time = math.max(deadline, session.expire_time)
   local user_key = probed(user_prefix .. session.user_id)
-  redis.call('HSET', key, 'facts', facts_of(session))
   keep_until(key, session.expire_time)
   index(id, user_key, session.expire_time)
   keep_until(user_key, session.expire_time)
@@ -265,14 +224,17 @@ return { appended, reply }`,
   });
 }
 
+type ChangeFields = [type: Buffer, id: Buffer, userId: Buffer, version: Buffer, reason: Buffer];
+
 function toChange(fields: readonly Buffer[]): SessionChange {
-  const [type = "", sessionId = "", userId = "", version, reason = ""] = fields.map(String);
+  const [type, id, userId, version, reason] = fields as ChangeFields;
+  const isAnEnd = isEnd(String(type));
   return {
-    type: type as SessionEventType,
-    sessionId,
-    userId,
+    type: String(type) as SessionEventType,
+    sessionId: fromStoredId(id),
+    userId: String(userId),
     version: Number(version),
-    ...(isEnd(type) && { reason }),
+    ...(isAnEnd && { reason: String(reason) }),
   };
 }
 

@@ -13,6 +13,7 @@ import type { RedisCommands } from "../connection/redis-commands.js";
 import { type EventEntry, type EventsReply, READ_EVENTS } from "./event-scripts.js";
 import { isEnd } from "./partition-scripts.js";
 import type { SessionKeys } from "./session-keys.js";
+import { fromStoredId } from "./stored-id.js";
 
 /** One read takes at least this many events of each lane. */
 const MIN_EVENTS_PER_LANE = 16;
@@ -141,20 +142,20 @@ function parseId(id: Buffer): readonly [epoch: number, sequence: number] {
 }
 
 function toEvent(lane: number, source: number, [id, fields]: EventEntry): SessionEvent {
-  // An older server does not tell who made a change.
-  const [, type, , sessionId, , userId, , version, , time, , reason, , changedBy = ""] =
-    fields.map(String);
-  if (reason === undefined) throw storeUnavailable("the event log is not readable");
+  const [, type, , storedId, , userId, , version, , time, , reason, , changedBy] = fields;
+  if (storedId === undefined || changedBy === undefined) {
+    throw storeUnavailable("the event log is not readable");
+  }
   const [epoch, sequence] = parseId(id);
   const timeMs = Number(time);
   return {
-    type: type as SessionEventType,
-    sessionId: sessionId ?? "",
-    userId: userId ?? "",
+    type: String(type) as SessionEventType,
+    sessionId: fromStoredId(storedId),
+    userId: String(userId),
     version: Number(version),
     timeMs,
-    ...(isEnd(type) && { reason }),
-    changedBy,
+    ...(isEnd(String(type)) && { reason: String(reason) }),
+    changedBy: String(changedBy),
     lane,
     position: { source, epoch, sequence, timeMs },
   };

@@ -41,12 +41,13 @@ import { RedisEventLog } from "./redis-event-log.js";
 import { SessionCreation } from "./session-creation.js";
 import type { SessionKeys } from "./session-keys.js";
 import { SessionReads } from "./session-reads.js";
+import { toStoredId } from "./stored-id.js";
 import { type RedisSessionStoreOptions, WholeStore } from "./whole-store.js";
 
 /**
  * Sessions in Redis 7 or newer: standalone, behind Sentinel, or a Cluster.
  *
- * A read is one HMGET. A change is one script in one slot. Only creating a session with a chosen id
+ * A read is a part of one MGET. A change is one script in one slot. Only creating a session with a chosen id
  * or a request id needs another step, on the key that keeps the id unique.
  */
 export class RedisSessionStore implements SessionStore {
@@ -126,7 +127,7 @@ export class RedisSessionStore implements SessionStore {
   ): Promise<TouchedSession | undefined> {
     return this.#scripts.run(TOUCH, key.partition, {
       keys: { key: this.#keys.session(key) },
-      args: { id: key.id, knownVersion: knownVersion ?? "" },
+      args: { id: toStoredId(key.id), knownVersion: knownVersion ?? "" },
       moreArgs: tokenHash && [toBuffer(tokenHash)],
     });
   }
@@ -141,7 +142,7 @@ export class RedisSessionStore implements SessionStore {
     const call = {
       keys: { key: this.#keys.session(key) },
       args: {
-        id: key.id,
+        id: toStoredId(key.id),
         record: toBuffer(record),
         version,
         lock: fence?.lock ?? "",
@@ -197,7 +198,7 @@ export class RedisSessionStore implements SessionStore {
   async reportReuse(key: SessionKey, tokenHash: Uint8Array, revokes: boolean): Promise<boolean> {
     const call = {
       keys: { key: this.#keys.session(key) },
-      args: { id: key.id, tokenHash: toBuffer(tokenHash), revokes: revokes ? "1" : "" },
+      args: { id: toStoredId(key.id), tokenHash: toBuffer(tokenHash), revokes: revokes ? "1" : "" },
     };
     // Anyone can have a token reported, so a report that ends nothing waits for no replica.
     const storeTimeMs = await this.#scripts.run(REPORT_REUSE, key.partition, call);
@@ -216,7 +217,7 @@ export class RedisSessionStore implements SessionStore {
   ): Promise<boolean> {
     const call = {
       keys: { key: this.#keys.session(key) },
-      args: { id: key.id, reason, storeTimeMs: "", userId },
+      args: { id: toStoredId(key.id), reason, storeTimeMs: "", userId },
       moreArgs: tokenHash && [toBuffer(tokenHash)],
     };
     const isReplicated = await this.#whole.revocationsAreReplicated();
@@ -232,7 +233,7 @@ export class RedisSessionStore implements SessionStore {
     const partition = partitionOfUser(userId);
     const call = {
       keys: { userKey: this.#keys.userSessions(partition, userId) },
-      args: { reason, exceptId },
+      args: { reason, exceptId: exceptId && toStoredId(exceptId) },
     };
     const isReplicated = await this.#whole.revocationsAreReplicated();
     const remember = (revoked: readonly RevokedSession[] = []) =>
@@ -265,7 +266,7 @@ export class RedisSessionStore implements SessionStore {
     return {
       keys: { key: this.#keys.session(key) },
       args: {
-        id: key.id,
+        id: toStoredId(key.id),
         tokenHash: toBuffer(tokenHash),
         newTokenHash: toBuffer(newTokenHash),
         graceMs,

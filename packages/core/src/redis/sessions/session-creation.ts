@@ -20,6 +20,7 @@ import type { ClaimedRequests } from "./claimed-requests.js";
 import { CREATE, CREATE_ONCE, type CreateReply, type RevokedSession } from "./create-scripts.js";
 import type { PartitionScripts } from "./partition-scripts.js";
 import type { SessionKeys } from "./session-keys.js";
+import { toStoredId } from "./stored-id.js";
 
 /** A creation, and the sessions that it evicted. */
 export type CreationWithEvicted = Creation & { readonly evicted: readonly RevokedSession[] };
@@ -110,7 +111,7 @@ export class SessionCreation {
       },
       args: {
         namespace: this.#keys.namespace,
-        id: key.id,
+        id: toStoredId(key.id),
         userId,
         record: toBuffer(session.record),
         tokenHash: toBuffer(session.tokenHash),

@@ -2,10 +2,11 @@ import { isNamespace } from "../../namespace.js";
 import type { Partition } from "../../sessions/session-id.js";
 import type { SessionKey } from "../../sessions/session-store.js";
 import { keyPrefixOf } from "../connection/key-prefix.js";
+import { toStoredId } from "./stored-id.js";
 
 /** The key of a session, or of an index of all sessions or of a user's sessions. */
 export type ParsedKey = { readonly namespace: string; readonly partition: Partition } & (
-  | { readonly kind: "session"; readonly id: string }
+  | { readonly kind: "session"; readonly storedId: Buffer }
   | { readonly kind: "index"; readonly userId?: string }
 );
 
@@ -32,16 +33,16 @@ export class SessionKeys {
     return `${this.#storePrefix}namespaces:{${partition}}`;
   }
 
-  /** HASH: a session, its sealed record and its deadlines. */
-  session({ partition, id }: SessionKey): string {
-    return this.sessionPrefix(partition) + id;
+  /** STRING: a session, as `stored-session.ts` has it. */
+  session({ partition, id }: SessionKey): Buffer {
+    return Buffer.concat([Buffer.from(this.sessionPrefix(partition)), toStoredId(id)]);
   }
 
   sessionPrefix(partition: Partition): string {
     return `${this.#prefix}session:{${partition}}:`;
   }
 
-  /** ZSET: ids of a user's sessions by deadline. */
+  /** ZSET: stored ids of a user's sessions by deadline. */
   userSessions(partition: Partition, userId: string): string {
     return this.userSessionsPrefix(partition) + userId;
   }
@@ -50,12 +51,12 @@ export class SessionKeys {
     return `${this.#prefix}user_sessions:{${partition}}:`;
   }
 
-  /** ZSET: ids of all sessions of a partition by deadline. */
+  /** ZSET: stored ids of all sessions of a partition by deadline. */
   sessions(partition: Partition): string {
     return `${this.#prefix}sessions:{${partition}}`;
   }
 
-  /** ZSET: ids of all sessions of a partition by creation time. */
+  /** ZSET: stored ids of all sessions of a partition by creation time. */
   sessionsByCreateTime(partition: Partition): string {
     return `${this.#prefix}sessions_by_create_time:{${partition}}`;
   }
@@ -93,15 +94,19 @@ export class SessionKeys {
   }
 
   /** Parses the key of a session or an index of any namespace. Undefined for any other key. */
-  parse(name: string): ParsedKey | undefined {
-    if (!name.startsWith(this.#storePrefix)) return undefined;
-    const match = SESSION_OR_INDEX.exec(name.slice(this.#storePrefix.length));
+  parse(name: Buffer): ParsedKey | undefined {
+    const prefix = Buffer.from(this.#storePrefix);
+    if (!name.subarray(0, prefix.length).equals(prefix)) return undefined;
+    // In latin1, no byte of an id is lost.
+    const match = SESSION_OR_INDEX.exec(name.toString("latin1", prefix.length));
     const [, namespace = "", kind, partition = "", rest] = match ?? [];
     const place = { namespace, partition };
     if (!isNamespace(namespace)) return undefined;
-    if (kind === "session" && rest !== undefined) return { ...place, kind, id: rest };
+    if (kind === "session" && rest !== undefined) {
+      return { ...place, kind, storedId: Buffer.from(rest, "latin1") };
+    }
     if (kind === "user_sessions" && rest !== undefined) {
-      return { ...place, kind: "index", userId: rest };
+      return { ...place, kind: "index", userId: Buffer.from(rest, "latin1").toString() };
     }
     if (kind === "sessions" || kind === "sessions_by_create_time") {
       return { ...place, kind: "index" };

@@ -10,16 +10,18 @@ import type { RedisCommands } from "../connection/redis-commands.js";
 import {
   byCreation,
   cursorOf,
+  fromStoredCursor,
   stretchArguments,
   takeInCreationOrder,
   toEntries,
+  toStoredCursor,
 } from "./creation-order.js";
 import { COUNT_ACTIVE, READ_IN_CREATION_ORDER } from "./index-scripts.js";
-import { SESSION_FIELDS } from "./partition-scripts.js";
 import type { SessionKeys } from "./session-keys.js";
-import { activeSession, type Fields, listedSession } from "./stored-session.js";
+import { fromStoredId } from "./stored-id.js";
+import { activeSession, listedSession } from "./stored-session.js";
 
-/** Reads each session with one HMGET, and decides by an estimate of Redis's time what is active. */
+/** Reads sessions without scripts, and decides by an estimate of Redis's time what is active. */
 export class SessionReads {
   readonly #commands: RedisCommands;
   readonly #keys: SessionKeys;
@@ -33,7 +35,7 @@ export class SessionReads {
 
   async get(key: SessionKey): Promise<StoredSession | undefined> {
     const now = this.#clock.now() ?? (await this.#clock.firstNow());
-    return activeSession(key.id, await this.#fieldsOf(key), now);
+    return activeSession(key.id, await this.#commands.get(this.#keys.session(key)), now);
   }
 
   async getMany(keys: readonly SessionKey[]): Promise<readonly (StoredSession | undefined)[]> {
@@ -65,9 +67,9 @@ export class SessionReads {
     const partition = partitionOfUser(userId);
     const lowest = query.showRevoked || query.showExpired ? "-inf" : `(${now}`;
     const ids = await this.#commands.call((redis) =>
-      redis.zrangebyscore(this.#keys.userSessions(partition, userId), lowest, "+inf"),
+      redis.zrangebyscoreBuffer(this.#keys.userSessions(partition, userId), lowest, "+inf"),
     );
-    const keys = ids.map((id) => ({ partition, id }));
+    const keys = ids.map((storedId) => ({ partition, id: fromStoredId(storedId) }));
     const sessions = (await this.#listed(keys, query, now))
       .filter((session) => isInRange(session, query))
       .sort(byCreation(query.order));
@@ -80,7 +82,9 @@ export class SessionReads {
   async #listAll(query: ListQuery, now: number): Promise<ListPage> {
     const keyOf = (partition: Partition) => this.#keys.sessionsByCreateTime(partition);
     const groups = this.#commands.together(PARTITIONS, keyOf);
-    const { entries, next } = await takeInCreationOrder(query, groups, (stretches) =>
+    const { after: cursor, ...rest } = query;
+    const stored = { ...rest, ...(cursor && { after: toStoredCursor(cursor) }) };
+    const { entries, next } = await takeInCreationOrder(stored, groups, (stretches) =>
       Promise.all(
         stretches.map(async (stretch) => {
           const args = stretchArguments(query, stretch);
@@ -91,8 +95,12 @@ export class SessionReads {
         }),
       ),
     );
-    const sessions = await this.#listed(entries, query, now);
-    return { sessions, ...(next && { next }) };
+    const keys = entries.map(({ partition, ...entry }) => ({
+      partition,
+      id: fromStoredCursor(entry).id,
+    }));
+    const sessions = await this.#listed(keys, query, now);
+    return { sessions, ...(next && { next: fromStoredCursor(next) }) };
   }
 
   /** The sessions at keys, without those that the query does not ask for. */
@@ -101,14 +109,8 @@ export class SessionReads {
     query: ListQuery,
     now: number,
   ): Promise<readonly StoredSession[]> {
-    const found = await Promise.all(keys.map((key) => this.#fieldsOf(key)));
-    return keys.flatMap(({ id }, i) => listedSession(id, found[i] ?? [], query, now));
-  }
-
-  /** The hash of a session in any state. */
-  #fieldsOf(key: SessionKey): Promise<Fields> {
-    const args = [this.#keys.session(key), ...SESSION_FIELDS];
-    return this.#commands.read("hmget", args) as Promise<Fields>;
+    const found = await Promise.all(keys.map((key) => this.#commands.get(this.#keys.session(key))));
+    return keys.flatMap(({ id }, i) => listedSession(id, found[i] ?? null, query, now));
   }
 }
 

@@ -1,5 +1,6 @@
 import { defineScript } from "../connection/script.js";
 import { definePartitionScript } from "./partition-scripts.js";
+import { fromStoredId } from "./stored-id.js";
 
 /** The namespaces of the partition. */
 const KEYS = ["namespaces"] as const;
@@ -82,7 +83,7 @@ return { int(now), more and 1 or 0, expired, removed, healed, others }`,
       timeMs: Number(time),
       mayHaveMore: more === 1,
       expired,
-      removedIds: removed.map(String),
+      removedIds: removed.map(fromStoredId),
       healed,
       otherNamespaces: others.map(String),
     };

@@ -147,7 +147,7 @@ export class Upkeep {
     return scripts.run(HEAL, partition, {
       keys: { namespaces: keys.namespaces(partition) },
       args: { namespace },
-      moreArgs: suspects.flatMap(({ id, userId = "" }) => [id, userId]),
+      moreArgs: suspects.flatMap(({ storedId, userId = "" }) => [storedId, userId]),
     });
   }
 }

@@ -12,6 +12,7 @@ import type { RevokedSession } from "./create-scripts.js";
 import { PartitionScripts } from "./partition-scripts.js";
 import { RecentRevocations, type Revocation } from "./recent-revocations.js";
 import { SessionKeys } from "./session-keys.js";
+import { toStoredId } from "./stored-id.js";
 import { type NamespaceParts, Upkeep } from "./upkeep.js";
 
 /**
@@ -133,7 +134,7 @@ export class WholeStore {
     const { keys, scripts } = this.partsOf(namespace);
     await scripts.run(REVOKE, key.partition, {
       keys: { key: keys.session(key) },
-      args: { id: key.id, reason, storeTimeMs, userId: "" },
+      args: { id: toStoredId(key.id), reason, storeTimeMs, userId: "" },
     });
   }
 }

@@ -51,7 +51,8 @@ export async function moveSlot(
 }
 
 async function moveKeys(source: Redis, slot: number, count: number, port: number): Promise<number> {
-  const keys = await source.cluster("GETKEYSINSLOT", slot, count);
+  // As bytes, because keys need not be texts.
+  const keys = (await source.callBuffer("CLUSTER", "GETKEYSINSLOT", slot, count)) as Buffer[];
   if (keys.length === 0) return 0;
   // While the source has a key, only it changes it; a copy that an earlier attempt left is stale.
   const options = [LOOPBACK, port, "", 0, MIGRATE_TIMEOUT_MS, "REPLACE", "KEYS"];
