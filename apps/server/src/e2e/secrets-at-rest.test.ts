@@ -171,8 +171,8 @@ async function dumpKeys(url: string): Promise<Buffer> {
   try {
     await once(redis, "ready");
     const parts: Buffer[] = [];
-    for (const key of await redis.keys("*")) {
-      parts.push(Buffer.from(key), (await redis.callBuffer("dump", key)) as Buffer);
+    for (const key of await redis.keysBuffer("*")) {
+      parts.push(key, (await redis.callBuffer("dump", key)) as Buffer);
     }
     await redis.call("SAVE");
     return Buffer.concat(parts);
