@@ -7,7 +7,7 @@ import { defineConfig } from "vitest/config";
 const FAULTS = [
   "packages/core/src/redis/sessions/*-faults.test.ts",
   "packages/core/src/testing/{history/{fault-run,broken-under-concurrency},redis/{redis-cluster,redis-sentinel}}.test.ts",
-  "apps/server/src/e2e/{store-outage,watch-faults,near-cache-faults,canary,prometheus,rolling-restart}*.test.ts",
+  "apps/server/src/e2e/{store-outage,watch-faults,near-cache-faults,canary,prometheus,rolling-restart,workers}*.test.ts",
   "apps/server/src/e2e/attacks/*.test.ts",
 ];
 

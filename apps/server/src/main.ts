@@ -15,4 +15,6 @@ if (Number.parseInt(node, 10) < OLDEST_NODE) {
   // Imported only now: an older Node cannot even load its imports.
   const { runSessiond } = await import("./cli/sessiond.js");
   process.exitCode = await runSessiond();
+  // A worker's channel to its primary process would keep it alive.
+  process.channel?.unref();
 }

@@ -3,13 +3,14 @@ import { describeSettings } from "../config/settings-help.js";
 import type { Command } from "./command/command.js";
 import { EXIT_OK } from "./command/exit-codes.js";
 
+/** Serves until it is told to stop. */
+export type RunServer = (config: Config, readAccess: () => Promise<AccessConfig>) => Promise<void>;
+
 /**
  * `sessiond serve`. `runServer` resolves when the server has stopped and rejects if it cannot start.
  * The second argument reads the keyring and the auth file again.
  */
-export function serveCommand(
-  runServer: (config: Config, readAccess: () => Promise<AccessConfig>) => Promise<void>,
-): Command {
+export function serveCommand(runServer: RunServer): Command {
   return {
     summary: "runs the server",
     help: () => `Usage: sessiond serve [flags]

@@ -1,10 +1,11 @@
+import { isPrimary } from "node:cluster";
 import { readEnvironment } from "../config/environment.js";
 import { type Commands, runCli } from "./cli.js";
 import { keygenCommand } from "./keygen-command.js";
 import { keysCommand } from "./keys-command.js";
 import { lockCommand } from "./remote/lock-command.js";
 import { rateLimitCommand } from "./remote/rate-limit-command.js";
-import { serveCommand } from "./serve-command.js";
+import { type RunServer, serveCommand } from "./serve-command.js";
 import { tokenCommand } from "./token-command.js";
 
 /**
@@ -12,7 +13,7 @@ import { tokenCommand } from "./token-command.js";
  * it runs, so that help and a fault in the command line come at once.
  */
 export const COMMANDS: Commands = new Map([
-  ["serve", serveCommand(async (...args) => (await import("./run-server.js")).runServer(...args))],
+  ["serve", serveCommand(runServer)],
   ["token", tokenCommand],
   ["keygen", keygenCommand],
   ["keys", keysCommand(async (options) => (await import("./reseal.js")).runReseal(options))],
@@ -27,6 +28,13 @@ export const COMMANDS: Commands = new Map([
     ),
   ],
 ]);
+
+/** Serves in this process, or by several workers: they come here themselves. */
+async function runServer(...args: Parameters<RunServer>): Promise<void> {
+  const [config] = args;
+  if (config.workers > 1 && isPrimary) return (await import("./run-workers.js")).runWorkers(config);
+  return (await import("./run-server.js")).runServer(...args);
+}
 
 /** Runs the command that this process was started with. Returns the exit code. */
 export function runSessiond(): Promise<number> {

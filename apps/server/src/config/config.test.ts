@@ -53,6 +53,7 @@ test("with --dev alone, everything is as documented", async () => {
     keyPrefix: "sessiond:",
     edge: DEFAULT_EDGE_LIMITS,
     sessionPolicy: DEFAULT_SESSION_POLICY,
+    workers: 1,
     rateLimits: parseRateLimitPolicies(DEFAULT_RATE_LIMITS),
     callBounds: {
       maxInFlight: 1_000,

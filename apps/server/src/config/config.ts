@@ -83,6 +83,8 @@ export interface Config extends StoreConfig, AccessConfig {
   readonly issuerKeysMaxAgeMs: number;
   /** For how long calls wait for an issuer's answer; 1 second by default. */
   readonly issuerAnswerWaitMs?: number;
+  /** How many processes serve. */
+  readonly workers: number;
   readonly callBounds: CallBounds;
   readonly reflection: boolean;
   readonly logLevel: LogLevel;
@@ -134,6 +136,7 @@ export async function loadConfig(sources: ConfigSources): Promise<Config> {
       onTokenReuse: values.onTokenReuse,
     },
     rateLimits: values.rateLimits,
+    workers: values.workers,
     callBounds: {
       maxInFlight: values.maxCallsInFlight,
       maxPerCaller: values.maxCallsPerCaller,
@@ -241,6 +244,11 @@ function crossFaults(values: Partial<Values>): readonly string[] {
   if (values.durability === "replicated" && !isRedis) {
     const expected = `expected a Redis store in ${keyOf(SETTINGS.store)} with "replicated"`;
     faults.push(faultOf(SETTINGS.durability, expected));
+  }
+  // Each process would have a queue of writes of its own, and wait for the others' locks on the file.
+  if (values.workers !== undefined && values.workers > 1 && !isRedis) {
+    const expected = `expected 1 with SQLite, or a Redis store in ${keyOf(SETTINGS.store)}`;
+    faults.push(faultOf(SETTINGS.workers, `${expected}, got ${values.workers}`));
   }
   return [...faults, ...addressFaults(values)];
 }

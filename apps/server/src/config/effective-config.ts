@@ -29,6 +29,7 @@ export function describeConfig(
     max_sessions_per_user: sessions.maxSessionsPerUser,
     limit_policy: sessions.policy,
     on_token_reuse: sessions.onTokenReuse,
+    workers: config.workers,
     retention: formatDuration(config.retentionMs),
     rate_limits: config.rateLimits.map(describePolicy).join("; "),
     max_calls_in_flight: config.callBounds.maxInFlight,

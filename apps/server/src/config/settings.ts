@@ -17,6 +17,7 @@ import { parseCount } from "./quantity.js";
 import type { Setting } from "./setting.js";
 import { parseStoreLocation } from "./store-location.js";
 import { PORT_TLS_SETTINGS, REDIS_TLS_SETTINGS } from "./tls-settings.js";
+import { WORKERS_SETTING } from "./workers-setting.js";
 
 const LIMIT_POLICIES = ["evict_oldest", "reject"] as const;
 const DURABILITIES = ["auto", "local", "replicated"] as const satisfies readonly Durability[];
@@ -191,6 +192,7 @@ export const SETTINGS = {
       'signup: 3 per 1h (count refused)"`; the other option is `(allow when unavailable)`',
     parse: parseRateLimitPolicies,
   },
+  ...WORKERS_SETTING,
   maxCallsInFlight: {
     group: "Load",
     env: "SESSIOND_MAX_CALLS_IN_FLIGHT",

@@ -7,6 +7,7 @@ import type { Edge } from "../edge/edge.js";
 import { createInterceptors } from "../interceptors/interceptors.js";
 import type { Address } from "../network/address.js";
 import type { Audit } from "../observability/audit.js";
+import type { Exposer } from "../observability/metric-reports.js";
 import type { Metrics } from "../observability/metrics.js";
 import { PortMetrics } from "../observability/rpc-metrics.js";
 import type { Tracing } from "../observability/tracing.js";
@@ -34,6 +35,8 @@ export interface Served {
   readonly logger: Logger;
   readonly audit: Audit;
   readonly metrics: Metrics;
+  /** What scrapes are answered with. */
+  readonly exposition: Exposer;
   readonly tracing: Tracing | undefined;
   /** Undefined without TLS. */
   readonly certificate: PortCertificate | undefined;
@@ -52,7 +55,7 @@ export interface Ports {
 /** Listens on every port, or on none: rejects if it cannot listen on one of the addresses. */
 export async function startPorts(config: Config, served: Served): Promise<Ports> {
   await using opened = new AsyncDisposableStack();
-  const { routes, readiness, metrics, certificate } = served;
+  const { routes, readiness, metrics, exposition, certificate } = served;
   const shutdown = new AbortController();
   const shared = {
     ...{ routes, certificate, edge: served.edge },
@@ -87,7 +90,7 @@ export async function startPorts(config: Config, served: Served): Promise<Ports>
     requestGate: createRequestGate({ ...served, refusedCalls, metrics: httpMetrics }),
     address: config.httpAddress,
     corsOrigins: config.corsOrigins,
-    metrics: metricsAddress === undefined ? metrics : undefined,
+    exposition: metricsAddress === undefined ? exposition : undefined,
     logger: served.logger,
     readiness,
   });
@@ -95,7 +98,7 @@ export async function startPorts(config: Config, served: Served): Promise<Ports>
 
   const scraped =
     metricsAddress &&
-    (await startMetricsServer({ address: metricsAddress, metrics, readiness, certificate }));
+    (await startMetricsServer({ address: metricsAddress, exposition, readiness, certificate }));
   opened.defer(() => scraped?.stop(GRACE_MS));
 
   const closing = opened.move();

@@ -27,9 +27,12 @@ import { openStores } from "./open-stores.js";
 import { ReplaceableAccess } from "./replaceable-access.js";
 import { type Ports, startPorts } from "./start-ports.js";
 import { Sweeper } from "./sweeper.js";
+import type { WorkerLink } from "./worker-link.js";
 
 /** A server that takes calls. */
 export interface RunningServer {
+  /** Whether this process tells people of the server: not so if another worker does. */
+  readonly announces: boolean;
   readonly grpcAddress: Address;
   readonly httpAddress: Address;
   /** Undefined if metrics are served on the HTTP port. */
@@ -44,12 +47,14 @@ export interface RunningServer {
 
 /**
  * Opens everything in the order of need and closes it in reverse, also after a half-failed start.
+ * With a link it is one of several workers, of which one tells that the server listens.
  * Rejects if it cannot open the store or listen on an address.
  */
 export async function startServer(
   config: Config,
   logger: Logger,
   auditLog?: AuditLog,
+  link?: WorkerLink,
 ): Promise<RunningServer> {
   await using opened = new AsyncDisposableStack();
 
@@ -108,13 +113,17 @@ export async function startServer(
   const served = {
     ...{ routes, readiness, verifier, edge, admission, certificate },
     ...{ logger, audit, metrics, tracing },
+    exposition: link?.shareMetrics(metrics) ?? metrics,
   };
   const ports = await startPorts(config, served);
   opened.defer(() => ports.stop());
+  const announces = link === undefined || (await link.serve());
   const storeError = openedStores.endStart();
-  logListening(logger, config, {
-    ...{ readiness, ports, access: access.current, certificate, storeError },
-  });
+  if (announces) {
+    logListening(logger, config, {
+      ...{ readiness, ports, access: access.current, certificate, storeError },
+    });
+  }
   const issuers = access.current.auth.issuers.map(({ issuer }) => issuer);
   audit.record("server.started", { version: version(), key_ids: keyring.keyIds, issuers });
 
@@ -132,6 +141,7 @@ export async function startServer(
   };
   let stopped: Promise<void> | undefined;
   return {
+    announces,
     grpcAddress: ports.grpcAddress,
     httpAddress: ports.httpAddress,
     metricsAddress: ports.metricsAddress,

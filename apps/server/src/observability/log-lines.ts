@@ -1,8 +1,16 @@
+import { isWorker } from "node:cluster";
 import { destination, type Logger, type LoggerOptions, pino } from "pino";
 
 /** Lines are written after this many bytes, or this long after the last write. */
 const BUFFER_BYTES = 8 * 1024;
 const DELAY_MS = 100;
+
+/**
+ * The same of a worker, whose pipe others write to as well: the system keeps writes of up to 4 KiB to
+ * a pipe together (PIPE_BUF; pipe(7)). A longer line stays whole while the reader keeps up. Each write
+ * has whole lines; one to the end of a file stays together, however long it is.
+ */
+const SHARED_PIPE = { minLength: 3 * 1024, maxWrite: 4 * 1024 };
 
 /** Writes lines in the background. Drops those that would make the queue too long. */
 export type LineWriter = ReturnType<typeof destination>;
@@ -16,6 +24,7 @@ export function openLines(dest: number | string, limitBytes: number): LineWriter
   const lines = destination({
     ...{ dest, append: true, mode: 0o600, sync: false },
     ...{ minLength: BUFFER_BYTES, periodicFlush: DELAY_MS, maxLength: limitBytes },
+    ...(isWorker && typeof dest === "number" && SHARED_PIPE),
   });
   // pino gives up by itself if the reader is gone, and tries again after other errors such as a
   // full disk. Without a listener the error would end the process.

@@ -13,11 +13,15 @@ export function openStdout(): LineWriter {
 }
 
 /**
- * Makes the log: JSON lines on stdout. The server goes on if the log cannot be written. Call
+ * Makes the log: JSON lines on stdout, each with the fields of `base`. The server goes on if the log cannot be written. Call
  * `flushLog` before the process ends.
  */
-export function createLogger(level: LogLevel, stdout: LineWriter = openStdout()): Logger {
-  const logger = jsonLog(stdout, { level, base: null });
+export function createLogger(
+  level: LogLevel,
+  stdout: LineWriter = openStdout(),
+  base: object | null = null,
+): Logger {
+  const logger = jsonLog(stdout, { level, base });
   let dropped = 0;
   stdout.on("drop", () => dropped++);
   stdout.on("drain", () => {

@@ -3,14 +3,26 @@ import { SHED_DETAILS } from "@sessiond/core";
 import { TOKEN_REFUSALS, TOKENS_PENDING } from "../auth/token-refusals.js";
 import { CUT_REASONS } from "../edge/cut-reasons.js";
 import { EDGE_DETAILS } from "../edge/edge-limits.js";
+import type { Aggregator } from "./metric-reports.js";
 
 /** One metric. */
-interface MetricSpec {
-  readonly type: "counter" | "gauge" | "histogram";
+interface MetricBase {
   readonly help: string;
   /** Each label with all of its values, or with what bounds them. Never a secret, a user or a session. */
   readonly labels: Readonly<Record<string, readonly string[] | string>>;
 }
+
+interface GrowingSpec extends MetricBase {
+  readonly type: "counter" | "histogram";
+}
+
+interface GaugeSpec extends MetricBase {
+  readonly type: "gauge";
+  /** How the values of several workers become one. */
+  readonly ofWorkers: Aggregator;
+}
+
+type MetricSpec = GrowingSpec | GaugeSpec;
 
 /** `OK` and the names of Connect's codes, which are those of gRPC in Go. */
 export type GrpcCode = "OK" | keyof typeof Code;
@@ -52,6 +64,7 @@ export const METRICS = {
   },
   sessiond_sessions_active: {
     type: "gauge",
+    ofWorkers: "first",
     help: "Active sessions of all namespaces in the store, as every server of the store sees them.",
     labels: {},
   },
@@ -84,9 +97,15 @@ export const METRICS = {
       "A change without an answer may have been made.",
     labels: { kind: ["unavailable", "full", "internal"] },
   },
-  sessiond_watch_streams: { type: "gauge", help: "Open watches on this server.", labels: {} },
+  sessiond_watch_streams: {
+    type: "gauge",
+    ofWorkers: "sum",
+    help: "Open watches on this server.",
+    labels: {},
+  },
   sessiond_watch_lag_seconds: {
     type: "gauge",
+    ofWorkers: "max",
     help:
       "How long ago changes may have been made that this server's watches have not heard of. About a " +
       "second at most while the store answers; 0 without watches.",
@@ -94,6 +113,7 @@ export const METRICS = {
   },
   sessiond_locks_waiting: {
     type: "gauge",
+    ofWorkers: "sum",
     help: "Calls to this server that wait for a lock.",
     labels: {},
   },
@@ -109,6 +129,7 @@ export const METRICS = {
   },
   sessiond_ready: {
     type: "gauge",
+    ofWorkers: "min",
     help:
       "1 if this part of the server is ready, 0 if it is not, as `/readyz` tells. The server is ready " +
       "if its store and its issuers' keys are. It can do without its reserve, but creates no sessions.",
@@ -116,6 +137,7 @@ export const METRICS = {
   },
   sessiond_issuer_keys_age_seconds: {
     type: "gauge",
+    ofWorkers: "max",
     help: "How long ago an issuer's keys were loaded. Missing until they were for the first time.",
     labels: { issuer: "the issuers of the auth file" },
   },
@@ -128,6 +150,7 @@ export const METRICS = {
   },
   sessiond_tls_certificate_not_after_timestamp_seconds: {
     type: "gauge",
+    ofWorkers: "min",
     help:
       "Until when the certificate is valid that new connections get, in seconds since 1970. A refused " +
       "renewal does not move it. Missing without TLS.",
@@ -143,9 +166,15 @@ export const METRICS = {
     help: "Requests to the HTTP port that became no call, so that no RPC metric has them.",
     labels: { status: REFUSED_STATUSES },
   },
-  sessiond_connections: { type: "gauge", help: "Open connections, on both ports.", labels: {} },
+  sessiond_connections: {
+    type: "gauge",
+    ofWorkers: "sum",
+    help: "Open connections, on both ports.",
+    labels: {},
+  },
   sessiond_buffered_bytes: {
     type: "gauge",
+    ofWorkers: "sum",
     help: "What requests that are not complete and answers that nobody has taken yet hold.",
     labels: {},
   },
@@ -176,6 +205,7 @@ export const METRICS = {
   },
   sessiond_build_info: {
     type: "gauge",
+    ofWorkers: "first",
     help: "Always 1, with the version of sessiond and of Node.",
     labels: { version: "one", node: "one" },
   },

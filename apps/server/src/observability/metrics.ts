@@ -1,5 +1,5 @@
-import { collectDefaultMetrics, type Metric, Registry } from "prom-client";
-import { chooseFormat } from "./exposition-format.js";
+import { collectDefaultMetrics, Registry } from "prom-client";
+import { type Aggregator, type Exposition, expose, type MetricReport } from "./metric-reports.js";
 import {
   type CounterName,
   type GaugeName,
@@ -17,42 +17,19 @@ export interface Reading<Name extends GaugeName> {
   readonly value: number;
 }
 
-/** What a scrape is answered with. */
-export interface Exposition {
-  readonly contentType: string;
-  readonly body: string;
-}
-
-const FORMATS: readonly string[] = [
-  Registry.PROMETHEUS_CONTENT_TYPE,
-  Registry.OPENMETRICS_CONTENT_TYPE,
-];
-
 type Series = Counter | Histogram;
 type Read = () => readonly Sample[] | Promise<readonly Sample[]>;
 
 /**
- * The metrics of one server. A series is an object that its user keeps: prom-client's own would look
+ * The metrics of one process. A series is an object that its user keeps: prom-client's own would look
  * their labels up at each call, for 3 % of a VerifySession. prom-client writes both formats, and
  * measures the process.
  */
 export class Metrics {
   readonly #series = new Map<MetricName, Map<string, readonly [Sample["labels"], Series]>>();
   readonly #readings = new Map<GaugeName, Read>();
-  readonly #registries: readonly Registry[];
 
   constructor() {
-    const metrics = [
-      ...(Object.keys(METRICS) as MetricName[]).map((name) => this.#metricOf(name)),
-      ...processMetrics(),
-    ];
-    this.#registries = FORMATS.map((format) => {
-      const registry = new Registry();
-      registry.setContentType(format as typeof registry.contentType);
-      // The registry of OpenMetrics takes "_total" off the names, for good and in place.
-      for (const metric of metrics) registry.registerMetric(Object.create(metric));
-      return registry;
-    });
     this.gauge("sessiond_build_info", () => [
       { labels: { version: version(), node: process.versions.node }, value: 1 },
     ]);
@@ -78,9 +55,19 @@ export class Metrics {
 
   /** Everything, in the format that the `Accept` header of a request prefers. */
   async expose(accept: string | undefined): Promise<Exposition> {
-    const contentType = chooseFormat(accept, FORMATS);
-    const registry = this.#registries.find((one) => one.contentType === contentType);
-    return { contentType, body: (await registry?.metrics()) ?? "" };
+    return expose(await this.report(), accept);
+  }
+
+  /** Everything. `isOneOfMany` leaves out what each process of a store would say alike. */
+  async report({ isOneOfMany = false } = {}): Promise<MetricReport[]> {
+    const names = (Object.keys(METRICS) as MetricName[]).filter(
+      (name) => !isOneOfMany || aggregatorOf(name) !== "first",
+    );
+    const [own, ofProcess] = await Promise.all([
+      Promise.all(names.map((name) => this.#reportOf(name))),
+      processMetrics(),
+    ]);
+    return [...own, ...ofProcess];
   }
 
   #seriesOf<S extends Series>(name: MetricName, labels: Sample["labels"], kind: new () => S): S {
@@ -96,17 +83,15 @@ export class Metrics {
     return series;
   }
 
-  /** A metric in the form in which a registry of prom-client asks for it. */
-  #metricOf(name: MetricName): Metric {
+  async #reportOf(name: MetricName): Promise<MetricReport> {
     const { type, help } = METRICS[name];
-    const samples = () => this.#samplesOf(name);
-    const metric = {
-      ...{ name, type, help, aggregator: "sum" },
-      async get(this: { readonly name: string }) {
-        return { name: this.name, type, help, values: await samples() };
-      },
+    return {
+      name,
+      type,
+      help,
+      aggregator: aggregatorOf(name),
+      values: await this.#samplesOf(name),
     };
-    return metric as unknown as Metric;
   }
 
   async #samplesOf(name: MetricName): Promise<readonly Sample[]> {
@@ -125,15 +110,28 @@ export class Metrics {
   }
 }
 
-let ofProcess: readonly Metric[] | undefined;
+/** How the values of several processes become one: counts are added, gauges as their table says. */
+function aggregatorOf(name: MetricName): Aggregator {
+  const metric = METRICS[name];
+  return metric.type === "gauge" ? metric.ofWorkers : "sum";
+}
 
-/** What prom-client measures of the process: made once, because its timers never stop. */
-function processMetrics(): readonly Metric[] {
-  if (ofProcess === undefined) {
-    const registry = new Registry();
+let registryOfProcess: Registry | undefined;
+
+/** What prom-client measures of the process: by one registry, because its timers never stop. */
+async function processMetrics(): Promise<MetricReport[]> {
+  if (registryOfProcess === undefined) {
+    registryOfProcess = new Registry();
     // No whole numbers here either, see BUCKETS_S.
-    collectDefaultMetrics({ register: registry, gcDurationBuckets: [0.001, 0.01, 0.1, 0.5, 2.1] });
-    ofProcess = registry.getMetricsAsArray() as unknown as readonly Metric[];
+    const gcDurationBuckets = [0.001, 0.01, 0.1, 0.5, 2.1];
+    collectDefaultMetrics({ register: registryOfProcess, gcDurationBuckets });
   }
-  return ofProcess;
+  const metrics = await registryOfProcess.getMetricsAsJSON();
+  return metrics.map((metric) => {
+    const { aggregator } = metric;
+    const isKnown = aggregator === "sum" || aggregator === "first";
+    // prom-client has the mean of event loops' delays, and no start of the process. The latest loop and
+    // the youngest worker say more: an alert asks whether a server has just started.
+    return { ...metric, aggregator: isKnown ? aggregator : "max" } as unknown as MetricReport;
+  });
 }

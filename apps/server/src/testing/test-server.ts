@@ -130,6 +130,7 @@ export function testConfig(options: TestServerOptions, issuer: TestIssuer): Conf
     issuerKeysMaxAgeMs: 3_600_000,
     // Tests hold keys back to have a call under way.
     issuerAnswerWaitMs: 10_000,
+    workers: 1,
     reflection: true,
     logLevel: "trace",
     audit: { to: "off", level: "info" },

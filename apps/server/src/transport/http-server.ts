@@ -4,7 +4,7 @@ import type { AddressInfo, Socket } from "node:net";
 import { rememberPeerCertificate } from "@sessiond/connect-grpc-js";
 import type { Edge } from "../edge/edge.js";
 import type { EdgeLimits } from "../edge/edge-limits.js";
-import type { Metrics } from "../observability/metrics.js";
+import type { Exposer } from "../observability/metric-reports.js";
 import { createCors } from "./cors.js";
 import { createHttpServer } from "./create-http-server.js";
 import { drain } from "./drain.js";
@@ -28,7 +28,7 @@ interface HttpServerOptions extends RpcOptions, PortOptions {
   /** The origins whose web pages may call. */
   readonly corsOrigins: readonly string[];
   /** Undefined if they are served elsewhere. */
-  readonly metrics?: Metrics | undefined;
+  readonly exposition?: Exposer | undefined;
 }
 
 /**
@@ -36,7 +36,7 @@ interface HttpServerOptions extends RpcOptions, PortOptions {
  * for clients that can reach only this port. Rejects if it cannot listen on the address.
  */
 export async function startHttpServer(options: HttpServerOptions): Promise<Port> {
-  const { address, edge, readiness, metrics, portMetrics } = options;
+  const { address, edge, readiness, exposition, portMetrics } = options;
   const refuseAndCount: Refuse = (response, refusal) => {
     refuse(response, refusal);
     portMetrics.refusedRequest(refusal.status);
@@ -60,8 +60,8 @@ export async function startHttpServer(options: HttpServerOptions): Promise<Port>
     if (cors(request, response)) return;
     const path = request.url?.split("?", 1)[0];
     if (path !== undefined && OPEN_PATHS.has(path)) client.countUnauthenticated();
-    if (metrics && path === METRICS_PATH) {
-      return void answerScrape(metrics, request.headers.accept, response);
+    if (exposition && path === METRICS_PATH) {
+      return void answerScrape(exposition, request.headers.accept, response);
     }
     if (answerProbe(readiness, path, response)) return;
     if (!(request instanceof IncomingMessage)) return rpcOverHttp2(request, response, client);

@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import type { AddressInfo } from "node:net";
 import type { Address } from "../network/address.js";
-import type { Metrics } from "../observability/metrics.js";
+import type { Exposer } from "../observability/metric-reports.js";
 import type { PortCertificate } from "../tls/port-certificate.js";
 import { createHttpServer } from "./create-http-server.js";
 import type { Response } from "./http-messages.js";
@@ -18,7 +18,7 @@ const REQUEST_TIMEOUT_MS = 10_000;
 /** What is served on the address of metrics. */
 interface MetricsServerOptions {
   readonly address: Address;
-  readonly metrics: Metrics;
+  readonly exposition: Exposer;
   readonly readiness: Readiness;
   /** Undefined for plaintext. */
   readonly certificate: PortCertificate | undefined;
@@ -31,7 +31,7 @@ interface MetricsServerOptions {
  */
 export async function startMetricsServer({
   address,
-  metrics,
+  exposition,
   readiness,
   certificate,
 }: MetricsServerOptions): Promise<Port> {
@@ -41,7 +41,7 @@ export async function startMetricsServer({
   server.on("request", (request, response) => {
     const path = request.url?.split("?", 1)[0];
     if (path === METRICS_PATH) {
-      void answerScrape(metrics, request.headers.accept, response);
+      void answerScrape(exposition, request.headers.accept, response);
       return;
     }
     if (answerProbe(readiness, path, response)) return;
@@ -65,12 +65,12 @@ export async function startMetricsServer({
 
 /** Answers a scrape in the format that its `Accept` header prefers. */
 export async function answerScrape(
-  metrics: Metrics,
+  exposition: Exposer,
   accept: string | undefined,
   response: Response,
 ): Promise<void> {
   try {
-    const { contentType, body } = await metrics.expose(accept);
+    const { contentType, body } = await exposition.expose(accept);
     response.setHeader("content-type", contentType);
     response.end(body);
   } catch {
