@@ -1,45 +1,58 @@
-// Measures VerifySession on both ports against a bare grpc-js server, each on one core, and writes
-// RESULTS.md.
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+// Measures VerifySession beside its peers and its limits, each on one core, and writes RESULTS.md, the
+// charts and the headlines of the README.
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { createRequire } from "node:module";
 import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { startRedisServer } from "@sessiond/core/testing";
-import { moveTo, startOn } from "./processes.ts";
-import { type Measurement, PEER, ratioOf, report } from "./report.ts";
-import { writeSection } from "./results.ts";
+import { startCandidates } from "./candidates.ts";
+import { drawCharts } from "./charts.ts";
 import {
-  atLeast,
-  createSession,
-  LOAD_CORE,
-  measureInTurn,
-  PROTOCOLS,
-  type Protocol,
-  requireTools,
-  responseOf,
-  SERVER_CORE,
-  startSessiond,
-  targetOf,
-} from "./verify-session.ts";
+  type Circumstances,
+  figuresOf,
+  type Row,
+  sectionOf,
+  writeHeadlines,
+} from "./comparison.ts";
+import { moveTo } from "./processes.ts";
+import { writeSection } from "./results.ts";
+import { atLeast, LOAD_CORE, requireTools } from "./verify-session.ts";
 
-const ECHO = new URL("echo-server.ts", import.meta.url).pathname;
+/** Slow enough for all of them. */
+const CALLS_PER_SECOND = 400;
 
 const { values } = parseArgs({
   options: {
-    calls: { type: "string", default: "5000" },
-    rounds: { type: "string", default: "30" },
+    quick: { type: "boolean", default: false },
+    calls: { type: "string" },
+    rounds: { type: "string" },
     help: { type: "boolean", default: false },
   },
 });
-if (values.help) {
-  console.log(`Usage: pnpm bench [--calls N] [--rounds N]
+/** How much is measured. Before it, V8 compiles the servers' code, which does not count. */
+const defaults = values.quick
+  ? { calls: "1000", rounds: "4", warmUpCalls: 2_000, pacedSeconds: [1], sessions: 2_000 }
+  : {
+      calls: "5000",
+      rounds: "30",
+      warmUpCalls: 50_000,
+      pacedSeconds: [2, 2, 2, 2, 2],
+      sessions: 20_000,
+    };
 
-Makes N calls of VerifySession (default 5000) on each target and on its peer in
-turn, N rounds (default 30), and writes bench/RESULTS.md. Needs redis-server,
-taskset and h2load (Debian: apt-get install redis-server util-linux
-nghttp2-client), and two cores.`);
+if (values.help) {
+  console.log(`Usage: pnpm bench [--quick] [--calls N] [--rounds N]
+
+Verifies a session N times (default 5000, at least 400) by sessiond, its peers and its limits in
+turn, N rounds (default 30), and writes bench/RESULTS.md, bench/charts and the figures in README.md.
+With --quick it takes less than two minutes, and the figures are rough. Needs redis-server,
+redis-benchmark, taskset and h2load (Debian: apt-get install redis util-linux nghttp2-client), and
+two cores.`);
 } else {
-  await main(atLeast(100, "calls", values.calls), atLeast(4, "rounds", values.rounds));
+  const calls = atLeast(400, "calls", values.calls ?? defaults.calls);
+  await main(calls, atLeast(4, "rounds", values.rounds ?? defaults.rounds));
 }
 
 async function main(calls: number, rounds: number): Promise<void> {
@@ -51,47 +64,49 @@ async function main(calls: number, rounds: number): Promise<void> {
   stack.defer(() => rmSync(dir, { recursive: true }));
   const redis = stack.use(await startRedisServer());
   moveTo(LOAD_CORE, redis.pid);
-  const sqlite = `sqlite:${join(dir, "sessions.db")}`;
+  const candidates = await startCandidates({ redis, dir, stack, sessions: defaults.sessions });
+  const rows: Row[] = candidates.map((candidate) => ({ candidate, costs: [], latencies: [] }));
 
-  const measurements: Measurement[] = [];
-  for (const [store, protocol, url] of [
-    ["Redis", PROTOCOLS.grpc, redis.url],
-    ["Redis", PROTOCOLS.grpcOverHttpPort, redis.url],
-    ["Redis", PROTOCOLS.connectOverHttp2, redis.url],
-    ["Redis", PROTOCOLS.connect, redis.url],
-    ["Redis", PROTOCOLS.json, redis.url],
-    ["SQLite", PROTOCOLS.grpc, sqlite],
-    ["SQLite", PROTOCOLS.connect, sqlite],
-  ] as const) {
-    const name = `${protocol.name}, ${store}`;
-    measurements.push(await measure(name, protocol, url, { dir, calls, rounds }));
+  for (const candidate of candidates) await candidate.measure(defaults.warmUpCalls);
+  for (let round = 1; round <= rounds; round++) {
+    // The order alternates, so that a machine that becomes slower favours none.
+    for (const { candidate, costs } of round % 2 === 0 ? rows : rows.toReversed()) {
+      costs.push(await candidate.measure(calls));
+    }
+    console.log(`round ${round} of ${rounds}`);
   }
-  const text = report(measurements, {
-    command: `pnpm bench --calls ${calls} --rounds ${rounds}`,
-    machine: `Node ${process.versions.node}, ${cpus().length} cores`,
-  });
-  writeSection("VerifySession, beside a bare grpc-js server", text);
+  for (const seconds of defaults.pacedSeconds) {
+    for (const { candidate, latencies } of rows) {
+      const latency = await candidate.latency?.({ perSecond: CALLS_PER_SECOND, seconds });
+      if (latency !== undefined) latencies.push(latency);
+    }
+  }
+  const run = circumstances(calls, rounds);
+  writeSection("VerifySession, beside its peers", sectionOf(rows, run));
+  drawCharts(figuresOf(rows), run);
+  writeHeadlines(rows, run);
 }
 
-/** Starts a server and a peer, and measures a protocol on them in turn. */
-async function measure(
-  name: string,
-  protocol: Protocol,
-  store: string,
-  { dir, calls, rounds }: { readonly dir: string; readonly calls: number; readonly rounds: number },
-): Promise<Measurement> {
-  await using stack = new AsyncDisposableStack();
-  const sessiond = await startSessiond(dir, store);
-  stack.defer(() => sessiond.stop());
-  const created = await createSession(sessiond, dir);
-  const responseFile = join(dir, "response");
-  writeFileSync(responseFile, responseOf(created.response));
-  const echo = await startOn(SERVER_CORE, [ECHO, responseFile]);
-  stack.defer(() => echo.stop());
+function circumstances(calls: number, rounds: number): Circumstances {
+  const quick = values.quick ? " --quick" : "";
+  const redis = execFileSync("redis-server", ["--version"], { encoding: "utf8" });
+  const [cpu] = cpus();
+  const peers = ["express-session", "@fastify/session", "better-auth", "@grpc/grpc-js", "ioredis"];
+  const versions = [
+    `Node ${process.versions.node}`,
+    `Redis ${/v=([\d.]+)/.exec(redis)?.[1]}`,
+    ...peers.map((name) => `${name} ${versionOf(name)}`),
+  ];
+  return {
+    command: `pnpm bench${quick} --calls ${calls} --rounds ${rounds}`,
+    machine: `${cpus().length} cores of ${cpu?.model.trim()}`,
+    versions: versions.join(", "),
+    perSecond: CALLS_PER_SECOND,
+    sessions: defaults.sessions,
+  };
+}
 
-  const target = targetOf(name, protocol, sessiond, created, dir);
-  const peer = targetOf(PEER, PROTOCOLS.grpc, echo, created, dir);
-  const measurement = await measureInTurn(target, peer, { calls, rounds });
-  console.log(`${name}: ${ratioOf(measurement).toFixed(2)} of the peer`);
-  return measurement;
+function versionOf(name: string): string {
+  const { dependencies, devDependencies } = createRequire(import.meta.url)("./package.json");
+  return dependencies[name] ?? devDependencies[name];
 }

@@ -88,13 +88,14 @@ export const PROTOCOLS = {
     version: 1,
     headers: ["content-type: application/json"],
     bodyOf: (token) => JSON.stringify({ token }),
-    answerOf: (response) => toJsonString(VerifySessionResponseSchema, response),
+    answerOf: (response) =>
+      toJsonString(VerifySessionResponseSchema, response, { alwaysEmitImplicit: true }),
   },
 } as const satisfies Record<string, Protocol>;
 
 /** Ends the process if a tool is missing. */
 export function requireTools(): void {
-  const missing = ["taskset", "h2load"].filter(
+  const missing = ["taskset", "h2load", "redis-benchmark"].filter(
     (tool) => spawnSync(tool, ["--version"], { stdio: "ignore" }).status !== 0,
   );
   if (missing.length === 0) return;

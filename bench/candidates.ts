@@ -1,0 +1,273 @@
+// Everything that `pnpm bench` measures side by side: sessiond, its peers, and the limits of both.
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { createSessionClient } from "@sessiond/client";
+import type { RedisServer } from "@sessiond/core/testing";
+import { Redis } from "ioredis";
+import { startCaller } from "./caller.ts";
+import {
+  CALLS_UNDER_WAY,
+  type Latency,
+  latencyOf,
+  load,
+  pace,
+  type Target,
+  timed,
+} from "./load.ts";
+import { cpuMicrosOf, startOn } from "./processes.ts";
+import { contentOf } from "./session-content.ts";
+import {
+  createSession,
+  LOAD_CORE,
+  PROTOCOLS,
+  responseOf,
+  SERVER_CORE,
+  startSessiond,
+  targetOf,
+} from "./verify-session.ts";
+
+/** The CPU time that one call takes, in microseconds. */
+export interface Cost {
+  readonly server: number;
+  readonly redis: number;
+  readonly client: number;
+}
+
+/** How fast calls come whose time is measured. */
+export interface Pace {
+  readonly perSecond: number;
+  readonly seconds: number;
+}
+
+/** Something to measure. */
+export interface Candidate {
+  readonly name: string;
+  /** Ours, what somebody would use instead, or what bounds both. */
+  readonly kind: "sessiond" | "peer" | "limit";
+  /** The memory of Redis that a session takes. */
+  readonly bytesPerSession?: number | undefined;
+  measure(calls: number): Promise<Cost>;
+  /** Undefined if it cannot call at a fixed rate. */
+  latency?(pace: Pace): Promise<Latency>;
+}
+
+/** What all candidates share. */
+interface Bench {
+  readonly redis: RedisServer;
+  readonly dir: string;
+  /** How many sessions each store has. */
+  readonly sessions: number;
+  readonly stack: AsyncDisposableStack;
+}
+
+const FILLERS = 20;
+/** The fields of a session: three of facts and a record. */
+const HMGET_KEY = "bench:session";
+const HMGET_FIELDS = { facts: 120, secret: 32, touch: 8, record: 320 };
+
+/** The name of what every ratio is of. */
+export const FLOOR = "bare grpc-js echo";
+
+/** Starts all candidates and gives each its sessions. */
+export async function startCandidates(bench: Bench): Promise<Candidate[]> {
+  const sqlite = `sqlite:${join(bench.dir, "sessions.db")}`;
+  const bytes = await fillSessiond(bench);
+  const ours = [
+    await startOurs("sessiond, gRPC, Redis", "grpc", bench.redis.url, bytes, bench),
+    await startOurs("sessiond, JSON over HTTP/1.1, Redis", "json", bench.redis.url, bytes, bench),
+    await startOurs(
+      "sessiond, Connect over HTTP/1.1, Redis",
+      "connect",
+      bench.redis.url,
+      bytes,
+      bench,
+    ),
+    await startOurs(
+      "sessiond, Connect over HTTP/2, Redis",
+      "connectOverHttp2",
+      bench.redis.url,
+      bytes,
+      bench,
+    ),
+    await startOurs(
+      "sessiond, gRPC on the HTTP port, Redis",
+      "grpcOverHttpPort",
+      bench.redis.url,
+      bytes,
+      bench,
+    ),
+    await startOurs("sessiond, gRPC, SQLite", "grpc", sqlite, undefined, bench),
+    await startOurs("sessiond, JSON over HTTP/1.1, SQLite", "json", sqlite, undefined, bench),
+    await startOurs("sessiond, Connect over HTTP/1.1, SQLite", "connect", sqlite, undefined, bench),
+  ];
+  return [
+    ...ours,
+    await startPeer("express-session + connect-redis", "express-session", "/session", bench),
+    await startPeer("@fastify/session + connect-redis", "fastify-session", "/session", bench),
+    await startPeer("better-auth get-session", "better-auth", "/api/auth/get-session", bench),
+    await startEcho(FLOOR, "grpc-echo", bench),
+    await startEcho("bare node:http2 echo", "http2-echo", bench),
+    await startHmget(bench),
+    redisBenchmark(bench),
+  ];
+}
+
+async function startOurs(
+  name: string,
+  protocol: keyof typeof PROTOCOLS,
+  store: string,
+  bytesPerSession: number | undefined,
+  { dir, redis, stack }: Bench,
+): Promise<Candidate> {
+  const sessiond = await startSessiond(dir, store, WITHOUT_SHEDDING);
+  stack.defer(() => sessiond.stop());
+  const created = await createSession(sessiond, dir);
+  const target = targetOf(name, PROTOCOLS[protocol], sessiond, created, dir);
+  return candidateOf(target, "sessiond", redis, bytesPerSession);
+}
+
+/** On a busy machine the event loop is late with any number of calls, and a server refuses some. */
+const WITHOUT_SHEDDING = {
+  NODE_OPTIONS: `--import=${new URL("without-shedding.ts", import.meta.url)}`,
+};
+
+async function startEcho(name: string, file: string, { dir, redis, stack }: Bench) {
+  const sessiond = await startSessiond(dir, redis.url);
+  const created = await createSession(sessiond, dir);
+  await sessiond.stop();
+  const responseFile = join(dir, "response");
+  writeFileSync(responseFile, responseOf(created.response));
+  const echo = await startOn(SERVER_CORE, [peerFile(file), responseFile]);
+  stack.defer(() => echo.stop());
+  const target = targetOf(name, PROTOCOLS.grpc, echo, created, dir);
+  return candidateOf(target, "limit", redis);
+}
+
+async function startPeer(name: string, file: string, path: string, bench: Bench) {
+  const { redis, sessions, stack } = bench;
+  const server = await startOn(SERVER_CORE, [peerFile(file), redis.url], {
+    NODE_ENV: "production",
+  });
+  stack.defer(() => server.stop());
+  const origin = `http://${server.addresses.get("http_address")}`;
+  let cookie = "";
+  const create = async (n: number) => {
+    const response = await fetch(`${origin}/sessions?n=${n}`, { method: "POST" });
+    if (!response.ok) throw new Error(`${name}: ${response.status} ${await response.text()}`);
+    cookie = response.headers.get("set-cookie")?.split(";", 1)[0] ?? "";
+  };
+  const bytes = await growthOf(redis, () => fill(sessions, create));
+  const answer = await (await fetch(`${origin}${path}`, { headers: { cookie } })).text();
+  if (!answer.includes(contentOf(0).client.userAgent)) {
+    throw new Error(`${name}: the session does not verify: ${answer}`);
+  }
+  const target: Target = {
+    ...{ name, server, url: `${origin}${path}`, version: 1 },
+    headers: [`cookie: ${cookie}`],
+    answerBytes: Buffer.byteLength(answer),
+  };
+  return candidateOf(target, "peer", redis, bytes / sessions);
+}
+
+function candidateOf(
+  target: Target,
+  kind: Candidate["kind"],
+  redis: RedisServer,
+  bytesPerSession?: number,
+): Candidate {
+  return {
+    ...{ name: target.name, kind, bytesPerSession },
+    measure: async (calls) => {
+      const before = cpuMicrosOf(redis.pid);
+      const { cpuMicros, clientMicros } = await load(target, LOAD_CORE, calls);
+      const redisMicros = (cpuMicrosOf(redis.pid) - before) / calls;
+      return { server: cpuMicros, redis: redisMicros, client: clientMicros };
+    },
+    latency: (at) => pace(target, LOAD_CORE, at),
+  };
+}
+
+async function startHmget({ redis, stack }: Bench): Promise<Candidate> {
+  using client = connect(redis);
+  const values = Object.entries(HMGET_FIELDS).map(([name, bytes]) => [name, "x".repeat(bytes)]);
+  await client.hset(HMGET_KEY, ...values.flat());
+  const args = [peerFile("hmget"), redis.url, HMGET_KEY, ...Object.keys(HMGET_FIELDS)];
+  const caller = await startCaller(SERVER_CORE, args);
+  stack.defer(() => caller.stop());
+  return {
+    ...{ name: "ioredis HMGET", kind: "limit" },
+    measure: async (calls) => {
+      const [own, inRedis] = [caller.cpuMicros(), cpuMicrosOf(redis.pid)];
+      await caller.call({ calls, concurrent: CALLS_UNDER_WAY });
+      return {
+        server: (caller.cpuMicros() - own) / calls,
+        redis: (cpuMicrosOf(redis.pid) - inRedis) / calls,
+        client: 0,
+      };
+    },
+    latency: async ({ perSecond, seconds }) => {
+      const order = { calls: perSecond * seconds, concurrent: 10, intervalMs: 1000 / perSecond };
+      return latencyOf((await caller.call(order)).latenciesMs);
+    },
+  };
+}
+
+function redisBenchmark({ redis }: Bench): Candidate {
+  const fields = Object.keys(HMGET_FIELDS);
+  return {
+    ...{ name: "redis-benchmark HMGET", kind: "limit" },
+    measure: async (calls) => {
+      const before = cpuMicrosOf(redis.pid);
+      const { cpuSeconds } = await timed(SERVER_CORE, [
+        ...["redis-benchmark", "-p", `${redis.port}`, "-q", "-n", `${calls}`],
+        ...["-c", `${CALLS_UNDER_WAY}`, "HMGET", HMGET_KEY, ...fields],
+      ]);
+      const redisMicros = (cpuMicrosOf(redis.pid) - before) / calls;
+      return { server: 0, redis: redisMicros, client: (cpuSeconds * 1e6) / calls };
+    },
+  };
+}
+
+/** Gives Redis sessions of sessiond. Returns how many bytes each takes. */
+async function fillSessiond({ redis, dir, sessions, stack }: Bench): Promise<number> {
+  const server = await startSessiond(dir, redis.url);
+  const { accessToken } = await createSession(server, dir);
+  const baseUrl = `http://${server.addresses.get("grpc_address")}`;
+  using client = createSessionClient({ baseUrl, token: accessToken, timeoutMs: 10_000 });
+  const idleTimeoutMs = 24 * 3_600_000;
+  const create = (n: number) =>
+    client.createSession({ userId: `user-${n}`, ...contentOf(n), idleTimeoutMs });
+  const bytes = await growthOf(redis, () => fill(sessions, create));
+  stack.defer(() => server.stop());
+  return bytes / sessions;
+}
+
+async function fill(count: number, create: (n: number) => Promise<unknown>): Promise<void> {
+  let next = 0;
+  const work = async () => {
+    while (next < count) await create(next++);
+  };
+  await Promise.all(Array.from({ length: FILLERS }, work));
+}
+
+/** By how much Redis' memory grows meanwhile, without that of its connections. In bytes. */
+async function growthOf(redis: RedisServer, work: () => Promise<void>): Promise<number> {
+  using client = connect(redis);
+  const used = async () => {
+    const info = await client.info("memory");
+    const bytesOf = (name: string) => Number(new RegExp(`^${name}:(\\d+)`, "m").exec(info)?.[1]);
+    return bytesOf("used_memory") - bytesOf("mem_clients_normal");
+  };
+  const before = await used();
+  await work();
+  return (await used()) - before;
+}
+
+function connect(redis: RedisServer): Redis & Disposable {
+  const client = new Redis(redis.url);
+  return Object.assign(client, { [Symbol.dispose]: () => client.disconnect() });
+}
+
+function peerFile(name: string): string {
+  return new URL(`peers/${name}.ts`, import.meta.url).pathname;
+}
