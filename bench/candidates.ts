@@ -24,6 +24,7 @@ import {
   SERVER_CORE,
   startSessiond,
   targetOf,
+  WITHOUT_SHEDDING,
 } from "./verify-session.ts";
 
 /** The CPU time that one call takes, in microseconds. */
@@ -125,11 +126,6 @@ async function startOurs(
   const target = targetOf(name, PROTOCOLS[protocol], sessiond, created, dir);
   return candidateOf(target, "sessiond", redis, bytesPerSession);
 }
-
-/** On a busy machine the event loop is late with any number of calls, and a server refuses some. */
-const WITHOUT_SHEDDING = {
-  NODE_OPTIONS: `--import=${new URL("without-shedding.ts", import.meta.url)}`,
-};
 
 async function startEcho(name: string, file: string, { dir, redis, stack }: Bench) {
   const sessiond = await startSessiond(dir, redis.url);

@@ -41,14 +41,19 @@ const CONNECTIONS = 4;
 const PACED_CONNECTIONS = 10;
 
 /**
- * Calls a target `calls` times from a core. Rejects if one call fails. Asynchronous, because this
- * process reads the servers' logs at the same time.
+ * Calls a target `calls` times from a core, with `times` as many connections as usual. Rejects if one
+ * call fails. Asynchronous, because this process reads the servers' logs at the same time.
  */
-export async function load(target: Target, core: string, calls: number): Promise<LoadResult> {
+export async function load(
+  target: Target,
+  core: string,
+  calls: number,
+  times = 1,
+): Promise<LoadResult> {
   const shape =
     target.version === 1
-      ? ["--h1", "-c", `${CALLS_UNDER_WAY}`, "-m", "1"]
-      : ["-c", `${CONNECTIONS}`, "-m", `${CALLS_UNDER_WAY / CONNECTIONS}`];
+      ? ["--h1", "-c", `${times * CALLS_UNDER_WAY}`, "-m", "1"]
+      : ["-c", `${times * CONNECTIONS}`, "-m", `${CALLS_UNDER_WAY / CONNECTIONS}`];
   const cpuBefore = target.server.cpuSeconds();
   const { stdout, cpuSeconds } = await h2load(target, core, calls, shape);
   const cpuMicros = ((target.server.cpuSeconds() - cpuBefore) * 1e6) / calls;

@@ -93,6 +93,11 @@ export const PROTOCOLS = {
   },
 } as const satisfies Record<string, Protocol>;
 
+/** On a busy machine the event loop is late with any number of calls, and a server refuses some. */
+export const WITHOUT_SHEDDING = {
+  NODE_OPTIONS: `--import=${new URL("without-shedding.ts", import.meta.url)}`,
+};
+
 /** Ends the process if a tool is missing. */
 export function requireTools(): void {
   const missing = ["taskset", "h2load", "redis-benchmark"].filter(
