@@ -120,8 +120,11 @@ export function startSessiond(
 }
 
 /** Creates a session on a server, and checks that it verifies. */
-export async function createSession(server: ServerProcess, dir: string) {
-  const permissions = "sessions:create,sessions:read,sessions:delete";
+export async function createSession(
+  server: ServerProcess,
+  dir: string,
+  permissions = "sessions:create,sessions:read,sessions:delete",
+) {
   const accessToken = execFileSync(
     process.execPath,
     [MAIN, "token", "--permissions", permissions, "--data-dir", dir],

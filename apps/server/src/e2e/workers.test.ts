@@ -139,6 +139,21 @@ test("a worker that cannot start is tried again later and later, while the other
   expect(workersOf(server)).toHaveLength(2);
 });
 
+test("a call whose connection a killed worker had not taken yet is repeated at another worker", async () => {
+  await using server = await startWorkers("untaken");
+  const [frozen = 0] = workersOf(server);
+  process.kill(frozen, "SIGSTOP");
+  // In turn: one of the connections goes to the frozen worker, which cannot take it.
+  const clients = [1, 2].map(() =>
+    createSessionClient({ baseUrl: server.grpcUrl, token, timeoutMs: 15_000 }),
+  );
+  const created = Promise.all(clients.map((client) => client.createSession({ userId: "ada" })));
+  await sleep(1_000);
+  process.kill(frozen, "SIGKILL");
+  expect(await created).toHaveLength(2);
+  for (const client of clients) client.close();
+});
+
 test("a server whose workers cannot start says why, and exits with 1", async () => {
   await using server = await startWorkers("first");
   const second = spawnServer({
