@@ -16,7 +16,7 @@ import {
   WITHOUT_SHEDDING,
 } from "./verify-session.ts";
 
-/** As many as a namespace may have; one place is for the first round's late leavers. */
+/** Nearly as many as a namespace may have: a thousand. */
 const WATCHERS = [0, 1, 10, 100, 990];
 /** A connection has a thousand streams at most. */
 const CLIENTS = 4;
