@@ -45,6 +45,9 @@ const BASE_BACKOFF_MS = 100;
 /** No backoff is longer than this. */
 const MAX_BACKOFF_MS = 1000;
 
+/** For so long after its start, a call that no server took is made again however often it failed. */
+const UNTAKEN_MS = 1000;
+
 /** Whether a call that failed with `error` may be made again. */
 export function mayRetry(method: UnaryMethod, error: SessiondError): boolean {
   switch (error.reason) {
@@ -62,6 +65,15 @@ export function mayRetry(method: UnaryMethod, error: SessiondError): boolean {
     default:
       return false;
   }
+}
+
+/**
+ * Whether no number of attempts ends a call that failed with `error` now. A server that restarts is
+ * back within a second, and an attempt that found no connection took no time of it: while grpc-js
+ * waits before it connects again, all attempts fail at once.
+ */
+export function isUntaken(error: SessiondError, elapsedMs: number): boolean {
+  return elapsedMs < UNTAKEN_MS && error.reason === "UNAVAILABLE" && wasNotProcessed(error);
 }
 
 /**

@@ -16,7 +16,7 @@ import {
 import { type Attempt, Batches } from "./batches.js";
 import { METHODS, type Methods, type UnaryMethod } from "./methods.js";
 import { errorFromTransport } from "./received-error.js";
-import { backoffMs, mayRetry } from "./retry.js";
+import { backoffMs, isUntaken, mayRetry } from "./retry.js";
 import { sleep } from "./sleep.js";
 import { NO_TRACE, type TraceHeader, traced, traceHeader } from "./tracing.js";
 import type { Connection } from "./transport.js";
@@ -99,6 +99,7 @@ export class RpcCaller {
     trace: TraceHeader,
   ): Promise<Answer<M>> {
     const limits = this.#limits(timeoutMs, signal);
+    const startMs = performance.now();
     let header: Header | undefined;
     for (let attempt = 1; ; attempt++) {
       try {
@@ -111,8 +112,9 @@ export class RpcCaller {
       } catch (thrown) {
         const error = this.#errorFrom(thrown, limits);
         const waitMs = backoffMs(attempt, error, Math.random());
-        const lastAttempt = attempt >= this.#options.maxAttempts || waitMs >= remainingMs(limits);
-        if (lastAttempt || !mayRetry(method, error)) throw error;
+        if (!this.#hasAttempt(attempt, error, startMs) || waitMs >= remainingMs(limits))
+          throw error;
+        if (!mayRetry(method, error)) throw error;
         await pause(waitMs, limits);
       }
     }
@@ -156,6 +158,13 @@ export class RpcCaller {
     this.#closing.abort();
     this.#batches?.close();
     this.#connection.close();
+  }
+
+  /** Whether there is another attempt after so many that failed, the last one with `error`. */
+  #hasAttempt(attempts: number, error: SessiondError, startMs: number): boolean {
+    const { maxAttempts } = this.#options;
+    if (attempts < maxAttempts) return true;
+    return maxAttempts > 1 && isUntaken(error, performance.now() - startMs);
   }
 
   #limits(timeoutMs: number, signal: AbortSignal | undefined): Limits {
