@@ -30,9 +30,9 @@ export type {
   RateLimitClient,
   RateLimitOptions,
 } from "./rate-limits/rate-limit-client.js";
+export { type RateLimitAnswer, rateLimitFields } from "./rate-limits/rate-limit-fields.js";
 export {
   createRateLimitMiddleware,
-  type RateLimitAnswer,
   type RateLimitChecker,
   type RateLimitMiddleware,
   type RateLimitMiddlewareOptions,

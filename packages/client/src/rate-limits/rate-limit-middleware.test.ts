@@ -3,9 +3,9 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { SessiondError } from "../error.js";
+import type { RateLimitAnswer } from "./rate-limit-fields.js";
 import {
   createRateLimitMiddleware,
-  type RateLimitAnswer,
   type RateLimitMiddleware,
   type RateLimitMiddlewareOptions,
 } from "./rate-limit-middleware.js";

@@ -1,16 +1,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { invalidArgument, SessiondError, type SessiondErrorReason } from "../error.js";
 import { known, type NamesOf } from "../known-names.js";
-
-/** The part of a `RateLimit` that a response shows. */
-export interface RateLimitAnswer {
-  readonly allowed: boolean;
-  readonly limit: number;
-  readonly remaining: number;
-  readonly retryAfterMs: number;
-  readonly resetTime: Date;
-  readonly windowMs?: number;
-}
+import { type RateLimitAnswer, rateLimitFields, toSeconds } from "./rate-limit-fields.js";
 
 /** Counts attempts: the `rateLimits` of a `SessionClient`, or an object like it. */
 export interface RateLimitChecker {
@@ -149,16 +140,12 @@ async function decide<Request extends IncomingMessage>(
 function tell(
   response: ServerResponse,
   policy: string,
-  { allowed, limit, remaining, retryAfterMs, resetTime, windowMs }: RateLimitAnswer,
+  answer: RateLimitAnswer,
   nowMs: number,
 ): void {
-  const window = windowMs === undefined ? "" : `;w=${toSeconds(windowMs)}`;
-  response.appendHeader("RateLimit-Policy", `"${policy}";q=${limit}${window}`);
-  // The clocks of this process and of the server's store may differ, so the window is the limit.
-  const untilResetMs = Math.min(Math.max(0, resetTime.getTime() - nowMs), windowMs ?? Infinity);
-  // A refusal names the same time as Retry-After.
-  const effectiveSeconds = allowed ? Math.ceil(untilResetMs / 1_000) : toSeconds(retryAfterMs);
-  response.appendHeader("RateLimit", `"${policy}";r=${remaining};t=${effectiveSeconds}`);
+  for (const [name, value] of Object.entries(rateLimitFields(policy, answer, nowMs))) {
+    response.appendHeader(name, value);
+  }
 }
 
 function refuse(response: ServerResponse, policy: string, { retryAfterMs }: RateLimitAnswer): void {
@@ -191,9 +178,4 @@ function sendProblem(response: ServerResponse, retryAfterMs: number, problem: Pr
   response.setHeader("Content-Type", "application/problem+json");
   response.setHeader("Content-Length", Buffer.byteLength(body));
   response.end(body);
-}
-
-/** Whole seconds, rounded up and never zero, so that the client waits long enough. */
-function toSeconds(ms: number): number {
-  return Math.max(1, Math.ceil(ms / 1_000));
 }
