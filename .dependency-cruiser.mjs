@@ -56,6 +56,20 @@ const FLOORS = {
     "rpc/": "how a call is made, and made again",
     "*.ts": "options and errors, for all of them",
   },
+  "packages/web/src": {
+    "index.ts": "the package's door",
+    "express.ts": "Express's door",
+    "fastify.ts": "Fastify's door",
+    "hono.ts": "Hono's door",
+    "react-router.ts": "React Router's door",
+    "web-sessions.ts": "sessions for the Fetch API",
+    "request-session.ts": "the session of one request",
+    "options.ts": "what all requests share",
+    "login/": "devices, and the limit on attempts",
+    "cookie/": "the browser's copy of the token",
+    "requests/": "what a request says of its sender, and where the answer's fields go",
+    "*.ts": "errors and types, for all of them",
+  },
 };
 
 /** Tests, and what only tests use, may look into any room. */
@@ -109,6 +123,13 @@ export default {
       severity: "error",
       from: { path: "^packages/client/src", pathNot: TESTS },
       to: { path: "^packages/(?!client/|connect-grpc-js/|proto/)|^apps/" },
+    },
+    {
+      name: "web-stands-on-the-sdk",
+      comment: "A web application calls sessiond by the SDK alone.",
+      severity: "error",
+      from: { path: "^packages/web/src", pathNot: TESTS },
+      to: { path: "^packages/(?!web/|client/)|^apps/" },
     },
     {
       name: "nothing-imports-the-server",

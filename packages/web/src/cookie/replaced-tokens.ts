@@ -1,0 +1,36 @@
+import { hash } from "node:crypto";
+
+/** Longer than a response stays under way. */
+const REMEMBERED_MS = 60_000;
+/** About 2 MB. Beyond it, the oldest are forgotten. */
+const MAX_REMEMBERED = 10_000;
+
+/**
+ * The tokens that this process has replaced in the last minute, or is replacing.
+ *
+ * Requests that the browser had sent with the old token may be answered after the response that has
+ * the new one. If such an answer cleared the cookie, it would clear the new one.
+ */
+export class ReplacedTokens {
+  readonly #now: () => number;
+  /** Until when each is remembered, by the token's hash; the first to be forgotten comes first. */
+  readonly #untilMs = new Map<string, number>();
+
+  constructor(now: () => number) {
+    this.#now = now;
+  }
+
+  add(token: string): void {
+    const key = hash("sha256", token);
+    this.#untilMs.delete(key);
+    this.#untilMs.set(key, this.#now() + REMEMBERED_MS);
+    for (const [oldest, untilMs] of this.#untilMs) {
+      if (untilMs > this.#now() && this.#untilMs.size <= MAX_REMEMBERED) break;
+      this.#untilMs.delete(oldest);
+    }
+  }
+
+  has(token: string): boolean {
+    return (this.#untilMs.get(hash("sha256", token)) ?? 0) > this.#now();
+  }
+}

@@ -1,0 +1,113 @@
+import type { Session } from "@sessiond/client";
+import { parseCookie, stringifySetCookie } from "cookie";
+import { isPlainLocalhost, type WebRequest } from "../requests/web-request.js";
+
+/** Options of the cookie. */
+export interface CookieOptions {
+  /**
+   * Default: `__Host-session`. With the prefix `__Host-`, a browser takes the cookie only over TLS,
+   * for this host alone, so no subdomain can plant one. With a `domain`: `__Secure-session`.
+   */
+  readonly name?: string | undefined;
+
+  /** Shares the sessions with all subdomains. Each of them can then read and plant cookies. */
+  readonly domain?: string | undefined;
+
+  /**
+   * `strict` also keeps the cookie from links on other sites, so a user who follows one looks
+   * logged out. Default: `lax`.
+   */
+  readonly sameSite?: "lax" | "strict" | undefined;
+
+  /**
+   * Whether a browser on this machine gets the cookie `session`, without TLS, from
+   * `http://localhost`. Default: unless `NODE_ENV` is `production`.
+   */
+  readonly allowPlainLocalhost?: boolean | undefined;
+}
+
+/** The name on plain-http localhost, where not all browsers take a cookie that needs TLS. */
+const LOCAL_NAME = "session";
+
+/** https://www.rfc-editor.org/rfc/rfc6265#section-4.1.1 */
+const COOKIE_NAME = /^[A-Za-z0-9!#$%&'*+.^_`|~-]+$/;
+
+/**
+ * The cookie that keeps the session token in a browser: HttpOnly, Secure, SameSite, Path=/. It ends
+ * with the absolute deadline of its session.
+ *
+ * https://cheatsheetseries.owasp.org/cheatsheets/Session_Management_Cheat_Sheet.html#cookies
+ */
+export class SessionCookie {
+  readonly #options: CookieOptions;
+  readonly #name: string;
+  readonly #warn: (message: string) => void;
+  #hasWarned = false;
+
+  constructor(options: CookieOptions, warn: (message: string) => void) {
+    const { domain, name = domain === undefined ? "__Host-session" : "__Secure-session" } = options;
+    if (!COOKIE_NAME.test(name)) throw new TypeError("cookie.name: expected the name of a cookie");
+    if (domain !== undefined && name.startsWith("__Host-")) {
+      throw new TypeError("cookie.name: a cookie with the prefix `__Host-` has no domain");
+    }
+    this.#options = options;
+    this.#name = name;
+    this.#warn = warn;
+  }
+
+  /** The token that the browser sent, or undefined. */
+  read(request: WebRequest): string | undefined {
+    const header = request.headers.get("cookie");
+    if (header === null) return undefined;
+    const value = parseCookie(header)[this.nameFor(request)];
+    return value === "" ? undefined : value;
+  }
+
+  /** The `Set-Cookie` that gives the browser a token. */
+  line(request: WebRequest, token: string, session: Session<object>): string {
+    const { absoluteExpireTime, tokenCreateTime } = session;
+    // Both times are of the store's clock, so the age is right whatever the time is here.
+    const lifetimeMs = absoluteExpireTime.getTime() - tokenCreateTime.getTime();
+    const maxAge = Math.max(1, Math.floor(lifetimeMs / 1000));
+    return this.#line(request, { value: token, maxAge, expires: absoluteExpireTime });
+  }
+
+  /** The `Set-Cookie` that makes the browser forget its token. */
+  clearingLine(request: WebRequest): string {
+    return this.#line(request, { value: "", maxAge: 0, expires: new Date(0) });
+  }
+
+  /** The cookie's name in the answer to a request, which is also the name that we read. */
+  nameFor(request: WebRequest): string {
+    return this.#isPlain(request) ? LOCAL_NAME : this.#name;
+  }
+
+  #line(request: WebRequest, content: { value: string; maxAge: number; expires: Date }): string {
+    const { domain, sameSite = "lax" } = this.#options;
+    const isPlain = this.#isPlain(request);
+    if (isPlain) this.#warnOnce();
+    return stringifySetCookie({
+      name: this.nameFor(request),
+      ...content,
+      ...(domain !== undefined && !isPlain && { domain }),
+      path: "/",
+      httpOnly: true,
+      secure: !isPlain,
+      sameSite,
+    });
+  }
+
+  #isPlain(request: WebRequest): boolean {
+    const { allowPlainLocalhost = process.env["NODE_ENV"] !== "production" } = this.#options;
+    return allowPlainLocalhost && isPlainLocalhost(request);
+  }
+
+  #warnOnce(): void {
+    if (this.#hasWarned) return;
+    this.#hasWarned = true;
+    this.#warn(
+      "The session cookie is not Secure, because the request came over plain http to localhost. " +
+        "In production set NODE_ENV=production, and have the proxy pass the Host on.",
+    );
+  }
+}

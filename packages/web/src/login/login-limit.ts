@@ -1,0 +1,36 @@
+import { hash } from "node:crypto";
+import { rateLimitFields, type SessionClient } from "@sessiond/client";
+import type { SessionData } from "../register.js";
+import { addressKey } from "../requests/client-info.js";
+import type { ResponseHead } from "../requests/response-head.js";
+
+/** What an attempt to log in is counted by. */
+export interface LoginKeys {
+  readonly address: string;
+  readonly addressAndUser: string;
+}
+
+/**
+ * The keys of an attempt. The user name is hashed, so it has any length and no place in the store;
+ * names that differ in case or in their Unicode form only count as one.
+ */
+export function loginKeys(clientAddress: string, userName: string): LoginKeys {
+  const address = addressKey(clientAddress);
+  const name = userName.normalize("NFKC").trim().toLowerCase();
+  return { address, addressAndUser: `${address} ${hash("sha256", name)}` };
+}
+
+/** Counts an attempt and tells of it in `head`. The fields of the refusal, or undefined. */
+export async function countAttempt(
+  client: SessionClient<SessionData>,
+  { policy, key, nowMs }: { policy: string; key: string; nowMs: number },
+  head: ResponseHead,
+): Promise<{ "Retry-After": string } | undefined> {
+  const answer = await client.rateLimits.check(policy, key);
+  if (!head.isSent) {
+    const fields = rateLimitFields(policy, answer, nowMs);
+    for (const [name, value] of Object.entries(fields)) head.append(name, value);
+  }
+  if (answer.allowed) return undefined;
+  return { "Retry-After": String(Math.max(1, Math.ceil(answer.retryAfterMs / 1000))) };
+}

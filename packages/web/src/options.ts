@@ -1,0 +1,115 @@
+import type { SessionClient } from "@sessiond/client";
+import { ReplacedTokens } from "./cookie/replaced-tokens.js";
+import { type CookieOptions, SessionCookie } from "./cookie/session-cookie.js";
+import type { SessionData } from "./register.js";
+import { type TrustedProxies, trustedProxies } from "./requests/client-info.js";
+
+/** Options of `createWebSessions` and of every framework's plugin. */
+export interface WebSessionsOptions {
+  /** The SDK's client, from `createSessionClient`. */
+  readonly client: SessionClient<SessionData>;
+  readonly cookie?: CookieOptions | undefined;
+
+  /**
+   * Other origins whose pages may send unsafe requests, such as `https://admin.example.com`.
+   * Default: none.
+   */
+  readonly trustedOrigins?: readonly string[] | undefined;
+
+  /**
+   * The proxies in front of the application, whose `X-Forwarded-For` names the client: addresses,
+   * networks such as `10.0.0.0/8`, and `loopback`, `linklocal` and `uniquelocal`. Default: none, so
+   * that no client can choose its own address.
+   */
+  readonly trustedProxies?: readonly string[] | undefined;
+
+  /**
+   * The path of the login page. A browser that asks for a page and must log in is sent there, with
+   * the page's path as `return_to`. Default: it gets a page with status 401.
+   */
+  readonly loginPath?: string | undefined;
+
+  /** How attempts to log in are counted. */
+  readonly loginLimit?: LoginLimitOptions | undefined;
+
+  /** Receives what an operator should know, once. Default: `console.warn`. */
+  readonly warn?: ((message: string) => void) | undefined;
+
+  /** The clock. Default: `Date.now`. */
+  readonly now?: (() => number) | undefined;
+}
+
+/** The policies of the server's configuration by which attempts to log in are counted. */
+export interface LoginLimitOptions {
+  /** Counts an address, and is never reset. Default: `login`. Give it room for a whole office. */
+  readonly addressPolicy?: string | undefined;
+
+  /** Counts an address with a user name; a success resets it. Default: `login`. */
+  readonly userPolicy?: string | undefined;
+}
+
+/** `WebSessionsOptions` after the checks, with what all requests share. */
+export interface Setup {
+  readonly client: SessionClient<SessionData>;
+  readonly cookie: SessionCookie;
+  readonly replaced: ReplacedTokens;
+  readonly trustedOrigins: ReadonlySet<string>;
+  readonly trustedProxies: TrustedProxies;
+  readonly loginPath: string | undefined;
+  readonly addressPolicy: string;
+  readonly userPolicy: string;
+  readonly now: () => number;
+}
+
+const NAMES = {
+  client: true,
+  cookie: true,
+  trustedOrigins: true,
+  trustedProxies: true,
+  loginPath: true,
+  loginLimit: true,
+  warn: true,
+  now: true,
+} satisfies Record<keyof WebSessionsOptions, true>;
+
+/** Throws a TypeError that names the first wrong option. */
+export function checkOptions(options: WebSessionsOptions): Setup {
+  const unknown = Object.keys(options).find((name) => !Object.hasOwn(NAMES, name));
+  if (unknown !== undefined) {
+    throw new TypeError(`${unknown}: unknown; expected one of ${Object.keys(NAMES).join(", ")}`);
+  }
+  const { client, cookie = {}, loginPath, loginLimit = {}, now = Date.now } = options;
+  const { trustedOrigins = [], warn = console.warn } = options;
+  if (typeof client?.verifySession !== "function") {
+    throw new TypeError("client: expected a client of createSessionClient");
+  }
+  for (const origin of trustedOrigins) {
+    if (URL.parse(origin)?.origin !== origin) {
+      throw new TypeError("trustedOrigins: expected origins such as https://admin.example.com");
+    }
+  }
+  if (loginPath !== undefined && !/^\/(?!\/)/.test(loginPath)) {
+    throw new TypeError("loginPath: expected a path such as /login");
+  }
+  return {
+    client,
+    cookie: new SessionCookie(cookie, warn),
+    replaced: new ReplacedTokens(now),
+    trustedOrigins: new Set(trustedOrigins),
+    trustedProxies: proxiesFrom(options.trustedProxies ?? []),
+    loginPath,
+    addressPolicy: loginLimit.addressPolicy ?? "login",
+    userPolicy: loginLimit.userPolicy ?? "login",
+    now,
+  };
+}
+
+function proxiesFrom(names: readonly string[]): TrustedProxies {
+  try {
+    return trustedProxies(names);
+  } catch (cause) {
+    throw new TypeError("trustedProxies: expected addresses and networks such as 10.0.0.0/8", {
+      cause,
+    });
+  }
+}
