@@ -9,6 +9,7 @@ const FAULTS = [
   "packages/core/src/testing/{history/{fault-run,broken-under-concurrency},redis/{redis-cluster,redis-sentinel}}.test.ts",
   "apps/server/src/e2e/{store-outage,watch-faults,near-cache-faults,canary,prometheus,rolling-restart,workers}*.test.ts",
   "apps/server/src/e2e/attacks/*.test.ts",
+  "packages/web/src/e2e/*.test.ts",
 ];
 
 export default defineConfig({

@@ -45,6 +45,15 @@ const TOOLS: readonly Tool[] = [
     minMajor: 1,
     elsewhere: "dnf install openssl, or brew install openssl",
   },
+  {
+    name: "chromium",
+    commands: ["chromium", "chromium-browser", "google-chrome"].map(
+      (browser) => [browser, "--version"] as const,
+    ),
+    // The first whose fetch metadata the tests rely on is older by far.
+    minMajor: 100,
+    elsewhere: "dnf install chromium, or brew install chromium",
+  },
 ];
 
 const missing = TOOLS.filter((tool) => output(tool) === undefined);
@@ -72,9 +81,9 @@ function faultOf(tool: Tool): string[] {
   return [`${name} ${minMajor} or newer, found ${found} (apt-get install ${name}; ${elsewhere})`];
 }
 
-/** Parses "Redis server v=7.0.15 sha=…", "promtool, version 2.42.0 …" and "OpenSSL 3.0.17 …". */
+/** Parses "Redis server v=7.0.15 sha=…", "promtool, version 2.42.0 …" and "Chromium 156.0.8078.108 …". */
 function versionIn(text: string): string | undefined {
-  return /\b(?:v=|version |OpenSSL )(\d+(?:\.\d+)*)/.exec(text)?.[1];
+  return /\b(?:v=|version |OpenSSL |Chromium |Chrome )(\d+(?:\.\d+)*)/.exec(text)?.[1];
 }
 
 /** What the tool says its version is, or undefined if it is not here. */
