@@ -167,12 +167,12 @@ describe("a session", () => {
     expect((await browser.send("/mine")).status).toBe(200);
   });
 
-  test("has one new token after two rotations at once", async () => {
+  test("has the same new token after two rotations at once", async () => {
     const browser = await loggedIn("ola");
     const rotate = () => browser.send("/rotate", { form: {} });
     const answers = await Promise.all([rotate(), rotate()]);
     expect(answers.map(({ status }) => status)).toEqual([200, 200]);
-    expect(answers.flatMap(({ setCookie }) => setCookie)).toHaveLength(1);
+    expect(new Set(answers.flatMap(({ setCookie }) => setCookie)).size).toBe(1);
     expect((await browser.send("/mine")).status).toBe(200);
   });
 

@@ -1,8 +1,10 @@
+import { hash } from "node:crypto";
 import type {
   ClientInfo,
   CreatedSession,
   NewSession,
   RotatedSession,
+  RotateSessionTokenOptions,
   Session,
   SessionUpdate,
 } from "@sessiond/client";
@@ -138,6 +140,7 @@ export class RequestSession {
   ): Promise<CreatedSession<SessionData> | undefined> {
     const { addressPolicy, userPolicy, client } = this.#setup;
     const keys = this.#loginKeys(userName);
+    this.#replacing();
     await this.limit(addressPolicy, keys.address);
     await this.limit(userPolicy, keys.addressAndUser);
     const user = await check();
@@ -174,13 +177,16 @@ export class RequestSession {
 
   /**
    * Replaces the token, as may be done from time to time. Requests that are under way with the old
-   * one succeed for `graceMs` more, 30 s by default. If another request has just replaced it,
-   * resolves with undefined, and the browser keeps what that one gave it.
+   * one succeed for `graceMs` more, 30 s by default. Requests that replace the same token get the
+   * same new one, also if the answer to the first was lost. If it was replaced in another way,
+   * resolves with undefined, and the browser keeps what it has got there.
    */
   rotate({ graceMs = DEFAULT_GRACE_MS } = {}): Promise<RotatedSession<SessionData> | undefined> {
     return this.#do(async () => {
+      // A token whose grace is over must not get the new one by the request id.
       await this.require();
-      return this.#replace(graceMs);
+      const { token = "" } = this.#credential;
+      return this.#replace({ graceMs, requestId: `rotate-${hash("sha256", token)}` });
     });
   }
 
@@ -191,7 +197,7 @@ export class RequestSession {
   reauthenticated(): Promise<RotatedSession<SessionData>> {
     return this.#do(async () => {
       await this.require();
-      const rotated = await this.#replace(0);
+      const rotated = await this.#replace({});
       if (rotated === undefined) throw this.#loginRequired("LOGIN_REQUIRED");
       return rotated;
     });
@@ -268,11 +274,13 @@ export class RequestSession {
     return session;
   }
 
-  async #replace(graceMs: number): Promise<RotatedSession<SessionData> | undefined> {
+  async #replace(
+    options: RotateSessionTokenOptions,
+  ): Promise<RotatedSession<SessionData> | undefined> {
     const { token } = this.#credential;
     this.#replacing();
     try {
-      const rotated = await this.#setup.client.rotateSessionToken(token, { graceMs });
+      const rotated = await this.#setup.client.rotateSessionToken(token, options);
       this.#use(rotated);
       return rotated;
     } catch (error) {

@@ -1,0 +1,208 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import {
+  type RedisServer,
+  startRedisServer,
+  startTcpFaultProxy,
+  type TcpFaultProxy,
+} from "@sessiond/core/testing";
+import fc from "fast-check";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { type Answer, Browser } from "../testing/browser.js";
+import { type Sessiond, startSessiond } from "../testing/sessiond.js";
+import { form, startShop } from "../testing/shop.js";
+
+const COOKIE = "__Host-session";
+/** `SESSIOND_WEB_RUNS=1000` takes about half an hour. */
+const RUNS = Number(process.env["SESSIOND_WEB_RUNS"] ?? 12);
+const RECOVERY = { timeout: 15_000, interval: 25 };
+
+let redis: RedisServer;
+/** Between sessiond and its Redis. */
+let network: TcpFaultProxy;
+let sessiond: Sessiond;
+beforeAll(async () => {
+  redis = await startRedisServer();
+  network = await startTcpFaultProxy({ host: "127.0.0.1", port: redis.port });
+  sessiond = await startSessiond({
+    SESSIOND_STORE: `redis://127.0.0.1:${network.port}`,
+    SESSIOND_RATE_LIMITS: "login: 10000 per 1s",
+    SESSIOND_MAX_SESSIONS_PER_USER: "100",
+  });
+});
+afterAll(async () => {
+  await sessiond?.[Symbol.asyncDispose]();
+  await network?.[Symbol.asyncDispose]();
+  await redis?.stop();
+});
+
+/** `end` is a sign-out from another device. */
+type Operation = "page" | "background" | "rotate" | "reauthenticated" | "login" | "logout" | "end";
+type Outage = "none" | "redis is gone" | "replies are lost";
+
+/** Requests that the browser sends at the same time. Their answers arrive in any order. */
+interface Batch {
+  readonly operations: readonly { operation: Operation; delayMs: number; arrival: number }[];
+  readonly outage: Outage;
+}
+
+const batches = fc.array(
+  fc.record<Batch>({
+    operations: fc.array(
+      fc.record({
+        operation: fc.constantFrom<Operation>(
+          ...(["page", "background", "background", "rotate", "rotate"] as const),
+          ...(["reauthenticated", "login", "logout", "end"] as const),
+        ),
+        delayMs: fc.nat(4),
+        arrival: fc.nat(),
+      }),
+      { minLength: 1, maxLength: 4 },
+    ),
+    outage: fc.oneof(
+      { weight: 4, arbitrary: fc.constant<Outage>("none") },
+      { weight: 1, arbitrary: fc.constantFrom<Outage>("redis is gone", "replies are lost") },
+    ),
+  }),
+  { minLength: 2, maxLength: 6 },
+);
+
+/** What must be so of a browser, as far as its user can know it. */
+interface Known {
+  /** Undefined if an outage, or a login beside a logout, leaves it open. */
+  isLoggedIn: boolean | undefined;
+  /** All tokens that the current session has had. */
+  readonly tokens: Set<string>;
+  /** Tokens of sessions that have ended. */
+  readonly dead: Set<string>;
+}
+
+test(
+  "no logged-out browser gets in and no logged-in one is thrown out, in any order and outage",
+  async () => {
+    const origin = await startShop({ client: sessiond.client });
+    let run = 0;
+    await fc.assert(
+      fc.asyncProperty(batches, async (sequence) => {
+        run += 1;
+        const user = `user-${run}`;
+        const browser = new Browser(origin, { "x-forwarded-proto": "https" });
+        const known: Known = { isLoggedIn: false, tokens: new Set(), dead: new Set() };
+        try {
+          for (const batch of sequence) await runBatch(browser, user, batch, known);
+        } finally {
+          await recover();
+        }
+        for (const token of known.dead) {
+          expect(await sessiond.client.verifySession(token)).toBeUndefined();
+        }
+      }),
+      { numRuns: RUNS, endOnFailure: true },
+    );
+  },
+  RUNS * 20_000,
+);
+
+async function runBatch(browser: Browser, user: string, batch: Batch, known: Known): Promise<void> {
+  const before = browser.cookies.get(COOKIE);
+  startOutage(batch.outage);
+  const isBesideLogin = batch.operations.some(({ operation }) => operation === "login");
+  const answered = await Promise.all(
+    batch.operations.map(async ({ operation, delayMs, arrival }) => {
+      await sleep(delayMs);
+      return { operation, arrival, answer: await perform(browser, user, operation, isBesideLogin) };
+    }),
+  );
+  for (const { answer } of answered.toSorted((a, b) => a.arrival - b.arrival)) {
+    if (answer !== undefined) browser.receive(answer);
+  }
+  await recover();
+  expectNobodyThrownOut(answered, batch.outage, known);
+  learn(answered, before, known);
+  const probe = await browser.sendOnly("/mine", { headers: { "sec-fetch-dest": "empty" } });
+  if (known.isLoggedIn !== undefined) expect(probe.status).toBe(known.isLoggedIn ? 200 : 401);
+  known.isLoggedIn = probe.status === 200;
+  const now = browser.cookies.get(COOKIE);
+  if (known.isLoggedIn && now !== undefined) known.tokens.add(now);
+}
+
+interface Answered {
+  readonly operation: Operation;
+  readonly answer: Answer | undefined;
+}
+
+function perform(
+  browser: Browser,
+  user: string,
+  operation: Operation,
+  isBesideLogin: boolean,
+): Promise<Answer | undefined> {
+  switch (operation) {
+    case "page":
+    case "background": {
+      // A person does not open a page while they log in; scripts do not wait for them.
+      const isPage = operation === "page" && !isBesideLogin;
+      const headers = { "sec-fetch-dest": isPage ? "document" : "empty" };
+      return browser.sendOnly("/mine", { headers });
+    }
+    case "login":
+      return browser.sendOnly("/login", { form: form(user) });
+    case "rotate":
+      return browser.sendOnly("/rotate", { form: { graceMs: "60000" } });
+    case "end":
+      return sessiond.client.revokeUserSessions(user).then(
+        () => undefined,
+        () => ({ status: 503, headers: {}, setCookie: [], body: "" }),
+      );
+    default:
+      return browser.sendOnly(`/${operation}`, { form: {} });
+  }
+}
+
+/** Requests that end nothing succeed, or say that there is an outage. */
+function expectNobodyThrownOut(answered: readonly Answered[], outage: Outage, known: Known): void {
+  const harmless = new Set<Operation>(["page", "background", "rotate"]);
+  if (!known.isLoggedIn || !answered.every(({ operation }) => harmless.has(operation))) return;
+  const allowed = outage === "none" ? [200] : [200, 503];
+  for (const { answer } of answered) expect(allowed).toContain(answer?.status);
+}
+
+function learn(answered: readonly Answered[], before: string | undefined, known: Known): void {
+  const of = (operation: Operation) => answered.filter((each) => each.operation === operation);
+  const succeeded = (operation: Operation) =>
+    of(operation).some(({ answer }) => answer === undefined || answer.status === 200);
+  const isOpen = (operation: Operation) =>
+    of(operation).some(({ answer }) => answer?.status === 503);
+  const renewed = [...of("rotate"), ...of("reauthenticated")].flatMap(({ answer }) =>
+    tokensIn(answer),
+  );
+  for (const token of [before ?? "", ...renewed]) if (token !== "") known.tokens.add(token);
+
+  const hasEnded = succeeded("logout") || succeeded("end");
+  if (hasEnded || succeeded("login")) {
+    for (const token of known.tokens) known.dead.add(token);
+    known.tokens.clear();
+  }
+  const endings = of("logout").length + of("end").length;
+  if (succeeded("login")) known.isLoggedIn = endings > 0 ? undefined : true;
+  else if (isOpen("login") || (!hasEnded && (isOpen("logout") || isOpen("end")))) {
+    known.isLoggedIn = undefined;
+  } else if (hasEnded) known.isLoggedIn = false;
+  else if (isOpen("reauthenticated")) known.isLoggedIn = undefined;
+}
+
+function tokensIn(answer: Answer | undefined): string[] {
+  const pattern = new RegExp(`^${COOKIE}=(sst_[^;]+)`);
+  return (answer?.setCookie ?? []).flatMap((line) => pattern.exec(line)?.[1] ?? []);
+}
+
+function startOutage(outage: Outage): void {
+  if (outage === "redis is gone") network.refuse();
+  if (outage === "replies are lost") network.dropReplies(1);
+}
+
+/** Ends the outage, and waits until sessiond has noticed. */
+async function recover(): Promise<void> {
+  network.pass();
+  const isWell = async () => (await sessiond.client.countSessions({ userId: "nobody" })) === 0;
+  await expect.poll(() => isWell().catch(() => false), RECOVERY).toBe(true);
+}
