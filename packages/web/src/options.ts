@@ -1,5 +1,5 @@
 import type { SessionClient } from "@sessiond/client";
-import { ReplacedTokens } from "./cookie/replaced-tokens.js";
+import { RecentTokens } from "./cookie/recent-tokens.js";
 import { type CookieOptions, SessionCookie } from "./cookie/session-cookie.js";
 import type { SessionData } from "./register.js";
 import { type TrustedProxies, trustedProxies } from "./requests/client-info.js";
@@ -52,7 +52,13 @@ export interface LoginLimitOptions {
 export interface Setup {
   readonly client: SessionClient<SessionData>;
   readonly cookie: SessionCookie;
-  readonly replaced: ReplacedTokens;
+  /**
+   * Tokens that were replaced, or are being replaced. Requests that the browser had sent with the
+   * old token may be answered after the response that has the new one, so they clear no cookie.
+   */
+  readonly replaced: RecentTokens;
+  /** Tokens whose session a login or a logout ends: a rotation beside it gives no new cookie. */
+  readonly ended: RecentTokens;
   readonly trustedOrigins: ReadonlySet<string>;
   readonly trustedProxies: TrustedProxies;
   readonly loginPath: string | undefined;
@@ -94,7 +100,8 @@ export function checkOptions(options: WebSessionsOptions): Setup {
   return {
     client,
     cookie: new SessionCookie(cookie, warn),
-    replaced: new ReplacedTokens(now),
+    replaced: new RecentTokens(now),
+    ended: new RecentTokens(now),
     trustedOrigins: new Set(trustedOrigins),
     trustedProxies: proxiesFrom(options.trustedProxies ?? []),
     loginPath,

@@ -111,9 +111,10 @@ export class RequestSession {
    */
   login(user: Login): Promise<CreatedSession<SessionData>> {
     return this.#do(async () => {
-      const { client } = this.#setup;
+      const { client, ended } = this.#setup;
       const { token: brought } = this.#credential;
       this.#replacing();
+      if (brought !== undefined) ended.add(brought);
       const created = await client.createSession({ client: this.clientInfo(), ...user });
       try {
         await client.revokeSession({ token: brought }, { reason: "replaced by a login" });
@@ -170,6 +171,7 @@ export class RequestSession {
       const { token } = this.#credential;
       if (token === undefined) return;
       this.#replacing();
+      this.#setup.ended.add(token);
       await this.#setup.client.revokeSession({ token }, { reason: "logged out" });
       this.#forget();
     });
@@ -277,10 +279,12 @@ export class RequestSession {
   async #replace(
     options: RotateSessionTokenOptions,
   ): Promise<RotatedSession<SessionData> | undefined> {
-    const { token } = this.#credential;
+    const { token = "" } = this.#credential;
     this.#replacing();
     try {
       const rotated = await this.#setup.client.rotateSessionToken(token, options);
+      // The browser gets another answer, which has the last word.
+      if (this.#setup.ended.has(token)) return undefined;
       this.#use(rotated);
       return rotated;
     } catch (error) {

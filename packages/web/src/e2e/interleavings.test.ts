@@ -105,14 +105,13 @@ test(
 async function runBatch(browser: Browser, user: string, batch: Batch, known: Known): Promise<void> {
   const before = browser.cookies.get(COOKIE);
   startOutage(batch.outage);
-  const isBesideLogin = batch.operations.some(({ operation }) => operation === "login");
   const answered = await Promise.all(
     batch.operations.map(async ({ operation, delayMs, arrival }) => {
       await sleep(delayMs);
-      return { operation, arrival, answer: await perform(browser, user, operation, isBesideLogin) };
+      return { operation, arrival, answer: await perform(browser, user, operation) };
     }),
   );
-  for (const { answer } of answered.toSorted((a, b) => a.arrival - b.arrival)) {
+  for (const { answer } of inOrderOfArrival(answered)) {
     if (answer !== undefined) browser.receive(answer);
   }
   await recover();
@@ -127,6 +126,7 @@ async function runBatch(browser: Browser, user: string, batch: Batch, known: Kno
 
 interface Answered {
   readonly operation: Operation;
+  readonly arrival: number;
   readonly answer: Answer | undefined;
 }
 
@@ -134,16 +134,12 @@ function perform(
   browser: Browser,
   user: string,
   operation: Operation,
-  isBesideLogin: boolean,
 ): Promise<Answer | undefined> {
   switch (operation) {
     case "page":
-    case "background": {
-      // A person does not open a page while they log in; scripts do not wait for them.
-      const isPage = operation === "page" && !isBesideLogin;
-      const headers = { "sec-fetch-dest": isPage ? "document" : "empty" };
-      return browser.sendOnly("/mine", { headers });
-    }
+      return browser.sendOnly("/mine", { headers: { "sec-fetch-dest": "document" } });
+    case "background":
+      return browser.sendOnly("/mine", { headers: { "sec-fetch-dest": "empty" } });
     case "login":
       return browser.sendOnly("/login", { form: form(user) });
     case "rotate":
@@ -156,6 +152,26 @@ function perform(
     default:
       return browser.sendOnly(`/${operation}`, { form: {} });
   }
+}
+
+/**
+ * Any order, but for one thing: what the application answered before it began to log the user in
+ * arrives before the answer to that login.
+ */
+function inOrderOfArrival(answered: readonly Answered[]): Answered[] {
+  const order = answered.toSorted((a, b) => a.arrival - b.arrival);
+  for (const login of answered.filter(({ operation }) => operation === "login")) {
+    const isEarlier = (each: Answered) =>
+      each !== login && timeIn(each, "x-answered-at") < timeIn(login, "x-checked-at");
+    const earlier = order.filter(isEarlier);
+    const others = order.filter((each) => !isEarlier(each));
+    order.splice(0, order.length, ...earlier, ...others);
+  }
+  return order;
+}
+
+function timeIn({ answer }: Answered, field: string): number {
+  return Number(answer?.headers[field] ?? 0);
 }
 
 /** Requests that end nothing succeed, or say that there is an outage. */

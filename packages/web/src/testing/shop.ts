@@ -18,10 +18,22 @@ export function form(name: string): { name: string; password: string } {
 /** An application of Express that has everything this package gives. Returns its origin. */
 export function startShop(options: WebSessionsOptions): Promise<string> {
   const app = express().set("env", "test");
+  app.use((_req, res, next) => {
+    // For tests of what happens at the same time.
+    const writeHead = res.writeHead;
+    res.writeHead = (...args: unknown[]) => {
+      res.setHeader("x-answered-at", performance.now());
+      return writeHead.apply(res, args as Parameters<typeof writeHead>);
+    };
+    next();
+  });
   app.use(express.urlencoded(), sessions({ warn() {}, ...options }));
   app.post("/login", async (req, res) => {
     const { name, password } = req.body;
-    const created = await req.sessiond.attemptLogin(name, () => userWith(name, password));
+    const created = await req.sessiond.attemptLogin(name, () => {
+      res.setHeader("x-checked-at", performance.now());
+      return userWith(name, password);
+    });
     res.status(created ? 200 : 401).json({ id: created?.session.id });
   });
   app.post("/token", async (req, res) => {

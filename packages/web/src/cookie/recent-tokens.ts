@@ -5,13 +5,8 @@ const REMEMBERED_MS = 60_000;
 /** About 2 MB. Beyond it, the oldest are forgotten. */
 const MAX_REMEMBERED = 10_000;
 
-/**
- * The tokens that this process has replaced in the last minute, or is replacing.
- *
- * Requests that the browser had sent with the old token may be answered after the response that has
- * the new one. If such an answer cleared the cookie, it would clear the new one.
- */
-export class ReplacedTokens {
+/** Tokens to which something has happened in this process, in the last minute. Keeps hashes only. */
+export class RecentTokens {
   readonly #now: () => number;
   /** Until when each is remembered, by the token's hash; the first to be forgotten comes first. */
   readonly #untilMs = new Map<string, number>();
