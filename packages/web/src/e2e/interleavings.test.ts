@@ -188,9 +188,10 @@ function learn(answered: readonly Answered[], before: string | undefined, known:
     of(operation).some(({ answer }) => answer === undefined || answer.status === 200);
   const isOpen = (operation: Operation) =>
     of(operation).some(({ answer }) => answer?.status === 503);
-  const renewed = [...of("rotate"), ...of("reauthenticated")].flatMap(({ answer }) =>
-    tokensIn(answer),
-  );
+  // A login ends the session whose token it brought. If that was replaced without a grace while
+  // the login was under way, the session lives on, and nobody has its new token.
+  const renewing = succeeded("login") ? of("rotate") : [...of("rotate"), ...of("reauthenticated")];
+  const renewed = renewing.flatMap(({ answer }) => tokensIn(answer));
   for (const token of [before ?? "", ...renewed]) if (token !== "") known.tokens.add(token);
 
   const hasEnded = succeeded("logout") || succeeded("end");
