@@ -10,7 +10,7 @@ const PAGES = globSync("**/*.md", {
 });
 const LINK = /\[((?:[^\][]|\[[^\]]*\])*)\]\(([^)\s]+)\)/g;
 const FENCE = /^(```|~~~)[\s\S]*?^\1/gm;
-const SOURCES = globSync(["*.ts", "{apps,packages,bench,scripts}/**/*.ts"], {
+const SOURCES = globSync(["*.ts", "{apps,packages,bench,examples,scripts}/**/*.ts"], {
   exclude: (name) => ["node_modules", "dist"].includes(String(name).split("/").at(-1) ?? ""),
 });
 const NAMED_SOURCE = /`((?:[\w-]+\/)*[\w-]+(?:\.[\w-]+)*\.ts)`/g;

@@ -1,7 +1,7 @@
 // Checks the published packages: their contents (publint) and how their types resolve (attw).
 import { spawnSync } from "node:child_process";
 
-const PUBLISHED = ["packages/proto", "packages/connect-grpc-js", "packages/client"];
+const PUBLISHED = ["packages/proto", "packages/connect-grpc-js", "packages/client", "packages/web"];
 
 for (const folder of PUBLISHED) {
   run("publint", ["--strict", folder]);
