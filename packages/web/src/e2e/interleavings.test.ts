@@ -68,7 +68,10 @@ const batches = fc.array(
 
 /** What must be so of a browser, as far as its user can know it. */
 interface Known {
-  /** Undefined if an outage, or a login beside a logout, leaves it open. */
+  /**
+   * Undefined if a login beside a logout leaves it open, or an outage: what failed in it may still
+   * happen afterwards, until the user logs in or out with success.
+   */
   isLoggedIn: boolean | undefined;
   /** All tokens that the current session has had. */
   readonly tokens: Set<string>;
@@ -119,9 +122,8 @@ async function runBatch(browser: Browser, user: string, batch: Batch, known: Kno
   learn(answered, before, known);
   const probe = await answerOnceWell(browser);
   if (known.isLoggedIn !== undefined) expect(probe.status).toBe(known.isLoggedIn ? 200 : 401);
-  known.isLoggedIn = probe.status === 200;
   const now = browser.cookies.get(COOKIE);
-  if (known.isLoggedIn && now !== undefined) known.tokens.add(now);
+  if (probe.status === 200 && now !== undefined) known.tokens.add(now);
 }
 
 interface Answered {
