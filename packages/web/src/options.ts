@@ -1,4 +1,5 @@
 import type { SessionClient } from "@sessiond/client";
+import type { TokenSetup } from "./cookie/held-token.js";
 import { RecentTokens } from "./cookie/recent-tokens.js";
 import { type CookieOptions, SessionCookie } from "./cookie/session-cookie.js";
 import type { SessionData } from "./register.js";
@@ -49,16 +50,8 @@ export interface LoginLimitOptions {
 }
 
 /** `WebSessionsOptions` after the checks, with what all requests share. */
-export interface Setup {
+export interface Setup extends TokenSetup {
   readonly client: SessionClient<SessionData>;
-  readonly cookie: SessionCookie;
-  /**
-   * Tokens that were replaced, or are being replaced. Requests that the browser had sent with the
-   * old token may be answered after the response that has the new one, so they clear no cookie.
-   */
-  readonly replaced: RecentTokens;
-  /** Tokens whose session a login or a logout ends: a rotation beside it gives no new cookie. */
-  readonly ended: RecentTokens;
   readonly trustedOrigins: ReadonlySet<string>;
   readonly trustedProxies: TrustedProxies;
   readonly loginPath: string | undefined;

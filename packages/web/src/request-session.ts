@@ -8,20 +8,15 @@ import type {
   Session,
   SessionUpdate,
 } from "@sessiond/client";
+import { HeldToken } from "./cookie/held-token.js";
 import { type Device, devicesOf } from "./login/devices.js";
 import { countAttempt, type LoginKeys, loginKeys } from "./login/login-limit.js";
 import type { Setup } from "./options.js";
 import type { SessionData } from "./register.js";
 import { clientAddress, clientInfo } from "./requests/client-info.js";
 import { isForged } from "./requests/cross-origin.js";
-import { putCookie, type ResponseHead } from "./requests/response-head.js";
-import {
-  isInBackground,
-  isSafe,
-  pathOf,
-  type WebRequest,
-  wantsPage,
-} from "./requests/web-request.js";
+import type { ResponseHead } from "./requests/response-head.js";
+import { isSafe, pathOf, type WebRequest, wantsPage } from "./requests/web-request.js";
 import { WebError, type WebErrorOptions, type WebErrorReason } from "./web-error.js";
 import { webErrorFrom } from "./web-error-from.js";
 
@@ -38,13 +33,6 @@ export interface RequestContext {
   readonly head: ResponseHead;
 }
 
-/** A token, and how the client sent it. */
-interface Credential {
-  readonly token: string | undefined;
-  /** A client that sends a bearer token keeps it itself, so it gets no cookie. */
-  readonly isBearer: boolean;
-}
-
 /**
  * The session of one request. It is read from sessiond when somebody asks for it, and once.
  *
@@ -56,7 +44,7 @@ export class RequestSession {
   readonly #setup: Setup;
   readonly #request: WebRequest;
   readonly #context: RequestContext;
-  #credential: Credential;
+  readonly #token: HeldToken;
   #loaded: Promise<Session<SessionData> | undefined> | undefined;
 
   /** @internal */
@@ -64,7 +52,7 @@ export class RequestSession {
     this.#setup = setup;
     this.#request = request;
     this.#context = context;
-    this.#credential = credentialOf(setup, request);
+    this.#token = new HeldToken(setup, request, context.head);
   }
 
   /** The session, or undefined if nobody is logged in. */
@@ -111,18 +99,7 @@ export class RequestSession {
    */
   login(user: Login): Promise<CreatedSession<SessionData>> {
     return this.#do(async () => {
-      const { client, ended } = this.#setup;
-      const { token: brought } = this.#credential;
-      this.#replacing();
-      if (brought !== undefined) ended.add(brought);
-      const created = await client.createSession({ client: this.clientInfo(), ...user });
-      try {
-        await client.revokeSession({ token: brought }, { reason: "replaced by a login" });
-      } catch (error) {
-        // The user stays as they were, and the new session must not stay without an owner.
-        await client.revokeSession({ token: created.token }).catch(() => {});
-        throw error;
-      }
+      const created = await this.#token.ending(() => this.#replaceSession(user));
       this.#use(created);
       return created;
     });
@@ -141,7 +118,7 @@ export class RequestSession {
   ): Promise<CreatedSession<SessionData> | undefined> {
     const { addressPolicy, userPolicy, client } = this.#setup;
     const keys = this.#loginKeys(userName);
-    this.#replacing();
+    this.#token.willBeReplaced();
     await this.limit(addressPolicy, keys.address);
     await this.limit(userPolicy, keys.addressAndUser);
     const user = await check();
@@ -168,12 +145,12 @@ export class RequestSession {
   /** Logs out: ends the session for good, and has the browser forget its cookie. */
   logout(): Promise<void> {
     return this.#do(async () => {
-      const { token } = this.#credential;
+      const token = this.#token.value;
       if (token === undefined) return;
-      this.#replacing();
-      this.#setup.ended.add(token);
-      await this.#setup.client.revokeSession({ token }, { reason: "logged out" });
-      this.#forget();
+      const reason = "logged out";
+      await this.#token.ending(() => this.#setup.client.revokeSession({ token }, { reason }));
+      this.#token.forget();
+      this.#loaded = Promise.resolve(undefined);
     });
   }
 
@@ -187,8 +164,8 @@ export class RequestSession {
     return this.#do(async () => {
       // A token whose grace is over must not get the new one by the request id.
       await this.require();
-      const { token = "" } = this.#credential;
-      return this.#replace({ graceMs, requestId: `rotate-${hash("sha256", token)}` });
+      const requestId = `rotate-${hash("sha256", this.#token.value ?? "")}`;
+      return this.#replace({ graceMs, requestId });
     });
   }
 
@@ -256,7 +233,7 @@ export class RequestSession {
    */
   checkOrigin(): void {
     const { trustedOrigins } = this.#setup;
-    if (!this.#credential.isBearer && isForged(this.#request, trustedOrigins)) {
+    if (!this.#token.isBearer && isForged(this.#request, trustedOrigins)) {
       throw this.#error("CROSS_ORIGIN");
     }
   }
@@ -264,27 +241,43 @@ export class RequestSession {
   /** The `WebError` for an error of the SDK. Other errors are not about sessions: undefined. */
   errorFrom(error: unknown): WebError | undefined {
     if (error instanceof WebError) return error;
-    return webErrorFrom(error, { isPage: wantsPage(this.#request) });
+    const webError = webErrorFrom(error, { isPage: wantsPage(this.#request) });
+    // The session has ended since it was read.
+    const hasEnded = webError?.reason === "SESSION_NOT_FOUND";
+    return hasEnded ? this.#loginRequired("LOGIN_REQUIRED") : webError;
   }
 
   async #load(): Promise<Session<SessionData> | undefined> {
-    const { token } = this.#credential;
-    this.#keepPrivate();
+    const token = this.#token.value;
+    this.#token.keepPrivate();
     if (token === undefined) return undefined;
     const session = await this.#setup.client.verifySession(token);
-    if (session === undefined) this.#forgetInvalid(token);
+    if (session === undefined) this.#token.forgetInvalid(token);
     return session;
+  }
+
+  /** A new session, and the end of the one that the client brought. */
+  async #replaceSession(user: Login): Promise<CreatedSession<SessionData>> {
+    const { client } = this.#setup;
+    const brought = this.#token.value;
+    const created = await client.createSession({ client: this.clientInfo(), ...user });
+    try {
+      await client.revokeSession({ token: brought }, { reason: "replaced by a login" });
+    } catch (error) {
+      // The user stays as they were, and the new session must not stay without an owner.
+      await client.revokeSession({ token: created.token }).catch(() => {});
+      throw error;
+    }
+    return created;
   }
 
   async #replace(
     options: RotateSessionTokenOptions,
   ): Promise<RotatedSession<SessionData> | undefined> {
-    const { token = "" } = this.#credential;
-    this.#replacing();
+    this.#token.willBeReplaced();
     try {
-      const rotated = await this.#setup.client.rotateSessionToken(token, options);
-      // The browser gets another answer, which has the last word.
-      if (this.#setup.ended.has(token)) return undefined;
+      const rotated = await this.#setup.client.rotateSessionToken(this.#token.value, options);
+      if (this.#token.isEndedElsewhere()) return undefined;
       this.#use(rotated);
       return rotated;
     } catch (error) {
@@ -293,51 +286,9 @@ export class RequestSession {
     }
   }
 
-  /** From now on, no answer about the old token clears the cookie: it may be the new one. */
-  #replacing(): void {
-    const { head } = this.#context;
-    if (head.isSent) throw new TypeError("the response has begun, so it cannot set the cookie");
-    const { token } = this.#credential;
-    if (token !== undefined) this.#setup.replaced.add(token);
-  }
-
   #use({ token, session }: RotatedSession<SessionData>): void {
-    const { isBearer } = this.#credential;
-    this.#credential = { token, isBearer };
+    this.#token.replace(token, session);
     this.#loaded = Promise.resolve(session);
-    if (!isBearer) this.#setCookie(this.#setup.cookie.line(this.#request, token, session));
-  }
-
-  #forget(): void {
-    const { isBearer } = this.#credential;
-    this.#credential = { token: undefined, isBearer };
-    this.#loaded = Promise.resolve(undefined);
-    if (!isBearer) this.#setCookie(this.#setup.cookie.clearingLine(this.#request));
-  }
-
-  /**
-   * Clears the cookie of a token that is not valid, unless the browser may have a new one by the
-   * time the answer arrives. Another process may be logging the user in, which we cannot know; but
-   * only what the browser does in the background happens beside a login.
-   */
-  #forgetInvalid(token: string): void {
-    if (token !== this.#credential.token || this.#context.head.isSent) return;
-    if (isInBackground(this.#request) || this.#setup.replaced.has(token)) return;
-    this.#forget();
-  }
-
-  #setCookie(line: string): void {
-    const { head } = this.#context;
-    this.#keepPrivate();
-    putCookie(head, this.#setup.cookie.nameFor(this.#request), line);
-  }
-
-  /** No cache keeps what depends on a session, also not for the back button after a logout. */
-  #keepPrivate(): void {
-    const { head } = this.#context;
-    if (!head.isSent && head.get("Cache-Control") === undefined) {
-      head.set("Cache-Control", "no-store");
-    }
   }
 
   #address(): string | undefined {
@@ -382,11 +333,3 @@ const CHALLENGES = {
   LOGIN_REQUIRED: "Bearer",
   LOGIN_TOO_OLD: 'Bearer error="insufficient_user_authentication"',
 };
-
-/** A bearer token goes before a cookie: a browser adds it to no request by itself. */
-function credentialOf({ cookie }: Setup, request: WebRequest): Credential {
-  const authorization = request.headers.get("authorization") ?? "";
-  const [, bearer] = /^Bearer +(\S+)$/i.exec(authorization) ?? [];
-  if (bearer !== undefined) return { token: bearer, isBearer: true };
-  return { token: cookie.read(request), isBearer: false };
-}

@@ -25,6 +25,10 @@ export class RecentTokens {
     }
   }
 
+  delete(token: string): void {
+    this.#untilMs.delete(hash("sha256", token));
+  }
+
   has(token: string): boolean {
     return (this.#untilMs.get(hash("sha256", token)) ?? 0) > this.#now();
   }

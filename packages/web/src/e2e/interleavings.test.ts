@@ -23,11 +23,13 @@ let sessiond: Sessiond;
 beforeAll(async () => {
   redis = await startRedisServer();
   network = await startTcpFaultProxy({ host: "127.0.0.1", port: redis.port });
-  sessiond = await startSessiond({
+  const env = {
     SESSIOND_STORE: `redis://127.0.0.1:${network.port}`,
     SESSIOND_RATE_LIMITS: "login: 10000 per 1s",
     SESSIOND_MAX_SESSIONS_PER_USER: "100",
-  });
+  };
+  // Short, so that a browser is soon told of an outage.
+  sessiond = await startSessiond(env, { timeoutMs: 1_500 });
 });
 afterAll(async () => {
   await sessiond?.[Symbol.asyncDispose]();

@@ -10,7 +10,9 @@ import type { SessionData } from "../register.js";
 
 const MAIN = fileURLToPath(new URL("../../../../apps/server/dist/main.js", import.meta.url));
 const LOOPBACK = "127.0.0.1";
-const START_TIMEOUT_MS = 20_000;
+/** A busy machine may be slow. */
+const START_TIMEOUT_MS = 45_000;
+const CALL_TIMEOUT_MS = 10_000;
 
 /** A process of `sessiond`, as it was built, on a port that it keeps when it is restarted. */
 export interface Sessiond extends AsyncDisposable {
@@ -25,14 +27,16 @@ export interface Sessiond extends AsyncDisposable {
 }
 
 /** Starts a development server with a store of its own. */
-export async function startSessiond(env: Readonly<Record<string, string>> = {}): Promise<Sessiond> {
+export async function startSessiond(
+  env: Readonly<Record<string, string>> = {},
+  { timeoutMs = CALL_TIMEOUT_MS } = {},
+): Promise<Sessiond> {
   const dataDir = await mkdtemp(join(tmpdir(), "sessiond-web-"));
   const address = `${LOOPBACK}:${await freePort()}`;
   const run = () => runSessiond(address, { SESSIOND_DATA_DIR: dataDir, ...env });
   let process = await run();
   const baseUrl = `http://${address}`;
-  // Short, so that an outage is over for a test soon.
-  const client = createSessionClient({ baseUrl, token: process.token, timeoutMs: 1_500 });
+  const client = createSessionClient({ baseUrl, token: process.token, timeoutMs });
   return {
     baseUrl,
     token: process.token,
