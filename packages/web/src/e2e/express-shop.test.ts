@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type RedisServer, startRedisServer } from "@sessiond/core/testing";
 import type { Browser, BrowserContext, Page } from "playwright-core";
-import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, expect, test, vi } from "vitest";
 import { launchChromium } from "../testing/chromium.js";
 import { listen } from "../testing/listen.js";
 import { type Sessiond, startSessiond } from "../testing/sessiond.js";
@@ -12,7 +12,8 @@ import { type ShopProcess, startShopProcess } from "../testing/shop-process.js";
 const PASSWORDS = { ann: "green tea", ada: "black tea" };
 const FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:150.0) Gecko/20100101 Firefox/150.0";
 /** A busy machine may be slow, and what was stopped needs time to come back. */
-const PATIENT = { timeout: 15_000 };
+const PATIENT = { timeout: 30_000 };
+vi.setConfig({ testTimeout: 120_000 });
 
 let redisDir: string;
 let redis: RedisServer;
