@@ -69,7 +69,7 @@ export function basketPage(session: ShopSession): string {
   const teas = basket.flatMap((id) => TEAS.find((tea) => tea.id === id) ?? []);
   const rows = teas.map(
     (tea) =>
-      html`<li class="row">${tin(tea)}<span class="grow">${tea.name}</span>€ ${tea.price}</li>`,
+      html`<li class="row">${tin(tea)}<span class="grow">${tea.name}</span><span class="price">€ ${tea.price}</span></li>`,
   );
   return page("Basket", session, [
     html`<h1>Your basket</h1>`,
