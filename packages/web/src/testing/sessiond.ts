@@ -63,12 +63,17 @@ async function runSessiond(address: string, env: Readonly<Record<string, string>
   const killOnExit = () => child.kill("SIGKILL");
   process.once("exit", killOnExit);
   const ended = once(child, "exit").then(() => process.off("exit", killOnExit));
-  const [, token = ""] = await printed(child, /^export TOKEN=(.+)$/m);
   const kill = async () => {
     child.kill("SIGKILL");
     await ended;
   };
-  return { token, kill };
+  try {
+    const [, token = ""] = await printed(child, /^export TOKEN=(.+)$/m);
+    return { token, kill };
+  } catch (error) {
+    await kill();
+    throw error;
+  }
 }
 
 async function printed(child: ChildProcess, pattern: RegExp): Promise<RegExpExecArray> {
