@@ -119,7 +119,7 @@ export function testConfig(options: TestServerOptions, issuer: TestIssuer): Conf
     rateLimits: parseRateLimitPolicies("login: 10 per 15m; burst: 5 per 1s (count refused)"),
     callBounds: {
       // The server and its clients make each other wait here.
-      ...{ minInFlight: 1_000, maxInFlight: 1_000 },
+      ...{ minInFlight: 2_000, maxInFlight: 2_000 },
       watches: { perNamespace: 1_000, perCaller: 1_000 },
       lockWaiters: { perNamespace: 10_000, perCaller: 1_000 },
       namesPerCaller: 100_000,
