@@ -49,6 +49,7 @@ const FLOORS = {
   "packages/client/src": {
     "index.ts": "the package's door",
     "client.ts": "the SDK's one object",
+    "access/": "where the client's own access token comes from",
     "near-cache/": "sessions in memory, kept up to date by a watch",
     "sessions/": "calls about sessions",
     "locks/": "calls about locks",

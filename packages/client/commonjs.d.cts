@@ -3,6 +3,7 @@
 import type * as sdk from "./dist/index.js" with { "resolution-mode": "import" };
 
 export type * from "./dist/index.js" with { "resolution-mode": "import" };
+export declare const clientCredentials: typeof sdk.clientCredentials;
 export declare const Code: typeof sdk.Code;
 export type Code = sdk.Code;
 export declare const createRateLimitMiddleware: typeof sdk.createRateLimitMiddleware;
@@ -11,3 +12,4 @@ export declare const hashCredential: typeof sdk.hashCredential;
 export declare const rateLimitFields: typeof sdk.rateLimitFields;
 export declare const SessiondError: typeof sdk.SessiondError;
 export type SessiondError = sdk.SessiondError;
+export declare const tokenFile: typeof sdk.tokenFile;

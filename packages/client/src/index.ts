@@ -1,5 +1,7 @@
 export type { JsonObject, JsonValue } from "@bufbuild/protobuf";
 export { Code } from "@connectrpc/connect";
+export { type ClientCredentialsOptions, clientCredentials } from "./access/client-credentials.js";
+export { tokenFile } from "./access/token-file.js";
 export { createSessionClient, type SessionClient } from "./client.js";
 export {
   type FieldViolation,

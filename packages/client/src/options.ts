@@ -7,7 +7,10 @@ import { type TlsOptions, tlsFaults } from "./tls-options.js";
  * The access token of this client's calls: the token, or a function that returns the current one.
  * The client asks the function once per call, so it should remember its token until that is about
  * to expire. It asks again if the function fails, within the call's timeout and attempts; then the
- * call fails with TOKEN_UNAVAILABLE.
+ * call fails with TOKEN_UNAVAILABLE. A function that was refused a token throws UNAUTHENTICATED;
+ * then the call fails with that, and the client does not ask again.
+ *
+ * `clientCredentials` and `tokenFile` make such functions.
  */
 export type AccessToken = string | (() => string | Promise<string>);
 

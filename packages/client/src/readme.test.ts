@@ -2,6 +2,8 @@ import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { fileURLToPath } from "node:url";
 import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { expect, onTestFinished, test } from "vitest";
@@ -152,6 +154,28 @@ test("the README's middleware counts attempts and refuses one too many", async (
   expect([refused.status, refused.headers.get("retry-after")]).toEqual([429, "7"]);
   const attempt = { policy: "login", key: "127.0.0.1" };
   expect(server.requests("checkRateLimit")).toMatchObject([attempt, attempt]);
+});
+
+test("the README's client credentials are a token that the server gets", async () => {
+  const issuer = createServer((request, response) => {
+    const issuerUrl = `http://${request.headers.host}`;
+    const document = { issuer: issuerUrl, token_endpoint: `${issuerUrl}/token` };
+    const token = { access_token: "token-of-the-issuer", token_type: "Bearer", expires_in: 600 };
+    response.setHeader("content-type", "application/json");
+    response.end(JSON.stringify(request.url === "/token" ? token : document));
+  });
+  await new Promise<void>((resolve) => issuer.listen(0, "127.0.0.1", resolve));
+  onTestFinished(() => void issuer.close());
+  const { port } = issuer.address() as AddressInfo;
+  const server = await startSessionServer("grpc", { countSessions: () => ({ count: 7 }) });
+  const output = runExample("## Access to sessiond", (example) =>
+    example
+      .replace("https://issuer.example", `http://127.0.0.1:${port}`)
+      .replace('process.env.CLIENT_SECRET ?? ""', '"secret"')
+      .replace("http://127.0.0.1:50051", server.baseUrl),
+  );
+  expect((await collect(output)).join("")).toBe("7\n");
+  expect(server.calls).toMatchObject([{ authorization: "Bearer token-of-the-issuer" }]);
 });
 
 test("the README names every reason, with its HTTP status", () => {

@@ -230,6 +230,8 @@ async function currentToken(token: Exclude<AccessToken, string>, limits: Limits)
     try {
       return await token();
     } catch (cause) {
+      // An issuer's refusal is no outage. No other error says anything about this call.
+      if (cause instanceof SessiondError && cause.reason === "UNAUTHENTICATED") throw cause;
       throw tokenUnavailable("failed", { cause });
     }
   });
