@@ -1,0 +1,1 @@
+export { SessiondStore, type SessiondStoreOptions, type SessionUser } from "./sessiond-store.js";
