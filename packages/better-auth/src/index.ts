@@ -1,0 +1,5 @@
+export {
+  type RateLimitStorageOptions,
+  sessiondRateLimitStorage,
+} from "./rate-limit-storage.js";
+export { type SessiondAdapterOptions, sessiondAdapter } from "./sessiond-adapter.js";
