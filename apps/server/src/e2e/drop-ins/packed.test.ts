@@ -1,0 +1,51 @@
+import { execFile } from "node:child_process";
+import { globSync } from "node:fs";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { expect, onTestFinished, test } from "vitest";
+import { useTestServer } from "../../testing/test-server.js";
+import { repository, runExample } from "./readme-example.test.fixture.js";
+
+const run = promisify(execFile);
+const server = useTestServer();
+/** npm fetches what the packages need. */
+const INSTALL_TIMEOUT_MS = 240_000;
+
+/** An empty project in which our packed packages are installed, and others from npm. */
+async function install(ours: readonly string[], others: readonly string[]): Promise<string> {
+  const project = await mkdtemp(join(tmpdir(), "sessiond-packed-"));
+  onTestFinished(() => rm(project, { recursive: true }));
+  for (const folder of ours) {
+    const args = ["--yes", "pnpm@12.21.0", "pack", "--pack-destination", project];
+    await run("npx", args, { cwd: `${repository}/packages/${folder}` });
+  }
+  await writeFile(join(project, "package.json"), '{ "private": true, "type": "module" }');
+  const packed = globSync(join(project, "*.tgz"));
+  await run("npm", ["install", "--no-audit", "--no-fund", ...packed, ...others], { cwd: project });
+  return project;
+}
+
+const SDK = ["proto", "connect-grpc-js", "client"];
+
+test("the packed @sessiond/express-session runs its example in an empty project", {
+  timeout: INSTALL_TIMEOUT_MS,
+}, async () => {
+  const others = ["express@5", "express-session@1"];
+  const project = await install([...SDK, "express-session"], others);
+  const browser = await runExample("express-session", server, project);
+  expect(await browser.text("/login")).toBe("welcome");
+  expect(await browser.text("/")).toBe("hello, ann");
+  const required = 'console.log(typeof require("@sessiond/express-session").SessiondStore)';
+  const { stdout } = await run(process.execPath, ["--eval", required], { cwd: project });
+  expect(stdout.trim()).toBe("function");
+});
+
+test("the packed @sessiond/better-auth runs its example in an empty project", {
+  timeout: INSTALL_TIMEOUT_MS,
+}, async () => {
+  const project = await install([...SDK, "better-auth"], ["better-auth@1"]);
+  const browser = await runExample("better-auth", server, project);
+  expect(await browser.text("/api/auth/get-session")).toBe("null");
+});
