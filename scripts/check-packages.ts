@@ -1,7 +1,14 @@
 // Checks the published packages: their contents (publint) and how their types resolve (attw).
 import { spawnSync } from "node:child_process";
 
-const PUBLISHED = ["packages/proto", "packages/connect-grpc-js", "packages/client", "packages/web"];
+const PUBLISHED = [
+  "packages/proto",
+  "packages/connect-grpc-js",
+  "packages/client",
+  "packages/web",
+  "packages/express-session",
+  "packages/better-auth",
+];
 
 for (const folder of PUBLISHED) {
   run("publint", ["--strict", folder]);
