@@ -25,7 +25,9 @@ const FLOORS = {
     "sessiond.ts": "the command line of this process",
     "cli.ts": "dispatch",
     "*.ts": "one file a command, and what it runs",
+    "sessions/": "an operator's commands on sessions",
     "remote/": "commands that call a server",
+    "terminal/": "what people read: tables, questions, texts of others",
     "command/": "what every command is made of",
   },
   "packages/core/src": {

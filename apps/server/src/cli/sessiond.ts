@@ -6,6 +6,7 @@ import { keysCommand } from "./keys-command.js";
 import { lockCommand } from "./remote/lock-command.js";
 import { rateLimitCommand } from "./remote/rate-limit-command.js";
 import { type RunServer, serveCommand } from "./serve-command.js";
+import { sessionsCommand } from "./sessions/sessions-command.js";
 import { tokenCommand } from "./token-command.js";
 
 /**
@@ -17,6 +18,7 @@ export const COMMANDS: Commands = new Map([
   ["token", tokenCommand],
   ["keygen", keygenCommand],
   ["keys", keysCommand(async (options) => (await import("./reseal.js")).runReseal(options))],
+  ["sessions", sessionsCommand(callSessionsOfProcess)],
   [
     "lock",
     lockCommand(async (options) => (await import("./remote/lock-run.js")).runUnderLock(options)),
@@ -34,6 +36,16 @@ async function runServer(...args: Parameters<RunServer>): Promise<void> {
   const [config] = args;
   if (config.workers > 1 && isPrimary) return (await import("./run-workers.js")).runWorkers(config);
   return (await import("./run-server.js")).runServer(...args);
+}
+
+async function callSessionsOfProcess(
+  ...[call, outputs]: Parameters<Parameters<typeof sessionsCommand>[0]>
+): Promise<number> {
+  const { callSessions } = await import("./sessions/session-calls.js");
+  const { askOnTerminal } = await import("./terminal/confirmation.js");
+  // Each write learns of its own failure, such as a pipe that `head` has closed.
+  if (process.stdout.listenerCount("error") === 0) process.stdout.on("error", () => {});
+  return callSessions(call, { ...outputs, confirm: askOnTerminal });
 }
 
 /** Runs the command that this process was started with. Returns the exit code. */

@@ -48,7 +48,8 @@ export function readVariable(env: Environment, name: string): Variable | undefin
   }
 }
 
-function readValue(path: string): string {
+/** The content of a file without the newlines at its end. Throws if the file is empty or cannot be read. */
+export function readValue(path: string): string {
   let text: string;
   try {
     text = readFileSync(path, "utf8").replace(/[\r\n]+$/, "");

@@ -1,4 +1,4 @@
-import type { Command } from "../cli/command/command.js";
+import type { Command, TextOutput } from "../cli/command/command.js";
 import { ConfigError } from "../config/config-error.js";
 import type { Environment } from "../config/environment.js";
 
@@ -20,10 +20,19 @@ export async function outcomeOf(
   const code = await command.run({
     args,
     env,
-    stdout: { write: (text) => stdout.push(text) },
-    stderr: { write: (text) => stderr.push(text) },
+    stdout: outputTo(stdout),
+    stderr: outputTo(stderr),
   });
   return { code, stdout: stdout.join(""), stderr: stderr.join("") };
+}
+
+function outputTo(texts: string[]): TextOutput {
+  return {
+    write: (text, done) => {
+      texts.push(text);
+      done?.();
+    },
+  };
 }
 
 /** The faults for which a command refuses its command line or environment, or none. */

@@ -2,10 +2,11 @@ import type { Environment } from "../../config/environment.js";
 
 /** Takes text: `process.stdout`. */
 export interface TextOutput {
-  write(text: string): unknown;
+  /** Calls `done` when the text is out, or with the error if it cannot be. */
+  write(text: string, done?: (error?: Error | null) => void): unknown;
 }
 
-/** Takes text, and may be a terminal: `process.stderr`. */
+/** Takes text, and may be a terminal: `process.stdout`, `process.stderr`. */
 export interface ReportOutput extends TextOutput {
   readonly isTTY?: boolean;
   readonly columns?: number;
@@ -17,7 +18,7 @@ export interface CommandContext {
   readonly args: readonly string[];
   readonly env: Environment;
   /** Takes the result and nothing else, so that a script can read it. */
-  readonly stdout: TextOutput;
+  readonly stdout: ReportOutput;
   readonly stderr: ReportOutput;
 }
 

@@ -6,9 +6,17 @@ export class FlagReader {
   readonly values: Flags["values"];
   readonly faults: string[];
 
-  /** `operands` is the number of arguments before `args`, as in `parseFlags`. */
-  constructor(args: readonly string[], known: readonly string[], operands = 0) {
-    const { values, faults } = parseFlags(args, known, { operands });
+  /**
+   * `operands` is the number of arguments before `args`, and `switches` are the flags that take no
+   * value, as in `parseFlags`.
+   */
+  constructor(
+    args: readonly string[],
+    known: readonly string[],
+    operands = 0,
+    switches: readonly string[] = [],
+  ) {
+    const { values, faults } = parseFlags(args, [...known, ...switches], { operands, switches });
     this.values = values;
     this.faults = [...faults];
   }
@@ -21,6 +29,14 @@ export class FlagReader {
       this.faults.push(`--${flag}: ${error instanceof Error ? error.message : error}`);
       return fallback;
     }
+  }
+
+  /** Whether a switch is on. */
+  isOn(flag: string): boolean {
+    return this.read(flag, false, (text = "false") => {
+      if (text !== "true" && text !== "false") throw new Error("expected true or false");
+      return text === "true";
+    });
   }
 
   /** Throws a ConfigError with all faults, if there is any. */

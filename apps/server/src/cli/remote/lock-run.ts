@@ -31,7 +31,7 @@ const FORWARDED = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"] as const;
 export async function runUnderLock(options: LockRunOptions): Promise<number> {
   const { name, ttlMs, waitTimeoutMs, command, args, env, stderr } = options;
   const say = (line: string) => stderr.write(`sessiond: ${line}\n`);
-  using client = connectTo(options.server, "locks:use");
+  using client = connectTo(options.server, ["locks:use"]);
   // The signals that came before the command ran. The first ends the wait for the lock.
   const early: NodeJS.Signals[] = [];
   const givingUp = new AbortController();

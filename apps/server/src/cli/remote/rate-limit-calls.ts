@@ -23,7 +23,7 @@ export interface RateLimitCallOptions {
  */
 export async function callRateLimits(options: RateLimitCallOptions): Promise<number> {
   const { action, policy, key, cost, stdout, stderr } = options;
-  using client = connectTo(options.server, "rate_limits:use");
+  using client = connectTo(options.server, ["rate_limits:use"]);
   try {
     if (action === "reset") {
       await client.rateLimits.reset(policy, key);

@@ -8,14 +8,14 @@ import type { RemoteServer } from "./remote-server.js";
 const TOKEN_TTL_MS = 10 * 60_000;
 const TOKEN_RENEWAL_MS = 5 * 60_000;
 
-/** Prepares calls to a server. A development token gets this one permission. */
-export function connectTo(server: RemoteServer, permission: string): SessionClient {
-  const token = server.token ?? developmentTokens(server.dataDir, permission);
+/** Prepares calls to a server. A development token gets these permissions only. */
+export function connectTo(server: RemoteServer, permissions: readonly string[]): SessionClient {
+  const token = server.token ?? developmentTokens(server.dataDir, permissions);
   return createSessionClient({ baseUrl: server.url.href, token, tls: server.tls });
 }
 
 /** Makes the same tokens as `sessiond token`, a new one every five minutes. */
-function developmentTokens(dataDir: string, permission: string): () => Promise<string> {
+function developmentTokens(dataDir: string, permissions: readonly string[]): () => Promise<string> {
   const subject = "development";
   let token = Promise.resolve("");
   let renewAtMs = Number.NEGATIVE_INFINITY;
@@ -25,7 +25,7 @@ function developmentTokens(dataDir: string, permission: string): () => Promise<s
       token = mintDevelopmentToken({
         dataDir,
         subject,
-        permissions: [permission],
+        permissions,
         ttlMs: TOKEN_TTL_MS,
       });
     }

@@ -1,21 +1,26 @@
 import { existsSync } from "node:fs";
-import type { TlsOptions } from "@sessiond/client";
+import type { AccessToken, TlsOptions } from "@sessiond/client";
 import { developmentSigningKeyPath } from "../../auth/development-keys.js";
 import { dataDirectory } from "../../config/config.js";
 import { ConfigError } from "../../config/config-error.js";
-import { type Environment, readVariable } from "../../config/environment.js";
+import {
+  type Environment,
+  FILE_SUFFIX,
+  readValue,
+  readVariable,
+} from "../../config/environment.js";
 import { isLoopback } from "../../network/address.js";
 import type { FlagReader } from "../command/flag-reader.js";
 import { REMOTE_TLS_FLAGS, REMOTE_TLS_HELP, readRemoteTls } from "./remote-tls.js";
 
 /** The flags that name the server and the caller. */
-export const REMOTE_FLAGS = ["server", "token", "data-dir", ...REMOTE_TLS_FLAGS];
+export const REMOTE_FLAGS = ["server", "token", "token-file", "data-dir", ...REMOTE_TLS_FLAGS];
 
 /** A running server, and the credentials for it. */
 export interface RemoteServer {
   readonly url: URL;
-  /** Undefined if calls use development tokens. */
-  readonly token: string | undefined;
+  /** A file is read again for each call. Undefined if calls use development tokens. */
+  readonly token: AccessToken | undefined;
   /** Undefined for the defaults of Node. */
   readonly tls: TlsOptions | undefined;
   /** The directory of the development key. */
@@ -29,9 +34,10 @@ export const REMOTE_HELP = `\
   --server URL             where gRPC is served (SESSIOND_SERVER,
                            default ${DEFAULT_SERVER})
   --token TOKEN            an access token; others can see flags, so prefer the
-                           variable or a file (SESSIOND_TOKEN,
-                           SESSIOND_TOKEN_FILE, default with a server on
-                           loopback: a development token)
+                           variable or a file (SESSIOND_TOKEN, default with a
+                           server on loopback: a development token)
+  --token-file FILE        a file with the access token, which may be renewed
+                           meanwhile (SESSIOND_TOKEN_FILE)
 ${REMOTE_TLS_HELP}  --data-dir DIRECTORY     a development server's (SESSIOND_DATA_DIR, default
                            .sessiond)
 `;
@@ -41,11 +47,7 @@ export function remoteServer(flags: FlagReader, env: Environment): RemoteServer 
   const { values, faults } = flags;
   const text = values.get("server") ?? (env["SESSIOND_SERVER"] || DEFAULT_SERVER);
   const url = URL.parse(text.includes("://") ? text : `http://${text}`);
-  const token = flags.read(
-    "token",
-    undefined,
-    (flag) => flag ?? readVariable(env, "SESSIOND_TOKEN")?.text,
-  );
+  const token = readAccessToken(flags, env);
   const dataDir = flags.read("data-dir", "", (path) => dataDirectory(path, env));
   if (url === null || !["http:", "https:"].includes(url.protocol) || url.username !== "") {
     faults.push(`--server (SESSIOND_SERVER): expected a URL such as ${DEFAULT_SERVER}`);
@@ -56,6 +58,25 @@ export function remoteServer(flags: FlagReader, env: Environment): RemoteServer 
   const tls = readRemoteTls(flags, env, url);
   flags.throwIfFaulty();
   return { url, token, tls, dataDir };
+}
+
+function readAccessToken(flags: FlagReader, env: Environment): AccessToken | undefined {
+  const token = flags.values.get("token");
+  return flags.read("token-file", undefined, (path): AccessToken | undefined => {
+    if (path !== undefined && token !== undefined)
+      flags.faults.push("--token-file: not with --token");
+    if (token !== undefined) return token;
+    if (path !== undefined) return tokenOfFile(path);
+    const variable = readVariable(env, "SESSIOND_TOKEN");
+    const file = variable?.name.endsWith(FILE_SUFFIX) ? env[variable.name] : undefined;
+    return file === undefined ? variable?.text : tokenOfFile(file);
+  });
+}
+
+/** Throws if there is no token in the file now. */
+function tokenOfFile(path: string): () => string {
+  readValue(path);
+  return () => readValue(path);
 }
 
 /** Why no development token can be made for the server. No server would know a key made now. */

@@ -1,0 +1,72 @@
+import { expect, test } from "vitest";
+import { faultsOf, outcomeOf } from "../../testing/command-outcome.js";
+import type { SessionCall } from "./session-flags.js";
+import { sessionsCommand } from "./sessions-command.js";
+
+const TOKEN = ["--token", "access.token.signature"];
+
+const calls: SessionCall[] = [];
+const sessions = sessionsCommand(async (call) => {
+  calls.push(call);
+  return 0;
+});
+
+test("a list takes the filters of the contract", async () => {
+  const filters = ["--user=ann", "--role=admin", "--ip=::1", "--created-from=2026-01-31"];
+  const more = ["--active-to=2h", "--show-revoked", "--order=oldest-first", "--limit=7", "--json"];
+  await outcomeOf(sessions, ["list", ...filters, ...more, ...TOKEN]);
+  const [call] = calls.splice(0);
+  expect(call).toMatchObject({
+    action: "list",
+    query: {
+      userId: "ann",
+      filter: { role: "admin", ip: "::1", createTimeFrom: new Date("2026-01-31T00:00:00Z") },
+      showExpired: false,
+      showRevoked: true,
+      order: "oldest-first",
+    },
+    limit: 7,
+    format: "json",
+  });
+  const agoMs = Date.now() - Number(call?.action === "list" && call.query.filter?.lastAccessTimeTo);
+  expect(agoMs).toBeGreaterThanOrEqual(7_200_000);
+  expect(agoMs).toBeLessThan(7_260_000);
+});
+
+test("the names come before the flags, each user once", async () => {
+  const args = ["revoke-user", "ann", "-bob", "ann", "--reason", "stolen laptop", "--yes"];
+  await outcomeOf(sessions, [...args, ...TOKEN]);
+  const expected = { userIds: ["ann", "-bob"], reason: "stolen laptop", mode: "yes" };
+  expect(calls.splice(0)).toMatchObject([expected]);
+});
+
+test.each([
+  [[], "expected sessiond sessions list|get|count|revoke|revoke-user|watch"],
+  [["drop"], "expected sessiond sessions list"],
+  [["get"], "the SESSION_ID after get is missing"],
+  [["get", "--json"], "the SESSION_ID after get is missing"],
+  [["revoke-user", "--yes"], "the USER_ID after revoke-user is missing"],
+  [["revoke-user", ""], "the USER_ID after revoke-user is missing"],
+  [["get", "a", "b"], '"b": not a flag'],
+  [["get", "sst_AbCdEf"], "SESSION_ID: expected the id of a session"],
+  [["revoke", "a b"], "SESSION_ID: expected the id of a session"],
+  // An unset variable of a script would otherwise widen the call to all users.
+  [["list", "--user="], "--user: expected a value"],
+  [["count", "--user="], "--user: expected a value"],
+  [["list", "--role="], "--role: expected a value"],
+  [["list", "--limit=0"], "--limit: expected a whole number from 1"],
+  [["list", "--order=random"], "--order: expected newest-first or oldest-first"],
+  [["list", "--created-from=yesterday"], "--created-from: expected a time"],
+  [["list", "--created-to=2026-02-30T99:00:00Z"], "--created-to: expected a time"],
+  [["list", "--json", "--ids"], "--ids: not with --json"],
+  [["list", "--json=maybe"], "--json: expected true or false"],
+  [["count", "--role=x"], "--role: unknown flag"],
+  [["revoke-user", "a", "b", "--except=s"], "--except: expected only one USER_ID with it"],
+  [["revoke-user", "a", "--yes", "--dry-run"], "--yes: not with --dry-run"],
+  [["count", "--token-file=/no/such/file"], "--token-file: not with --token"],
+])("%j is refused", async (args, expected) => {
+  expect(await faultsOf(sessions, [...args, ...TOKEN])).toEqual([
+    expect.stringContaining(expected),
+  ]);
+  expect(calls).toEqual([]);
+});
