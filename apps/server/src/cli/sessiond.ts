@@ -21,7 +21,10 @@ export const COMMANDS: Commands = new Map([
   ["sessions", sessionsCommand(callSessionsOfProcess)],
   [
     "lock",
-    lockCommand(async (options) => (await import("./remote/lock-run.js")).runUnderLock(options)),
+    lockCommand(
+      async (options) => (await import("./remote/lock-run.js")).runUnderLock(options),
+      async (options) => (await import("./remote/lock-get.js")).getLock(options),
+    ),
   ],
   [
     "rate-limit",

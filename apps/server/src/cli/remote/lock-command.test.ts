@@ -5,6 +5,7 @@ import { afterAll, expect, test } from "vitest";
 import { mintDevelopmentToken } from "../../auth/development-keys.js";
 import { faultsOf, outcomeOf } from "../../testing/command-outcome.js";
 import { lockCommand } from "./lock-command.js";
+import type { LockGetOptions } from "./lock-get.js";
 import type { LockRunOptions } from "./lock-run.js";
 
 const TOKEN = ["--token", "access.token.signature"];
@@ -12,10 +13,17 @@ const TOKEN = ["--token", "access.token.signature"];
 const COMMAND_CODE = 7;
 
 const runs: LockRunOptions[] = [];
-const lock = lockCommand(async (options) => {
-  runs.push(options);
-  return COMMAND_CODE;
-});
+const gets: LockGetOptions[] = [];
+const lock = lockCommand(
+  async (options) => {
+    runs.push(options);
+    return COMMAND_CODE;
+  },
+  async (options) => {
+    gets.push(options);
+    return 0;
+  },
+);
 
 const directory = mkdtempSync(join(tmpdir(), "sessiond-lock-"));
 afterAll(() => rmSync(directory, { recursive: true }));
@@ -33,6 +41,11 @@ test("runs a command under a lock of the development server", async () => {
       args: ["--help", "--", "all"],
     },
   ]);
+});
+
+test("asks about a lock", async () => {
+  await outcomeOf(lock, ["get", "-invoices", "--json", ...TOKEN]);
+  expect(gets.splice(0)).toMatchObject([{ name: "-invoices", json: true }]);
 });
 
 test("takes the server and the token from the environment, and gives it to the command", async () => {
@@ -68,6 +81,8 @@ test("makes no key if there is none, since no server would know it", async () =>
 test.each([
   [[], "expected sessiond lock run NAME"],
   [["run"], "the lock's NAME is missing after run: sessiond lock run NAME"],
+  [["get"], "the lock's NAME is missing after get: sessiond lock get NAME"],
+  [["get", "x", "--ttl=5s", ...TOKEN], "--ttl: unknown flag"],
   [["run", "--", "ls"], "the lock's NAME is missing after run"],
   [["run", "--ttl=5s", "--", "ls"], "the lock's NAME is missing after run"],
   [["steal", "x", "--", "ls"], "expected sessiond lock run NAME"],

@@ -162,6 +162,20 @@ describe("sessiond lock run", () => {
   });
 });
 
+test("sessiond lock get says whether a lock is held, and until when", async () => {
+  const begun = file("begun-asked");
+  await using holder = underLock("asked", [], `echo > ${begun}; exec sleep 60`);
+  await written(begun);
+  const held = sessiond(["lock", "get", "asked"]);
+  expect(await held.ended).toBe(0);
+  expect(held.stdout).toMatch(/^held with fencing token \d{13,} until \d{4}-.*Z \(in \d\ds\)\n$/);
+  holder.kill("SIGTERM");
+  await holder.ended;
+  const free = sessiond(["lock", "get", "asked", "--json"]);
+  expect(await free.ended).toBe(1);
+  expect(JSON.parse(free.stdout)).toEqual({ name: "asked", held: false });
+});
+
 test("a development key that is not the server's is named, with the way out", async () => {
   const elsewhere = file("elsewhere");
   const made = sessiond(["token", "--permissions=locks:use", "--data-dir", elsewhere]);
@@ -186,7 +200,10 @@ test("sessiond rate-limit counts an attempt, refuses one too many, and forgets t
   const refused = /^refused: limit 1, remaining 0, retry after 59m5\d/;
   expect(await call("check", "once")).toEqual(first);
   expect(await call("check", "once")).toEqual([1, expect.stringMatching(refused), ""]);
+  expect(await call("get", "once")).toEqual([1, expect.stringMatching(refused), ""]);
   expect(await call("reset", "once")).toEqual([0, "", ""]);
+  // To ask counts nothing.
+  expect(await call("get", "once")).toEqual([0, expect.stringContaining("remaining 1"), ""]);
   expect(await call("check", "once")).toEqual(first);
   const unknown = [2, "", expect.stringContaining("there is no policy")];
   expect(await call("check", "unheard-of")).toEqual(unknown);

@@ -12,23 +12,25 @@ const rateLimit = rateLimitCommand(async (options) => {
   return REFUSED;
 });
 
-test("checks and resets", async () => {
+test("checks, asks and resets", async () => {
   const check = ["check", "login", "203.0.113.7", "--cost", "3", ...TOKEN];
   expect((await outcomeOf(rateLimit, check)).code).toBe(REFUSED);
+  await outcomeOf(rateLimit, ["get", "login", "a", "--json", ...TOKEN]);
   await outcomeOf(rateLimit, ["reset", "login", "-7", ...TOKEN]);
   expect(calls.splice(0)).toMatchObject([
     { action: "check", policy: "login", key: "203.0.113.7", cost: 3 },
+    { action: "get", policy: "login", key: "a", cost: 1, json: true },
     { action: "reset", policy: "login", key: "-7", cost: 1 },
   ]);
 });
 
 test.each([
-  [[], "expected sessiond rate-limit check|reset"],
-  [["check"], "POLICY and KEY are missing: sessiond rate-limit check|reset"],
+  [[], "expected sessiond rate-limit check|get|reset"],
+  [["check"], "POLICY and KEY are missing: sessiond rate-limit check|get|reset"],
   [["check", "login"], "the KEY after POLICY is missing"],
   [["check", "login", ...TOKEN], "the KEY after POLICY is missing"],
   [["check", "login", "a", "b:c", ...TOKEN], "argument 4: not a flag"],
-  [["drop", "login", "x"], "expected sessiond rate-limit check|reset"],
+  [["drop", "login", "x"], "expected sessiond rate-limit check|get|reset"],
   [["check", "login", "x", "--cost=0", ...TOKEN], "--cost: expected"],
   [["reset", "login", "x", "--cost=1", ...TOKEN], "--cost: unknown flag"],
 ])("%j is refused", async (args, expected) => {

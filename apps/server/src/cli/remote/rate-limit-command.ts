@@ -5,14 +5,14 @@ import { FlagReader } from "../command/flag-reader.js";
 import type { RateLimitCallOptions } from "./rate-limit-calls.js";
 import { REMOTE_FLAGS, REMOTE_HELP, remoteServer } from "./remote-server.js";
 
-const USAGE = "sessiond rate-limit check|reset POLICY KEY [flags]";
+const USAGE = "sessiond rate-limit check|get|reset POLICY KEY [flags]";
 
 /** `sessiond rate-limit`. `call` returns the exit code. */
 export function rateLimitCommand(
   call: (options: RateLimitCallOptions) => Promise<number>,
 ): Command {
   return {
-    summary: "counts an attempt",
+    summary: "counts an attempt, or says how many are left",
     help: () => HELP,
     run: async ({ args, env, stdout, stderr }) =>
       call({ ...parseRateLimitCall(args, env), stdout, stderr }),
@@ -24,7 +24,7 @@ function parseRateLimitCall(
   env: Environment,
 ): Omit<RateLimitCallOptions, "stdout" | "stderr"> {
   const [action, policy = "", key = "", ...flagArgs] = args;
-  if (action !== "check" && action !== "reset") {
+  if (action !== "check" && action !== "get" && action !== "reset") {
     throw new ConfigError([`expected ${USAGE}; see: sessiond help rate-limit`]);
   }
   const isMissing = (word: string) => word === "" || word.startsWith("--");
@@ -32,10 +32,13 @@ function parseRateLimitCall(
     const missing = isMissing(policy) ? "POLICY and KEY are" : "the KEY after POLICY is";
     throw new ConfigError([`${missing} missing: ${USAGE}`]);
   }
-  const known = action === "check" ? ["cost", ...REMOTE_FLAGS] : REMOTE_FLAGS;
-  const flags = new FlagReader(flagArgs, known, args.length - flagArgs.length);
+  const isAnswered = action !== "reset";
+  const known = isAnswered ? ["cost", ...REMOTE_FLAGS] : REMOTE_FLAGS;
+  const operands = args.length - flagArgs.length;
+  const flags = new FlagReader(flagArgs, known, operands, isAnswered ? ["json"] : []);
   const cost = flags.read("cost", 1, parseCost);
-  return { action, server: remoteServer(flags, env), policy, key, cost };
+  const json = flags.isOn("json");
+  return { action, server: remoteServer(flags, env), policy, key, cost, json };
 }
 
 function parseCost(text = "1"): number {
@@ -44,13 +47,16 @@ function parseCost(text = "1"): number {
 }
 
 const HELP = `Usage: sessiond rate-limit check POLICY KEY [flags]
+       sessiond rate-limit get POLICY KEY [flags]
        sessiond rate-limit reset POLICY KEY [flags]
 
-Counts an attempt of a key, such as an address, under a policy of the server's
-SESSIOND_RATE_LIMITS, and says whether it is allowed; or forgets those so far.
+check counts an attempt of a key, such as an address, under a policy of the server's
+SESSIOND_RATE_LIMITS, and says whether it is allowed. get says what check would say,
+and counts nothing. reset forgets the attempts so far.
 
 Exit codes: 0 when it is allowed (or forgotten), 1 when it is refused, 69 when the
 server could not be asked, 2 when this command line is at fault.
 
-  --cost COUNT             how much the attempt counts (check only, default 1)
+  --cost COUNT             how much the attempt counts (check and get, default 1)
+  --json                   one line of JSON (check and get)
 ${REMOTE_HELP}`;
