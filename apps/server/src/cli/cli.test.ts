@@ -19,7 +19,7 @@ test.each([[[]], [["help"]], [["--help"]], [["-h"]], [["help", "help"]]])(
   async (argv) => {
     const { code, stdout, stderr } = await run(argv);
     expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
-    for (const command of ["serve", "token", "keygen", "keys", "lock", "rate-limit", "help"]) {
+    for (const command of ["serve", "sessions", "lock", "rate-limit", "completion", "help"]) {
       expect(stdout).toMatch(new RegExp(`^  ${command} +\\w`, "m"));
     }
   },
@@ -32,6 +32,8 @@ test.each([
   ["keys", 'behind the old one, SESSIOND_KEYRING="old:…,new:…"'],
   ["lock", "SESSIOND_FENCING_TOKEN"],
   ["rate-limit", "--cost"],
+  ["sessions", "--show-revoked"],
+  ["completion", "source <(sessiond completion bash)"],
 ])("%s --help prints the command's flags, and does nothing else", async (command, expected) => {
   const help = await run(["help", command]);
   expect(help).toMatchObject({ code: 0, stderr: "" });

@@ -1,6 +1,8 @@
 import { isPrimary } from "node:cluster";
 import { readEnvironment } from "../config/environment.js";
 import { type Commands, runCli } from "./cli.js";
+import type { Command } from "./command/command.js";
+import { completionCommand } from "./completion-command.js";
 import { keygenCommand } from "./keygen-command.js";
 import { keysCommand } from "./keys-command.js";
 import { lockCommand } from "./remote/lock-command.js";
@@ -13,7 +15,7 @@ import { tokenCommand } from "./token-command.js";
  * The commands of `sessiond`. Each loads the server, the stores or the SDK only when
  * it runs, so that help and a fault in the command line come at once.
  */
-export const COMMANDS: Commands = new Map([
+export const COMMANDS: Commands = new Map<string, Command>([
   ["serve", serveCommand(runServer)],
   ["token", tokenCommand],
   ["keygen", keygenCommand],
@@ -32,6 +34,7 @@ export const COMMANDS: Commands = new Map([
       (await import("./remote/rate-limit-calls.js")).callRateLimits(options),
     ),
   ],
+  ["completion", completionCommand(() => COMMANDS)],
 ]);
 
 /** Serves in this process, or by several workers: they come here themselves. */
