@@ -5,6 +5,8 @@ import { didYouMean } from "./closest-name.js";
 /** The values of a command line, and all its faults. */
 export interface Flags {
   readonly values: ReadonlyMap<string, string>;
+  /** The arguments that are no flags, if `mostNames` allows some. */
+  readonly names: readonly string[];
   /** One line per fault, without the flags' values, which may be secrets. */
   readonly faults: readonly string[];
 }
@@ -19,6 +21,11 @@ export interface FlagOptions {
    * plain word too many is probably a name, too, and is shown. Otherwise it may be a secret.
    */
   readonly operands?: number;
+  /**
+   * How many names may stand before, between and after the flags. A name that begins with a dash
+   * needs a `--` before it. Default: none.
+   */
+  readonly mostNames?: number;
   /** The flags that mean `true` when they have no value. They take a value only as `--name=value`. */
   readonly switches?: readonly string[];
 }
@@ -27,20 +34,25 @@ export interface FlagOptions {
 export function parseFlags(
   argv: readonly string[],
   known: readonly string[],
-  { operands = 0, switches = [] }: FlagOptions = {},
+  { operands = 0, mostNames = 0, switches = [] }: FlagOptions = {},
 ): Flags {
   const typeOf = (name: string) => (switches.includes(name) ? "boolean" : "string");
   const options = Object.fromEntries(known.map((name) => [name, { type: typeOf(name) } as const]));
   const { tokens } = parseArgs({ args: [...argv], options, strict: false, tokens: true });
   const values = new Map<string, string>();
+  const names: string[] = [];
   const faults: string[] = [];
   let unknownAt = Number.NaN;
   for (const token of tokens) {
     if (token.kind === "positional") {
       // This is probably the value of the unknown flag, which is a fault already.
       if (token.index === unknownAt + 1) continue;
+      if (names.length < mostNames) {
+        names.push(token.value);
+        continue;
+      }
       const shown =
-        operands > 0 && PLAIN_WORD.test(token.value)
+        operands + mostNames > 0 && PLAIN_WORD.test(token.value)
           ? JSON.stringify(token.value)
           : `argument ${operands + token.index + 1}`;
       faults.push(`${shown}: not a flag; expected --name value`);
@@ -61,7 +73,7 @@ export function parseFlags(
       }
     }
   }
-  return { values, faults };
+  return { values, names, faults };
 }
 
 /** `--a --b` is an `--a` without a value. A value that begins with dashes needs `--a=--b`. */

@@ -1,23 +1,17 @@
 import { ConfigError } from "../../config/config-error.js";
-import { type Flags, parseFlags } from "../../config/flags.js";
+import { type FlagOptions, type Flags, parseFlags } from "../../config/flags.js";
 
 /** Reads a command's flags and collects their faults, so that a user learns all of them at once. */
 export class FlagReader {
   readonly values: Flags["values"];
+  readonly names: Flags["names"];
   readonly faults: string[];
 
-  /**
-   * `operands` is the number of arguments before `args`, and `switches` are the flags that take no
-   * value, as in `parseFlags`.
-   */
-  constructor(
-    args: readonly string[],
-    known: readonly string[],
-    operands = 0,
-    switches: readonly string[] = [],
-  ) {
-    const { values, faults } = parseFlags(args, [...known, ...switches], { operands, switches });
+  constructor(args: readonly string[], known: readonly string[], options: FlagOptions = {}) {
+    const all = [...known, ...(options.switches ?? [])];
+    const { values, names, faults } = parseFlags(args, all, options);
     this.values = values;
+    this.names = names;
     this.faults = [...faults];
   }
 

@@ -39,7 +39,7 @@ function parseLockGet(
   if (name === "" || name.startsWith("--")) {
     throw new ConfigError([`the lock's NAME is missing after get: ${GET_USAGE}`]);
   }
-  const flags = new FlagReader(flagArgs, REMOTE_FLAGS, 2, ["json"]);
+  const flags = new FlagReader(flagArgs, REMOTE_FLAGS, { operands: 2, switches: ["json"] });
   const json = flags.isOn("json");
   return { name, json, server: remoteServer(flags, env) };
 }
@@ -58,7 +58,7 @@ function parseLockRun(
   }
   // Without it, the command's arguments cannot be told from flags.
   if (end === -1) throw new ConfigError([`the -- before the command is missing: ${USAGE}`]);
-  const flags = new FlagReader(flagArgs, FLAGS, own.length - flagArgs.length);
+  const flags = new FlagReader(flagArgs, FLAGS, { operands: own.length - flagArgs.length });
   const ttlMs = flags.read("ttl", 0, (text = DEFAULT_TTL) => parseLimited(text));
   const waitTimeoutMs = flags.read("wait-timeout", 0, (text = DEFAULT_WAIT_TIMEOUT) =>
     text === NO_WAIT ? 0 : parseLimited(text),

@@ -35,7 +35,7 @@ function parseRateLimitCall(
   const isAnswered = action !== "reset";
   const known = isAnswered ? ["cost", ...REMOTE_FLAGS] : REMOTE_FLAGS;
   const operands = args.length - flagArgs.length;
-  const flags = new FlagReader(flagArgs, known, operands, isAnswered ? ["json"] : []);
+  const flags = new FlagReader(flagArgs, known, { operands, switches: isAnswered ? ["json"] : [] });
   const cost = flags.read("cost", 1, parseCost);
   const json = flags.isOn("json");
   return { action, server: remoteServer(flags, env), policy, key, cost, json };

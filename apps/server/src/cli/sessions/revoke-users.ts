@@ -1,4 +1,4 @@
-import { type SessionClient, SessiondError } from "@sessiond/client";
+import type { SessionClient } from "@sessiond/client";
 import { ConfigError } from "../../config/config-error.js";
 import { EXIT_FAILURE, EXIT_OK, exitCodeOf } from "../command/exit-codes.js";
 import { ProgressReport } from "../command/progress-report.js";
@@ -70,6 +70,7 @@ async function revokeAll(
   // A bar and lines of JSON would write over each other in the same terminal.
   const report = json && stdout.isTTY ? undefined : new ProgressReport(stderr, userIds.length);
   let [done, revoked] = [0, 0];
+  const sum = () => `ended ${sessions(revoked)} of ${users(done)}`;
   try {
     for (const userId of userIds) {
       if (stopped !== undefined) break;
@@ -79,17 +80,17 @@ async function revokeAll(
       report?.progress(++done);
     }
   } catch (error) {
-    if (!(error instanceof SessiondError) || stopped === undefined) throw error;
-  } finally {
     report?.end();
+    stderr.write(`sessiond: ${sum()} before this failed; it may be run again\n`);
+    throw error;
   }
-  const sum = `ended ${sessions(revoked)} of ${users(done)}`;
-  if (stopped === undefined) {
-    if (!json) await writePaced(stdout, `${sum}\n`);
+  report?.end();
+  if (done === userIds.length) {
+    if (!json) await writePaced(stdout, `${sum()}\n`);
     return EXIT_OK;
   }
-  stderr.write(`sessiond: ${stopped}: ${sum}; run it again to end those of the others, too\n`);
-  return exitCodeOf(stopped);
+  stderr.write(`sessiond: ${stopped}: ${sum()}; run it again to end those of the others, too\n`);
+  return stopped === undefined ? EXIT_FAILURE : exitCodeOf(stopped);
 }
 
 function sessions(count: number): string {

@@ -55,10 +55,10 @@ const users = (prefix: string, count: number) =>
 
 test("lists more than its memory holds, each session in a line of JSON", async () => {
   const data = { text: "x".repeat(15_000) };
-  const many = users("many", 1_200);
+  const many = users("many", 900);
   const ids = await create(many.map((userId) => ({ userId, roles: ["many"], data })));
   const run = spawnSessions(["list", "--role", "many", "--json"], {
-    NODE_OPTIONS: "--max-old-space-size=32",
+    NODE_OPTIONS: "--max-old-space-size=30",
   });
   expect(await run.ended).toBe(0);
   const lines = run.stdout.trimEnd().split("\n");
@@ -96,7 +96,7 @@ test("revokes nobody's sessions without a yes, or a terminal to ask on", async (
 });
 
 test("revoking many users can be interrupted between two of them, and repeated", async () => {
-  const all = users("leaver", 1_500);
+  const all = users("leaver", 400);
   await create(all.map((userId) => ({ userId })));
   const revoke = ["revoke-user", ...all, "--yes", "--json"];
   await using first = spawnSessions(revoke);

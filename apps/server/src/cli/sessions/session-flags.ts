@@ -48,14 +48,14 @@ export type CallOf<Action extends SessionAction> = Extract<SessionCall, { action
 type WithoutServer<Call> = Call extends unknown ? Omit<Call, "server"> : never;
 
 interface ActionSpec {
-  /** How many names come before the flags, and what they name. */
-  readonly operands: { readonly name: string; readonly least: number; readonly most: number };
+  /** How many names it takes, and of what. */
+  readonly names: { readonly name: string; readonly least: number; readonly most: number };
   readonly flags: readonly string[];
   readonly switches: readonly string[];
-  read(operands: readonly string[], flags: FlagReader): WithoutServer<SessionCall>;
+  read(names: readonly string[], flags: FlagReader): WithoutServer<SessionCall>;
 }
 
-const NO_OPERANDS = { name: "", least: 0, most: 0 };
+const NO_NAMES = { name: "", least: 0, most: 0 };
 const MANY = Number.POSITIVE_INFINITY;
 const FILTER_FLAGS = {
   "created-from": "createTimeFrom",
@@ -68,7 +68,7 @@ const ORDERS = ["newest-first", "oldest-first"] as const;
 
 const ACTIONS: Readonly<Record<SessionAction, ActionSpec>> = {
   list: {
-    operands: NO_OPERANDS,
+    names: NO_NAMES,
     flags: ["user", "role", "ip", ...Object.keys(FILTER_FLAGS), "order", "limit"],
     switches: ["show-expired", "show-revoked", "json", "ids"],
     read: (_, flags) => ({
@@ -79,39 +79,39 @@ const ACTIONS: Readonly<Record<SessionAction, ActionSpec>> = {
     }),
   },
   get: {
-    operands: { name: "SESSION_ID", least: 1, most: 1 },
+    names: { name: "SESSION_ID", least: 1, most: 1 },
     flags: ["user"],
     switches: ["json"],
-    read: (operands, flags) => {
-      const [sessionId = ""] = readIds(operands, flags);
+    read: (names, flags) => {
+      const [sessionId = ""] = readIds(names, flags);
       return { action: "get", sessionId, ...readCommon(flags) };
     },
   },
   count: {
-    operands: NO_OPERANDS,
+    names: NO_NAMES,
     flags: ["user"],
     switches: ["json"],
     read: (_, flags) => ({ action: "count", ...readCommon(flags) }),
   },
   revoke: {
-    operands: { name: "SESSION_ID", least: 1, most: MANY },
+    names: { name: "SESSION_ID", least: 1, most: MANY },
     flags: ["user", "reason"],
     switches: ["json"],
-    read: (operands, flags) => ({
+    read: (names, flags) => ({
       action: "revoke",
-      sessionIds: readIds(operands, flags),
+      sessionIds: readIds(names, flags),
       reason: flags.values.get("reason"),
       ...readCommon(flags),
     }),
   },
   "revoke-user": {
-    operands: { name: "USER_ID", least: 1, most: MANY },
+    names: { name: "USER_ID", least: 1, most: MANY },
     flags: ["except", "reason"],
     switches: ["yes", "dry-run", "json"],
     read: readRevokeUser,
   },
   watch: {
-    operands: NO_OPERANDS,
+    names: NO_NAMES,
     flags: ["user"],
     switches: ["json"],
     read: (_, flags) => ({ action: "watch", ...readCommon(flags) }),
@@ -129,16 +129,17 @@ export function parseSessionCall(args: readonly string[], env: Environment): Ses
     const usage = `expected sessiond sessions ${SESSION_ACTIONS.join("|")}`;
     throw new ConfigError([`${usage}; see: sessiond help sessions`]);
   }
-  const firstFlag = rest.findIndex((word) => word.startsWith("--"));
-  const { name, least, most } = spec.operands;
-  const count = Math.min(firstFlag === -1 ? rest.length : firstFlag, most);
-  const operands = rest.slice(0, count);
+  const { name, least, most } = spec.names;
   const known = [...spec.flags, ...REMOTE_FLAGS];
-  const flags = new FlagReader(rest.slice(count), known, 1 + count, spec.switches);
-  if (count < least || operands.includes("")) {
+  const flags = new FlagReader(rest, known, {
+    operands: 1,
+    mostNames: most,
+    switches: spec.switches,
+  });
+  if (flags.names.length < least || flags.names.includes("")) {
     flags.faults.push(`the ${name} after ${action} is missing; see: sessiond help sessions`);
   }
-  const call = spec.read(operands, flags);
+  const call = spec.read(flags.names, flags);
   return { ...call, server: remoteServer(flags, env) };
 }
 

@@ -1,3 +1,6 @@
+import { mkdtempDisposableSync, readFileSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { expect, test } from "vitest";
 import { faultsOf, outcomeOf } from "../../testing/command-outcome.js";
 import type { SessionCall } from "./session-flags.js";
@@ -33,11 +36,41 @@ test("a list takes the filters of the contract", async () => {
   expect(agoMs).toBeLessThan(7_260_000);
 });
 
-test("the names come before the flags, each user once", async () => {
-  const args = ["revoke-user", "ann", "-bob", "ann", "--reason", "stolen laptop", "--yes"];
-  await outcomeOf(sessions, [...args, ...TOKEN]);
+test("names stand anywhere, as xargs adds them, and each user is taken once", async () => {
+  const args = ["revoke-user", "ann", "--reason", "stolen laptop", "--yes", ...TOKEN];
+  await outcomeOf(sessions, [...args, "ann", "--", "-bob"]);
   const expected = { userIds: ["ann", "-bob"], reason: "stolen laptop", mode: "yes" };
   expect(calls.splice(0)).toMatchObject([expected]);
+});
+
+test("a file of an access token is read again for each call, since the token may be renewed", async () => {
+  using directory = mkdtempDisposableSync(join(tmpdir(), "sessiond-token-"));
+  const file = join(directory.path, "token");
+  for (const [args, env] of [
+    [["--token-file", file], {}],
+    [[], { SESSIOND_TOKEN_FILE: file }],
+  ] as const) {
+    writeFileSync(file, "first.a.b\n");
+    await outcomeOf(sessions, ["count", ...args], env);
+    const [call] = calls.splice(0);
+    const token = call?.server.token as () => string;
+    expect(token()).toBe("first.a.b");
+    writeFileSync(file, "second.a.b\n");
+    expect(token()).toBe("second.a.b");
+  }
+  const missing = await faultsOf(sessions, ["count", "--token-file=/no/such/file"]);
+  expect(missing[0]).toContain("--token-file: cannot read /no/such/file");
+});
+
+/** The commands of the page, without what follows them in the same line. */
+const page = readFileSync(new URL("../../../../../docs/cli.md", import.meta.url), "utf8");
+const examples = page.match(/(?<=sessiond sessions )\w[^|#\n]*/g) ?? [];
+
+test.each(examples)("the page's `sessiond sessions %s` is understood", async (example) => {
+  const isFromXargs = example.startsWith("revoke --");
+  const words = (isFromXargs ? `${example} id-1 id-2` : example).match(/"[^"]*"|\S+/g) ?? [];
+  expect(await faultsOf(sessions, [...words, ...TOKEN])).toEqual([]);
+  expect(calls.splice(0)).toHaveLength(1);
 });
 
 test.each([
@@ -47,7 +80,7 @@ test.each([
   [["get", "--json"], "the SESSION_ID after get is missing"],
   [["revoke-user", "--yes"], "the USER_ID after revoke-user is missing"],
   [["revoke-user", ""], "the USER_ID after revoke-user is missing"],
-  [["get", "a", "b"], '"b": not a flag'],
+  [["get", "a", "--json", "b"], '"b": not a flag'],
   [["get", "sst_AbCdEf"], "SESSION_ID: expected the id of a session"],
   [["revoke", "a b"], "SESSION_ID: expected the id of a session"],
   // An unset variable of a script would otherwise widen the call to all users.
