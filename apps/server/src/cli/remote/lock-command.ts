@@ -78,10 +78,10 @@ function parseLimited(text: string): number {
 const HELP = `Usage: sessiond lock run NAME [flags] -- COMMAND [ARGUMENT …]
        sessiond lock get NAME [flags]
 
-run waits for a lock, runs a command while no one else has it, and renews it meanwhile.
-Signals are passed on to the command. If the lock is lost, because the server
-could not be reached in time, the command is told to end (SIGTERM), and killed 10 s
-later.
+run waits for a lock, runs a command while no one else has it, and renews it
+meanwhile. Signals are passed on to the command. If the lock is lost, because the
+server could not be reached in time, the command is told to end (SIGTERM), and
+killed 10 s later.
 
 The command has the lock's fencing token in SESSIOND_FENCING_TOKEN. It grows with
 every holder: what takes the command's writes can refuse those of an earlier one,
