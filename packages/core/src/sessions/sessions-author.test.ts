@@ -95,7 +95,7 @@ describe.each(STORES)("on %s", (_, open) => {
         });
         expect(sorted(told)).toEqual(sorted(fromEvents));
       }),
-      { numRuns: 30 },
+      { numRuns: 60 },
     );
     expect(seen.size).toBe(6);
     await store.close();

@@ -15,7 +15,7 @@ interface Read {
 }
 
 interface Get {
-  readonly key: string | Buffer;
+  readonly key: Buffer;
   readonly resolve: (value: Buffer | null) => void;
   readonly reject: (error: unknown) => void;
 }
@@ -53,9 +53,10 @@ export class ReadBatch {
 
   /**
    * Reads a string with the next batch. Null if there is none, or something else than a string.
-   * All of a batch are one MGET, or in a cluster one each: the keys may be in different slots.
+   * One MGET reads all keys of a batch. A cluster needs one MGET for each key, because the keys may
+   * be in different slots.
    */
-  get(key: string | Buffer, toError: (error: unknown) => unknown): Promise<Buffer | null> {
+  get(key: Buffer, toError: (error: unknown) => unknown): Promise<Buffer | null> {
     return new Promise((resolve, reject) => {
       this.#flushSoon();
       this.#gets.push({ key, resolve, reject: (error) => reject(toError(error)) });
@@ -68,12 +69,12 @@ export class ReadBatch {
 
   #flush(): void {
     const perCommand = this.#redis.isCluster ? 1 : MAX_BATCH_SIZE;
-    const reads = [...this.#reads, ...inCommands(this.#gets, perCommand)];
+    for (const gets of inParts(this.#gets, MAX_BATCH_SIZE)) {
+      this.#send(inParts(gets, perCommand).map(inOneCommand));
+    }
+    for (const reads of inParts(this.#reads, MAX_BATCH_SIZE)) this.#send(reads);
     this.#reads = [];
     this.#gets = [];
-    for (let i = 0; i < reads.length; i += MAX_BATCH_SIZE) {
-      this.#send(reads.slice(i, i + MAX_BATCH_SIZE));
-    }
   }
 
   #send(reads: readonly Read[]): void {
@@ -106,22 +107,23 @@ export class ReadBatch {
   }
 }
 
-/** The commands that get strings, at most so many with each. */
-function inCommands(gets: readonly Get[], perCommand: number): Read[] {
-  const reads: Read[] = [];
-  for (let i = 0; i < gets.length; i += perCommand) {
-    const some = gets.slice(i, i + perCommand);
-    reads.push({
-      name: "mget",
-      args: some.map(({ key }) => key),
-      resolve: (reply) => {
-        const values = reply as readonly (Buffer | null)[];
-        for (const [n, { resolve }] of some.entries()) resolve(values[n] ?? null);
-      },
-      reject: (error) => {
-        for (const { reject } of some) reject(error);
-      },
-    });
-  }
-  return reads;
+/** The command that gets several strings. */
+function inOneCommand(gets: readonly Get[]): Read {
+  return {
+    name: "mget",
+    args: gets.map(({ key }) => key),
+    resolve: (reply) => {
+      const values = reply as readonly (Buffer | null)[];
+      for (const [n, { resolve }] of gets.entries()) resolve(values[n] ?? null);
+    },
+    reject: (error) => {
+      for (const { reject } of gets) reject(error);
+    },
+  };
+}
+
+function inParts<T>(items: readonly T[], most: number): (readonly T[])[] {
+  const parts: (readonly T[])[] = [];
+  for (let i = 0; i < items.length; i += most) parts.push(items.slice(i, i + most));
+  return parts;
 }

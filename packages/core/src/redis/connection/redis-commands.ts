@@ -58,7 +58,7 @@ export class RedisCommands {
   }
 
   /** Reads a string, batched with other reads. Null if there is none. */
-  get(key: string | Buffer): Promise<Buffer | null> {
+  get(key: Buffer): Promise<Buffer | null> {
     return this.#reads.get(key, fromRedisError);
   }
 

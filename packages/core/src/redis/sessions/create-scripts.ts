@@ -81,7 +81,7 @@ local function create()
   if redis.call('ZCOUNT', user_key, '(' .. int(now), '+inf') >= limit then
     local active = {}
     for _, other in ipairs(redis.call('ZRANGEBYSCORE', user_key, '(' .. int(now), '+inf')) do
-      local session = read_active(probed(session_prefix .. other))
+      local session = read_active(probed(session_prefix .. other), read_facts)
       if session then active[#active + 1] = { id = other, session = session } end
     end
     local surplus = #active - limit + 1
@@ -96,7 +96,7 @@ local function create()
 
   local evicted, evicted_times = {}, {}
   for i, one in ipairs(to_evict) do
-    revoke('evicted', one.id, one.session, eviction_reason)
+    revoke('evicted', one.id, read(session_prefix .. one.id), eviction_reason)
     evicted[i] = one.id
     evicted_times[i] = int(one.session.store_time)
   end

@@ -3,8 +3,8 @@ import type { ListCursor, ListQuery } from "../../sessions/session-store.js";
 import { fromStoredId, toStoredId } from "./stored-id.js";
 
 /**
- * An entry of an index by creation time. Its id, and that of every cursor here, is the stored id as
- * latin1 text: in that order Redis has the sessions of one millisecond.
+ * An entry of an index by creation time. The ids of entries and cursors here are stored ids, as latin1
+ * text. Redis has the sessions of one millisecond in this order.
  */
 export interface CreationEntry extends ListCursor {
   readonly partition: Partition;
@@ -158,7 +158,7 @@ export function toStoredCursor({ createTimeMs, id }: ListCursor): ListCursor {
   return { createTimeMs, id: toStoredId(id).toString("latin1") };
 }
 
-/** The cursor of a cursor with the stored id. */
+/** The cursor with the id that callers know. */
 export function fromStoredCursor({ createTimeMs, id }: ListCursor): ListCursor {
   return { createTimeMs, id: fromStoredId(Buffer.from(id, "latin1")) };
 }

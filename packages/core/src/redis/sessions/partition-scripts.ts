@@ -11,7 +11,7 @@ import {
 } from "../connection/script.js";
 import type { SessionKeys } from "./session-keys.js";
 import { fromStoredId } from "./stored-id.js";
-import { PACKING } from "./stored-session.js";
+import { FACTS_BYTES, PACKING } from "./stored-session.js";
 
 // Scripts that work on a partition. A script makes keys that depend on the data (the user of a
 // session, the sessions of a user) from the two prefixes. They are in the same slot as its given
@@ -80,14 +80,24 @@ local function read(key)
   return unpack_session(redis.call('MGET', key)[1])
 end
 
+-- The session at key without its record, or nil. For scripts that look at many sessions: a record may
+-- be much longer than the rest.
+local function read_facts(key)
+  local head = redis.pcall('GETRANGE', key, 0, ${FACTS_BYTES - 1})
+  local session = type(head) == 'string' and unpack_session(head) or read(key)
+  if session then session.record = nil end
+  return session
+end
+
 local function write(key, session)
+  assert(session.record, 'a session without its record must not be written')
   redis.call('SET', key, pack(session, session.record), 'KEEPTTL')
 end
 
--- The active session at key, or nil. A session that a sweep has counted as expired stays ended, even
+-- The active session at key, or nil, by \`read\` or another reader. A session that a sweep has counted as expired stays ended, even
 -- if the clock was set back since.
-local function read_active(key)
-  local session = read(key)
+local function read_active(key, reader)
+  local session = (reader or read)(key)
   if not session or session.revoke_time or now >= session.expire_time then return nil end
   local score = redis.call('ZSCORE', sessions, string.sub(key, #session_prefix + 1))
   if not score or tonumber(score) > 0 then return session end
@@ -227,14 +237,14 @@ return { appended, reply }`,
 type ChangeFields = [type: Buffer, id: Buffer, userId: Buffer, version: Buffer, reason: Buffer];
 
 function toChange(fields: readonly Buffer[]): SessionChange {
-  const [type, id, userId, version, reason] = fields as ChangeFields;
-  const isAnEnd = isEnd(String(type));
+  const [name, id, userId, version, reason] = fields as ChangeFields;
+  const type = String(name) as SessionEventType;
   return {
-    type: String(type) as SessionEventType,
+    type,
     sessionId: fromStoredId(id),
     userId: String(userId),
     version: Number(version),
-    ...(isAnEnd && { reason: String(reason) }),
+    ...(isEnd(type) && { reason: String(reason) }),
   };
 }
 

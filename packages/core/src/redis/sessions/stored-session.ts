@@ -35,6 +35,9 @@ const REPLACED_TOKENS = "T".charCodeAt(0);
 
 const NONE = new Uint8Array();
 
+/** Nearly every session is as long as this without its record, or shorter. */
+export const FACTS_BYTES = 512;
+
 /** The functions of scripts that write and read this format. */
 export const PACKING = `
 local function pack_head(session)
@@ -43,7 +46,7 @@ local function pack_head(session)
     session.absolute_expire_time, session.token_create_time, session.store_time)
 end
 
--- Without a record, what is told of a session whose record is known.
+-- Without a record: the answer for a server that already has the record.
 local function pack(session, record)
   local extras = ''
   local function add(tag, bytes)
@@ -53,7 +56,8 @@ local function pack(session, record)
   add('T', session.replaced_tokens)
   add('Q', session.rotation_request)
   add('F', session.fences)
-  -- Its limits keep a session far below. A length that was cut would lose the record.
+  -- The limits of a session keep its extras far below 64 KiB. A larger length does not fit into two
+  -- bytes, and a cut length would lose the record.
   assert(#extras < 65536, 'too many extras')
   return pack_head(session) .. struct.pack('>BI2I2', #session.token_hash, #session.user_id, #extras)
     .. session.token_hash .. session.user_id .. extras .. (record or '')
@@ -135,7 +139,7 @@ export function toStoredFacts(id: string, bytes: Buffer, readTimeMs: number): St
   };
 }
 
-/** Where the parts of a session begin that stand after its token hash. */
+/** Where the user id, the extras and the record begin. */
 function partsOf(bytes: Buffer) {
   const userAt = HEAD_BYTES + bytes.readUInt8(LENGTHS_AT);
   const extrasAt = userAt + bytes.readUInt16BE(LENGTHS_AT + 1);

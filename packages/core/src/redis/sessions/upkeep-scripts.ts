@@ -23,7 +23,7 @@ local over = redis.call('ZRANGEBYSCORE', sessions, '-' .. int(cutoff), '0', 'LIM
 for i, id in ipairs(over) do ids[uncounted + i] = id end
 local found = {}
 for i, id in ipairs(ids) do
-  found[i] = read(probed(session_prefix .. id)) or false
+  found[i] = read_facts(probed(session_prefix .. id)) or false
   if found[i] then probed(user_prefix .. found[i].user_id) end
 end
 
@@ -127,7 +127,7 @@ export const HEAL = definePartitionScript({
 local found, has_sessions = {}, false
 for i = first_more, #ARGV, 2 do
   local id, user_id = ARGV[i], ARGV[i + 1]
-  local session = read(probed(session_prefix .. id))
+  local session = read_facts(probed(session_prefix .. id))
   if session then
     has_sessions = true
     probed(user_prefix .. session.user_id)
