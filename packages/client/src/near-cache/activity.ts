@@ -1,6 +1,6 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import type { RpcCaller } from "../rpc/rpc-caller.js";
-import { resultsFrom, type Session } from "../sessions/session.js";
+import { resultsFrom, type SessionField } from "../sessions/session.js";
 import type { NearCache } from "./near-cache.js";
 
 /** How long activity is collected. A small part of the shortest tenth of an idle timeout. */
@@ -52,10 +52,10 @@ export class Activity {
     try {
       const tokens = batch.map(([, token]) => token);
       const answer = await this.#rpc.call("batchVerifySessions", { tokens, noTouch: false });
-      const results = resultsFrom<never, object>(answer.results, batch.length);
+      const results = resultsFrom<SessionField, object>(answer.results, batch.length);
       for (const [index, [key]] of batch.entries()) {
         const { session, error } = results[index] ?? {};
-        if (session !== undefined) this.#cache.keep(key, session as Session, call, true);
+        if (session !== undefined) this.#cache.keep(key, session, call, true);
         else if (error?.reason === "SESSION_NOT_FOUND") this.#cache.forget({ key });
       }
     } catch {

@@ -14,7 +14,7 @@ export interface Clocks {
 const MAX_DRIFT = 0.001;
 
 /** How old a measurement of the server's clock may get. By then it is wrong by 300 ms at most. */
-export const RENEW_MS = 5 * 60_000;
+const RENEW_MS = 5 * 60_000;
 
 /** How often we look whether the machine slept, of which the monotonic clock may know nothing. */
 const WALL_CHECK_MS = 100;

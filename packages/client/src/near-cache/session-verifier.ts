@@ -54,7 +54,7 @@ export class SessionVerifier {
     options: VerifySessionOptions | undefined,
   ): Promise<Session<object>> | undefined {
     const near = this.#near;
-    if (near === undefined || typeof token !== "string") return undefined;
+    if (near === undefined || typeof token !== "string" || token === "") return undefined;
     if (options !== undefined && !isPlain(options)) return undefined;
     const key = keyOf(token);
     const nowMs = performance.now();

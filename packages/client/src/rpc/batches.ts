@@ -26,8 +26,8 @@ export interface Attempt {
 export type Send = (attempt: Attempt, signal?: AbortSignal) => Promise<unknown>;
 
 /**
- * So many calls or batches of a kind may be under way before others wait for one to return. Below
- * it no call waits at all. Four keep a server and the network between busy.
+ * The most calls or batches of one kind under way. Further calls wait until one returns. Four keep the
+ * server and the network busy.
  */
 const MAX_UNDER_WAY = 4;
 
@@ -36,9 +36,6 @@ const MAX_UNDER_WAY = 4;
  * first call does not have to wait for the last of a thousand.
  */
 const MAX_BATCH = 100;
-
-/** We remember the lanes of so many access tokens while they are idle. Mostly there is one. */
-const MAX_CALLERS = 16;
 
 /** A longer key is no token and no id of ours. It must not make a batch too large for the server. */
 const MAX_KEY_LENGTH = 2048;
@@ -68,7 +65,8 @@ export class Batches {
     if (method === undefined || group === undefined) return this.#send(attempt);
     const key = method.key(attempt.request);
     if (key.length > MAX_KEY_LENGTH) return this.#send(attempt);
-    return this.#wait(this.#laneOf(attempt.header.authorization, group), key, attempt);
+    const { authorization } = attempt.header;
+    return this.#wait(this.#laneOf({ authorization, group, method }), key, attempt);
   }
 
   /** Ends all batches. Calls that wait fail when they are sent. */
@@ -76,7 +74,11 @@ export class Batches {
     for (const controller of this.#underWay) controller.abort();
   }
 
-  #laneOf(authorization: string, group: string): Lane {
+  #laneOf({
+    authorization,
+    group,
+    method,
+  }: Pick<Lane, "authorization" | "group" | "method">): Lane {
     let ofCaller = this.#lanes.get(authorization);
     if (ofCaller === undefined) {
       ofCaller = new Map();
@@ -84,7 +86,7 @@ export class Batches {
     }
     let lane = ofCaller.get(group);
     if (lane === undefined) {
-      lane = { authorization, waiting: new Map(), underWay: 0, isWoken: false };
+      lane = { authorization, group, method, waiting: new Map(), underWay: 0, isWoken: false };
       ofCaller.set(group, lane);
     }
     return lane;
@@ -121,8 +123,14 @@ export class Batches {
       if (entries.length > 0) void this.#sendEntries(lane, entries);
     }
     for (const calls of lane.waiting.values()) for (const call of calls) call.watch();
-    const isIdle = lane.underWay === 0 && lane.waiting.size === 0;
-    if (isIdle && this.#lanes.size > MAX_CALLERS) this.#lanes.delete(lane.authorization);
+    if (lane.underWay === 0 && lane.waiting.size === 0) this.#forget(lane);
+  }
+
+  /** An access token is soon replaced by another, and its lanes are of no more use. */
+  #forget({ authorization, group }: Lane): void {
+    const ofCaller = this.#lanes.get(authorization);
+    ofCaller?.delete(group);
+    if (ofCaller?.size === 0) this.#lanes.delete(authorization);
   }
 
   /** Never rejects. */
@@ -130,8 +138,8 @@ export class Batches {
     lane.underWay++;
     try {
       const [first] = entries as [Entry];
-      if (entries.length > 1) await this.#sendBatch(entries);
-      else if (first.calls.length > 1) await this.#sendShared(first);
+      if (entries.length > 1) await this.#sendBatch(lane.method, entries);
+      else if (first.calls.length > 1) await this.#sendShared(lane.method, first);
       else await sendAlone(first.calls[0] as WaitingCall, this.#send);
     } finally {
       lane.underWay--;
@@ -139,32 +147,33 @@ export class Batches {
     }
   }
 
-  async #sendBatch(entries: readonly Entry[]): Promise<void> {
+  async #sendBatch(method: Batchable, entries: readonly Entry[]): Promise<void> {
     const calls = entries.flatMap((entry) => entry.calls);
     const [{ attempt: like }] = calls as [WaitingCall];
-    const method = batchMethodOf(like.method);
-    if (method === undefined) return;
     const keys = entries.map(({ key }) => key);
     const request = method.request(keys, like.request);
     try {
       const answer = await this.#sendForAll({ ...like, method: method.batch, request }, calls);
       const { results } = answer as BatchAnswer;
       for (const [index, entry] of entries.entries()) {
-        settle(entry.calls, results.length === keys.length ? results[index] : undefined);
+        settle(method, entry.calls, results.length === keys.length ? results[index] : undefined);
       }
     } catch (error) {
-      if (isAboutBatch(error)) await Promise.all(entries.map((entry) => this.#sendShared(entry)));
-      else for (const call of calls) call.reject(error);
+      if (isAboutBatch(error)) {
+        await Promise.all(entries.map((entry) => this.#sendShared(method, entry)));
+      } else {
+        for (const call of calls) call.reject(error);
+      }
     }
   }
 
   /** Makes one call for several about the same key. */
-  async #sendShared({ calls }: Entry): Promise<void> {
+  async #sendShared(method: Batchable, { calls }: Entry): Promise<void> {
     const [{ attempt: like }] = calls as [WaitingCall];
     if (!calls.some(({ isOpen }) => isOpen)) return;
     try {
       const { session } = (await this.#sendForAll(like, calls)) as { session?: Session };
-      settle(calls, session && { result: { case: "session", value: session } });
+      settle(method, calls, session && { result: { case: "session", value: session } });
     } catch (error) {
       for (const call of calls) call.reject(error);
     }
@@ -193,9 +202,13 @@ export class Batches {
   }
 }
 
+type Batchable = NonNullable<ReturnType<typeof batchMethodOf>>;
+
 /** Calls that a batch can have together. */
 interface Lane {
   readonly authorization: string;
+  readonly group: string;
+  readonly method: Batchable;
   /** The calls that were not sent yet, by what they ask about. */
   readonly waiting: Map<string, WaitingCall[]>;
   underWay: number;
@@ -288,7 +301,11 @@ async function sendAlone(call: WaitingCall, send: Send): Promise<void> {
 }
 
 /** Gives all calls about one key their answer, each one of its own. */
-function settle(calls: readonly WaitingCall[], answer: Pick<SessionResult, "result"> | undefined) {
+function settle(
+  method: Batchable,
+  calls: readonly WaitingCall[],
+  answer: Pick<SessionResult, "result"> | undefined,
+): void {
   let isShared = false;
   for (const call of calls) {
     if (!call.isOpen) continue;
@@ -296,7 +313,7 @@ function settle(calls: readonly WaitingCall[], answer: Pick<SessionResult, "resu
     if (result?.case === "session") {
       const session = isShared ? clone(SessionSchema, result.value) : result.value;
       isShared = true;
-      call.resolve(batchMethodOf(call.attempt.method)?.answer(session));
+      call.resolve(method.answer(session));
     } else if (result?.case === "error") {
       call.reject(connectErrorFrom(result.value));
     } else {

@@ -45,7 +45,7 @@ const BASE_BACKOFF_MS = 100;
 /** No backoff is longer than this. */
 const MAX_BACKOFF_MS = 1000;
 
-/** For so long after its start, a call that no server took is made again however often it failed. */
+/** Until this long after its start, a call that no server took is retried without counting attempts. */
 const UNTAKEN_MS = 1000;
 
 /** Whether a call that failed with `error` may be made again. */
@@ -68,9 +68,9 @@ export function mayRetry(method: UnaryMethod, error: SessiondError): boolean {
 }
 
 /**
- * Whether no number of attempts ends a call that failed with `error` now. A server that restarts is
- * back within a second, and an attempt that found no connection took no time of it: while grpc-js
- * waits before it connects again, all attempts fail at once.
+ * Whether a failed attempt does not count against `maxAttempts`: no server took the call, and the call
+ * began less than a second ago. A server that restarts is back by then, and an attempt takes none of
+ * that time: while grpc-js waits before it connects again, all attempts fail at once.
  */
 export function isUntaken(error: SessiondError, elapsedMs: number): boolean {
   return elapsedMs < UNTAKEN_MS && error.reason === "UNAVAILABLE" && wasNotProcessed(error);

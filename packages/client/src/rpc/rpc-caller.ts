@@ -101,20 +101,19 @@ export class RpcCaller {
     const limits = this.#limits(timeoutMs, signal);
     const startMs = performance.now();
     let header: Header | undefined;
-    for (let attempt = 1; ; attempt++) {
+    for (let attempts = 1; ; attempts++) {
       try {
         header ??= await this.#header(limits, trace);
         const current = typeof request === "function" ? request() : request;
-        const { deadlineMs, signal } = limits;
+        const { deadlineMs } = limits;
         const attempt = { method, request: current, header, deadlineMs, signal };
         const answer = this.#batches?.attempt(attempt) ?? this.#send(attempt);
         return (await answer) as Answer<M>;
       } catch (thrown) {
         const error = this.#errorFrom(thrown, limits);
-        const waitMs = backoffMs(attempt, error, Math.random());
-        if (!this.#hasAttempt(attempt, error, startMs) || waitMs >= remainingMs(limits))
-          throw error;
-        if (!mayRetry(method, error)) throw error;
+        const waitMs = backoffMs(attempts, error, Math.random());
+        const mayGoOn = mayRetry(method, error) && this.#hasAttempt(attempts, error, startMs);
+        if (!mayGoOn || waitMs >= remainingMs(limits)) throw error;
         await pause(waitMs, limits);
       }
     }

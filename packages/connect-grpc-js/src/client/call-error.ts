@@ -37,7 +37,7 @@ export function errorOf(
 }
 
 /** The error of a call that took longer than its timeout. */
-export function timedOut(): ConnectError {
+function timedOut(): ConnectError {
   return new ConnectError("the operation timed out", Code.DeadlineExceeded);
 }
 

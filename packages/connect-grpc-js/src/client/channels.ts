@@ -4,6 +4,7 @@ import {
   type ChannelOptions,
   connectivityState as State,
 } from "@grpc/grpc-js";
+import { onAbort } from "./cancellation.js";
 import { type ClientTls, ConnectionCredentials } from "./connection-credentials.js";
 
 /** Where the servers are, and how to connect. */
@@ -43,13 +44,20 @@ export class Channels {
 
   /** Waits until a channel has a connection, or all have failed to connect. */
   async soon(signal: AbortSignal): Promise<ChannelInterface> {
-    for (;;) {
-      const channel = this.now ?? this.#ifAllFailed();
-      if (channel !== undefined) return channel;
-      this.#ready ??= this.#stateChange().finally(() => {
-        this.#ready = undefined;
-      });
-      await Promise.race([this.#ready, aborted(signal)]);
+    signal.throwIfAborted();
+    const canceled = Promise.withResolvers<never>();
+    const forget = onAbort(signal, () => canceled.reject(signal.reason));
+    try {
+      for (;;) {
+        const channel = this.now ?? this.#ifAllFailed();
+        if (channel !== undefined) return channel;
+        this.#ready ??= this.#stateChange().finally(() => {
+          this.#ready = undefined;
+        });
+        await Promise.race([this.#ready, canceled.promise]);
+      }
+    } finally {
+      forget();
     }
   }
 
@@ -84,14 +92,6 @@ export class Channels {
       }
     });
   }
-}
-
-/** Rejects with the reason when the signal aborts. */
-function aborted(signal: AbortSignal): Promise<never> {
-  return new Promise((_, reject) => {
-    if (signal.aborted) reject(signal.reason);
-    signal.addEventListener("abort", () => reject(signal.reason), { once: true });
-  });
 }
 
 function openChannel(address: URL, settings: ChannelSettings): ChannelInterface {

@@ -196,7 +196,7 @@ class GrpcTransport implements GrpcJsTransport {
       next: async (request) => {
         const metadata = requestMetadata(request.header);
         const outgoing = this.#outgoing(method, metadata, limitMs, request.signal);
-        const channel = this.#channels.now ?? (await this.#channels.soon(request.signal));
+        const channel = await this.#channels.soon(request.signal);
         this.#refuseIfEnded(request.signal);
         const call = new StreamingCall(channel, outgoing, request.message, this.#forget);
         this.#active.add(call);
@@ -249,7 +249,8 @@ class GrpcTransport implements GrpcJsTransport {
     signal: AbortSignal | undefined,
   ): OutgoingCall<Method> {
     const path = this.#pathOf(method);
-    return { method, path, metadata, timeoutMs, signal, binaryOptions: this.#binaryOptions };
+    const deadline = timeoutMs === undefined ? Number.POSITIVE_INFINITY : Date.now() + timeoutMs;
+    return { method, path, metadata, deadline, signal, binaryOptions: this.#binaryOptions };
   }
 
   #requestOf(method: DescMethod, header: HeadersInit | undefined, values?: ContextValues) {

@@ -10,7 +10,7 @@ import {
 import { errorOf } from "./call-error.js";
 import { onAbort } from "./cancellation.js";
 import { parse, serialize } from "./messages.js";
-import { deadlineOf, type OutgoingCall, wasSent } from "./unary-call.js";
+import { type OutgoingCall, wasSent } from "./unary-call.js";
 
 type Call = ReturnType<ChannelInterface["createCall"]>;
 type Method<I extends DescMessage, O extends DescMessage> = DescMethodStreaming<I, O>;
@@ -27,9 +27,10 @@ export class StreamingCall<I extends DescMessage, O extends DescMessage>
   readonly #onEnd: (call: StreamingCall<I, O>) => void;
   readonly #stopListening: (() => void) | undefined;
   readonly #header = Promise.withResolvers<Metadata>();
-  readonly #done = Promise.withResolvers<void>();
   #received: Metadata | undefined;
   #trailer = new Metadata();
+  /** The message that is being sent. */
+  #sending: PromiseWithResolvers<void> | undefined;
   #read: PromiseWithResolvers<IteratorResult<MessageShape<O>, undefined>> | undefined;
   #end: { readonly error: ConnectError | undefined } | undefined;
 
@@ -45,7 +46,7 @@ export class StreamingCall<I extends DescMessage, O extends DescMessage>
     this.#onEnd = onEnd;
     // The error reaches the consumer at its next read, too.
     this.#header.promise.catch(() => {});
-    this.#call = channel.createCall(outgoing.path, deadlineOf(outgoing), null, null, null);
+    this.#call = channel.createCall(outgoing.path, outgoing.deadline, null, null, null);
     this.#stopListening =
       signal && onAbort(signal, () => this.cancel(ConnectError.from(signal.reason, Code.Canceled)));
     this.#call.start(outgoing.metadata, this);
@@ -119,9 +120,10 @@ export class StreamingCall<I extends DescMessage, O extends DescMessage>
     try {
       for await (const request of requests) {
         const bytes = serialize(method.input, request, binaryOptions);
-        const sent = Promise.withResolvers<void>();
-        this.#call.sendMessageWithContext({ callback: () => sent.resolve() }, bytes);
-        await Promise.race([sent.promise, this.#done.promise]);
+        const sending = Promise.withResolvers<void>();
+        this.#sending = sending;
+        this.#call.sendMessageWithContext({ callback: () => sending.resolve() }, bytes);
+        await sending.promise;
         if (this.#end !== undefined) return;
       }
       this.#call.halfClose();
@@ -134,7 +136,7 @@ export class StreamingCall<I extends DescMessage, O extends DescMessage>
     this.#end = { error };
     this.#stopListening?.();
     this.#onEnd(this);
-    this.#done.resolve();
+    this.#sending?.resolve();
     if (error === undefined) this.#header.resolve(this.#received ?? new Metadata());
     else this.#header.reject(error);
     this.#read?.resolve(this.#atEnd(error));

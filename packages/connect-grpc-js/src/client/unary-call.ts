@@ -19,7 +19,8 @@ export interface OutgoingCall<Method> {
   readonly method: Method;
   readonly path: string;
   readonly metadata: Metadata;
-  readonly timeoutMs: number | undefined;
+  /** By the wall clock, as grpc-js has deadlines. It makes a timer of it at once. */
+  readonly deadline: number;
   readonly signal: AbortSignal | undefined;
   readonly binaryOptions: BinaryOptions;
 }
@@ -56,7 +57,7 @@ export class UnaryCall<I extends DescMessage, O extends DescMessage>
     });
     this.#outgoing = outgoing;
     this.#onEnd = onEnd;
-    this.#call = channel.createCall(outgoing.path, deadlineOf(outgoing), null, null, null);
+    this.#call = channel.createCall(outgoing.path, outgoing.deadline, null, null, null);
     this.#stopListening =
       signal && onAbort(signal, () => this.cancel(ConnectError.from(signal.reason, Code.Canceled)));
     this.#call.start(outgoing.metadata, this);
@@ -148,11 +149,6 @@ class Response<I extends DescMessage, O extends DescMessage> implements UnaryRes
     this.#trailer ??= new MetadataHeaders(this.#metadata[1]);
     return this.#trailer;
   }
-}
-
-/** By the wall clock, as grpc-js has deadlines. It makes a timer of it at once. */
-export function deadlineOf({ timeoutMs }: OutgoingCall<unknown>): number {
-  return timeoutMs === undefined ? Number.POSITIVE_INFINITY : Date.now() + timeoutMs;
 }
 
 /** Whether a stream of HTTP/2 was opened for the call. Only such a call has a peer to authenticate. */

@@ -26,7 +26,7 @@ interface OverridableHeaders extends Omit<Headers, "append" | "get" | "has"> {
 const HeadersClass: new () => OverridableHeaders = Headers;
 
 /**
- * The headers of a request, as a view of its metadata. Joins several values of one key with ", ".
+ * Headers as a view of the metadata of a request or a response. Joins several values of one key with ", ".
  * Binary values become unpadded base64, for `decodeBinaryHeader` of @connectrpc/connect.
  *
  * `get` and `has`, which most interceptors use, read the metadata. Every other method copies all
