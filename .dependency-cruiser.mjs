@@ -48,6 +48,12 @@ const FLOORS = {
     "rate-limits/": "the store of rate limits",
     "connection/": "talks to Redis, and knows nothing of what is stored",
   },
+  "packages/connect-grpc-js/src": {
+    "index.ts": "the package's door",
+    "client/": "calls",
+    "server/": "serves",
+    "metadata/": "the headers of both, as gRPC has them",
+  },
   "packages/client/src": {
     "index.ts": "the package's door",
     "client.ts": "the SDK's one object",

@@ -22,8 +22,9 @@ import { requestMetadata } from "../metadata/request-metadata.js";
 import { Channels } from "./channels.js";
 import type { ClientTls } from "./connection-credentials.js";
 import { type BinaryOptions, serialize } from "./messages.js";
+import type { OutgoingCall } from "./outgoing-call.js";
 import { StreamingCall } from "./streaming-call.js";
-import { type OutgoingCall, UnaryCall } from "./unary-call.js";
+import { UnaryCall } from "./unary-call.js";
 
 /** Options of {@link createGrpcJsTransport}. */
 export interface GrpcJsTransportOptions {

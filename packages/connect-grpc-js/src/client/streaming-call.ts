@@ -10,9 +10,8 @@ import {
 import { errorOf } from "./call-error.js";
 import { onAbort } from "./cancellation.js";
 import { parse, serialize } from "./messages.js";
-import { type OutgoingCall, wasSent } from "./unary-call.js";
+import { type Call, type OutgoingCall, wasSent } from "./outgoing-call.js";
 
-type Call = ReturnType<ChannelInterface["createCall"]>;
 type Method<I extends DescMessage, O extends DescMessage> = DescMethodStreaming<I, O>;
 
 /**

@@ -10,20 +10,8 @@ import {
 import { MetadataHeaders } from "../metadata/metadata-headers.js";
 import { errorOf } from "./call-error.js";
 import { onAbort } from "./cancellation.js";
-import { type BinaryOptions, parse } from "./messages.js";
-
-type Call = ReturnType<ChannelInterface["createCall"]>;
-
-/** What a call sends, and until when. */
-export interface OutgoingCall<Method> {
-  readonly method: Method;
-  readonly path: string;
-  readonly metadata: Metadata;
-  /** By the wall clock, as grpc-js has deadlines. It makes a timer of it at once. */
-  readonly deadline: number;
-  readonly signal: AbortSignal | undefined;
-  readonly binaryOptions: BinaryOptions;
-}
+import { parse } from "./messages.js";
+import { type Call, type OutgoingCall, wasSent } from "./outgoing-call.js";
 
 /**
  * One unary call. It talks to the channel below the clients of grpc-js, which make an event emitter
@@ -149,9 +137,4 @@ class Response<I extends DescMessage, O extends DescMessage> implements UnaryRes
     this.#trailer ??= new MetadataHeaders(this.#metadata[1]);
     return this.#trailer;
   }
-}
-
-/** Whether a stream of HTTP/2 was opened for the call. Only such a call has a peer to authenticate. */
-export function wasSent(call: Call): boolean {
-  return call.getAuthContext() !== null;
 }

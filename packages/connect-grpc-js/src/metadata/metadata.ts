@@ -1,5 +1,5 @@
 import { Code, ConnectError } from "@connectrpc/connect";
-import { Metadata, type ServerUnaryCall } from "@grpc/grpc-js";
+import type { Metadata } from "@grpc/grpc-js";
 
 /**
  * Names of HTTP/2 and of gRPC itself; names with the prefix "grpc-" belong to gRPC too. An
@@ -56,43 +56,5 @@ function addEntry(metadata: Metadata, key: string, value: string): void {
   // Headers joins several values with commas. base64 has no commas.
   for (const encoded of value.split(",")) {
     metadata.add(key, Buffer.from(encoded.trim(), "base64"));
-  }
-}
-
-/** Converts the headers of a response. Undefined if there are none. */
-export function metadataFromHeaders(headers: Headers): Metadata | undefined {
-  if (headers.keys().next().done) return undefined;
-  const metadata = new Metadata();
-  addHeadersToMetadata(headers, metadata);
-  return metadata;
-}
-
-type HeaderSender = Pick<ServerUnaryCall<unknown, unknown>, "sendMetadata">;
-
-/** Sends the headers of a response. If there are none, grpc-js sends its own later. */
-export function sendHeader(call: HeaderSender, header: Headers): void {
-  const metadata = metadataFromHeaders(header);
-  if (metadata !== undefined) {
-    call.sendMetadata(metadata);
-  }
-}
-
-/** Sends the headers of a response that ends with an error, if gRPC can carry them. */
-export function trySendHeader(call: HeaderSender, header: Headers): void {
-  try {
-    sendHeader(call, header);
-  } catch (_error) {
-    // The status matters more, and it follows.
-  }
-}
-
-/** Makes `target` equal to the headers that the interceptors returned. */
-export function replaceHeaders(target: Headers, source: Headers): void {
-  if (target === source) return;
-  for (const key of [...target.keys()]) {
-    target.delete(key);
-  }
-  for (const [key, value] of source) {
-    target.append(key, value);
   }
 }

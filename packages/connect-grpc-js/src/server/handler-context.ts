@@ -4,8 +4,8 @@ import type {
   UnaryRequest,
   UnaryResponse,
 } from "@connectrpc/connect";
-import { LAZY_SIGNAL, SOURCE } from "../lazy-property.js";
 import type { CallLifetime } from "./call-lifetime.js";
+import { LAZY_SIGNAL, SOURCE } from "./lazy-property.js";
 import type { Route } from "./route.js";
 
 /** The context of a handler. `request` is what the interceptors passed on. */

@@ -1,8 +1,8 @@
 import type { DescMethodStreaming, Message } from "@bufbuild/protobuf";
 import type { MethodImplSpec, StreamRequest, UnaryRequest } from "@connectrpc/connect";
-import { LAZY_SIGNAL, lazyProperty, SOURCE } from "../lazy-property.js";
 import { MetadataHeaders } from "../metadata/metadata-headers.js";
 import type { CallLifetime } from "./call-lifetime.js";
+import { LAZY_SIGNAL, lazyProperty, SOURCE } from "./lazy-property.js";
 import { parseMessage } from "./messages.js";
 import type { IncomingCall, Route } from "./route.js";
 

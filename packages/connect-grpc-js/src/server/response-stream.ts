@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import type { ServerDuplexStream } from "@grpc/grpc-js";
-import { metadataFromHeaders, sendHeader, trySendHeader } from "../metadata/metadata.js";
 import type { CallLifetime } from "./call-lifetime.js";
+import { metadataFromHeaders, sendHeader, trySendHeader } from "./response-headers.js";
 import { statusOf } from "./status.js";
 
 /**

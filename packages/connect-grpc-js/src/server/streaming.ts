@@ -14,12 +14,12 @@ import type {
 } from "@connectrpc/connect";
 import { createAsyncIterable } from "@connectrpc/connect/protocol";
 import type { handleBidiStreamingCall, ServerDuplexStream } from "@grpc/grpc-js";
-import { replaceHeaders } from "../metadata/metadata.js";
 import { CallLifetime } from "./call-lifetime.js";
 import { createContext } from "./handler-context.js";
 import { mapIterable, onlyMessage, sendAll } from "./message-streams.js";
 import { parseMessage, serializeStreamed } from "./messages.js";
 import { createStreamRequest } from "./request.js";
+import { replaceHeaders } from "./response-headers.js";
 import { ResponseStream } from "./response-stream.js";
 import { intercept, type Next, type Route } from "./route.js";
 

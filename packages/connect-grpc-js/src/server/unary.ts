@@ -1,11 +1,11 @@
 import { create } from "@bufbuild/protobuf";
 import type { MethodImplSpec, UnaryRequest, UnaryResponse } from "@connectrpc/connect";
 import type { handleUnaryCall, ServerUnaryCall, sendUnaryData } from "@grpc/grpc-js";
-import { metadataFromHeaders, sendHeader, trySendHeader } from "../metadata/metadata.js";
 import { CallLifetime } from "./call-lifetime.js";
 import { createContext } from "./handler-context.js";
 import { serializeMessage } from "./messages.js";
 import { createUnaryRequest } from "./request.js";
+import { metadataFromHeaders, sendHeader, trySendHeader } from "./response-headers.js";
 import { intercept, type Next, type Route } from "./route.js";
 import { statusOf } from "./status.js";
 
