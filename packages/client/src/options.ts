@@ -55,9 +55,9 @@ export type SessionClientOptions = ServerOptions & {
 /** Bounds of a near cache. */
 export interface NearCacheOptions {
   /**
-   * How old what the watch has told may be, in milliseconds, from 1000 to 60 000. Then verifies ask
-   * the server until the watch tells more. Below 2000 that can happen without any disturbance,
-   * because a server promises to tell once a second. Default: 5000.
+   * The greatest age of the watch's last checkpoint, in milliseconds, from 1000 to 60 000. With an
+   * older one, verifies ask the server. Below 2000 that can happen without any disturbance, because
+   * a server promises a checkpoint once a second. Default: 5000.
    */
   maxStaleMs?: number | undefined;
 
