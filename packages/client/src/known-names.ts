@@ -45,6 +45,15 @@ export function unknownNames<T extends object>(
     }));
 }
 
+/** A violation for each field that has a fault. The fault of a field without one is undefined. */
+export function violationsOf(
+  faults: Readonly<Record<string, string | undefined>>,
+): FieldViolation[] {
+  return Object.entries(faults).flatMap(([field, description]) =>
+    description === undefined ? [] : [{ field, description }],
+  );
+}
+
 /** The error for arguments that were refused, by the names that the caller wrote. */
 export function refusal(fieldViolations: readonly FieldViolation[]): SessiondError {
   const messages = fieldViolations.map(({ field, description }) => `${field}: ${description}`);

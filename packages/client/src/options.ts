@@ -1,6 +1,6 @@
 import type { Transport } from "@connectrpc/connect";
 import { nameOf } from "./error.js";
-import { type NamesOf, refusal, unknownNames } from "./known-names.js";
+import { type NamesOf, refusal, unknownNames, violationsOf } from "./known-names.js";
 import { type TlsOptions, tlsFaults } from "./tls-options.js";
 
 /**
@@ -174,11 +174,8 @@ export function checkOptions(options: SessionClientOptions): CheckedOptions {
     batching: typeof batching === "boolean" ? undefined : "expected true or false",
     ...nearCacheFaults(nearCache),
   };
-  const wrong = Object.entries(faults).flatMap(([field, description]) =>
-    description === undefined ? [] : [{ field, description }],
-  );
   const ofTls = options.transport === undefined ? tlsFaults(options.tls, options.baseUrl) : [];
-  const all = [...wrong, ...ofTls, ...unknown];
+  const all = [...violationsOf(faults), ...ofTls, ...unknown];
   if (all.length > 0) throw refusal(all);
   const server = options.transport ?? {
     baseUrls: listOf(options.baseUrl) as [string, ...string[]],

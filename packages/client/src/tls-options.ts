@@ -1,6 +1,6 @@
 import { createSecureContext } from "node:tls";
 import type { FieldViolation } from "./error.js";
-import { type NamesOf, unknownNames } from "./known-names.js";
+import { type NamesOf, unknownNames, violationsOf } from "./known-names.js";
 
 /** TLS to a server whose `baseUrl` begins with `https` or `dns`. All of it in PEM. */
 export interface TlsOptions {
@@ -48,9 +48,7 @@ export function tlsFaults(tls: unknown, baseUrl: unknown): readonly FieldViolati
         ? undefined
         : "expected a host name",
   };
-  const wrong = Object.entries(faults).flatMap(([field, description]) =>
-    description === undefined ? [] : [{ field, description }],
-  );
+  const wrong = violationsOf(faults);
   return wrong.length > 0 ? wrong : pemFaults({ ca, cert, key });
 }
 

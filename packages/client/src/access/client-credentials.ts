@@ -1,6 +1,6 @@
 import type { AuthorizationServer, Client, ClientAuth, PrivateKey } from "oauth4webapi";
 import { nameOf, SessiondError } from "../error.js";
-import { known, type NamesOf, refusal } from "../known-names.js";
+import { known, type NamesOf, refusal, violationsOf } from "../known-names.js";
 
 /** Options of `clientCredentials`. */
 export interface ClientCredentialsOptions {
@@ -225,9 +225,7 @@ function checkOptions(options: ClientCredentialsOptions): void {
   for (const name of ["audience", "resource", "scope"] as const) {
     faults[name] = options[name] === undefined ? undefined : textFault(options[name]);
   }
-  const wrong = Object.entries(faults).flatMap(([field, description]) =>
-    description === undefined ? [] : [{ field, description }],
-  );
+  const wrong = violationsOf(faults);
   if (wrong.length > 0) throw refusal(wrong);
 }
 
