@@ -10,6 +10,7 @@ import {
   type Latency,
   latencyOf,
   load,
+  type Pace,
   pace,
   type Target,
   timed,
@@ -32,12 +33,6 @@ export interface Cost {
   readonly server: number;
   readonly redis: number;
   readonly client: number;
-}
-
-/** How fast calls come whose time is measured. */
-export interface Pace {
-  readonly perSecond: number;
-  readonly seconds: number;
 }
 
 /** Something to measure. */

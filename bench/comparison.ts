@@ -2,7 +2,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { type Candidate, type Cost, FLOOR } from "./candidates.ts";
 import type { Latency } from "./load.ts";
-import { median } from "./results.ts";
+import { median, quartersOf } from "./results.ts";
 
 const README = new URL("../README.md", import.meta.url);
 const [BEGIN, END] = ["<!-- written by pnpm bench -->", "<!-- end -->"];
@@ -43,14 +43,13 @@ export interface Figures {
 /** The medians of all rows. */
 export function figuresOf(rows: readonly Row[]): Figures[] {
   return rows.map(({ candidate, costs, latencies }) => {
-    const ratios = ratiosOf(rows, candidate.name, FLOOR).toSorted((a, b) => a - b);
-    const quarter = Math.round(ratios.length / 4);
+    const ratios = ratiosOf(rows, candidate.name, FLOOR);
     const of = (value: (cost: Cost) => number) => median(costs.map(value));
     return {
       ...{ name: candidate.name, kind: candidate.kind },
       callsPerCore: of((cost) => 1e6 / ownMicros(cost)),
       ofFloor: median(ratios),
-      quarters: [ratios[quarter] ?? Number.NaN, ratios.at(-1 - quarter) ?? Number.NaN],
+      quarters: quartersOf(ratios),
       cost: {
         server: of(({ server }) => server),
         redis: of(({ redis }) => redis),
@@ -112,7 +111,7 @@ How it was measured:
 }
 
 /** The sentences that the README has, too. */
-export function headlines(rows: readonly Row[]): string[] {
+function headlines(rows: readonly Row[]): string[] {
   const grpc = "sessiond, gRPC, Redis";
   const ratio = (own: string, peer: string) => {
     const value = median(ratiosOf(rows, own, peer));

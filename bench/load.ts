@@ -20,6 +20,12 @@ export interface Latency {
   readonly p99Ms: number;
 }
 
+/** How fast calls come whose time is measured. */
+export interface Pace {
+  readonly perSecond: number;
+  readonly seconds: number;
+}
+
 /** A way to verify a session. */
 export interface Target {
   readonly name: string;
@@ -65,7 +71,7 @@ export async function load(
 export async function pace(
   target: Target,
   core: string,
-  { perSecond, seconds }: { readonly perSecond: number; readonly seconds: number },
+  { perSecond, seconds }: Pace,
 ): Promise<Latency> {
   const log = join(tmpdir(), `sessiond-bench-${randomUUID()}`);
   const shape = ["-c", `${PACED_CONNECTIONS}`, "--rps", `${perSecond / PACED_CONNECTIONS}`];

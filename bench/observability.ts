@@ -8,8 +8,8 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { startRedisServer } from "@sessiond/core/testing";
 import { moveTo } from "./processes.ts";
-import { type Measurement, microsOf, quartersOf, ratioOf } from "./report.ts";
-import { writeSection } from "./results.ts";
+import { type Measurement, microsOf, ratiosOf } from "./report.ts";
+import { median, quartersOf, writeSection } from "./results.ts";
 import {
   atLeast,
   createSession,
@@ -118,15 +118,15 @@ async function measure(
   const target = { ...(await start("with", instrument.withIt)), name };
   const peer = await start("without", instrument.without);
   const measurement = await measureInTurn(target, peer, turns);
-  console.log(`${name}: ${ratioOf(measurement).toFixed(3)} of a server without`);
+  console.log(`${name}: ${median(ratiosOf(measurement)).toFixed(3)} of a server without`);
   return measurement;
 }
 
 function rowOf(measurement: Measurement): string {
   const { name, rounds } = measurement;
-  const [low, high] = quartersOf(measurement);
+  const ratios = ratiosOf(measurement);
   const [own, peer] = [rounds.map((round) => round.own), rounds.map((round) => round.peer)];
-  const ratios = [ratioOf(measurement), low, high].map((ratio) => ratio.toFixed(2));
+  const [middle, low, high] = [median(ratios), ...quartersOf(ratios)].map((one) => one.toFixed(2));
   const micros = [own, peer].map((results) => Math.round(microsOf(results)));
-  return `| ${ratios[0]} | ${ratios[1]}–${ratios[2]} | ${name} | ${micros.join(" | ")} |`;
+  return `| ${middle} | ${low}–${high} | ${name} | ${micros.join(" | ")} |`;
 }

@@ -16,6 +16,13 @@ export function writeSection(heading: string, text: string): void {
   console.log(`\n## ${section}`);
 }
 
+/** The lowest and the highest value of the middle half. */
+export function quartersOf(values: readonly number[]): readonly [low: number, high: number] {
+  const sorted = values.toSorted((a, b) => a - b);
+  const quarter = Math.round(sorted.length / 4);
+  return [sorted.at(quarter) ?? Number.NaN, sorted.at(-1 - quarter) ?? Number.NaN];
+}
+
 /** The middle value, or the mean of the two middle values. */
 export function median(values: readonly number[]): number {
   const sorted = values.toSorted((a, b) => a - b);
