@@ -1,7 +1,7 @@
-// A process that calls a store by itself, each time that its parent asks it to.
+// A process that calls a store or a server by itself, each time that its parent asks it to: both ends.
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { cpuMicrosOf } from "./processes.ts";
+import { setTimeout as sleep } from "node:timers/promises";
 
 /** What the parent asks for. */
 export interface Order {
@@ -14,6 +14,8 @@ export interface Order {
 /** How the calls went. */
 export interface Bill {
   readonly seconds: number;
+  /** The process's CPU time of all calls together. */
+  readonly cpuMicros: number;
   /** Only of calls in intervals. */
   readonly latenciesMs: readonly number[];
 }
@@ -21,8 +23,6 @@ export interface Bill {
 /** A process that calls as it is told. */
 export interface Caller {
   call(order: Order): Promise<Bill>;
-  /** The CPU time that the process has used so far. */
-  cpuMicros(): number;
   stop(): void;
 }
 
@@ -37,9 +37,46 @@ export async function startCaller(core: string, args: readonly string[]): Promis
       child.send(order);
       return nextMessage(child) as Promise<Bill>;
     },
-    cpuMicros: () => cpuMicrosOf(child.pid),
     stop: () => void child.kill(),
   };
+}
+
+/**
+ * In the process: makes the calls that the parent asks for. `call` gets the number of the call in its
+ * order. If it brings nothing, the process fails.
+ */
+export function takeOrders(call: (n: number) => Promise<unknown>): void {
+  process.on("message", async (order: Order) => process.send?.(await callAll(order, call)));
+  // A parent that has failed stops nobody.
+  process.once("disconnect", () => process.exit());
+  process.send?.("ready");
+}
+
+async function callAll(order: Order, call: (n: number) => Promise<unknown>): Promise<Bill> {
+  const { calls, concurrent, intervalMs } = order;
+  const latenciesMs: number[] = [];
+  const startCpu = process.cpuUsage();
+  const startMs = performance.now();
+  let next = 0;
+  const work = async () => {
+    while (next < calls) {
+      const n = next++;
+      if (intervalMs !== undefined) await sleepUntil(startMs + intervalMs * n);
+      const sentMs = performance.now();
+      const answer = await call(n);
+      if (answer === undefined || answer === null) throw new Error("the session is not there");
+      if (intervalMs !== undefined) latenciesMs.push(performance.now() - sentMs);
+    }
+  };
+  await Promise.all(Array.from({ length: concurrent }, work));
+  const seconds = (performance.now() - startMs) / 1000;
+  const { user, system } = process.cpuUsage(startCpu);
+  return { seconds, cpuMicros: user + system, latenciesMs };
+}
+
+async function sleepUntil(dueMs: number): Promise<void> {
+  const waitMs = dueMs - performance.now();
+  if (waitMs > 0) await sleep(waitMs);
 }
 
 /** Rejects if the process ends instead. */

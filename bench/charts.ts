@@ -46,7 +46,7 @@ function chartsOf(figures: readonly Figures[], run: Circumstances): Record<strin
     ...{ name: each.name, label },
     parts: [{ color: each.kind, value }],
   });
-  // HMGET has no server of its own, and would be far beyond the others' axis.
+  // GET has no server of its own, and would be far beyond the others' axis.
   const servers = figures.filter(({ cost }) => cost.server > 0 && cost.client > 0);
   const measured = figures.filter(({ latency }) => latency !== undefined);
   const stored = figures.filter(({ bytesPerSession }) => bytesPerSession !== undefined);

@@ -94,9 +94,9 @@ How it was measured:
   GET with the session. express-session touches the session in Redis at each request and
   @fastify/session writes it, by default; sessiond touches it once in a tenth of the idle timeout.
   better-auth keeps users in SQLite and has no cookie cache, so it reads Redis as the others do.
-- The echoes parse the same request and serialize the same response, without anything else. HMGET reads
-  four fields as large as a session's: by a Node process, and by \`redis-benchmark\`.
-- The server has core 0; h2load, which is the client of all but HMGET, and Redis share core 1. 100 calls
+- The echoes parse the same request and serialize the same response, without anything else. GET reads
+  one string, a copy of a session of sessiond: by a Node process, and by \`redis-benchmark\`.
+- The server has core 0; h2load, which is the client of all but GET, and Redis share core 1. 100 calls
   are under way at any moment: 25 on each of 4 HTTP/2 connections, or 1 on each of 100 HTTP/1.1 ones.
   h2load costs far less than a client in TypeScript, which is measured in the section on the SDK.
 - CPU time is the process's, from the kernel. Calls per second and core are a second divided by the
