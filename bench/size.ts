@@ -38,6 +38,7 @@ async function main(count: number): Promise<void> {
     const redis = Math.round((await sizeInRedis(count, bytes)) / count);
     const sqlite = Math.round((await sizeInSqlite(count, bytes)) / count);
     rows.push(`| ${bytes} | ${redis} | ${sqlite} |`);
+    console.log(rows.at(-1));
   }
   writeSection(
     "The size of a session",
