@@ -16,7 +16,7 @@ import {
   timed,
 } from "./load.ts";
 import { cpuMicrosOf, startOn } from "./processes.ts";
-import { contentOf } from "./session-content.ts";
+import { contentOf, createSessions } from "./session-content.ts";
 import {
   createSession,
   LOAD_CORE,
@@ -114,7 +114,7 @@ async function startOurs(
   bytesPerSession: number | undefined,
   { dir, redis, stack }: Bench,
 ): Promise<Candidate> {
-  const sessiond = await startSessiond(dir, store, WITHOUT_SHEDDING);
+  const sessiond = await startSessiond(dir, store, { env: WITHOUT_SHEDDING });
   stack.defer(() => sessiond.stop());
   const created = await createSession(sessiond, dir);
   const target = targetOf(name, PROTOCOLS[protocol], sessiond, created, dir);
@@ -222,15 +222,12 @@ async function copySession(redis: RedisServer): Promise<void> {
 
 /** Gives Redis sessions of sessiond. Returns how many bytes each takes. */
 async function fillSessiond({ redis, dir, sessions, stack }: Bench): Promise<number> {
-  const server = await startSessiond(dir, redis.url);
+  const server = await startSessiond(dir, redis.url, { env: WITHOUT_SHEDDING });
+  stack.defer(() => server.stop());
   const { accessToken } = await createSession(server, dir);
   const baseUrl = `http://${server.addresses.get("grpc_address")}`;
   using client = createSessionClient({ baseUrl, token: accessToken, timeoutMs: 10_000 });
-  const idleTimeoutMs = 24 * 3_600_000;
-  const create = (n: number) =>
-    client.createSession({ userId: `user-${n}`, ...contentOf(n), idleTimeoutMs });
-  const bytes = await growthOf(redis, () => fill(sessions, create));
-  stack.defer(() => server.stop());
+  const bytes = await growthOf(redis, () => createSessions(client, 0, sessions));
   return bytes / sessions;
 }
 
@@ -243,7 +240,7 @@ async function fill(count: number, create: (n: number) => Promise<unknown>): Pro
 }
 
 /** By how much Redis' memory grows meanwhile, without that of its connections. In bytes. */
-async function growthOf(redis: RedisServer, work: () => Promise<void>): Promise<number> {
+async function growthOf(redis: RedisServer, work: () => Promise<unknown>): Promise<number> {
   using client = connect(redis);
   const used = async () => {
     const info = await client.info("memory");

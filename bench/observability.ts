@@ -110,7 +110,7 @@ async function measure(
   const start = async (title: string, variables: Environment) => {
     const own = join(dir, title);
     mkdirSync(own);
-    const server = await startSessiond(own, store, variables);
+    const server = await startSessiond(own, store, { env: variables });
     stack.defer(() => server.stop());
     return targetOf(title, protocol, server, await createSession(server, own), own);
   };

@@ -1,18 +1,17 @@
 // Measures what a server gives to VerifySession with thousands of calls in flight, beside what it
 // gives with 32, and what else it does meanwhile.
-import { execFile, execFileSync } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { execFile } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs, promisify } from "node:util";
 import { createSessionClient, type SessionClient } from "@sessiond/client";
 import { startRedisServer } from "@sessiond/core/testing";
-import { startOn } from "./processes.ts";
+import { moveTo } from "./processes.ts";
 import { median, writeSection } from "./results.ts";
+import { createSession, LOAD_CORE, PROTOCOLS, startSessiond, targetOf } from "./verify-session.ts";
 
-const MAIN = new URL("../apps/server/dist/main.js", import.meta.url).pathname;
-const PATH = "/sessiond.v1.SessionService/VerifySession";
 /** What every answer is compared with. */
 const FEW = 32;
 /** As many as a connection takes. */
@@ -39,9 +38,9 @@ Needs h2load and redis-server.`);
 
 interface Target {
   readonly url: string;
-  readonly httpUrl: string;
+  readonly headers: readonly string[];
   readonly body: string;
-  readonly token: string;
+  readonly httpUrl: string;
   readonly client: SessionClient;
 }
 
@@ -55,6 +54,7 @@ interface Run {
 }
 
 async function main(seconds: number, rounds: number): Promise<void> {
+  moveTo(LOAD_CORE, process.pid);
   const rows: string[] = [];
   for (const store of ["Redis", "SQLite"] as const) {
     await using stack = new AsyncDisposableStack();
@@ -105,38 +105,26 @@ async function start(store: "Redis" | "SQLite", stack: AsyncDisposableStack): Pr
   const dir = mkdtempSync(join(tmpdir(), "sessiond-bench-"));
   stack.defer(() => rmSync(dir, { recursive: true }));
   const redis = store === "Redis" ? stack.use(await startRedisServer()) : undefined;
+  if (redis !== undefined) moveTo(LOAD_CORE, redis.pid);
   const location = redis?.url ?? `sqlite:${join(dir, "sessions.db")}`;
-  const addresses = ["--grpc-address", "127.0.0.1:0", "--http-address", "127.0.0.1:0"];
-  const args = [MAIN, "serve", "--dev", ...addresses, "--store", location, "--data-dir", dir];
-  const server = await startOn("0", args);
+  const server = await startSessiond(dir, location);
   stack.defer(() => server.stop());
-  const permissions = "sessions:create,sessions:read,sessions:delete";
-  const mint = [MAIN, "token", "--permissions", permissions, "--data-dir", dir];
-  const token = execFileSync(process.execPath, mint, { encoding: "utf8" }).trim();
-  const url = `http://${server.addresses.get("grpc_address")}`;
-  const client = stack.use(createSessionClient({ baseUrl: url, token, timeoutMs: 10_000 }));
-  const created = await client.createSession({ userId: "ada", idleTimeoutMs: 3_600_000 });
-  const body = join(dir, "request");
-  writeFileSync(body, verifyRequest(created.token));
-  const httpUrl = `http://${server.addresses.get("http_address")}`;
-  return { url, httpUrl, body, token, client };
-}
-
-/** A message of gRPC with the token in field 1. */
-function verifyRequest(token: string): Buffer {
-  const message = Buffer.concat([Buffer.of(0x0a, token.length), Buffer.from(token)]);
-  return Buffer.concat([Buffer.of(0, 0, 0, 0, message.length), message]);
+  const created = await createSession(server, dir);
+  const { url, headers, body } = targetOf("flood", PROTOCOLS.grpc, server, created, dir);
+  const { accessToken: token } = created;
+  const baseUrl = `http://${server.addresses.get("grpc_address")}`;
+  const client = stack.use(createSessionClient({ baseUrl, token, timeoutMs: 10_000 }));
+  return { url, headers, body, httpUrl: `http://${server.addresses.get("http_address")}`, client };
 }
 
 /** Has h2load call for so long, and looks at the server meanwhile. */
 async function run(target: Target, inFlight: number, seconds: number): Promise<Run> {
   const connections = Math.max(4, Math.ceil(inFlight / STREAMS));
   const shape = ["-c", `${connections}`, "-m", `${Math.ceil(inFlight / connections)}`];
-  const headers = ["content-type: application/grpc", "te: trailers"];
   const load = promisify(execFile)("taskset", [
-    ...["-c", "1", "h2load", "-D", `${seconds + WARM_UP_S}`, ...shape, "-d", target.body],
-    ...[...headers, `authorization: Bearer ${target.token}`].flatMap((one) => ["-H", one]),
-    `${target.url}${PATH}`,
+    ...["-c", LOAD_CORE, "h2load", "-D", `${seconds + WARM_UP_S}`, ...shape, "-d", target.body],
+    ...target.headers.flatMap((one) => ["-H", one]),
+    target.url,
   ]);
   await sleep(WARM_UP_S * 1_000);
   const before = await countsOf(target);

@@ -1,6 +1,5 @@
 // Measures how the number of sessions in Redis changes the memory for each, and the time to verify
 // one, to list a page and to count all.
-import { execFileSync } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
@@ -13,11 +12,10 @@ import { type RedisServer, startRedisServer } from "@sessiond/core/testing";
 import { RedisStore } from "connect-redis";
 import type { SessionData } from "express-session";
 import { createClient } from "redis";
-import { startOn } from "./processes.ts";
 import { median, writeSection } from "./results.ts";
 import { contentOf } from "./session-content.ts";
+import { mintAccessToken, startSessiond } from "./verify-session.ts";
 
-const MAIN = new URL("../apps/server/dist/main.js", import.meta.url).pathname;
 const KEYRING = `k:${"A".repeat(43)}=`;
 
 const AT_A_TIME = 200;
@@ -160,12 +158,12 @@ async function startServer(
 ): Promise<SessionClient> {
   const dir = mkdtempSync(join(tmpdir(), "sessiond-bench-"));
   stack.defer(() => rmSync(dir, { recursive: true }));
-  const addresses = ["--grpc-address", "127.0.0.1:0", "--http-address", "127.0.0.1:0"];
-  const settings = ["--store", redis.url, "--keyring", KEYRING, "--data-dir", dir];
-  const server = await startOn("0-1", [MAIN, "serve", "--dev", ...addresses, ...settings]);
+  const server = await startSessiond(dir, redis.url, {
+    core: "0-1",
+    flags: ["--keyring", KEYRING],
+  });
   stack.defer(() => server.stop());
-  const args = [MAIN, "token", "--permissions", "sessions:read", "--data-dir", dir];
-  const token = execFileSync(process.execPath, args, { encoding: "utf8" }).trim();
+  const token = mintAccessToken(dir, "sessions:read");
   const baseUrl = `http://${server.addresses.get("grpc_address")}`;
   return stack.use(createSessionClient({ baseUrl, token }));
 }

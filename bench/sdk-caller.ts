@@ -10,18 +10,7 @@ import {
   VerifySessionRequestSchema,
   VerifySessionResponseSchema,
 } from "@sessiond/proto/sessiond/v1/session_service";
-
-/** What the parent asks for. */
-export interface Order {
-  readonly calls: number;
-  readonly concurrent: number;
-}
-
-/** What the calls cost. */
-export interface Bill {
-  readonly cpuMicros: number;
-  readonly seconds: number;
-}
+import { takeOrders } from "./caller.ts";
 
 type Verify = (token: string) => Promise<unknown>;
 
@@ -29,23 +18,7 @@ const PATH = `/${SessionService.typeName}/VerifySession`;
 
 const [way = "", baseUrl = "", accessToken = "", ...tokens] = process.argv.slice(2);
 const verify = callerOf(way);
-
-process.on("message", async ({ calls, concurrent }: Order) => {
-  const cpu = process.cpuUsage();
-  const start = performance.now();
-  let next = 0;
-  const work = async () => {
-    while (next < calls) {
-      const answer = await verify(tokens[next++ % tokens.length] ?? "");
-      if (answer === undefined) throw new Error("the session does not verify");
-    }
-  };
-  await Promise.all(Array.from({ length: concurrent }, work));
-  const seconds = (performance.now() - start) / 1000;
-  const { user, system } = process.cpuUsage(cpu);
-  process.send?.({ cpuMicros: (user + system) / calls, seconds } satisfies Bill);
-});
-process.send?.("ready");
+takeOrders((n) => verify(tokens[n % tokens.length] ?? ""));
 
 function callerOf(way: string): Verify {
   const options = { token: accessToken, timeoutMs: 60_000 };

@@ -3,24 +3,14 @@
 import { type ChildProcess, fork } from "node:child_process";
 import { hash } from "node:crypto";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
-import { cpus, tmpdir } from "node:os";
-import { join } from "node:path";
+import { cpus } from "node:os";
 import { setImmediate as nextTurn, setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { createSessionClient, type SessionClient } from "@sessiond/client";
-import { startRedisServer } from "@sessiond/core/testing";
-import { moveTo } from "./processes.ts";
 import { median, writeSection } from "./results.ts";
 import type { Revocation, Revoked } from "./sdk-revoker.ts";
-import { contentOf } from "./session-content.ts";
-import {
-  atLeast,
-  createSession,
-  LOAD_CORE,
-  requireTools,
-  startSessiond,
-} from "./verify-session.ts";
+import { createSessions } from "./session-content.ts";
+import { atLeast, startForSdk } from "./verify-session.ts";
 
 const REVOKER = new URL("sdk-revoker.ts", import.meta.url);
 /** Sessions that are verified in turn, and hits of a round: between them the stream is read. */
@@ -29,7 +19,7 @@ const HITS = 20_000;
 const HITS_A_TURN = 1_000;
 const ROUNDS = 20;
 const WARM_UP_ROUNDS = 5;
-const CREATED_TOGETHER = 100;
+const VERIFIED_TOGETHER = 100;
 
 const { values } = parseArgs({
   options: {
@@ -50,21 +40,8 @@ it only prints it. Needs the same tools as pnpm bench.`);
 }
 
 async function main(sessions: number, trials: number): Promise<void> {
-  requireTools();
   await using stack = new AsyncDisposableStack();
-  const redis = stack.use(await startRedisServer());
-  moveTo(LOAD_CORE, redis.pid);
-  moveTo(LOAD_CORE, process.pid);
-  const dir = mkdtempSync(join(tmpdir(), "sessiond-bench-"));
-  stack.defer(() => rmSync(dir, { recursive: true }));
-  // The bench must not measure how calls are refused while the machine is busy.
-  const server = await startSessiond(dir, redis.url, {
-    SESSIOND_MAX_CALLS_PER_CALLER: "10000",
-    NODE_OPTIONS: `--import=${new URL("without-shedding.ts", import.meta.url)}`,
-  });
-  stack.defer(() => server.stop());
-  const { accessToken: token } = await createSession(server, dir);
-  const baseUrl = `http://${server.addresses.get("grpc_address")}`;
+  const { accessToken: token, baseUrl } = await startForSdk(stack);
   const far = stack.use(createSessionClient({ baseUrl, token, timeoutMs: 60_000 }));
   const near = stack.use(
     createSessionClient({
@@ -90,22 +67,6 @@ async function main(sessions: number, trials: number): Promise<void> {
   );
   if (values.dry) console.log(text);
   else writeSection("The near cache", text);
-}
-
-async function createSessions(far: SessionClient, from: number, to: number): Promise<string[]> {
-  const tokens: string[] = [];
-  for (let start = from; start < to; start += CREATED_TOGETHER) {
-    const numbers = Array.from(
-      { length: Math.min(CREATED_TOGETHER, to - start) },
-      (_, i) => start + i,
-    );
-    const idleTimeoutMs = 24 * 3_600_000;
-    const created = numbers.map((n) =>
-      far.createSession({ ...contentOf(n), userId: `user-${n}`, idleTimeoutMs }),
-    );
-    for (const session of await Promise.all(created)) tokens.push(session.token);
-  }
-  return tokens;
 }
 
 interface Hits {
@@ -189,9 +150,9 @@ async function measureMemory(
   const before = { heap: heapBytes(), ...near.nearCache.stats() };
   for (let start = HOT_SESSIONS; start < sessions; start += 10_000) {
     const tokens = await createSessions(far, start, Math.min(start + 10_000, sessions));
-    for (let i = 0; i < tokens.length; i += CREATED_TOGETHER) {
+    for (let i = 0; i < tokens.length; i += VERIFIED_TOGETHER) {
       await Promise.all(
-        tokens.slice(i, i + CREATED_TOGETHER).map((token) => near.verifySession(token)),
+        tokens.slice(i, i + VERIFIED_TOGETHER).map((token) => near.verifySession(token)),
       );
     }
   }

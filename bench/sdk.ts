@@ -1,23 +1,13 @@
 // Measures what VerifySession costs its caller: the SDK alone and in batches, beside connect-node's
 // transport, a bare client of grpc-js and bare HTTP/2.
-import { type ChildProcess, spawn } from "node:child_process";
-import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
-import { cpus, tmpdir } from "node:os";
-import { join } from "node:path";
+import { cpus } from "node:os";
 import { parseArgs } from "node:util";
 import { createSessionClient } from "@sessiond/client";
-import { startRedisServer } from "@sessiond/core/testing";
-import { moveTo, type ServerProcess } from "./processes.ts";
+import { type Caller, startCaller } from "./caller.ts";
+import type { ServerProcess } from "./processes.ts";
 import { median, writeSection } from "./results.ts";
-import type { Bill, Order } from "./sdk-caller.ts";
-import {
-  atLeast,
-  createSession,
-  LOAD_CORE,
-  requireTools,
-  startSessiond,
-} from "./verify-session.ts";
+import { createSessions } from "./session-content.ts";
+import { atLeast, LOAD_CORE, startForSdk } from "./verify-session.ts";
 
 const CALLER = new URL("sdk-caller.ts", import.meta.url).pathname;
 const SESSIONS = 256;
@@ -76,28 +66,17 @@ prints it. With --concurrent it measures only N calls at a time (1, 16 or 256). 
 }
 
 async function main(calls: number, rounds: number): Promise<void> {
-  requireTools();
   await using stack = new AsyncDisposableStack();
-  const redis = stack.use(await startRedisServer());
-  moveTo(LOAD_CORE, redis.pid);
-  const dir = mkdtempSync(join(tmpdir(), "sessiond-bench-"));
-  stack.defer(() => rmSync(dir, { recursive: true }));
-  // The bench must not measure how calls are refused while the machine is busy.
-  const server = await startSessiond(dir, redis.url, {
-    SESSIOND_MAX_CALLS_PER_CALLER: "10000",
-    NODE_OPTIONS: `--import=${new URL("without-shedding.ts", import.meta.url)}`,
-  });
-  stack.defer(() => server.stop());
-  const { accessToken } = await createSession(server, dir);
-  const baseUrl = `http://${server.addresses.get("grpc_address")}`;
-  const tokens = await createSessions(baseUrl, accessToken);
+  const { server, accessToken, baseUrl } = await startForSdk(stack);
+  const client = stack.use(createSessionClient({ baseUrl, token: accessToken }));
+  const tokens = await createSessions(client, 0, SESSIONS);
   const rows = ROWS.filter(
     ({ concurrent }) => `${concurrent}` === (values.concurrent ?? `${concurrent}`),
   );
-  const callers = new Map<string, ChildProcess>();
+  const callers = new Map<string, Caller>();
   for (const way of new Set(rows.map((row) => row.way))) {
-    const caller = await startCaller([way, baseUrl, accessToken, ...tokens]);
-    stack.defer(() => void caller.kill());
+    const caller = await startCaller(LOAD_CORE, [CALLER, way, baseUrl, accessToken, ...tokens]);
+    stack.defer(() => caller.stop());
     callers.set(way, caller);
   }
 
@@ -121,56 +100,17 @@ function commandOf(calls: number, rounds: number): string {
   return `pnpm bench:sdk --calls ${calls} --rounds ${rounds}${concurrent}`;
 }
 
-async function createSessions(baseUrl: string, token: string): Promise<string[]> {
-  using client = createSessionClient({ baseUrl, token });
-  const idleTimeoutMs = 24 * 3_600_000;
-  const created = Array.from({ length: SESSIONS }, (_, i) =>
-    client.createSession({
-      userId: `user-${i}`,
-      displayName: "Ada Lovelace",
-      roles: ["editor", "billing"],
-      data: { theme: "dark", locale: "en-GB", cart: ["sku-1", "sku-2"] },
-      idleTimeoutMs,
-    }),
-  );
-  return (await Promise.all(created)).map((each) => each.token);
-}
-
-async function startCaller(args: readonly string[]): Promise<ChildProcess> {
-  const child = spawn("taskset", ["-c", LOAD_CORE, process.execPath, CALLER, ...args], {
-    stdio: ["ignore", "inherit", "inherit", "ipc"],
-  });
-  await nextMessage(child);
-  return child;
-}
-
-/** Rejects if the process ends instead. */
-async function nextMessage(child: ChildProcess): Promise<unknown> {
-  const done = new AbortController();
-  const { signal } = done;
-  try {
-    const ended = once(child, "exit", { signal }).then(() => {
-      throw new Error("a caller has failed");
-    });
-    const [message] = await Promise.race([once(child, "message", { signal }), ended]);
-    return message;
-  } finally {
-    done.abort();
-  }
-}
-
 async function measure(
   row: Row,
-  caller: ChildProcess | undefined,
+  caller: Caller | undefined,
   server: ServerProcess,
   calls: number,
 ): Promise<Cost> {
   if (caller === undefined) throw new Error(`no caller for ${row.name}`);
   const before = server.cpuSeconds();
-  caller.send({ calls, concurrent: row.concurrent } satisfies Order);
-  const { cpuMicros, seconds } = (await nextMessage(caller)) as Bill;
+  const { seconds, cpuMicros } = await caller.call({ calls, concurrent: row.concurrent });
   return {
-    client: cpuMicros,
+    client: cpuMicros / calls,
     server: ((server.cpuSeconds() - before) * 1e6) / calls,
     wait: (seconds * 1e6 * row.concurrent) / calls,
   };

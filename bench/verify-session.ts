@@ -1,11 +1,13 @@
 // Servers, sessions and targets to measure VerifySession with.
 import { execFileSync, spawnSync } from "node:child_process";
-import { writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { create, toBinary, toJsonString } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
+import { startRedisServer } from "@sessiond/core/testing";
 import {
   SessionService,
   VerifySessionRequestSchema,
@@ -13,7 +15,7 @@ import {
   VerifySessionResponseSchema,
 } from "@sessiond/proto/sessiond/v1/session_service";
 import { load, type Target } from "./load.ts";
-import { type ServerProcess, startOn } from "./processes.ts";
+import { moveTo, type ServerProcess, startOn } from "./processes.ts";
 import { type Measurement, WARM_UP_ROUNDS } from "./report.ts";
 
 export const SERVER_CORE = "0";
@@ -108,15 +110,42 @@ export function requireTools(): void {
   process.exit(1);
 }
 
+/** How a server is started. Default: on the servers' core, with the defaults of all settings. */
+interface StartOptions {
+  readonly core?: string;
+  readonly flags?: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
+}
+
 /** Starts a development server with its keys in `dir`. */
 export function startSessiond(
   dir: string,
   store: string,
-  env: Readonly<Record<string, string>> = {},
+  { core = SERVER_CORE, flags = [], env = {} }: StartOptions = {},
 ): Promise<ServerProcess> {
   const addresses = ["--grpc-address", "127.0.0.1:0", "--http-address", "127.0.0.1:0"];
   const args = [MAIN, "serve", "--dev", ...addresses, "--store", store, "--data-dir", dir];
-  return startOn(SERVER_CORE, args, env);
+  return startOn(core, [...args, ...flags], env);
+}
+
+/** Starts a server on Redis for calls by the SDK, which come from the other core. */
+export async function startForSdk(stack: AsyncDisposableStack, permissions?: string) {
+  requireTools();
+  moveTo(LOAD_CORE, process.pid);
+  const redis = stack.use(await startRedisServer());
+  moveTo(LOAD_CORE, redis.pid);
+  const dir = mkdtempSync(join(tmpdir(), "sessiond-bench-"));
+  stack.defer(() => rmSync(dir, { recursive: true }));
+  const server = await startSessiond(dir, redis.url, { env: WITHOUT_SHEDDING });
+  stack.defer(() => server.stop());
+  const { accessToken } = await createSession(server, dir, permissions);
+  return { server, accessToken, baseUrl: `http://${server.addresses.get("grpc_address")}` };
+}
+
+/** An access token of the server with its keys in `dir`. */
+export function mintAccessToken(dir: string, permissions: string): string {
+  const args = [MAIN, "token", "--permissions", permissions, "--data-dir", dir];
+  return execFileSync(process.execPath, args, { encoding: "utf8" }).trim();
 }
 
 /** Creates a session on a server, and checks that it verifies. */
@@ -125,11 +154,7 @@ export async function createSession(
   dir: string,
   permissions = "sessions:create,sessions:read,sessions:delete",
 ) {
-  const accessToken = execFileSync(
-    process.execPath,
-    [MAIN, "token", "--permissions", permissions, "--data-dir", dir],
-    { encoding: "utf8" },
-  ).trim();
+  const accessToken = mintAccessToken(dir, permissions);
   const headers = { authorization: `Bearer ${accessToken}` };
   const baseUrl = `http://${server.addresses.get("grpc_address")}`;
   const client = createClient(SessionService, createGrpcTransport({ baseUrl }));
@@ -140,7 +165,7 @@ export async function createSession(
 }
 
 /** A session that was created on a server. */
-export type Created = Awaited<ReturnType<typeof createSession>>;
+type Created = Awaited<ReturnType<typeof createSession>>;
 
 /** What calls VerifySession of the session on a server. */
 export function targetOf(
@@ -149,7 +174,7 @@ export function targetOf(
   server: ServerProcess,
   { token, accessToken, response }: Created,
   dir: string,
-): Target {
+): Target & { readonly body: string } {
   const body = join(dir, `${server.addresses.get("grpc_address")}.body`);
   writeFileSync(body, protocol.bodyOf(token));
   return {

@@ -1,20 +1,10 @@
 // Measures what one update costs the server with 1 to 1,000 watchers, and how soon all are told.
-import { mkdtempSync, rmSync } from "node:fs";
-import { cpus, tmpdir } from "node:os";
-import { join } from "node:path";
+import { cpus } from "node:os";
 import { parseArgs } from "node:util";
 import { createSessionClient, type SessionClient } from "@sessiond/client";
-import { startRedisServer } from "@sessiond/core/testing";
-import { moveTo, type ServerProcess } from "./processes.ts";
+import type { ServerProcess } from "./processes.ts";
 import { median, writeSection } from "./results.ts";
-import {
-  atLeast,
-  createSession,
-  LOAD_CORE,
-  requireTools,
-  startSessiond,
-  WITHOUT_SHEDDING,
-} from "./verify-session.ts";
+import { atLeast, startForSdk } from "./verify-session.ts";
 
 /** Nearly as many as a namespace may have: a thousand. */
 const WATCHERS = [0, 1, 10, 100, 990];
@@ -39,18 +29,9 @@ bench/RESULTS.md. Needs the same tools as pnpm bench.`);
 } else await main(atLeast(10, "updates", values.updates));
 
 async function main(updates: number): Promise<void> {
-  requireTools();
-  moveTo(LOAD_CORE, process.pid);
   await using stack = new AsyncDisposableStack();
-  const redis = stack.use(await startRedisServer());
-  moveTo(LOAD_CORE, redis.pid);
-  const dir = mkdtempSync(join(tmpdir(), "sessiond-bench-"));
-  stack.defer(() => rmSync(dir, { recursive: true }));
-  const server = await startSessiond(dir, redis.url, WITHOUT_SHEDDING);
-  stack.defer(() => server.stop());
   const permissions = "sessions:create,sessions:read,sessions:update";
-  const { accessToken } = await createSession(server, dir, permissions);
-  const baseUrl = `http://${server.addresses.get("grpc_address")}`;
+  const { server, accessToken, baseUrl } = await startForSdk(stack, permissions);
   const rows: string[] = [];
   for (const watchers of WATCHERS) {
     const options = { baseUrl, token: accessToken, timeoutMs: 30_000 };

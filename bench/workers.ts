@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { startRedisServer } from "@sessiond/core/testing";
 import { load, type Target } from "./load.ts";
-import { cpuMicrosOf, type ServerProcess, startOn } from "./processes.ts";
+import { cpuMicrosOf, type ServerProcess } from "./processes.ts";
 import { median, writeSection } from "./results.ts";
 import {
   atLeast,
@@ -13,11 +13,11 @@ import {
   PROTOCOLS,
   type Protocol,
   requireTools,
+  startSessiond,
   targetOf,
   WITHOUT_SHEDDING,
 } from "./verify-session.ts";
 
-const MAIN = new URL("../apps/server/dist/main.js", import.meta.url).pathname;
 /** Servers, h2load and Redis share them: who needs the CPU gets it. */
 const ALL_CORES = `0-${cpus().length - 1}`;
 const WARM_UP_ROUNDS = 3;
@@ -113,15 +113,12 @@ async function start(
 ): Promise<(calls: number) => Promise<Round>> {
   const dir = mkdtempSync(join(tmpdir(), "sessiond-bench-"));
   stack.defer(() => rmSync(dir, { recursive: true }));
-  const server = await startOn(
-    ALL_CORES,
-    [
-      ...[MAIN, "serve", "--dev", "--workers", `${workers}`, "--store", store, "--data-dir", dir],
-      ...["--grpc-address", "127.0.0.1:0", "--http-address", "127.0.0.1:0"],
-    ],
+  const server = await startSessiond(dir, store, {
+    core: ALL_CORES,
     // Each has sessions of its own.
-    { ...WITHOUT_SHEDDING, SESSIOND_KEY_PREFIX: `workers-${workers}:` },
-  );
+    flags: ["--workers", `${workers}`, "--key-prefix", `workers-${workers}:`],
+    env: WITHOUT_SHEDDING,
+  });
   stack.defer(() => server.stop());
   const created = await createSession(server, dir);
   const target = targetOf(`${workers} workers`, protocol, server, created, dir);
