@@ -2,7 +2,7 @@
 // gives with 32, and what else it does meanwhile.
 import { execFile } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
-import { availableParallelism, tmpdir } from "node:os";
+import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs, promisify } from "node:util";
@@ -74,7 +74,7 @@ async function main(seconds: number, rounds: number): Promise<void> {
   }
   writeSection(
     "Too many calls",
-    `Written by \`pnpm bench:overload --seconds ${seconds} --rounds ${rounds}\` on Node ${process.versions.node}, ${availableParallelism()} cores.
+    `Written by \`pnpm bench:overload --seconds ${seconds} --rounds ${rounds}\` on Node ${process.versions.node}, ${cpus().length} cores.
 
 | of the goodput at ${FEW} | in flight | store | served/s | refused/s | server MiB | failed probes | slowest probe, ms |
 | ---------------------: | --------: | ----- | -------: | --------: | ---------: | ------------: | ----------------: |
