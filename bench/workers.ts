@@ -20,6 +20,8 @@ import {
 
 /** Servers, h2load and Redis share them: who needs the CPU gets it. */
 const ALL_CORES = `0-${cpus().length - 1}`;
+/** h2load wants a call for each connection: 100 of HTTP/1.1 to each of two workers. */
+const LEAST_CALLS = 200;
 const WARM_UP_ROUNDS = 3;
 
 const { values } = parseArgs({
@@ -32,10 +34,11 @@ const { values } = parseArgs({
 if (values.help) {
   console.log(`Usage: pnpm bench:workers [--calls N] [--rounds N]
 
-Makes N calls of VerifySession (default 10000) to one process and to two workers in turn, N rounds
-(default 12), and writes a section of bench/RESULTS.md. Needs the same tools as pnpm bench.`);
+Makes N calls of VerifySession (default 10000, at least ${LEAST_CALLS}) to one process and to two workers in
+turn, N rounds (default 12), and writes a section of bench/RESULTS.md. Needs the same tools as pnpm
+bench.`);
 } else {
-  await main(atLeast(100, "calls", values.calls), atLeast(4, "rounds", values.rounds));
+  await main(atLeast(LEAST_CALLS, "calls", values.calls), atLeast(4, "rounds", values.rounds));
 }
 
 /** What a round of calls has cost. */
