@@ -95,7 +95,8 @@ export class SessiondStore extends Store {
    * a request that was under way does not bring it back. Ends the session if its cookie has expired,
    * or if it was a user's and `user` names none any more.
    *
-   * Fails with INVALID_ARGUMENT, and with the size, if the data has more than 16 KiB as JSON.
+   * Fails with INVALID_ARGUMENT, and with the size, if the data has more than 16 KiB as JSON. Fails
+   * with it, too, if `user` names another user than before: call `regenerate` first.
    */
   override set(sid: string, session: SessionData, callback?: Callback<void>) {
     return deliver(this.#save(sid, session), callback);
@@ -217,11 +218,12 @@ export class SessiondStore extends Store {
    * `destroy` before or meanwhile ends the new session, or we notice that it ended the guest's.
    */
   async #replace(sid: string, old: Kept, written: Written): Promise<Kept | undefined> {
-    const credential = successorOf(sid);
-    if (old.credential === credential) {
-      const message = "user: a session's user can change once; call regenerate() before a login";
+    // Whoever knew the id as its first user would know the second user's (session fixation).
+    if (old.userId !== guestOf(sid)) {
+      const message = "user: a session has one user; call regenerate() before another one logs in";
       throw new SessiondError("INVALID_ARGUMENT", message);
     }
+    const credential = successorOf(sid);
     const replacement =
       (await this.#createWith(sid, credential, written)) ??
       (await this.#updateReplacement(credential, written));
@@ -259,7 +261,10 @@ export class SessiondStore extends Store {
     return isOfId ? kept : undefined;
   }
 
-  /** In this order, so that a replacement at the same time is noticed by one of both. */
+  /**
+   * Ends the first session, and its successor only if the first was over. A login at the same time
+   * then notices the destroy, or we notice the login.
+   */
   async #destroy(sid: string): Promise<void> {
     for (const token of [sid, successorOf(sid)]) {
       if (await this.#client.revokeSession({ token }, { reason: DESTROYED })) return;
