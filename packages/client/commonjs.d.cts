@@ -9,6 +9,7 @@ export type Code = sdk.Code;
 export declare const createRateLimitMiddleware: typeof sdk.createRateLimitMiddleware;
 export declare const createSessionClient: typeof sdk.createSessionClient;
 export declare const hashCredential: typeof sdk.hashCredential;
+export declare const httpStatusByReason: typeof sdk.httpStatusByReason;
 export declare const rateLimitFields: typeof sdk.rateLimitFields;
 export declare const SessiondError: typeof sdk.SessiondError;
 export type SessiondError = sdk.SessiondError;

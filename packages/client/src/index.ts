@@ -5,6 +5,7 @@ export { tokenFile } from "./access/token-file.js";
 export { createSessionClient, type SessionClient } from "./client.js";
 export {
   type FieldViolation,
+  httpStatusByReason,
   SessiondError,
   type SessiondErrorOptions,
   type SessiondErrorReason,

@@ -1,13 +1,14 @@
-import type { SessiondErrorReason } from "@sessiond/client";
+import { httpStatusByReason, type SessiondErrorReason } from "@sessiond/client";
 
 /**
- * The HTTP status of each reason why a request fails because of its session.
- *
- * A fault between the application and sessiond is no fault of the browser, so a missing permission
- * of the application is 500 and never 403. Whatever may pass by itself is 503: the browser keeps
- * its cookie and tries again.
+ * The HTTP status of each reason why a request fails because of its session: the SDK's, and this
+ * package's own. A fault between the application and sessiond is no fault of the browser, so a
+ * missing permission of the application is 500 and never 403.
  */
 export const statusByReason = {
+  ...httpStatusByReason,
+  /** Passes by itself like all that is 503: the browser keeps its cookie and tries again. */
+  DEADLINE_EXCEEDED: 503,
   /** There is no session, or its token is not valid (any more). */
   LOGIN_REQUIRED: 401,
   /** The user proved their identity too long ago for this request. */
@@ -18,27 +19,6 @@ export const statusByReason = {
   CROSS_ORIGIN: 403,
   /** A rate limit refused this request. */
   TOO_MANY_ATTEMPTS: 429,
-  // What the SDK rejects with:
-  SESSION_NOT_FOUND: 401,
-  INVALID_ARGUMENT: 400,
-  SESSION_ALREADY_EXISTS: 409,
-  REQUEST_ID_REUSED: 409,
-  ETAG_MISMATCH: 409,
-  SESSION_LIMIT_REACHED: 409,
-  LOCK_TIMEOUT: 503,
-  LOCK_NOT_HELD: 409,
-  SESSION_UNREADABLE: 500,
-  UNAUTHENTICATED: 500,
-  PERMISSION_DENIED: 500,
-  ISSUER_UNAVAILABLE: 503,
-  STORE_UNAVAILABLE: 503,
-  OVERLOADED: 503,
-  TOKEN_UNAVAILABLE: 503,
-  DEADLINE_EXCEEDED: 503,
-  CANCELED: 503,
-  UNAVAILABLE: 503,
-  INTERNAL: 500,
-  UNKNOWN: 500,
 } satisfies Record<SessiondErrorReason | OwnReason, number>;
 
 type OwnReason =
@@ -78,6 +58,11 @@ export interface ErrorAnswer {
   readonly status: number;
   readonly headers: Readonly<Record<string, string>>;
   readonly body: string;
+}
+
+/** The field that says when to try again, in whole seconds. */
+export function retryAfter(waitMs: number): { "Retry-After": string } {
+  return { "Retry-After": String(Math.max(1, Math.ceil(waitMs / 1000))) };
 }
 
 /** What an error has besides its reason. */

@@ -3,6 +3,7 @@ import { rateLimitFields, type SessionClient } from "@sessiond/client";
 import type { SessionData } from "../register.js";
 import { addressKey } from "../requests/client-info.js";
 import type { ResponseHead } from "../requests/response-head.js";
+import { retryAfter } from "../web-error.js";
 
 /** What an attempt to log in is counted by. */
 export interface LoginKeys {
@@ -11,8 +12,8 @@ export interface LoginKeys {
 }
 
 /**
- * The keys of an attempt. The user name is hashed, so it has any length and no place in the store;
- * names that differ in case or in their Unicode form only count as one.
+ * The keys of an attempt. The user name is hashed: it may be long, and the store must not contain
+ * it. Names that differ only in case or Unicode form count as one.
  */
 export function loginKeys(clientAddress: string, userName: string): LoginKeys {
   const address = addressKey(clientAddress);
@@ -20,7 +21,10 @@ export function loginKeys(clientAddress: string, userName: string): LoginKeys {
   return { address, addressAndUser: `${address} ${hash("sha256", name)}` };
 }
 
-/** Counts an attempt and tells of it in `head`. The fields of the refusal, or undefined. */
+/**
+ * Counts an attempt and adds the RateLimit fields to `head`. Returns the header fields of a refusal,
+ * or undefined if the attempt is allowed.
+ */
 export async function countAttempt(
   client: SessionClient<SessionData>,
   { policy, key, nowMs }: { policy: string; key: string; nowMs: number },
@@ -31,6 +35,5 @@ export async function countAttempt(
     const fields = rateLimitFields(policy, answer, nowMs);
     for (const [name, value] of Object.entries(fields)) head.append(name, value);
   }
-  if (answer.allowed) return undefined;
-  return { "Retry-After": String(Math.max(1, Math.ceil(answer.retryAfterMs / 1000))) };
+  return answer.allowed ? undefined : retryAfter(answer.retryAfterMs);
 }
