@@ -1,4 +1,5 @@
 import { once } from "node:events";
+import { inspect } from "node:util";
 import { serve } from "@hono/node-server";
 import { createSessionClient } from "@sessiond/client";
 import express from "express";
@@ -156,5 +157,25 @@ describe.each(Object.entries(DOORS))("a browser of an application on %s", (door,
     browser.cookies.set(COOKIE, "sst_kept");
     const { status, headers, setCookie } = await browser.send("/mine");
     expect([status, headers["retry-after"], setCookie]).toEqual([503, "2", []]);
+  });
+
+  test("is told nothing of a refused access token, and the operator why it was refused", async () => {
+    const refused = createSessionClient({ baseUrl: sessiond.baseUrl, token: "expired" });
+    onTestFinished(() => refused.close());
+    const reported: unknown[] = [];
+    const browser = await open({ client: refused, onError: (error) => reported.push(error) });
+    browser.cookies.set(COOKIE, "sst_secret");
+    const { status, body } = await browser.send("/mine");
+    expect([status, JSON.parse(body).reason]).toEqual([500, "UNAUTHENTICATED"]);
+    expect(reported).toMatchObject([{ status: 500, cause: { reason: "UNAUTHENTICATED" } }]);
+    expect(inspect(reported, { depth: null })).not.toContain("sst_secret");
+  });
+
+  test("is not blamed for a rate limit that the server does not have", async () => {
+    const reported: unknown[] = [];
+    const loginLimit = { userPolicy: "misspelled" };
+    const browser = await open({ loginLimit, onError: (error) => reported.push(error) });
+    expect((await browser.send("/login", login("cal"))).status).toBe(500);
+    expect(reported).toMatchObject([{ cause: { reason: "INVALID_ARGUMENT" } }]);
   });
 });

@@ -49,7 +49,13 @@ export function sessions(options: WebSessionsOptions): Middleware {
       head: responseHeadOf(response),
     });
     request.sessiond = session;
-    pass(async () => session.checkOrigin(), next);
+    try {
+      session.checkOrigin();
+    } catch (error) {
+      next(error);
+      return;
+    }
+    next();
   };
 }
 
@@ -69,17 +75,17 @@ export function requireFresh(maxAgeMs: number): Middleware {
 }
 
 /**
- * Answers errors about sessions, by a page or in JSON as the client accepts: mount it last. Other
- * errors go on to the next error handler.
+ * Answers errors about sessions, by a page or in JSON as the client accepts: mount it last. Those
+ * of status 500 go to `onError`. Other errors go on to the next error handler.
  */
 export function sessionErrors(): ErrorMiddleware {
   return (error, request: WithSession, response, next) => {
-    const webError = request.sessiond?.errorFrom(error);
-    if (webError === undefined || response.headersSent) {
+    const answer = response.headersSent ? undefined : request.sessiond?.answerTo(error);
+    if (answer === undefined) {
       next(error);
       return;
     }
-    const { status, headers, body } = webError.answer();
+    const { status, headers, body } = answer;
     response.statusCode = status;
     for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
     response.end(body);

@@ -1,7 +1,7 @@
 import type {
   FastifyError,
   FastifyInstance,
-  FastifyPluginCallback,
+  FastifyPluginAsync,
   FastifyReply,
   FastifyRequest,
 } from "fastify";
@@ -33,10 +33,10 @@ export type Hook = (request: FastifyRequest) => Promise<void>;
  * own error handler. An error handler that you set afterwards replaces this one: pass on to it
  * `error.answer()` of each `WebError`.
  *
- * @throws TypeError that names a wrong option
+ * @throws TypeError that names a wrong option, from `register`
  */
-export const sessions: FastifyPluginCallback<WebSessionsOptions> = Object.assign(
-  (app: FastifyInstance, options: WebSessionsOptions, done: () => void) => {
+export const sessions: FastifyPluginAsync<WebSessionsOptions> = Object.assign(
+  async (app: FastifyInstance, options: WebSessionsOptions) => {
     const web = createWebSessions(options);
     app.decorateRequest("sessiond");
     app.addHook("onRequest", async (request, reply) => {
@@ -45,12 +45,11 @@ export const sessions: FastifyPluginCallback<WebSessionsOptions> = Object.assign
       request.sessiond.checkOrigin();
     });
     app.setErrorHandler<FastifyError>((error, request, reply) => {
-      const webError = request.sessiond?.errorFrom(error);
-      if (webError === undefined) throw error;
-      const { status, headers, body } = webError.answer();
+      const answer = request.sessiond?.answerTo(error);
+      if (answer === undefined) throw error;
+      const { status, headers, body } = answer;
       return reply.code(status).headers(headers).send(body);
     });
-    done();
   },
   // As `fastify-plugin` marks a plugin that is for the whole application.
   { [Symbol.for("skip-override")]: true, [Symbol.for("fastify.display-name")]: "@sessiond/web" },

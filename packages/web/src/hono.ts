@@ -46,6 +46,8 @@ export function sessions({
     c.set("sessiond", session);
     session.checkOrigin();
     await next();
+    // Hono has answered already, and forgets the error.
+    if (c.error !== undefined) session.answerTo(c.error);
     for (const [name, value] of fields) {
       if (name === "set-cookie") c.header(name, value, { append: true });
       else if (!c.res.headers.has(name)) c.header(name, value);

@@ -1,9 +1,12 @@
 import type { SessionClient } from "@sessiond/client";
+import { checkNames } from "./check-names.js";
 import type { TokenSetup } from "./cookie/held-token.js";
 import { RecentTokens } from "./cookie/recent-tokens.js";
 import { type CookieOptions, SessionCookie } from "./cookie/session-cookie.js";
 import type { SessionData } from "./register.js";
 import { type TrustedProxies, trustedProxies } from "./requests/client-info.js";
+import { returnPath } from "./requests/return-path.js";
+import type { WebError } from "./web-error.js";
 
 /** Options of `createWebSessions` and of every framework's plugin. */
 export interface WebSessionsOptions {
@@ -33,6 +36,13 @@ export interface WebSessionsOptions {
   /** How attempts to log in are counted. */
   readonly loginLimit?: LoginLimitOptions | undefined;
 
+  /**
+   * Receives each error that is answered with status 500, such as an access token that sessiond
+   * refuses: its `cause` says why, and the browser is not told. It has no session token in it.
+   * Default: `console.error`.
+   */
+  readonly onError?: ((error: WebError) => void) | undefined;
+
   /** Receives what an operator should know, once. Default: `console.warn`. */
   readonly warn?: ((message: string) => void) | undefined;
 
@@ -57,6 +67,7 @@ export interface Setup extends TokenSetup {
   readonly loginPath: string | undefined;
   readonly addressPolicy: string;
   readonly userPolicy: string;
+  readonly onError: (error: WebError) => void;
   readonly now: () => number;
 }
 
@@ -67,27 +78,29 @@ const NAMES = {
   trustedProxies: true,
   loginPath: true,
   loginLimit: true,
+  onError: true,
   warn: true,
   now: true,
 } satisfies Record<keyof WebSessionsOptions, true>;
 
+const LOGIN_LIMIT_NAMES = {
+  addressPolicy: true,
+  userPolicy: true,
+} satisfies Record<keyof LoginLimitOptions, true>;
+
 /** Throws a TypeError that names the first wrong option. */
 export function checkOptions(options: WebSessionsOptions): Setup {
-  const unknown = Object.keys(options).find((name) => !Object.hasOwn(NAMES, name));
-  if (unknown !== undefined) {
-    throw new TypeError(`${unknown}: unknown; expected one of ${Object.keys(NAMES).join(", ")}`);
-  }
+  checkNames(options, NAMES);
   const { client, cookie = {}, loginPath, loginLimit = {}, now = Date.now } = options;
-  const { trustedOrigins = [], warn = console.warn } = options;
-  if (typeof client?.verifySession !== "function") {
-    throw new TypeError("client: expected a client of createSessionClient");
-  }
+  const { trustedOrigins = [], warn = console.warn, onError = console.error } = options;
+  checkClient(client);
+  checkNames(loginLimit, LOGIN_LIMIT_NAMES, "loginLimit.");
   for (const origin of trustedOrigins) {
     if (URL.parse(origin)?.origin !== origin) {
       throw new TypeError("trustedOrigins: expected origins such as https://admin.example.com");
     }
   }
-  if (loginPath !== undefined && !/^\/(?!\/)/.test(loginPath)) {
+  if (loginPath !== undefined && returnPath(loginPath) !== loginPath) {
     throw new TypeError("loginPath: expected a path such as /login");
   }
   return {
@@ -96,20 +109,17 @@ export function checkOptions(options: WebSessionsOptions): Setup {
     replaced: new RecentTokens(now),
     ended: new RecentTokens(now),
     trustedOrigins: new Set(trustedOrigins),
-    trustedProxies: proxiesFrom(options.trustedProxies ?? []),
+    trustedProxies: trustedProxies(options.trustedProxies ?? []),
     loginPath,
     addressPolicy: loginLimit.addressPolicy ?? "login",
     userPolicy: loginLimit.userPolicy ?? "login",
+    onError,
     now,
   };
 }
 
-function proxiesFrom(names: readonly string[]): TrustedProxies {
-  try {
-    return trustedProxies(names);
-  } catch (cause) {
-    throw new TypeError("trustedProxies: expected addresses and networks such as 10.0.0.0/8", {
-      cause,
-    });
+export function checkClient(client: SessionClient<SessionData>): void {
+  if (typeof client?.verifySession !== "function") {
+    throw new TypeError("client: expected a client of createSessionClient");
   }
 }

@@ -11,14 +11,20 @@ import type {
 import { HeldToken } from "./cookie/held-token.js";
 import { type Device, devicesOf } from "./login/devices.js";
 import { countAttempt, type LoginKeys, loginKeys } from "./login/login-limit.js";
+import { replaceSession } from "./login/replace-session.js";
 import type { Setup } from "./options.js";
 import type { SessionData } from "./register.js";
 import { clientAddress, clientInfo } from "./requests/client-info.js";
 import { isForged } from "./requests/cross-origin.js";
 import type { ResponseHead } from "./requests/response-head.js";
 import { isSafe, pathOf, type WebRequest, wantsPage } from "./requests/web-request.js";
-import { WebError, type WebErrorOptions, type WebErrorReason } from "./web-error.js";
-import { webErrorFrom } from "./web-error-from.js";
+import {
+  type ErrorAnswer,
+  WebError,
+  type WebErrorOptions,
+  type WebErrorReason,
+} from "./web-error.js";
+import { isReason, webErrorFrom } from "./web-error-from.js";
 
 /** Enough for what a page has under way with the old token. */
 const DEFAULT_GRACE_MS = 30_000;
@@ -99,7 +105,10 @@ export class RequestSession {
    */
   login(user: Login): Promise<CreatedSession<SessionData>> {
     return this.#do(async () => {
-      const created = await this.#token.ending(() => this.#replaceSession(user));
+      const { client } = this.#setup;
+      const login = { client: this.clientInfo(), ...user };
+      const brought = this.#token.value;
+      const created = await this.#token.ending(() => replaceSession(client, brought, login));
       this.#use(created);
       return created;
     });
@@ -137,7 +146,11 @@ export class RequestSession {
   limit(policy: string, key: string): Promise<void> {
     return this.#do(async () => {
       const { client, now } = this.#setup;
-      const refusal = await countAttempt(client, { policy, key, nowMs: now() }, this.#context.head);
+      const attempt = { policy, key, nowMs: now() };
+      const refusal = await countAttempt(client, attempt, this.#context.head).catch((cause) => {
+        // The application chose the policy and the key, and not the browser.
+        throw isReason(cause, "INVALID_ARGUMENT") ? this.#error("INTERNAL", { cause }) : cause;
+      });
       if (refusal !== undefined) throw this.#error("TOO_MANY_ATTEMPTS", { headers: refusal });
     });
   }
@@ -247,6 +260,16 @@ export class RequestSession {
     return hasEnded ? this.#loginRequired("LOGIN_REQUIRED") : webError;
   }
 
+  /**
+   * How to answer an error about sessions. Undefined for other errors. An answer of status 500 tells
+   * the browser nothing, so `onError` gets the error.
+   */
+  answerTo(error: unknown): ErrorAnswer | undefined {
+    const webError = this.errorFrom(error);
+    if (webError?.status === 500) this.#setup.onError(webError);
+    return webError?.answer();
+  }
+
   async #load(): Promise<Session<SessionData> | undefined> {
     const token = this.#token.value;
     this.#token.keepPrivate();
@@ -254,21 +277,6 @@ export class RequestSession {
     const session = await this.#setup.client.verifySession(token);
     if (session === undefined) this.#token.forgetInvalid(token);
     return session;
-  }
-
-  /** A new session, and the end of the one that the client brought. */
-  async #replaceSession(user: Login): Promise<CreatedSession<SessionData>> {
-    const { client } = this.#setup;
-    const brought = this.#token.value;
-    const created = await client.createSession({ client: this.clientInfo(), ...user });
-    try {
-      await client.revokeSession({ token: brought }, { reason: "replaced by a login" });
-    } catch (error) {
-      // The user stays as they were, and the new session must not stay without an owner.
-      await client.revokeSession({ token: created.token }).catch(() => {});
-      throw error;
-    }
-    return created;
   }
 
   async #replace(
@@ -281,7 +289,7 @@ export class RequestSession {
       this.#use(rotated);
       return rotated;
     } catch (error) {
-      if (webErrorFrom(error)?.reason === "SESSION_NOT_FOUND") return undefined;
+      if (isReason(error, "SESSION_NOT_FOUND")) return undefined;
       throw error;
     }
   }

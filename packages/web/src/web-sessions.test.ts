@@ -65,21 +65,28 @@ test("a session is asked for once a request, and not before a handler wants it",
   expect(calls).toBe(1);
 });
 
-test("what else a handler throws passes through, and what the SDK throws tells nothing", async () => {
+test("what else a handler throws passes through, and what the SDK throws is told to the operator alone", async () => {
   const request = new Request("https://shop.example.com/");
   const fault = new RangeError("mine");
   await expect(web.handle(request, undefined, () => Promise.reject(fault))).rejects.toBe(fault);
-  const response = await web.handle(request, undefined, () => {
+  const reported: unknown[] = [];
+  const onError = (error: unknown) => reported.push(error);
+  const telling = createWebSessions({ client: sessiond.client, onError });
+  const response = await telling.handle(request, undefined, () => {
     throw new SessiondError("PERMISSION_DENIED", "the secret is 42");
   });
   expect([response.status, await response.text()]).toEqual([
     500,
     expect.not.stringContaining("42"),
   ]);
+  expect(reported).toMatchObject([{ cause: { message: "the secret is 42" } }]);
 });
 
 test.each([
   [{ trustedOrigin: [] }, "trustedOrigin: unknown"],
+  [{ cookie: { samesite: "strict" } }, "cookie.samesite: unknown; expected one of name, domain"],
+  [{ cookie: { sameSite: "none" } }, "cookie.sameSite: expected lax or strict"],
+  [{ loginLimit: { userpolicy: "u" } }, "loginLimit.userpolicy: unknown; expected one of"],
   [{ trustedOrigins: ["login.example.com"] }, "trustedOrigins: expected origins"],
   [{ trustedProxies: ["10.0.0.0/99"] }, "trustedProxies: expected"],
   [{ loginPath: "//evil.example" }, "loginPath: expected a path"],

@@ -45,9 +45,9 @@ async function respond(
     session.checkOrigin();
     return await handler(session);
   } catch (error) {
-    const webError = session.errorFrom(error);
-    if (webError === undefined) throw error;
-    return webError.getResponse();
+    const answer = session.answerTo(error);
+    if (answer === undefined) throw error;
+    return new Response(answer.body, answer);
   }
 }
 

@@ -12,7 +12,7 @@ export interface TokenSetup {
    * old token may be answered after the response that has the new one, so they clear no cookie.
    */
   readonly replaced: RecentTokens;
-  /** Tokens whose session a login or a logout ends: a rotation beside it gives no new cookie. */
+  /** Tokens whose session a login or logout is ending. A rotation at the same time sets no cookie. */
   readonly ended: RecentTokens;
 }
 
@@ -25,7 +25,8 @@ export class HeldToken {
   readonly #request: WebRequest;
   readonly #head: ResponseHead;
   readonly isBearer: boolean;
-  #value: string | undefined;
+  /** Undefined until somebody asks for the token: most requests for a file never do. */
+  #held: { readonly value: string | undefined } | undefined;
 
   constructor(setup: TokenSetup, request: WebRequest, head: ResponseHead) {
     this.#setup = setup;
@@ -33,11 +34,12 @@ export class HeldToken {
     this.#head = head;
     const bearer = bearerToken(request);
     this.isBearer = bearer !== undefined;
-    this.#value = bearer ?? setup.cookie.read(request);
+    if (bearer !== undefined) this.#held = { value: bearer };
   }
 
   get value(): string | undefined {
-    return this.#value;
+    this.#held ??= { value: this.#setup.cookie.read(this.#request) };
+    return this.#held.value;
   }
 
   /**
@@ -47,13 +49,13 @@ export class HeldToken {
   willBeReplaced(): void {
     if (this.#head.isSent)
       throw new TypeError("the response has begun, so it cannot set the cookie");
-    if (this.#value !== undefined) this.#setup.replaced.add(this.#value);
+    if (this.value !== undefined) this.#setup.replaced.add(this.value);
   }
 
   /** Runs what ends the token's session. The session goes on if that fails. */
   async ending<T>(end: () => Promise<T>): Promise<T> {
     this.willBeReplaced();
-    const token = this.#value;
+    const token = this.value;
     if (token === undefined) return end();
     this.#setup.ended.add(token);
     try {
@@ -66,18 +68,18 @@ export class HeldToken {
 
   /** Whether another request of the client has ended the session, and has the last word. */
   isEndedElsewhere(): boolean {
-    return this.#value !== undefined && this.#setup.ended.has(this.#value);
+    return this.value !== undefined && this.#setup.ended.has(this.value);
   }
 
   /** Gives the client a new token. */
   replace(token: string, session: Session<object>): void {
-    this.#value = token;
+    this.#held = { value: token };
     if (!this.isBearer) this.#setCookie(this.#setup.cookie.line(this.#request, token, session));
   }
 
   /** Has the browser forget its token. */
   forget(): void {
-    this.#value = undefined;
+    this.#held = { value: undefined };
     if (!this.isBearer) this.#setCookie(this.#setup.cookie.clearingLine(this.#request));
   }
 
@@ -87,7 +89,7 @@ export class HeldToken {
    * what the browser does in the background happens beside a login.
    */
   forgetInvalid(token: string): void {
-    if (token !== this.#value || this.#head.isSent) return;
+    if (token !== this.value || this.#head.isSent) return;
     if (isInBackground(this.#request) || this.#setup.replaced.has(token)) return;
     this.forget();
   }

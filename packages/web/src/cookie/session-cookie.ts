@@ -1,5 +1,6 @@
 import type { Session } from "@sessiond/client";
 import { parseCookie, stringifySetCookie } from "cookie";
+import { checkNames } from "../check-names.js";
 import { isPlainLocalhost, type WebRequest } from "../requests/web-request.js";
 
 /** Options of the cookie. */
@@ -21,10 +22,18 @@ export interface CookieOptions {
 
   /**
    * Whether a browser on this machine gets the cookie `session`, without TLS, from
-   * `http://localhost`. Default: unless `NODE_ENV` is `production`.
+   * `http://localhost`. Default: unless `NODE_ENV` is `production`. With React Router: only if it is
+   * `development`.
    */
   readonly allowPlainLocalhost?: boolean | undefined;
 }
+
+const NAMES = {
+  name: true,
+  domain: true,
+  sameSite: true,
+  allowPlainLocalhost: true,
+} satisfies Record<keyof CookieOptions, true>;
 
 /** The name on plain-http localhost, where not all browsers take a cookie that needs TLS. */
 const LOCAL_NAME = "session";
@@ -39,19 +48,29 @@ const COOKIE_NAME = /^[A-Za-z0-9!#$%&'*+.^_`|~-]+$/;
  * https://cheatsheetseries.owasp.org/cheatsheets/Session_Management_Cheat_Sheet.html#cookies
  */
 export class SessionCookie {
-  readonly #options: CookieOptions;
   readonly #name: string;
+  readonly #domain: string | undefined;
+  readonly #sameSite: "lax" | "strict";
+  readonly #allowPlainLocalhost: boolean;
   readonly #warn: (message: string) => void;
   #hasWarned = false;
 
   constructor(options: CookieOptions, warn: (message: string) => void) {
-    const { domain, name = domain === undefined ? "__Host-session" : "__Secure-session" } = options;
+    checkNames(options, NAMES, "cookie.");
+    const { domain, sameSite = "lax" } = options;
+    const { name = domain === undefined ? "__Host-session" : "__Secure-session" } = options;
+    const { allowPlainLocalhost = process.env["NODE_ENV"] !== "production" } = options;
     if (!COOKIE_NAME.test(name)) throw new TypeError("cookie.name: expected the name of a cookie");
     if (domain !== undefined && name.startsWith("__Host-")) {
       throw new TypeError("cookie.name: a cookie with the prefix `__Host-` has no domain");
     }
-    this.#options = options;
+    if (sameSite !== "lax" && sameSite !== "strict") {
+      throw new TypeError("cookie.sameSite: expected lax or strict");
+    }
     this.#name = name;
+    this.#domain = domain;
+    this.#sameSite = sameSite;
+    this.#allowPlainLocalhost = allowPlainLocalhost;
     this.#warn = warn;
   }
 
@@ -83,7 +102,7 @@ export class SessionCookie {
   }
 
   #line(request: WebRequest, content: { value: string; maxAge: number; expires: Date }): string {
-    const { domain, sameSite = "lax" } = this.#options;
+    const domain = this.#domain;
     const isPlain = this.#isPlain(request);
     if (isPlain) this.#warnOnce();
     return stringifySetCookie({
@@ -93,13 +112,12 @@ export class SessionCookie {
       path: "/",
       httpOnly: true,
       secure: !isPlain,
-      sameSite,
+      sameSite: this.#sameSite,
     });
   }
 
   #isPlain(request: WebRequest): boolean {
-    const { allowPlainLocalhost = process.env["NODE_ENV"] !== "production" } = this.#options;
-    return allowPlainLocalhost && isPlainLocalhost(request);
+    return this.#allowPlainLocalhost && isPlainLocalhost(request);
   }
 
   #warnOnce(): void {

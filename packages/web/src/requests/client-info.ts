@@ -12,10 +12,15 @@ export type TrustedProxies = (address: string, hop: number) => boolean;
 
 /**
  * The proxies that may say who their client is: addresses, networks, and the names `loopback`,
- * `linklocal` and `uniquelocal`. Throws a TypeError for anything else.
+ * `linklocal` and `uniquelocal`. Throws a TypeError that names the option for anything else.
  */
 export function trustedProxies(names: readonly string[]): TrustedProxies {
-  return proxyAddr.compile([...names]);
+  try {
+    return proxyAddr.compile([...names]);
+  } catch (cause) {
+    const message = "trustedProxies: expected addresses and networks such as 10.0.0.0/8";
+    throw new TypeError(message, { cause });
+  }
 }
 
 /**
@@ -66,7 +71,7 @@ export function clientInfo(request: WebRequest, address: string | undefined): Cl
 }
 
 /** A name that the user recognizes, such as `Firefox on Linux`; empty if nothing is known. */
-export function deviceName(userAgent: string): string {
+function deviceName(userAgent: string): string {
   if (userAgent === "") return "";
   const { browser, os } = Bowser.parse(userAgent);
   return [browser.name, os.name].filter(Boolean).join(" on ");

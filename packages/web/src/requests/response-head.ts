@@ -17,11 +17,9 @@ export function putCookie(head: ResponseHead, name: string, line: string): void 
 }
 
 /** The fields of a response of the Fetch API. */
-export function headOf(headers: Headers, isSent = () => false): ResponseHead {
+export function headOf(headers: Headers): ResponseHead {
   return {
-    get isSent() {
-      return isSent();
-    },
+    isSent: false,
     get: (name) => headers.get(name) ?? undefined,
     set: (name, value) => headers.set(name, value),
     append: (name, value) => headers.append(name, value),
