@@ -1,11 +1,15 @@
 import { randomUUID } from "node:crypto";
 import type { Session as LoginSession, SessionClient } from "@sessiond/client";
 import { createSession, type Session, type SessionStorage } from "react-router";
+import { checkNames } from "./check-names.js";
 import { type CookieOptions, SessionCookie } from "./cookie/session-cookie.js";
+import { replaceSession } from "./login/replace-session.js";
+import { checkClient } from "./options.js";
 import type { SessionData } from "./register.js";
 import type { Login } from "./request-session.js";
 import type { WebRequest } from "./requests/web-request.js";
-import { webErrorFrom } from "./web-error-from.js";
+import type { WebError } from "./web-error.js";
+import { isReason, webErrorFrom } from "./web-error-from.js";
 
 /** Options of `createSessionStorage`. */
 export interface ReactRouterSessionsOptions<Data> {
@@ -17,12 +21,27 @@ export interface ReactRouterSessionsOptions<Data> {
    */
   readonly user: (data: Partial<Data>) => Omit<Login, "data"> | undefined | "";
 
-  /** As in `createWebSessions`. Unless `NODE_ENV` is `production`, it needs no TLS. */
+  /**
+   * As in `createWebSessions`, but `allowPlainLocalhost` is the default only if `NODE_ENV` is
+   * `development`, as `react-router dev` sets it: React Router does not say whether a request came
+   * over TLS.
+   */
   readonly cookie?: CookieOptions | undefined;
+
+  /** As in `createWebSessions`: receives each error of status 500. Default: `console.error`. */
+  readonly onError?: ((error: WebError) => void) | undefined;
 
   /** Receives what an operator should know, once. Default: `console.warn`. */
   readonly warn?: ((message: string) => void) | undefined;
 }
+
+const NAMES = {
+  client: true,
+  user: true,
+  cookie: true,
+  onError: true,
+  warn: true,
+} satisfies Record<keyof ReactRouterSessionsOptions<object>, true>;
 
 /**
  * The sessions of React Router, kept in sessiond. React Router's own `createSessionStorage` cannot
@@ -45,22 +64,25 @@ export function createSessionStorage<Data extends object, FlashData = Data>(
   options: ReactRouterSessionsOptions<Data>,
 ): SessionStorage<Data, FlashData> {
   type RouterSession = Session<Data, FlashData>;
-  const { client, user, warn = console.warn } = options;
-  const cookie = new SessionCookie(options.cookie ?? {}, warn);
+  checkNames(options, NAMES);
+  const { client, user, warn = console.warn, onError = console.error } = options;
+  checkClient(client);
+  if (typeof user !== "function") throw new TypeError("user: expected a function of the data");
+  const { allowPlainLocalhost = process.env["NODE_ENV"] === "development" } = options.cookie ?? {};
+  const cookie = new SessionCookie({ ...options.cookie, allowPlainLocalhost }, warn);
   /** The user of each session as it was read. */
   const users = new WeakMap<RouterSession, string>();
 
   const start = async (session: RouterSession, login: Omit<Login, "data"> | undefined) => {
-    const { data } = session;
     const owner = login ?? { userId: `guest:${randomUUID()}` };
-    const created = await client.createSession({ ...owner, data: data as SessionData });
-    await client.revokeSession({ token: session.id }, { reason: "replaced by a login" });
+    const data = session.data as SessionData;
+    const created = await replaceSession(client, session.id, { ...owner, data });
     return cookie.line(requestWith(undefined), created.token, created.session);
   };
 
   return {
     getSession: (header) =>
-      withWebErrors(async () => {
+      withWebErrors(onError, async () => {
         const token = cookie.read(requestWith(header)) ?? "";
         const found = await client.verifySession(token);
         const data = (found?.data ?? {}) as Data;
@@ -70,7 +92,7 @@ export function createSessionStorage<Data extends object, FlashData = Data>(
       }),
 
     commitSession: (session) =>
-      withWebErrors(async () => {
+      withWebErrors(onError, async () => {
         const login = user(session.data as Partial<Data>) || undefined;
         const before = users.get(session);
         const isNewUser = login !== undefined && login.userId !== before;
@@ -79,12 +101,18 @@ export function createSessionStorage<Data extends object, FlashData = Data>(
         if (current === undefined) return cookie.clearingLine(requestWith(undefined));
         if (login === undefined && !isGuest(current)) return start(session, undefined);
         const update = { data: session.data as SessionData };
-        const updated = await client.updateSession(current.id, update, { userId: current.userId });
-        return cookie.line(requestWith(undefined), session.id, updated.session);
+        const { id, userId } = current;
+        try {
+          const updated = await client.updateSession(id, update, { userId });
+          return cookie.line(requestWith(undefined), session.id, updated.session);
+        } catch (error) {
+          if (!isReason(error, "SESSION_NOT_FOUND")) throw error;
+          return cookie.clearingLine(requestWith(undefined));
+        }
       }),
 
     destroySession: ({ id }) =>
-      withWebErrors(async () => {
+      withWebErrors(onError, async () => {
         await client.revokeSession({ token: id }, { reason: "logged out" });
         return cookie.clearingLine(requestWith(undefined));
       }),
@@ -101,10 +129,16 @@ function requestWith(cookie: string | null | undefined): WebRequest {
   return { method: "GET", url: "http://localhost/", headers };
 }
 
-async function withWebErrors<T>(operation: () => Promise<T>): Promise<T> {
+/** Runs an operation, whose errors become `WebError`s. Whoever answers them drops their cause. */
+async function withWebErrors<T>(
+  onError: (error: WebError) => void,
+  operation: () => Promise<T>,
+): Promise<T> {
   try {
     return await operation();
   } catch (error) {
-    throw webErrorFrom(error) ?? error;
+    const webError = webErrorFrom(error);
+    if (webError?.status === 500) onError(webError);
+    throw webError ?? error;
   }
 }
