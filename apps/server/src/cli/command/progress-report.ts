@@ -1,11 +1,11 @@
 import type { ReportOutput } from "./command.js";
+import { terminalWidth } from "./terminal-width.js";
 
 /** How often a line is written if the output is no terminal. */
 const LINE_INTERVAL_MS = 5_000;
 const BAR_WIDTH = 30;
 /** Goes to the start of the line and clears it. */
 const REWIND = "\r\x1b[2K";
-const DEFAULT_COLUMNS = 80;
 
 /**
  * Shows the progress of a long command: as a bar in one line of a terminal, or as
@@ -31,11 +31,10 @@ export class ProgressReport {
   /** Shows the work done so far. It may exceed `total`, an estimate. */
   progress(done: number): void {
     const nowMs = this.#now();
-    if (this.#output.isTTY) {
-      // A terminal that does not know its width says 0.
-      const width = (this.#output.columns || DEFAULT_COLUMNS) - 1;
+    const width = terminalWidth(this.#output);
+    if (width !== undefined) {
       const text = `${barOf(this.#fraction(done))} ${this.#describe(done, nowMs)}`;
-      this.#output.write(REWIND + text.slice(0, width));
+      this.#output.write(REWIND + text.slice(0, width - 1));
       this.#isBarShown = true;
     } else if (nowMs - this.#lastLineMs >= LINE_INTERVAL_MS) {
       this.#lastLineMs = nowMs;

@@ -1,8 +1,9 @@
 import type { Session, SessionClient } from "@sessiond/client";
 import { EXIT_FAILURE, EXIT_OK } from "../command/exit-codes.js";
+import { terminalWidth } from "../command/terminal-width.js";
 import { writePaced } from "../terminal/paced-output.js";
 import { jsonLine } from "../terminal/printable.js";
-import { Table, terminalWidth } from "../terminal/table.js";
+import { Table } from "../terminal/table.js";
 import type { CallOf } from "./session-flags.js";
 import { sessionColumns } from "./session-table.js";
 import type { SessionOutputs } from "./sessions-command.js";

@@ -1,9 +1,10 @@
 import { type SessionClient, SessiondError } from "@sessiond/client";
 import { EXIT_OK } from "../command/exit-codes.js";
 import { onStopSignals } from "../command/signals.js";
+import { terminalWidth } from "../command/terminal-width.js";
 import { writePaced } from "../terminal/paced-output.js";
 import { jsonLine, printable } from "../terminal/printable.js";
-import { Table, terminalWidth } from "../terminal/table.js";
+import { Table } from "../terminal/table.js";
 import type { CallOf } from "./session-flags.js";
 import { EVENT_COLUMNS } from "./session-table.js";
 import type { SessionOutputs } from "./sessions-command.js";
@@ -53,7 +54,7 @@ class SilenceReport implements Disposable {
     this.#say = say;
     this.#timer = setTimeout(() => {
       this.#isSilent = true;
-      say("the server is silent; trying on, and no change will be left out unless told");
+      say("the server is silent; the watch reconnects by itself and says if it missed changes");
     }, STALE_MS);
   }
 

@@ -1,9 +1,8 @@
 import { styleText } from "node:util";
-import type { ReportOutput } from "../command/command.js";
 import { cut, pad, printable, widthOf } from "./printable.js";
 
 /** The formats of `styleText` that tables use. */
-export type Style = "green" | "yellow" | "red" | "dim";
+export type Style = "green" | "yellow" | "red";
 
 /** A column of a table. */
 export interface Column<Row> {
@@ -13,11 +12,14 @@ export interface Column<Row> {
   /** The column may be cut to this width to fit the terminal. Default: it is never cut. */
   readonly minWidth?: number;
   /**
-   * The column is cut to this width and no other, and only if that spares the columns after it.
-   * For ids, of which a part is of use only for a look.
+   * The column is shown whole or cut to exactly this width. It is cut only if the next columns need
+   * the room. For ids: their first characters are enough to recognize one.
    */
   readonly shortWidth?: number;
-  /** A width to expect of rows that are not known yet. Default: that of the first rows. */
+  /**
+   * The column is at least this wide, because later rows may need it. Default: the title and the
+   * first rows decide.
+   */
   readonly usualWidth?: number;
   style?(row: Row): Style | undefined;
 }
@@ -30,12 +32,6 @@ export interface TableOptions {
 }
 
 const GAP = "  ";
-const DEFAULT_COLUMNS = 80;
-
-/** The width for `TableOptions`. A terminal that does not know its width says 0. */
-export function terminalWidth({ isTTY, columns }: ReportOutput): number | undefined {
-  return isTTY ? columns || DEFAULT_COLUMNS : undefined;
-}
 
 /**
  * A table whose rows come in pieces. The first piece decides how wide its columns are; what is
@@ -81,7 +77,7 @@ export class Table<Row> {
 }
 
 /** `node:util` would look at the environment and at stdout by itself. */
-export function styled(text: string, style: Style, colors: boolean): string {
+function styled(text: string, style: Style, colors: boolean): string {
   return colors ? styleText(style, text, { validateStream: false }) : text;
 }
 
