@@ -10,6 +10,7 @@ test.each([
   ["GRPC_ADRESS", "GRPC_ADDRESS"],
   ["LIFE_TIME", "LIFETIME"],
   ["DATA", "DATA_DIR"],
+  ["STORE_LOCATION", "STORE"],
 ])("%s is taken for %s", (name, expected) => {
   expect(closestName(name, NAMES)).toBe(expected);
 });

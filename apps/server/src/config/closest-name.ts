@@ -1,13 +1,18 @@
 /**
- * The candidate that `name` is probably a misspelling of: it starts with `name`, or
- * differs in at most a third of the letters. Undefined if there is none.
+ * The candidate that `name` is probably a misspelling of. It differs in at most a third of the
+ * letters, or one of the two begins with the other. Undefined if there is none.
  */
 export function closestName(name: string, candidates: readonly string[]): string | undefined {
   const ranked = candidates
     .map((candidate) => ({ candidate, edits: editsBetween(name, candidate) }))
     .filter(({ edits }) => edits <= Math.max(1, Math.floor(name.length / 3)))
     .sort((a, b) => a.edits - b.edits);
-  return ranked[0]?.candidate ?? candidates.find((c) => name.length > 2 && c.startsWith(name));
+  return ranked[0]?.candidate ?? candidates.find((candidate) => isBeginning(name, candidate));
+}
+
+/** Whether one begins with the other. One or two letters are too few to tell. */
+function isBeginning(a: string, b: string): boolean {
+  return Math.min(a.length, b.length) > 2 && (a.startsWith(b) || b.startsWith(a));
 }
 
 /** ` (did you mean …?)` with the closest candidate after `prefix`, or an empty string. */

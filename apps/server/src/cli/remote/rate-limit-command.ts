@@ -1,11 +1,13 @@
 import { ConfigError } from "../../config/config-error.js";
 import type { Environment } from "../../config/environment.js";
+import { parseCount } from "../../config/quantity.js";
 import type { Command } from "../command/command.js";
 import { FlagReader } from "../command/flag-reader.js";
 import type { RateLimitCallOptions } from "./rate-limit-calls.js";
 import { REMOTE_FLAGS, REMOTE_HELP, remoteServer } from "./remote-server.js";
 
 const USAGE = "sessiond rate-limit check|get|reset POLICY KEY [flags]";
+const MAX_COST = 999_999_999;
 
 /** `sessiond rate-limit`. `call` returns the exit code. */
 export function rateLimitCommand(
@@ -36,14 +38,9 @@ function parseRateLimitCall(
   const known = isAnswered ? ["cost", ...REMOTE_FLAGS] : REMOTE_FLAGS;
   const operands = args.length - flagArgs.length;
   const flags = new FlagReader(flagArgs, known, { operands, switches: isAnswered ? ["json"] : [] });
-  const cost = flags.read("cost", 1, parseCost);
+  const cost = flags.read("cost", 1, (text = "1") => parseCount(text, { min: 1, max: MAX_COST }));
   const json = flags.isOn("json");
   return { action, server: remoteServer(flags, env), policy, key, cost, json };
-}
-
-function parseCost(text = "1"): number {
-  if (!/^[1-9]\d{0,8}$/.test(text)) throw new Error("expected a whole number from 1");
-  return Number(text);
 }
 
 const HELP = `Usage: sessiond rate-limit check POLICY KEY [flags]

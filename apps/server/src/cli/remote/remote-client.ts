@@ -1,4 +1,10 @@
-import { createSessionClient, type SessionClient, type SessiondError } from "@sessiond/client";
+import {
+  type AccessToken,
+  createSessionClient,
+  type SessionClient,
+  SessiondError,
+  tokenFile,
+} from "@sessiond/client";
 import { mintDevelopmentToken } from "../../auth/development-keys.js";
 import type { TextOutput } from "../command/command.js";
 import { EXIT_UNAVAILABLE, EXIT_USAGE } from "../command/exit-codes.js";
@@ -10,8 +16,16 @@ const TOKEN_RENEWAL_MS = 5 * 60_000;
 
 /** Prepares calls to a server. A development token gets these permissions only. */
 export function connectTo(server: RemoteServer, permissions: readonly string[]): SessionClient {
-  const token = server.token ?? developmentTokens(server.dataDir, permissions);
+  const token = accessToken(server, permissions);
   return createSessionClient({ baseUrl: server.url.href, token, tls: server.tls });
+}
+
+function accessToken(
+  { token, dataDir }: RemoteServer,
+  permissions: readonly string[],
+): AccessToken {
+  if (token === undefined) return developmentTokens(dataDir, permissions);
+  return typeof token === "string" ? token : tokenFile(token.file);
 }
 
 /** Makes the same tokens as `sessiond token`, a new one every five minutes. */
@@ -31,6 +45,25 @@ function developmentTokens(dataDir: string, permissions: readonly string[]): () 
     }
     return token;
   };
+}
+
+/**
+ * Calls a server and closes the connection. Returns the exit code of `run`, or of `reportFailure` if
+ * a call fails.
+ */
+export async function callServer(
+  server: RemoteServer,
+  permissions: readonly string[],
+  stderr: TextOutput,
+  run: (client: SessionClient) => Promise<number>,
+): Promise<number> {
+  using client = connectTo(server, permissions);
+  try {
+    return await run(client);
+  } catch (error) {
+    if (error instanceof SessiondError) return reportFailure(error, server, stderr);
+    throw error;
+  }
 }
 
 /** Writes why a call failed. Returns the exit code: 2 if the request itself is at fault, else 69. */

@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import type { AccessToken, TlsOptions } from "@sessiond/client";
+import type { TlsOptions } from "@sessiond/client";
 import { developmentSigningKeyPath } from "../../auth/development-keys.js";
 import { dataDirectory } from "../../config/config.js";
 import { ConfigError } from "../../config/config-error.js";
@@ -19,13 +19,16 @@ export const REMOTE_FLAGS = ["server", "token", "token-file", "data-dir", ...REM
 /** A running server, and the credentials for it. */
 export interface RemoteServer {
   readonly url: URL;
-  /** A file is read again for each call. Undefined if calls use development tokens. */
-  readonly token: AccessToken | undefined;
+  /** Undefined if calls use development tokens. */
+  readonly token: GivenToken | undefined;
   /** Undefined for the defaults of Node. */
   readonly tls: TlsOptions | undefined;
   /** The directory of the development key. */
   readonly dataDir: string;
 }
+
+/** An access token, or a file in which somebody else may renew it. */
+export type GivenToken = string | { readonly file: string };
 
 const DEFAULT_SERVER = "http://127.0.0.1:50051";
 
@@ -38,8 +41,9 @@ export const REMOTE_HELP = `\
                            server on loopback: a development token)
   --token-file FILE        a file with the access token, which may be renewed
                            meanwhile (SESSIOND_TOKEN_FILE)
-${REMOTE_TLS_HELP}  --data-dir DIRECTORY     a development server's (SESSIOND_DATA_DIR, default
-                           .sessiond)
+${REMOTE_TLS_HELP}  --data-dir DIRECTORY     the data directory of a development server on this
+                           machine; such a server needs no token from you
+                           (SESSIOND_DATA_DIR, default .sessiond)
 `;
 
 /** Reads `REMOTE_FLAGS` and the environment. Throws a ConfigError with every fault of `flags`. */
@@ -60,9 +64,9 @@ export function remoteServer(flags: FlagReader, env: Environment): RemoteServer 
   return { url, token, tls, dataDir };
 }
 
-function readAccessToken(flags: FlagReader, env: Environment): AccessToken | undefined {
+function readAccessToken(flags: FlagReader, env: Environment): GivenToken | undefined {
   const token = flags.values.get("token");
-  return flags.read("token-file", undefined, (path): AccessToken | undefined => {
+  return flags.read("token-file", undefined, (path): GivenToken | undefined => {
     if (path !== undefined && token !== undefined)
       flags.faults.push("--token-file: not with --token");
     if (token !== undefined) return token;
@@ -74,9 +78,9 @@ function readAccessToken(flags: FlagReader, env: Environment): AccessToken | und
 }
 
 /** Throws if there is no token in the file now. */
-function tokenOfFile(path: string): () => string {
-  readValue(path);
-  return () => readValue(path);
+function tokenOfFile(file: string): GivenToken {
+  readValue(file);
+  return { file };
 }
 
 /** Why no development token can be made for the server. No server would know a key made now. */

@@ -1,7 +1,9 @@
+import { isIP } from "node:net";
 import type { SessionFilter, SessionQuery } from "@sessiond/client";
 import { parseDuration } from "@sessiond/core";
 import { ConfigError } from "../../config/config-error.js";
 import type { Environment } from "../../config/environment.js";
+import { parseCount } from "../../config/quantity.js";
 import { FlagReader } from "../command/flag-reader.js";
 import { REMOTE_FLAGS, type RemoteServer, remoteServer } from "../remote/remote-server.js";
 
@@ -64,6 +66,7 @@ const FILTER_FLAGS = {
   "active-to": "lastAccessTimeTo",
 } as const;
 const SESSION_ID = /^(?!sst_)[\w.~:@-]{1,128}$/;
+const MAX_LIMIT = 999_999_999;
 const ORDERS = ["newest-first", "oldest-first"] as const;
 
 const ACTIONS: Readonly<Record<SessionAction, ActionSpec>> = {
@@ -74,7 +77,9 @@ const ACTIONS: Readonly<Record<SessionAction, ActionSpec>> = {
     read: (_, flags) => ({
       action: "list",
       query: readQuery(flags),
-      limit: flags.read("limit", undefined, parseLimit),
+      limit: flags.read("limit", undefined, (text) =>
+        text === undefined ? undefined : parseCount(text, { min: 1, max: MAX_LIMIT }),
+      ),
       format: readFormat(flags),
     }),
   },
@@ -118,15 +123,12 @@ const ACTIONS: Readonly<Record<SessionAction, ActionSpec>> = {
   },
 };
 
-/** The actions of `sessiond sessions`, in the order of the help. */
-export const SESSION_ACTIONS = Object.keys(ACTIONS) as readonly SessionAction[];
-
 /** Reads the arguments after `sessiond sessions`. Throws a ConfigError with all their faults. */
 export function parseSessionCall(args: readonly string[], env: Environment): SessionCall {
   const [action = "", ...rest] = args;
   const spec = Object.hasOwn(ACTIONS, action) ? ACTIONS[action as SessionAction] : undefined;
   if (spec === undefined) {
-    const usage = `expected sessiond sessions ${SESSION_ACTIONS.join("|")}`;
+    const usage = `expected sessiond sessions ${Object.keys(ACTIONS).join("|")}`;
     throw new ConfigError([`${usage}; see: sessiond help sessions`]);
   }
   const { name, least, most } = spec.names;
@@ -145,13 +147,17 @@ export function parseSessionCall(args: readonly string[], env: Environment): Ses
 
 function readQuery(flags: FlagReader): SessionQuery {
   const filter: SessionFilter = {};
-  for (const flag of ["role", "ip"] as const) {
-    const text = readText(flags, flag);
-    if (text !== undefined) filter[flag] = text;
-  }
+  const role = readText(flags, "role");
+  if (role !== undefined) filter.role = role;
+  const ip = flags.read("ip", undefined, (text) =>
+    text === undefined ? undefined : parseAddress(text),
+  );
+  if (ip !== undefined) filter.ip = ip;
   for (const [flag, field] of Object.entries(FILTER_FLAGS)) {
-    const time = flags.read(flag, undefined, (text) => text && parseTime(text));
-    if (time) filter[field] = time;
+    const time = flags.read(flag, undefined, (text) =>
+      text === undefined ? undefined : parseTime(text),
+    );
+    if (time !== undefined) filter[field] = time;
   }
   const userId = readText(flags, "user");
   return {
@@ -209,10 +215,9 @@ function readFormat(flags: FlagReader): "table" | "json" | "ids" {
   return json ? "json" : ids ? "ids" : "table";
 }
 
-function parseLimit(text: string | undefined): number | undefined {
-  if (text === undefined) return undefined;
-  if (!/^[1-9]\d{0,8}$/.test(text)) throw new Error("expected a whole number from 1");
-  return Number(text);
+function parseAddress(text: string): string {
+  if (isIP(text) === 0) throw new Error("expected an IP address such as 203.0.113.7");
+  return text;
 }
 
 function parseOrder(text: string = ORDERS[0]): (typeof ORDERS)[number] {
