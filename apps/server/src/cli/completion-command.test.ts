@@ -6,7 +6,7 @@ import { COMMANDS } from "./sessiond.js";
 
 const completion = COMMANDS.get("completion") as Command;
 
-/** What bash offers after these words, of which the last is not complete. */
+/** The words that bash offers when the user presses Tab after `words`. The last word is incomplete. */
 async function offered(...words: readonly string[]): Promise<readonly string[]> {
   const { stdout } = await outcomeOf(completion, ["bash"]);
   const line = `COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)); _sessiond; printf "%s\\n" "\${COMPREPLY[@]}"`;
@@ -25,7 +25,7 @@ test("bash completes every command, its actions, and its flags", async () => {
 
 test.each(["zsh", "fish"])("%s gets the same words", async (shell) => {
   const { stdout } = await outcomeOf(completion, [shell]);
-  for (const word of ["sessions", "revoke-user", "show-expired", "keygen"]) {
+  for (const word of ["sessions", "revoke-user", "show-expired", "keygen", "help"]) {
     expect(stdout).toContain(word);
   }
 });

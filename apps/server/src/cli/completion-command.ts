@@ -1,6 +1,7 @@
 import { ConfigError } from "../config/config-error.js";
 import type { Command } from "./command/command.js";
 import { EXIT_OK } from "./command/exit-codes.js";
+import { writePaced } from "./terminal/paced-output.js";
 
 /** What may follow `sessiond` and a command's name. */
 interface Completions {
@@ -31,15 +32,15 @@ export function completionCommand(commands: () => ReadonlyMap<string, Command>):
           `expected sessiond completion ${SHELLS}; see: sessiond help completion`,
         ]);
       }
-      stdout.write(script([...commands()].map(completionsOf)));
+      await writePaced(stdout, script([...commands()].map(completionsOf)));
       return EXIT_OK;
     },
   };
 }
 
 /**
- * The help is the list of what there is: its usage lines name the actions, and the lines of flags
- * begin with the flag. The tests of each command hold it to that.
+ * Reads the actions and flags from the command's help. Each usage line names an action. Each line
+ * about a flag begins with the flag.
  */
 function completionsOf([command, { summary, help }]: readonly [string, Command]): Completions {
   const text = help();
@@ -97,6 +98,7 @@ function fishScript(all: readonly Completions[]): string {
         `complete -c sessiond -n '__fish_seen_subcommand_from ${command}' -l ${flag.slice(2)}`,
     ),
   ]);
+  lines.push("complete -c sessiond -n __fish_use_subcommand -f -a help");
   return `# In ~/.config/fish/config.fish: sessiond completion fish | source\n${lines.join("\n")}\n`;
 }
 
