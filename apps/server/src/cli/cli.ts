@@ -3,7 +3,8 @@ import { didYouMean } from "../config/closest-name.js";
 import { ConfigError } from "../config/config-error.js";
 import { version } from "../observability/version.js";
 import type { Command, CommandContext } from "./command/command.js";
-import { EXIT_FAILURE, EXIT_OK, EXIT_USAGE } from "./command/exit-codes.js";
+import { EXIT_FAILURE, EXIT_OK, EXIT_USAGE, exitCodeOf } from "./command/exit-codes.js";
+import { ReaderGoneError, writePaced } from "./terminal/paced-output.js";
 
 /** The commands by name, in the order in which `sessiond help` lists them. */
 export type Commands = ReadonlyMap<string, Command>;
@@ -18,16 +19,17 @@ export interface CliContext extends Omit<CommandContext, "args"> {
  * Runs the command that `argv` names. Returns its exit code, which the command's
  * help explains. The codes of all commands: 0 for success, 1 for a failure, 2 if
  * the command line or the configuration is at fault, 128 and its number if a
- * signal stopped it. Writes faults and failures to `stderr`. Never rejects.
+ * signal stopped it. A reader of `stdout` who has gone counts as SIGPIPE. Writes faults
+ * and failures to `stderr`. Never rejects.
  */
 export async function runCli(commands: Commands, context: CliContext): Promise<number> {
   const { argv, stdout, stderr } = context;
   const [first = "help", ...args] = argv;
   try {
-    if (first === "--version") stdout.write(`sessiond ${version()}\n`);
+    if (first === "--version") await writePaced(stdout, `sessiond ${version()}\n`);
     else if (first === "help" || first === "--help" || first === "-h")
-      stdout.write(help(commands, args[0]));
-    else if (asksForHelp(args)) stdout.write(help(commands, first));
+      await writePaced(stdout, help(commands, args[0]));
+    else if (asksForHelp(args)) await writePaced(stdout, help(commands, first));
     else return await commandNamed(commands, first).run({ ...context, args });
     return EXIT_OK;
   } catch (error) {
@@ -35,6 +37,7 @@ export async function runCli(commands: Commands, context: CliContext): Promise<n
       stderr.write(`sessiond: ${error.faults.join("\nsessiond: ")}\n`);
       return EXIT_USAGE;
     }
+    if (error instanceof ReaderGoneError) return exitCodeOf("SIGPIPE");
     stderr.write(`sessiond: ${describeFailure(error)}\n`);
     return EXIT_FAILURE;
   }

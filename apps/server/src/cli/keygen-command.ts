@@ -3,6 +3,7 @@ import { ConfigError } from "../config/config-error.js";
 import type { Command } from "./command/command.js";
 import { EXIT_OK } from "./command/exit-codes.js";
 import { FlagReader } from "./command/flag-reader.js";
+import { writePaced } from "./terminal/paced-output.js";
 
 /** `sessiond keygen`: prints a new key for the keyring. */
 export const keygenCommand: Command = {
@@ -26,7 +27,7 @@ one can go: sessiond keys --help.
     } catch {
       throw new ConfigError(["--kid: expected 1 to 32 characters out of A-Z a-z 0-9 . _ -"]);
     }
-    stdout.write(`${key}\n`);
+    await writePaced(stdout, `${key}\n`);
     return EXIT_OK;
   },
 };

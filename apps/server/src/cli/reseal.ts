@@ -9,6 +9,7 @@ import type { ReportOutput, TextOutput } from "./command/command.js";
 import { EXIT_FAILURE, EXIT_OK, exitCodeOf } from "./command/exit-codes.js";
 import { ProgressReport } from "./command/progress-report.js";
 import { onStopSignals } from "./command/signals.js";
+import { writePaced } from "./terminal/paced-output.js";
 
 /** The rest after a page with changes, so that the servers' calls come first. */
 const PAUSE_MS = 20;
@@ -111,13 +112,14 @@ async function resealPages(
   }
 }
 
-function summarize(
+async function summarize(
   tally: Tally,
   { keyring, stdout }: ResealOptions,
   report: ProgressReport,
-): number {
+): Promise<number> {
   const { resealed, current, unreadable, busy } = tally;
-  stdout.write(
+  await writePaced(
+    stdout,
     `resealed ${resealed} sessions under key "${keyring.activeKeyId}"; ` +
       `${current} already were, ${unreadable.length} are unreadable\n`,
   );

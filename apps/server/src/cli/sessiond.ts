@@ -49,13 +49,14 @@ async function callSessionsOfProcess(
 ): Promise<number> {
   const { callSessions } = await import("./sessions/session-calls.js");
   const { askOnTerminal } = await import("./terminal/confirmation.js");
-  // Each write learns of its own failure, such as a pipe that `head` has closed.
-  if (process.stdout.listenerCount("error") === 0) process.stdout.on("error", () => {});
-  return callSessions(call, { ...outputs, confirm: askOnTerminal });
+  const confirm = process.stdin.isTTY ? askOnTerminal : undefined;
+  return callSessions(call, { ...outputs, confirm });
 }
 
 /** Runs the command that this process was started with. Returns the exit code. */
 export function runSessiond(): Promise<number> {
+  // Each write learns of its own failure, such as a pipe that `head` has closed.
+  process.stdout.on("error", () => {});
   return runCli(COMMANDS, {
     argv: process.argv.slice(2),
     env: readEnvironment(),

@@ -11,6 +11,7 @@ import { KNOWN_PERMISSIONS } from "../services/permissions.js";
 import type { Command } from "./command/command.js";
 import { EXIT_OK } from "./command/exit-codes.js";
 import { FlagReader } from "./command/flag-reader.js";
+import { writePaced } from "./terminal/paced-output.js";
 
 const FLAGS = ["permissions", "subject", "ttl", "data-dir"];
 const DEFAULT_TTL = "1h";
@@ -41,7 +42,7 @@ accepts. It is of no use with a server that has an auth file.
           "accepts the token (another one's: --data-dir)\n",
       );
     }
-    stdout.write(`${text}\n`);
+    await writePaced(stdout, `${text}\n`);
     return EXIT_OK;
   },
 };

@@ -1,9 +1,9 @@
-import { SessiondError } from "@sessiond/client";
 import { formatDuration } from "@sessiond/core";
 import type { TextOutput } from "../command/command.js";
 import { EXIT_FAILURE, EXIT_OK } from "../command/exit-codes.js";
+import { writePaced } from "../terminal/paced-output.js";
 import { jsonLine } from "../terminal/printable.js";
-import { connectTo, reportFailure } from "./remote-client.js";
+import { callServer } from "./remote-client.js";
 import type { RemoteServer } from "./remote-server.js";
 
 /** Options of `callRateLimits`. */
@@ -23,23 +23,19 @@ export interface RateLimitCallOptions {
  * code: 0 if the attempt is allowed or the key is forgotten, 1 if the attempt is
  * refused, the code of `reportFailure` if the call fails.
  */
-export async function callRateLimits(options: RateLimitCallOptions): Promise<number> {
-  const { action, policy, key, cost, json, stdout, stderr } = options;
-  using client = connectTo(options.server, ["rate_limits:use"]);
-  try {
+export function callRateLimits(options: RateLimitCallOptions): Promise<number> {
+  const { action, server, policy, key, cost, json, stdout, stderr } = options;
+  return callServer(server, ["rate_limits:use"], stderr, async ({ rateLimits }) => {
     if (action === "reset") {
-      await client.rateLimits.reset(policy, key);
+      await rateLimits.reset(policy, key);
       return EXIT_OK;
     }
-    const answer = await client.rateLimits[action](policy, key, { cost });
-    if (json) stdout.write(jsonLine({ policy, key, ...answer }));
+    const answer = await rateLimits[action](policy, key, { cost });
     const { allowed, limit, remaining, retryAfterMs } = answer;
     const retryAfter = formatDuration(retryAfterMs);
     const facts = `limit ${limit}, remaining ${remaining}, retry after ${retryAfter}`;
-    if (!json) stdout.write(`${allowed ? "allowed" : "refused"}: ${facts}\n`);
+    const text = `${allowed ? "allowed" : "refused"}: ${facts}\n`;
+    await writePaced(stdout, json ? jsonLine({ policy, key, ...answer }) : text);
     return allowed ? EXIT_OK : EXIT_FAILURE;
-  } catch (error) {
-    if (error instanceof SessiondError) return reportFailure(error, options.server, stderr);
-    throw error;
-  }
+  });
 }

@@ -8,8 +8,8 @@ import { cut, jsonLine, printable } from "../terminal/printable.js";
 import type { CallOf } from "./session-flags.js";
 import type { SessionOutputs } from "./sessions-command.js";
 
-/** True for yes. Undefined if nobody can be asked. */
-export type Confirm = (question: string) => Promise<boolean | undefined>;
+/** Asks a question on the terminal. True for yes. */
+export type Confirm = (question: string) => Promise<boolean>;
 
 /** The plan names so many users. Its sums are of all of them. */
 const MAX_USERS_SHOWN = 20;
@@ -19,19 +19,16 @@ const USER_WIDTH = 60;
 export async function revokeUsers(
   client: SessionClient,
   call: CallOf<"revoke-user">,
-  outputs: SessionOutputs & { readonly confirm: Confirm },
+  { confirm, ...outputs }: SessionOutputs & { readonly confirm: Confirm | undefined },
 ): Promise<number> {
-  if (call.mode !== "yes") {
-    outputs.stderr.write(await planOf(client, call));
-    if (call.mode === "dry-run") return EXIT_OK;
-    const answer = await outputs.confirm("sessiond: end them?");
-    if (answer === undefined) {
-      throw new ConfigError(["--yes: required, since there is no terminal to ask on"]);
-    }
-    if (!answer) {
-      outputs.stderr.write("sessiond: nothing was ended\n");
-      return EXIT_FAILURE;
-    }
+  if (call.mode === "ask" && confirm === undefined) {
+    throw new ConfigError(["--yes: required, since there is no terminal to ask on"]);
+  }
+  if (call.mode !== "yes") outputs.stderr.write(await planOf(client, call));
+  if (call.mode === "dry-run") return EXIT_OK;
+  if (call.mode === "ask" && !(await confirm?.("sessiond: end them?"))) {
+    outputs.stderr.write("sessiond: nothing was ended\n");
+    return EXIT_FAILURE;
   }
   return revokeAll(client, call, outputs);
 }
@@ -42,7 +39,7 @@ async function planOf(client: SessionClient, call: CallOf<"revoke-user">): Promi
   let total = 0;
   for (const userId of call.userIds) {
     const active = await client.countSessions({ userId });
-    const count = call.exceptSessionId === undefined ? active : Math.max(0, active - 1);
+    const count = Math.max(0, active - (await sparedOf(client, userId, call.exceptSessionId)));
     total += count;
     lines.push(`  ${cut(printable(userId), USER_WIDTH)}: ${sessions(count)}\n`);
   }
@@ -51,6 +48,16 @@ async function planOf(client: SessionClient, call: CallOf<"revoke-user">): Promi
   if (rest > 0) shown.push(`  and ${rest} more ${rest === 1 ? "user" : "users"}\n`);
   const spared = call.exceptSessionId === undefined ? "" : `, but not ${call.exceptSessionId}`;
   return `sessiond: this ends ${sessions(total)} of ${users(call.userIds.length)}${spared}:\n${shown.join("")}`;
+}
+
+/** How many of the user's active sessions `--except` spares. */
+async function sparedOf(
+  client: SessionClient,
+  userId: string,
+  exceptSessionId: string | undefined,
+): Promise<number> {
+  if (exceptSessionId === undefined) return 0;
+  return (await client.getSession(exceptSessionId, { userId })) === undefined ? 0 : 1;
 }
 
 async function revokeAll(
@@ -89,7 +96,9 @@ async function revokeAll(
     if (!json) await writePaced(stdout, `${sum()}\n`);
     return EXIT_OK;
   }
-  stderr.write(`sessiond: ${stopped}: ${sum()}; run it again to end those of the others, too\n`);
+  stderr.write(
+    `sessiond: ${stopped}: ${sum()}; run it again to end the sessions of the other users\n`,
+  );
   return stopped === undefined ? EXIT_FAILURE : exitCodeOf(stopped);
 }
 

@@ -1,4 +1,12 @@
-import { closeSync, mkdtempSync, openSync, rmSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import {
+  closeSync,
+  constants,
+  mkdtempDisposableSync,
+  mkdtempSync,
+  openSync,
+  rmSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createSessionClient, type NewSession } from "@sessiond/client";
@@ -90,7 +98,11 @@ test("revokes nobody's sessions without a yes, or a terminal to ask on", async (
     stdout: "",
     stderr: "sessiond: this ends 2 sessions of 2 users:\n  bob: 2 sessions\n  nobody: 0 sessions\n",
   });
-  const faults = await faultsOf(command, ["revoke-user", "bob"], access());
+  const other = await sessions("revoke-user", "bob", "--dry-run", "--except=not-of-bob");
+  expect(other.stderr).toContain("bob: 2 sessions");
+  // Nothing is counted before: the answer needs no server.
+  const noServer = { ...access(), SESSIOND_SERVER: "http://127.0.0.1:1" };
+  const faults = await faultsOf(command, ["revoke-user", "bob"], noServer);
   expect(faults).toEqual(["--yes: required, since there is no terminal to ask on"]);
   expect(await countOf("bob")).toBe(2);
 });
@@ -113,12 +125,33 @@ test("revoking many users can be interrupted between two of them, and repeated",
   expect(counts).toEqual(all.map((_, at) => (at < ended ? 0 : 1)));
 }, 120_000);
 
-test("a list that cannot be written is a failure", async () => {
+const answering = [
+  [["sessions", "count"]],
+  [["lock", "get", "report"]],
+  [["rate-limit", "get", "login", "ann"]],
+  [["completion", "bash"]],
+  [["help"]],
+];
+
+test.each(answering)("an answer to %j that cannot be written is a failure", async (args) => {
   const full = openSync("/dev/full", "w");
-  const run = spawnSessiond(["sessions", "count"], { env: access(), stdout: full });
+  const run = spawnSessiond(args, { env: access(), stdout: full });
   expect(await run.ended).toBe(1);
-  expect(run.stderr).toContain("ENOSPC");
+  expect(run.stderr).toContain("sessiond: ENOSPC");
   closeSync(full);
+});
+
+test.each(answering)("%j ends as by SIGPIPE if nobody reads its answer", async (args) => {
+  using directory = mkdtempDisposableSync(join(tmpdir(), "sessiond-pipe-"));
+  const path = join(directory.path, "pipe");
+  execFileSync("mkfifo", [path]);
+  const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  const writer = openSync(path, "w");
+  closeSync(reader);
+  const run = spawnSessiond(args, { env: access(), stdout: writer });
+  expect(await run.ended).toBe(141);
+  expect(run.stderr).toBe("");
+  closeSync(writer);
 });
 
 test("watch prints changes as they come, also after its server came back, until Ctrl-C", async () => {

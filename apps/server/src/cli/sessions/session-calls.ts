@@ -1,7 +1,7 @@
-import { type SessionClient, SessiondError } from "@sessiond/client";
-import { EXIT_FAILURE, EXIT_OK, exitCodeOf } from "../command/exit-codes.js";
-import { connectTo, reportFailure } from "../remote/remote-client.js";
-import { ReaderGoneError, writePaced } from "../terminal/paced-output.js";
+import type { SessionClient } from "@sessiond/client";
+import { EXIT_FAILURE, EXIT_OK } from "../command/exit-codes.js";
+import { callServer } from "../remote/remote-client.js";
+import { writePaced } from "../terminal/paced-output.js";
 import { jsonLine } from "../terminal/printable.js";
 import { listSessions } from "./list-sessions.js";
 import { revokeSessions } from "./revoke-sessions.js";
@@ -20,28 +20,20 @@ const PERMISSIONS: Readonly<Record<SessionAction, readonly string[]>> = {
   "revoke-user": ["sessions:read", "sessions:delete"],
 };
 
-/**
- * Does what `sessiond sessions` was told. Returns the exit code: 128 and the number of SIGPIPE if
- * the reader of stdout has gone, else as the command's help says.
- */
-export async function callSessions(
+/** Does what `sessiond sessions` was told. Returns the exit code, as the command's help says. */
+export function callSessions(
   call: SessionCall,
-  outputs: SessionOutputs & { readonly confirm: Confirm },
+  outputs: SessionOutputs & { readonly confirm: Confirm | undefined },
 ): Promise<number> {
-  using client = connectTo(call.server, PERMISSIONS[call.action]);
-  try {
-    return await run(client, call, outputs);
-  } catch (error) {
-    if (error instanceof ReaderGoneError) return exitCodeOf("SIGPIPE");
-    if (error instanceof SessiondError) return reportFailure(error, call.server, outputs.stderr);
-    throw error;
-  }
+  const { server, action } = call;
+  const permissions = PERMISSIONS[action];
+  return callServer(server, permissions, outputs.stderr, (client) => run(client, call, outputs));
 }
 
 function run(
   client: SessionClient,
   call: SessionCall,
-  outputs: SessionOutputs & { readonly confirm: Confirm },
+  outputs: SessionOutputs & { readonly confirm: Confirm | undefined },
 ): Promise<number> {
   switch (call.action) {
     case "list":
