@@ -9,6 +9,12 @@ interface Read {
   readonly join?: Readonly<Record<string, boolean | { limit?: number | undefined }>> | undefined;
 }
 
+/** Tells better-auth's models apart, whatever the application calls their tables. */
+export interface Models {
+  isSession(model: string): boolean;
+  isUser(model: string): boolean;
+}
+
 type Found = Record<string, unknown> | null;
 
 /**
@@ -17,16 +23,18 @@ type Found = Record<string, unknown> | null;
  */
 export async function joined<R extends Read>(
   read: R,
-  isSession: (model: string) => boolean,
+  models: Models,
   adapter: Adapter,
   find: (read: R) => Promise<readonly Found[]>,
 ): Promise<readonly Found[]> {
   const joins = Object.entries(read.join ?? {}).filter(([, join]) => join !== false);
-  const ours = isSession(read.model) ? joins : joins.filter(([model]) => isSession(model));
+  const ours = models.isSession(read.model)
+    ? joins
+    : joins.filter(([model]) => models.isSession(model));
   if (ours.length === 0) return find(read);
 
   const rest = Object.fromEntries(joins.filter((each) => !ours.includes(each)));
-  const key = isSession(read.model) ? "userId" : "id";
+  const key = models.isSession(read.model) ? "userId" : "id";
   const { join: _, select, ...plain } = read;
   const isKeySelected = select === undefined || select.length === 0 || select.includes(key);
   const found = await find({
@@ -35,17 +43,18 @@ export async function joined<R extends Read>(
     ...(Object.keys(rest).length > 0 && { join: rest }),
   } as unknown as R);
 
-  return Promise.all(
-    found.map(async (row) => {
-      if (row === null) return null;
-      const { [key]: value, ...others } = row;
-      const joinedRow: Record<string, unknown> = isKeySelected ? { ...row } : others;
-      for (const [model, join] of ours) {
-        joinedRow[model] = await otherSide(adapter, read.model, model, value, join, isSession);
-      }
-      return joinedRow;
-    }),
-  );
+  const joinedRows: Found[] = [];
+  // One after the other: there may be many rows, and others need sessiond and the database, too.
+  for (const row of found) {
+    if (row === null) continue;
+    const { [key]: value, ...others } = row;
+    const joinedRow: Record<string, unknown> = isKeySelected ? { ...row } : others;
+    for (const [model, join] of ours) {
+      joinedRow[model] = await otherSide(adapter, read.model, model, value, join, models);
+    }
+    joinedRows.push(joinedRow);
+  }
+  return joinedRows;
 }
 
 function otherSide(
@@ -54,14 +63,14 @@ function otherSide(
   model: string,
   value: unknown,
   join: boolean | { limit?: number | undefined },
-  isSession: (model: string) => boolean,
+  { isSession, isUser }: Models,
 ) {
-  if (isSession(model) && base.startsWith("user")) {
+  if (isSession(model) && isUser(base)) {
     const where = [{ field: "userId", value: value as string }];
     const limit = typeof join === "object" ? join.limit : undefined;
     return adapter.findMany({ model, where, ...(limit !== undefined && { limit }) });
   }
-  if (isSession(base) && model.startsWith("user")) {
+  if (isSession(base) && isUser(model)) {
     return adapter.findOne({ model, where: [{ field: "id", value: value as string }] });
   }
   throw new Error(`sessions are in sessiond and join with users only, not ${base} with ${model}`);

@@ -1,7 +1,7 @@
 import type { SessionClient } from "@sessiond/client";
 import type { BetterAuthOptions } from "better-auth";
 import { memoryAdapter } from "better-auth/adapters/memory";
-import { joined } from "./joins.js";
+import { joined, type Models } from "./joins.js";
 import { type Condition, type KeptRow, SessionRows } from "./session-rows.js";
 import type { Row } from "./stored-row.js";
 
@@ -45,8 +45,11 @@ export function sessiondAdapter(options: SessiondAdapterOptions): Database {
 type Change = "update" | "updateMany" | "incrementOne";
 
 function withSessions(inner: Adapter, rows: SessionRows, options: BetterAuthOptions): Adapter {
-  const isSession = (model: string) =>
-    ["session", "sessions", options.session?.modelName].includes(model);
+  const models: Models = {
+    isSession: (model) => ["session", "sessions", options.session?.modelName].includes(model),
+    isUser: (model) => ["user", "users", options.user?.modelName].includes(model),
+  };
+  const { isSession } = models;
   const unmapped = {
     ...options,
     session: { ...options.session, modelName: "session", fields: {} },
@@ -75,13 +78,23 @@ function withSessions(inner: Adapter, rows: SessionRows, options: BetterAuthOpti
         ...args,
         model: SESSION,
       });
-      const written = kept.map((before, index) => {
-        const after = database.session[index] as Row;
-        return JSON.stringify(after) === JSON.stringify(before.row) || rows.replace(before, after);
-      });
-      if ((await Promise.all(written)).every(Boolean)) return answer;
+      if (await writeBack(kept, database.session)) return answer;
       if (attempt === MAX_ATTEMPTS) throw new Error(`a session changed ${attempt} times meanwhile`);
     }
+  }
+
+  /**
+   * One after the other: there may be many, and others need sessiond, too. False if somebody else
+   * was faster with one of them.
+   */
+  async function writeBack(kept: readonly KeptRow[], changed: readonly Row[]): Promise<boolean> {
+    let areWritten = true;
+    for (const [index, before] of kept.entries()) {
+      const after = changed[index] as Row;
+      const isSame = JSON.stringify(after) === JSON.stringify(before.row);
+      if (!isSame && !(await rows.replace(before, after))) areWritten = false;
+    }
+    return areWritten;
   }
 
   /** Ends the sessions that the conditions name, and answers those that this call ended. */
@@ -107,7 +120,7 @@ function withSessions(inner: Adapter, rows: SessionRows, options: BetterAuthOpti
         isSession(model)
           ? (await selected(where)).adapter.findOne<never>({ model: SESSION, where, ...rest })
           : inner.findOne<never>({ model, where, ...rest });
-      return joined(args, isSession, outer, async (plain) => [await find(plain)]).then(
+      return joined(args, models, outer, async (plain) => [await find(plain)]).then(
         ([found]) => (found ?? null) as never,
       );
     },
@@ -116,7 +129,7 @@ function withSessions(inner: Adapter, rows: SessionRows, options: BetterAuthOpti
         isSession(model)
           ? (await selected(where)).adapter.findMany<never>({ model: SESSION, where, ...rest })
           : inner.findMany<never>({ model, where, ...rest });
-      return (await joined(args, isSession, outer, find)) as never;
+      return (await joined(args, models, outer, find)) as never;
     },
     async count(args) {
       if (!isSession(args.model)) return inner.count(args);

@@ -21,6 +21,12 @@ const hash = async (password: string) => `hash of ${password}`;
 const verify = async (given: { hash: string; password: string }) =>
   given.hash === (await hash(given.password));
 
+/** The times of a row of a session that was just made. */
+function soon() {
+  const now = new Date();
+  return { createdAt: now, updatedAt: now, expiresAt: new Date(now.getTime() + 60_000) };
+}
+
 describe.each(STORES)("better-auth on sessiond and $name", async ({ open }) => {
   const server = useTestServer({ open, policy: { maxSessionsPerUser: 1_000 } });
   let client: SessionClient;
@@ -159,9 +165,8 @@ describe.each(STORES)("better-auth on sessiond and $name", async ({ open }) => {
     const adapter = sessiondAdapter({ client: sessiond, database })(options);
     const token = randomBytes(24).toString("base64url");
     const where = [{ field: "token", value: token }];
-    const times = { createdAt: new Date(), updatedAt: new Date() };
-    const expiresAt = new Date(Date.now() + 60_000);
-    const row = { token, userId: "ann", ...times, expiresAt, count: 0 };
+    const times = soon();
+    const row = { token, userId: "ann", ...times, count: 0 };
     await adapter.create({ model: "session", data: row });
     const change = { model: "session", where };
     await Promise.all([
@@ -170,11 +175,48 @@ describe.each(STORES)("better-auth on sessiond and $name", async ({ open }) => {
       adapter.update({ ...change, update: { theme: "dark" } }),
     ]);
     const found = await adapter.findOne({ model: "session", where });
-    expect(found).toMatchObject({ count: 2, theme: "dark", expiresAt });
+    expect(found).toMatchObject({ count: 2, theme: "dark", expiresAt: times.expiresAt });
     const consumed = await Promise.all([adapter.consumeOne(change), adapter.consumeOne(change)]);
     expect(consumed.filter((each) => each !== null)).toHaveLength(1);
     expect(await adapter.update({ ...change, update: { theme: "light" } })).toBeNull();
     expect(await adapter.findOne({ model: "session", where })).toBeNull();
+  });
+
+  test("a change of many sessions leaves sessiond free for other callers", async () => {
+    let [underWay, mostUnderWay, changes] = [0, 0, 0];
+    const updateSession: SessionClient["updateSession"] = async (...args) => {
+      changes++;
+      mostUnderWay = Math.max(mostUnderWay, ++underWay);
+      return client.updateSession(...args).finally(() => underWay--) as never;
+    };
+    const counting = new Proxy(client, {
+      get: (_, name) =>
+        name === "updateSession" ? updateSession : Reflect.get(client, name).bind(client),
+    });
+    const adapter = sessiondAdapter({ client: counting, database: memoryAdapter({}) })({});
+    const userId = randomBytes(8).toString("hex");
+    for (let i = 0; i < 20; i++) {
+      const token = randomBytes(24).toString("base64url");
+      await adapter.create({ model: "session", data: { token, userId, ...soon() } });
+    }
+    const where = [{ field: "userId", value: userId }];
+    const update = { updatedAt: new Date(0) };
+    expect(await adapter.updateMany({ model: "session", where, update })).toBe(20);
+    expect({ changes, mostUnderWay }).toEqual({ changes: 20, mostUnderWay: 1 });
+  });
+
+  test("a session joins with its user in a table of any name, and with no other table", async () => {
+    const { sessiond } = startApplication();
+    const database = memoryAdapter({ people: [{ id: "ann", name: "Ann" }], session: [] });
+    const options = { user: { modelName: "people" } };
+    const adapter = sessiondAdapter({ client: sessiond, database })(options);
+    const token = randomBytes(24).toString("base64url");
+    await adapter.create({ model: "session", data: { token, userId: "ann", ...soon() } });
+    const read = { model: "session", where: [{ field: "token", value: token }] };
+    const joined = await adapter.findOne({ ...read, join: { people: true } });
+    expect(joined).toMatchObject({ token, people: { name: "Ann" } });
+    const other = adapter.findOne({ ...read, join: { userBadges: true } });
+    await expect(other).rejects.toThrow("not session with userBadges");
   });
 
   test("sessiond's policy limits wrong passwords, with the time to wait", async () => {
