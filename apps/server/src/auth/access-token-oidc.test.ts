@@ -4,6 +4,7 @@ import Provider from "oidc-provider";
 import { expect, onTestFinished, test } from "vitest";
 import { parseAuthConfig } from "../config/auth-config.js";
 import { KNOWN_PERMISSIONS } from "../services/permissions.js";
+import { oidcFeatures } from "../testing/oidc-features.js";
 import { TestIssuer } from "../testing/test-issuer.js";
 import { createAccessTokenVerifier } from "./access-token.js";
 
@@ -41,20 +42,7 @@ function configuration(jwk: object): Readonly<Record<string, unknown>> {
         response_types: [],
       },
     ],
-    features: {
-      clientCredentials: { enabled: true },
-      devInteractions: { enabled: false },
-      resourceIndicators: {
-        enabled: true,
-        defaultResource: () => "urn:sessiond",
-        getResourceServerInfo: () => ({
-          scope: KNOWN_PERMISSIONS.join(" "),
-          audience: "sessiond",
-          accessTokenFormat: "jwt",
-          jwt: { sign: { alg: "RS256" } },
-        }),
-      },
-    },
+    features: oidcFeatures({ scope: KNOWN_PERMISSIONS.join(" ") }),
   };
 }
 

@@ -12,6 +12,7 @@ import { exportJWK, generateKeyPair } from "jose";
 import Provider from "oidc-provider";
 import { beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { KNOWN_PERMISSIONS } from "../services/permissions.js";
+import { oidcFeatures } from "../testing/oidc-features.js";
 import { TestIssuer } from "../testing/test-issuer.js";
 import { startTestServer, type TestServer } from "../testing/test-server.js";
 
@@ -66,21 +67,7 @@ describe("a client with client credentials", async () => {
           ...grant,
         },
       ],
-      features: {
-        clientCredentials: { enabled: true },
-        devInteractions: { enabled: false },
-        resourceIndicators: {
-          enabled: true,
-          defaultResource: () => "urn:sessiond",
-          getResourceServerInfo: () => ({
-            scope,
-            audience: "sessiond",
-            accessTokenTTL: lifetimeS,
-            accessTokenFormat: "jwt",
-            jwt: { sign: { alg: "RS256" } },
-          }),
-        },
-      },
+      features: oidcFeatures({ scope, lifetimeS }),
     };
   }
 

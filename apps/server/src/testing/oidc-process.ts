@@ -4,7 +4,7 @@ import { fileURLToPath } from "node:url";
 import { freePort } from "@sessiond/core/testing";
 import { exportJWK, generateKeyPair, type JWK } from "jose";
 
-const CHILD = fileURLToPath(new URL("./oidc-provider.child.ts", import.meta.url));
+const CHILD = fileURLToPath(new URL("../../dist/testing/oidc-provider.child.js", import.meta.url));
 const CLIENT = { id: "billing", secret: "a-secret-of-the-test-alone" };
 
 /** What an `OidcProcess` serves. */

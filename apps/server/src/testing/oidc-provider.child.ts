@@ -1,6 +1,7 @@
 // An OpenID provider in a process of its own. Its keys and faults come by messages of its parent.
 import { createServer, type RequestListener } from "node:http";
 import Provider from "oidc-provider";
+import { oidcFeatures } from "./oidc-features.js";
 import type { ProviderState } from "./oidc-process.js";
 
 const [port, clientId, clientSecret] = process.argv.slice(2);
@@ -55,20 +56,6 @@ function configuration(): Readonly<Record<string, unknown>> {
     scopes: SCOPE.split(" "),
     clients: [{ ...client, ...kind }],
     ttl: { ClientCredentials: WEEK_S },
-    features: {
-      clientCredentials: { enabled: true },
-      devInteractions: { enabled: false },
-      resourceIndicators: {
-        enabled: true,
-        defaultResource: () => "urn:sessiond",
-        getResourceServerInfo: () => ({
-          scope: SCOPE,
-          audience: "sessiond",
-          accessTokenTTL: WEEK_S,
-          accessTokenFormat: "jwt",
-          jwt: { sign: { alg: "RS256" } },
-        }),
-      },
-    },
+    features: oidcFeatures({ scope: SCOPE, lifetimeS: WEEK_S }),
   };
 }
