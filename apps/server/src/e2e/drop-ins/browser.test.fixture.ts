@@ -1,5 +1,5 @@
 import type { AddressInfo, Server } from "node:net";
-import { onTestFinished } from "vitest";
+import { expect, onTestFinished } from "vitest";
 
 /** A browser with one jar of cookies, and nothing else of a browser. */
 export class Browser {
@@ -51,4 +51,12 @@ export async function browserOn(server: Server): Promise<Browser> {
     onTestFinished(() => void server.close());
   }
   return new Browser(`http://127.0.0.1:${(server.address() as AddressInfo).port}`);
+}
+
+/** `/` counts the visits of a browser: those of this one, and not those of another. */
+export async function expectOwnCount(browser: Browser): Promise<void> {
+  for (const count of ["1", "2", "3"]) expect(await browser.text("/")).toBe(count);
+  const other = browser.copy();
+  other.cookies.clear();
+  expect(await other.text("/")).toBe("1");
 }
