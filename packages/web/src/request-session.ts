@@ -254,10 +254,9 @@ export class RequestSession {
   /** The `WebError` for an error of the SDK. Other errors are not about sessions: undefined. */
   errorFrom(error: unknown): WebError | undefined {
     if (error instanceof WebError) return error;
-    const webError = webErrorFrom(error, { isPage: wantsPage(this.#request) });
     // The session has ended since it was read.
-    const hasEnded = webError?.reason === "SESSION_NOT_FOUND";
-    return hasEnded ? this.#loginRequired("LOGIN_REQUIRED") : webError;
+    if (isReason(error, "SESSION_NOT_FOUND")) return this.#loginRequired("LOGIN_REQUIRED");
+    return webErrorFrom(error, { isPage: wantsPage(this.#request) });
   }
 
   /**
