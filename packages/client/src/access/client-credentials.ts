@@ -38,7 +38,10 @@ const OPTIONS = {
   scope: true,
 } satisfies NamesOf<ClientCredentialsOptions>;
 
-/** An access token, and when we ask for the next one. By the clock that goes on during sleep. */
+/**
+ * An access token, and when we ask for the next one. Times are of `Date.now`: a monotonic clock stops
+ * while the machine sleeps.
+ */
 interface Held {
   readonly token: string;
   readonly renewTimeMs: number;
@@ -151,9 +154,9 @@ class Issuer {
       return heldFrom(answer, askedTimeMs);
     } catch (error) {
       this.#server = undefined;
-      const refusal = refusalOf(error, oauth);
-      if (refusal !== undefined) {
-        const message = `the issuer ${this.#options.issuer} gives no access token: ${refusal}`;
+      const reason = refusalOf(error, oauth);
+      if (reason !== undefined) {
+        const message = `the issuer ${this.#options.issuer} gives no access token: ${reason}`;
         throw new SessiondError("UNAUTHENTICATED", message, { cause: error });
       }
       throw error;
@@ -183,8 +186,8 @@ class Issuer {
 }
 
 /**
- * Why an issuer refuses this client, or undefined if the error says nothing about its right to call,
- * as that of a busy issuer.
+ * Why the issuer refuses this client. Undefined if the error is about something else, such as a busy
+ * issuer.
  */
 function refusalOf(error: unknown, oauth: typeof import("oauth4webapi")): string | undefined {
   if (error instanceof oauth.WWWAuthenticateChallengeError) {
