@@ -49,7 +49,7 @@ test("the README's application logs a user in, shows the devices, and logs out",
   expect((await browser.send("/me")).body).toBe("{}");
 });
 
-test("the ten lines of the repository's README put sessiond in front of an application", async () => {
+test("the repository's README puts sessiond in front of an Express application", async () => {
   const browser = await browserOf(/```js\n(.*?)```/s.exec(rootReadme)?.[1] ?? "");
   const page = { headers: { accept: "text/html" } };
   expect((await browser.send("/", page)).headers.location).toBe("/login?return_to=%2F");
