@@ -26,7 +26,7 @@ export async function runExample(
     cwd: project,
     env: { SESSIOND_TOKEN: server.accessToken },
     stdio: ["ignore", "pipe", "inherit"],
-    timeout: 20_000,
+    timeout: 60_000,
   });
   onTestFinished(() => void child.kill());
   const [port] = await once(child.stdout.setEncoding("utf8"), "data");

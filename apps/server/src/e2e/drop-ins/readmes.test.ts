@@ -1,9 +1,11 @@
 import { createSessionClient } from "@sessiond/client";
-import { expect, onTestFinished, test } from "vitest";
+import { expect, onTestFinished, test, vi } from "vitest";
 import { useTestServer } from "../../testing/test-server.js";
 import { runExample } from "./readme-example.test.fixture.js";
 
 const server = useTestServer();
+// Each example is a process that loads a whole framework.
+vi.setConfig({ testTimeout: 60_000 });
 
 test("the example of @sessiond/express-session logs a user in with another session id", async () => {
   const browser = await runExample("express-session", server);
