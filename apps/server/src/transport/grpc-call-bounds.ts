@@ -1,6 +1,6 @@
 import { constants, type ServerHttp2Stream } from "node:http2";
 import { type Metadata, ServerInterceptingCall, type ServerInterceptor } from "@grpc/grpc-js";
-import { statusOf } from "@sessiond/connect-grpc-js";
+import { statusOf, type UnaryBounds } from "@sessiond/connect-grpc-js";
 import type { Edge } from "../edge/edge.js";
 import type { OpenStream } from "../edge/open-stream.js";
 import { toConnectError } from "../services/rpc-error.js";
@@ -60,6 +60,23 @@ export function boundCalls(
     return responseStream
       ? boundOpenStream(nextCall, call, { open, edge, fail })
       : countMessages(nextCall, () => edge.countUnauthenticated(connection));
+  };
+}
+
+/** The same for unary calls of the contract, which pass grpc-js by. Health checks do not. */
+export function boundUnaryCalls(edge: Edge, gate: GrpcGate): UnaryBounds {
+  const hold = (stream: ServerHttp2Stream, bytes: number) => {
+    if (edge.streamOf(stream)?.memory.take(bytes) === false) {
+      throw toConnectError(tooMuchAtOnce("buffered_bytes"));
+    }
+  };
+  return {
+    hold,
+    inflate: (stream, { bytes, encoding, maxBytes }) => {
+      const take = (length: number) => edge.streamOf(stream)?.memory.take(length) !== false;
+      return inflate(bytes, encoding, { maxBytes, take });
+    },
+    onFailure: (stream, error) => gate.noteFailure(stream, toConnectError(error)),
   };
 }
 

@@ -76,8 +76,6 @@ export class GrpcGate {
     serve: () => void,
   ): void => {
     const { edge, refusedCalls } = this.#options;
-    // A broken stream is its client's affair. grpc-js hears of its end.
-    stream.on("error", () => {});
     if (edge.hasCut(stream)) return;
     const { ":path": path = "", ":method": verb, authorization = "" } = headers;
     const method = METHODS.get(path);

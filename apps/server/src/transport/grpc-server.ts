@@ -23,7 +23,7 @@ import { checkElements } from "../services/message-elements.js";
 import { describeMalformed, SERVER_STOPPING } from "../services/rpc-error.js";
 import { SERVICES } from "../services/services.js";
 import { drain } from "./drain.js";
-import { boundCalls } from "./grpc-call-bounds.js";
+import { boundCalls, boundUnaryCalls } from "./grpc-call-bounds.js";
 import { grpcCredentials } from "./grpc-credentials.js";
 import type { GrpcGate } from "./grpc-gate.js";
 import { guardConnections } from "./guard-connections.js";
@@ -70,10 +70,11 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<Port>
   addConnectRoutes(server, {
     routes,
     gate: gate.enter,
-    contextValues: ({ metadata }) => {
-      const stream = streams.get(metadata);
+    contextValues: (call) => {
+      const stream = call.stream ?? streams.get(call.metadata);
       return (stream && gate.valuesOf(stream)) ?? createContextValues();
     },
+    unaryBounds: boundUnaryCalls(edge, gate),
     interceptors: [calls.count, ...interceptors],
     describeMalformed: (error, desc, bytes) => describeMalformed(error, fieldOfBytes(desc, bytes)),
     shutdownSignal,

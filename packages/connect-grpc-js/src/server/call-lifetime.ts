@@ -1,9 +1,12 @@
 import { Code, ConnectError } from "@connectrpc/connect";
 
-/** The part of a grpc-js server call that tells its end. */
-interface EndingCall {
+/** The part of a call that tells its end. grpc-js has it, too. */
+export interface EndingCall {
+  /** Whether the client has gone, or the deadline has passed. */
   readonly cancelled: boolean;
+  /** As `Date.now()`. Infinity without a deadline. */
   getDeadline(): Date | number;
+  /** Called once when the call has ended, also if it ended well. */
   once(event: "cancelled", listener: () => void): unknown;
 }
 

@@ -1,8 +1,10 @@
 import type { Http2SecureServer, Http2Server } from "node:http2";
-import type { Server } from "@grpc/grpc-js";
+import type { Server, ServerOptions } from "@grpc/grpc-js";
 
-/** How grpc-js begins to listen to an HTTP/2 server. Private, so a test guards it. */
+/** Private, so tests guard it. */
 interface ServerInternals {
+  readonly options: ServerOptions;
+  /** How grpc-js begins to listen to an HTTP/2 server. */
   _setupHandlers(http2: Http2Server | Http2SecureServer | null, ...rest: readonly unknown[]): void;
 }
 
@@ -19,5 +21,17 @@ export function onHttp2Server(
   internals._setupHandlers = (http2, ...rest) => {
     setUp.call(server, http2, ...rest);
     if (http2 !== null) prepare(http2);
+  };
+}
+
+const DEFAULT_MAX_RECEIVE_BYTES = 4 * 1024 * 1024;
+
+/** The limits of messages that a grpc-js server was made with, in bytes. */
+export function messageLimits(server: Server) {
+  const { options } = server as unknown as ServerInternals;
+  const limit = (bytes: number) => (bytes < 0 ? Number.POSITIVE_INFINITY : bytes);
+  return {
+    maxReceiveBytes: limit(options["grpc.max_receive_message_length"] ?? DEFAULT_MAX_RECEIVE_BYTES),
+    maxSendBytes: limit(options["grpc.max_send_message_length"] ?? -1),
   };
 }

@@ -1,6 +1,7 @@
 import type { IncomingHttpHeaders, ServerHttp2Stream } from "node:http2";
 import type { Server } from "@grpc/grpc-js";
 import { onHttp2Server } from "./http2-servers.js";
+import type { ServeStream } from "./unary.js";
 
 /** A timer of Node with a longer delay fires at once. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
@@ -8,8 +9,8 @@ const MAX_TIMER_MS = 2 ** 31 - 1;
 const LONG_UNITS_MS: Readonly<Record<string, number>> = { H: 3_600_000, M: 60_000, S: 1_000 };
 
 /**
- * Told of each call when its headers have arrived, before grpc-js reads anything of it. Calls `serve`,
- * now or later, to let grpc-js have the call. Otherwise it answers the stream itself.
+ * Told of each call when its headers have arrived, before anything is read of it. Calls `serve`, now or
+ * later, to let the call in. Otherwise it answers the stream itself.
  */
 export type CallGate = (
   stream: ServerHttp2Stream,
@@ -17,30 +18,42 @@ export type CallGate = (
   serve: () => void,
 ) => void;
 
+interface IncomingStreams {
+  /** What serves the streams of unary methods, by path. grpc-js serves the others. */
+  readonly unary: ReadonlyMap<string, ServeStream>;
+  /** Default: all calls come in. */
+  readonly gate: CallGate | undefined;
+}
+
 /**
- * Corrects what grpc-js makes of two headers, from the next `bindAsync` on:
+ * Stands between HTTP/2 and grpc-js, from the next `bindAsync` on. Asks the gate about each call, serves
+ * unary calls, and corrects what grpc-js makes of two headers:
  *
  * - It wraps a deadline above 2^31 ms around: such a call would fail at once, or much too early.
  * - It sees only the first of several authorization headers, as Node does. Connect joins the values
  *   of a repeated header, so that an interceptor can refuse them.
- *
- * Then asks `gate` about each call.
  */
-export function correctIncomingHeaders(
+export function takeStreams(
   server: Server,
-  gate: CallGate = (_stream, _headers, serve) => serve(),
+  { unary, gate = (_stream, _headers, serve) => serve() }: IncomingStreams,
 ): void {
   onHttp2Server(server, (http2) => {
     const listeners = http2.listeners("stream");
     http2.removeAllListeners("stream");
     http2.on("stream", (stream, headers, flags, rawHeaders) => {
+      // A broken stream is its client's affair. Whoever serves it hears of its end.
+      stream.on("error", ignore);
       correct(headers, rawHeaders);
       gate(stream as ServerHttp2Stream, headers, () => {
+        const serve = unary.get(headers[":path"] ?? "");
+        if (serve !== undefined) return serve(stream as ServerHttp2Stream, headers);
         for (const listener of listeners) listener.call(http2, stream, headers, flags, rawHeaders);
       });
     });
   });
 }
+
+function ignore(): void {}
 
 function correct(headers: IncomingHttpHeaders, rawHeaders: readonly string[]): void {
   const timeout = headers["grpc-timeout"];

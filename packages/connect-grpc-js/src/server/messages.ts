@@ -8,6 +8,7 @@ import {
 } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
 import type { Route } from "./route.js";
+import { ENVELOPE_BYTES } from "./unary-request.js";
 
 /**
  * Parses a message of a request.
@@ -19,7 +20,7 @@ import type { Route } from "./route.js";
  */
 export function parseMessage<Desc extends DescMessage>(
   desc: Desc,
-  buffer: Buffer,
+  buffer: Uint8Array,
   route: Pick<Route, "binaryOptions" | "describeMalformed" | "checkRequest">,
 ): MessageShape<Desc> {
   // Fields of type bytes are views of the input. They must not be Buffers, because a Buffer has
@@ -35,6 +36,25 @@ export function parseMessage<Desc extends DescMessage>(
     const error = new ConnectError(message, Code.InvalidArgument, undefined, undefined, cause);
     throw describeMalformed?.(error, desc, bytes) ?? error;
   }
+}
+
+/**
+ * Serializes the only message of a response in its envelope: a byte of flags and four bytes of length
+ * stand before it.
+ *
+ * @throws as `serializeMessage`
+ */
+export function serializeEnvelope(
+  desc: DescMessage,
+  message: Message,
+  options: Partial<BinaryWriteOptions> | undefined,
+): Buffer {
+  const bytes = serializeMessage(desc, message, options);
+  const envelope = Buffer.allocUnsafe(ENVELOPE_BYTES + bytes.length);
+  envelope[0] = 0;
+  envelope.writeUInt32BE(bytes.length, 1);
+  envelope.set(bytes, ENVELOPE_BYTES);
+  return envelope;
 }
 
 /** The bytes of frozen messages, which nobody can change. */

@@ -1,13 +1,20 @@
+import type { ServerHttp2Stream } from "node:http2";
 import type { BinaryReadOptions, BinaryWriteOptions, DescMessage } from "@bufbuild/protobuf";
 import type { ConnectError, ContextValues, Interceptor, MethodImplSpec } from "@connectrpc/connect";
-import type { ServerUnaryCall } from "@grpc/grpc-js";
+import type { Metadata } from "@grpc/grpc-js";
 import type { Shutdown } from "./call-lifetime.js";
 
-/** The common properties of all kinds of grpc-js server calls. */
-export type IncomingCall = Pick<
-  ServerUnaryCall<unknown, unknown>,
-  "metadata" | "getAuthContext" | "getDeadline" | "getHost" | "getPath" | "getPeer"
->;
+/** What is known of a call when it begins. */
+export interface IncomingCall {
+  readonly metadata: Metadata;
+  /** Of a unary call only. grpc-js, which serves the others, does not tell. */
+  readonly stream?: ServerHttp2Stream;
+  /** The value of `:authority`. */
+  getHost(): string;
+  getPath(): string;
+  /** The address of the client, such as `127.0.0.1:34567`. */
+  getPeer(): string;
+}
 
 /** Replaces the error (InvalidArgument) of malformed bytes by a more helpful one. */
 export type DescribeMalformed = (
@@ -22,6 +29,8 @@ export type CheckRequest = (desc: DescMessage, bytes: Uint8Array) => void;
 /** One method, and everything that serves it. */
 export interface Route<Spec extends MethodImplSpec = MethodImplSpec> {
   readonly spec: Spec;
+  /** Such as `/sessiond.v1.SessionService/VerifySession`. */
+  readonly path: string;
   readonly interceptors: readonly Interceptor[];
   readonly contextValues: (call: IncomingCall) => ContextValues;
   readonly maxTimeoutMs: number;

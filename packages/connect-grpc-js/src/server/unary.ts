@@ -1,52 +1,72 @@
-import { create } from "@bufbuild/protobuf";
-import type { MethodImplSpec, UnaryRequest, UnaryResponse } from "@connectrpc/connect";
-import type { handleUnaryCall, ServerUnaryCall, sendUnaryData } from "@grpc/grpc-js";
-import { CallLifetime } from "./call-lifetime.js";
-import { createContext } from "./handler-context.js";
-import { serializeMessage } from "./messages.js";
-import { createUnaryRequest } from "./request.js";
-import { metadataFromHeaders, sendHeader, trySendHeader } from "./response-headers.js";
-import { intercept, type Next, type Route } from "./route.js";
+import type { IncomingHttpHeaders, ServerHttp2Stream } from "node:http2";
+import { Code, ConnectError } from "@connectrpc/connect";
+import { callUnary, type UnaryRoute } from "./call-unary.js";
+import { serializeEnvelope } from "./messages.js";
+import { metadataFromHeaders } from "./response-headers.js";
 import { statusOf } from "./status.js";
+import { UnaryCall } from "./unary-call.js";
+import { readRequest, type UnaryBounds } from "./unary-request.js";
 
-export type UnaryRoute = Route<Extract<MethodImplSpec, { kind: "unary" }>>;
+/** What unary calls may take. */
+export interface UnaryLimits {
+  /** Of a request, in bytes. */
+  readonly maxReceiveBytes: number;
+  /** Of an answer, in bytes. */
+  readonly maxSendBytes: number;
+  readonly bounds: UnaryBounds | undefined;
+}
 
-/** Makes the grpc-js handler of a unary method. */
-export function unaryHandler(route: UnaryRoute): handleUnaryCall<Buffer, Buffer> {
-  return (call, respond) => void serve(route, call, respond);
+/** Serves a stream whose headers have come. */
+export type ServeStream = (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => void;
+
+/** Serves a unary method of gRPC on the stream itself, without grpc-js. */
+export function serveUnary(route: UnaryRoute, limits: UnaryLimits): ServeStream {
+  const { maxReceiveBytes: maxBytes, bounds } = limits;
+  return (stream, headers) => {
+    if (!headers["content-type"]?.startsWith("application/grpc")) {
+      stream.respond({ ":status": 415 }, { endStream: true });
+      return;
+    }
+    const call = new UnaryCall(route, stream, headers);
+    const encoding = String(headers["grpc-encoding"] ?? "identity");
+    readRequest(
+      { stream, encoding, maxBytes, bounds },
+      {
+        onMessage: (bytes) => {
+          call.message = bytes;
+          void serve(route, limits, call);
+        },
+        onFailure: (error) => {
+          bounds?.onFailure?.(stream, error);
+          call.fail(statusOf(error));
+        },
+      },
+    );
+  };
 }
 
 /** Never rejects: every fault becomes the status of the call. */
-async function serve(
-  route: UnaryRoute,
-  call: ServerUnaryCall<Buffer, Buffer>,
-  respond: sendUnaryData<Buffer>,
-): Promise<void> {
-  const { method, impl } = route.spec;
-  const lifetime = new CallLifetime(call, route.shutdown);
-  const header = new Headers();
-  const trailer = new Headers();
-  const callHandler: Next = async (request) => {
-    lifetime.limitTimeout(route.maxTimeoutMs);
-    const context = createContext(route, lifetime, request, { header, trailer });
-    // Interceptors do not make a stream of a unary request.
-    const output = await impl((request as UnaryRequest).message, context);
-    const message = create(method.output, output);
-    return { stream: false, method, service: method.parent, message, header, trailer };
-  };
+async function serve(route: UnaryRoute, limits: UnaryLimits, call: UnaryCall): Promise<void> {
+  const headers = { header: new Headers(), trailer: new Headers() };
   try {
-    const request = createUnaryRequest(route, call, lifetime);
-    const response = await intercept(callHandler, route.interceptors)(request);
-    const { message } = response as UnaryResponse;
-    const bytes = serializeMessage(method.output, message, route.binaryOptions);
-    const trailers = metadataFromHeaders(response.trailer);
-    sendHeader(call, response.header);
-    lifetime.complete();
-    respond(null, bytes, trailers);
+    const { message, header, trailer } = await callUnary(route, call, headers);
+    const envelope = serializeEnvelope(route.spec.method.output, message, route.binaryOptions);
+    holdAnswer(call, envelope.length, limits);
+    call.succeed(envelope, metadataFromHeaders(header), metadataFromHeaders(trailer));
   } catch (error) {
-    const status = statusOf(lifetime.explain(error), trailer);
-    trySendHeader(call, header);
-    lifetime.complete();
-    respond(status);
+    call.fail(statusOf(error, headers.trailer), headers.header);
+  }
+}
+
+function holdAnswer({ stream }: UnaryCall, bytes: number, { maxSendBytes, bounds }: UnaryLimits) {
+  if (bytes > maxSendBytes) {
+    const message = `the answer has ${bytes} bytes, more than the ${maxSendBytes} that are allowed`;
+    throw new ConnectError(message, Code.ResourceExhausted);
+  }
+  try {
+    bounds?.hold(stream, bytes);
+  } catch (error) {
+    bounds?.onFailure?.(stream, error);
+    throw error;
   }
 }
