@@ -19,7 +19,7 @@ import { startHttpServer } from "../transport/http-server.js";
 import { startMetricsServer } from "../transport/metrics-server.js";
 import type { Readiness } from "../transport/readiness.js";
 import { RefusedCalls } from "../transport/refused-calls.js";
-import { createRequestGate } from "../transport/request-gate.js";
+import { RequestGate } from "../transport/request-gate.js";
 import { acceptErrorLog } from "./open-edge.js";
 
 /** The time that calls have to finish when the server stops. */
@@ -87,7 +87,7 @@ export async function startPorts(config: Config, served: Served): Promise<Ports>
     interceptors: createInterceptors({ ...served, metrics: httpMetrics }),
     refusedCalls,
     portMetrics: httpMetrics,
-    requestGate: createRequestGate({ ...served, refusedCalls, metrics: httpMetrics }),
+    requestGate: new RequestGate({ ...served, refusedCalls, metrics: httpMetrics }),
     address: config.httpAddress,
     corsOrigins: config.corsOrigins,
     exposition: metricsAddress === undefined ? exposition : undefined,

@@ -37,6 +37,7 @@ import { GrpcGate } from "../transport/grpc-gate.js";
 import { startGrpcServer } from "../transport/grpc-server.js";
 import { startHttpServer } from "../transport/http-server.js";
 import { Readiness } from "../transport/readiness.js";
+import { RequestGate } from "../transport/request-gate.js";
 
 const ANYBODY: Caller = {
   issuer: "https://issuer.test",
@@ -155,7 +156,12 @@ test.each([GRPC, JSON_OVER_HTTP])(
       routes: (router: ConnectRouter) =>
         void router.service(SessionService, { countSessions: endless }),
       interceptors: [],
-      requestGate: async () => undefined,
+      requestGate: new RequestGate({
+        verifier: { ...inlineVerifier(), verify: () => ANYBODY },
+        logger: recordLog().logger,
+        audit: new Audit(undefined, new Metrics()),
+        metrics: new PortMetrics(new Metrics(), "http"),
+      }),
       corsOrigins: [],
       logger: recordLog().logger,
       edge,

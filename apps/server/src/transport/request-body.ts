@@ -75,12 +75,18 @@ export class RequestBody implements AsyncIterable<Uint8Array> {
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array, undefined> {
-    this.bytes = await this.#read();
-    this.#options.check(this.bytes);
-    if (this.bytes.length > 0) yield this.bytes;
+    const bytes = await this.read();
+    if (bytes.length > 0) yield bytes;
   }
 
-  #read(): Promise<Uint8Array> {
+  /** Rejects with a ConnectError. */
+  async read(): Promise<Uint8Array> {
+    this.bytes = await this.#receive();
+    this.#options.check(this.bytes);
+    return this.bytes;
+  }
+
+  #receive(): Promise<Uint8Array> {
     const request = this.#request;
     const { destroyed } = request instanceof IncomingMessage ? request : request.stream;
     if (destroyed) return Promise.reject(CLIENT_GONE);

@@ -1,12 +1,11 @@
 import { type IncomingHttpHeaders, IncomingMessage } from "node:http";
-import { createRegistry, type DescMessage } from "@bufbuild/protobuf";
+import type { DescMessage } from "@bufbuild/protobuf";
 import {
   Code,
   ConnectError,
   type ContextValues,
   createConnectRouter,
   createContextValues,
-  type HandlerContext,
 } from "@connectrpc/connect";
 import type { UniversalHandler } from "@connectrpc/connect/protocol";
 import {
@@ -14,18 +13,13 @@ import {
   universalResponseToNodeResponse,
 } from "@connectrpc/connect-node";
 import { joinAuthorization, limitGrpcTimeout } from "@sessiond/connect-grpc-js";
-import {
-  BadRequestSchema,
-  ErrorInfoSchema,
-  RetryInfoSchema,
-} from "@sessiond/proto/google/rpc/error_details";
 import type { Logger } from "pino";
 import type { PortMetrics } from "../observability/rpc-metrics.js";
 import { checkElements } from "../services/message-elements.js";
-import { requestTextDecoder } from "../services/request-json.js";
 import { clientCertificateKey, clientCertificateOf } from "../tls/client-certificate.js";
 import { chargeAnswer } from "./charge-answer.js";
 import { boundedCompressions } from "./compressions.js";
+import { ConnectUnary, JSON_OPTIONS } from "./connect-unary.js";
 import { errorAnswer, writeAnswer } from "./error-answer.js";
 import { type HttpClient, httpClientKey } from "./http-client.js";
 import type { Request, Response } from "./http-messages.js";
@@ -33,6 +27,7 @@ import type { PortOptions } from "./port.js";
 import { NO_HOST, quoted, type Refusal, type Refuse } from "./refusal.js";
 import type { RefusedCalls } from "./refused-calls.js";
 import { ENVELOPE_BYTES, isEnveloped, RequestBody, requestBodyKey } from "./request-body.js";
+import type { RequestGate } from "./request-gate.js";
 
 /** What serves RPC over HTTP, besides the address. */
 export interface RpcOptions extends Omit<PortOptions, "address"> {
@@ -40,23 +35,13 @@ export interface RpcOptions extends Omit<PortOptions, "address"> {
   readonly portMetrics: PortMetrics;
   /** By default there never are too many calls. */
   readonly refusedCalls?: RefusedCalls;
-  /** Runs before a request is read. */
-  readonly requestGate: (context: HandlerContext) => Promise<void>;
+  /** Admits calls before they are read. */
+  readonly requestGate: RequestGate;
 }
 
 /** A timer of Node with a longer delay fires at once. A client enforces its deadline itself, too. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 const DIGITS = /^\d+$/;
-
-const JSON_OPTIONS = {
-  // A batch's result has its error's details in google.protobuf.Any.
-  registry: createRegistry(ErrorInfoSchema, BadRequestSchema, RetryInfoSchema),
-  // A misspelt `exceptSessionId` must not revoke the session that it should spare.
-  ignoreUnknownFields: false,
-  // People read JSON: `"revoked": false` tells them more than a field that is missing.
-  alwaysEmitImplicit: true,
-  textDecoder: requestTextDecoder,
-};
 
 /** `application/json; charset="UTF-8"`, as some clients write it. Connect knows fewer spellings. */
 const WITH_CHARSET = /^([^\s;]+)\s*;\s*charset="?utf-?8"?\s*;?\s*$/i;
@@ -81,7 +66,7 @@ export function createRpcHandler(
   const { maxMessageBytes } = edge.limits;
   const router = createConnectRouter({
     interceptors: [...interceptors],
-    requestGate,
+    requestGate: requestGate.forConnect,
     grpc: hasGrpc,
     readMaxBytes: maxMessageBytes,
     acceptCompression: boundedCompressions(edge),
@@ -89,6 +74,9 @@ export function createRpcHandler(
     jsonOptions: JSON_OPTIONS,
   });
   routes(router);
+  const unary = new ConnectUnary({
+    ...{ edge, requestGate, routes, interceptors, shutdownSignal, portMetrics },
+  });
   const handlers = new Map(router.handlers.map((handler) => [handler.requestPath, handler]));
   return (request, response, client) => {
     const path = request.url?.split("?", 1)[0] ?? "";
@@ -98,8 +86,11 @@ export function createRpcHandler(
       return refuse(response, nothingAt(path));
     }
     if (refusedCalls?.takeOverHttp(client, request, response, path)) return;
-    const exchange = { request, response, client, portMetrics, maxMessageBytes };
-    serve(handler, exchange, refuse).catch((error: unknown) => {
+    const type = request.headers["content-type"];
+    correctHeaders(request);
+    const exchange = { request, response, client, type, portMetrics, maxMessageBytes };
+    const serving = unary.serve(exchange, path) ?? serve(handler, exchange, refuse);
+    serving.catch((error: unknown) => {
       // A client that has gone is no fault.
       if (ConnectError.from(error).code === Code.Aborted) return;
       logger.info({ err: error }, "an answer could not be sent");
@@ -112,14 +103,14 @@ interface Exchange {
   readonly request: Request;
   readonly response: Response;
   readonly client: HttpClient;
+  /** As the client sent it. */
+  readonly type: string | undefined;
   readonly portMetrics: PortMetrics;
   readonly maxMessageBytes: number;
 }
 
 async function serve(handler: UniversalHandler, exchange: Exchange, refuse: Refuse) {
-  const { request, response, client, portMetrics } = exchange;
-  const type = request.headers["content-type"];
-  correctHeaders(request);
+  const { request, response, client, type, portMetrics } = exchange;
   const values = readWhole(exchange, handler);
   let universal: ReturnType<typeof universalRequestFromNodeRequest>;
   try {
