@@ -1,5 +1,4 @@
 import cluster from "node:cluster";
-import { once } from "node:events";
 import { type Exposer, expose, type MetricReport, merge } from "../observability/metric-reports.js";
 import type { Metrics } from "../observability/metrics.js";
 import type { ToPrimary, ToWorker } from "./worker-messages.js";
@@ -8,6 +7,11 @@ import type { ToPrimary, ToWorker } from "./worker-messages.js";
 export class WorkerLink {
   /** The number of this worker; no other has had it. */
   readonly id: number;
+  /** True when the primary asks this worker to announce the server. False if it stops before. */
+  readonly #announced = new Promise<boolean>((resolve) => {
+    this.on("announce", () => resolve(true));
+    this.on("stop", () => resolve(false));
+  });
   readonly #scrapes = new Map<number, (reports: MetricReport[]) => void>();
   #lastScrape = 0;
 
@@ -35,15 +39,12 @@ export class WorkerLink {
   }
 
   /**
-   * Says that this worker takes calls. The first worker waits until all do, and is the one to tell
-   * that the server listens: true. A worker that takes the place of another tells nothing.
+   * Says that this worker takes calls. The first worker then waits until all do, or until they stop.
+   * Returns true if this worker logs that the server listens.
    */
   async serve(): Promise<boolean> {
-    const isFirst = this.id === 1;
-    const announced = isFirst && this.#next("announce");
     this.#send({ sessiond: "serving" });
-    await announced;
-    return isFirst;
+    return this.id === 1 && this.#announced;
   }
 
   /** The metrics of all workers, whichever of them is asked. */
@@ -60,13 +61,6 @@ export class WorkerLink {
         return expose(merge([report, await others]), accept);
       },
     };
-  }
-
-  async #next(kind: ToWorker["sessiond"]): Promise<void> {
-    for (;;) {
-      const [message] = (await once(process, "message")) as [ToWorker];
-      if (message.sessiond === kind) return;
-    }
   }
 
   #send(message: ToPrimary): void {

@@ -11,13 +11,16 @@ import { scrape } from "../testing/scrape.js";
 import {
   developmentToken,
   type ListeningServerProcess,
+  type ServerProcess,
   spawnServer,
+  spawnSessiond,
 } from "../testing/server-process.js";
 import { temporaryDirectory } from "../testing/temporary-directory.js";
 
 /** `SESSIOND_WORKER_KILLS=20` is the long form. */
 const KILLS = Number(process.env["SESSIOND_WORKER_KILLS"] ?? 3);
 const KILL_TIMEOUT_MS = 30_000;
+const START_TIMEOUT_MS = 20_000;
 const CALLERS = 32;
 /** The SDK does not repeat these if they may have happened. */
 const ONCE = ["updateSession", "checkRateLimit"];
@@ -44,7 +47,7 @@ function startWorkers(prefix: string, env: Readonly<Record<string, string>> = {}
 }
 
 /** The processes of a server's workers, in the order in which they started. */
-function workersOf({ pid }: ListeningServerProcess): number[] {
+function workersOf({ pid }: ServerProcess): number[] {
   const children = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim();
   return children === "" ? [] : children.split(" ").map(Number);
 }
@@ -117,6 +120,17 @@ test("SIGHUP reaches every worker, and SIGTERM lets all finish after one shutdow
       .toSorted(),
   ).toEqual([1, 2]);
   expect(server.logs.filter(({ msg }) => msg === "worker ended")).toEqual([]);
+});
+
+test("SIGTERM while the workers start ends the server, and it exits with 0", async () => {
+  const addresses = ["--grpc-address", "127.0.0.1:0", "--http-address", "127.0.0.1:0"];
+  const dev = ["--dev", "--workers", "2", "--data-dir", directory.path, "--store", redis.url];
+  await using server = spawnSessiond(["serve", ...addresses, ...dev]);
+  // The first worker serves. It waits for the second one, which has only begun to start.
+  await vi.waitUntil(() => workersOf(server).length === 2, { timeout: START_TIMEOUT_MS });
+  server.kill("SIGTERM");
+  expect(await server.ended).toBe(0);
+  expect(server.logs.filter(({ msg }) => msg === "listening")).toEqual([]);
 });
 
 test("a worker that cannot start is tried again later and later, while the other serves", async () => {
