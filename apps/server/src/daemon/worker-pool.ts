@@ -89,9 +89,7 @@ export class WorkerPool {
       if (worker.id > this.#count) this.#logger.info(nameOf(worker), "worker started");
       this.#onChange();
     });
-    // The system may have no room for another process.
-    worker.on("error", (err) => this.#logger.error({ ...nameOf(worker), err }, "worker failed"));
-    worker.on("exit", (code, signal) => {
+    const onEnd = (code: number | null, signal: string | null) => {
       this.#workers.delete(worker);
       this.#serving.delete(worker);
       this.#metrics.forget(worker);
@@ -100,6 +98,12 @@ export class WorkerPool {
       const upMs = performance.now() - startMs;
       const how = { code, ...(signal !== null && { signal }), up_s: Math.round(upMs / 1000) };
       this.#replace({ ...nameOf(worker), ...how }, isServing && upMs >= STABLE_MS);
+    };
+    worker.on("exit", onEnd);
+    worker.on("error", (err) => {
+      this.#logger.error({ ...nameOf(worker), err }, "worker failed");
+      // The system could not start its process, so no "exit" follows.
+      if (worker.process.pid === undefined) onEnd(null, null);
     });
   }
 
@@ -110,7 +114,12 @@ export class WorkerPool {
     this.#logger.warn({ ...ended, retry_ms: delayMs }, "worker ended");
     const timer = setTimeout(() => {
       this.#replacing.delete(timer);
-      this.#fork();
+      try {
+        this.#fork();
+      } catch (err) {
+        // Node throws some errors of the system, such as ENOMEM, instead of emitting them.
+        this.#replace({ err }, false);
+      }
     }, delayMs);
     this.#replacing.add(timer);
   }
