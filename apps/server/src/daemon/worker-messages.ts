@@ -1,3 +1,4 @@
+import type { Worker } from "node:cluster";
 import type { MetricReport } from "../observability/metric-reports.js";
 
 /** What the primary process tells a worker. */
@@ -21,5 +22,10 @@ export type ToPrimary =
   | { readonly sessiond: "serving" }
   /** Its metrics, as it was asked. */
   | { readonly sessiond: "report"; readonly report: MetricReport[] }
-  /** Its metrics, and it needs those of the others. */
+  /** It answers a scrape: it sends its metrics, and asks for the metrics of the other workers. */
   | { readonly sessiond: "scrape"; readonly scrape: number; readonly report: MetricReport[] };
+
+/** Sends a message to a worker, unless it ends at this moment. */
+export function tell(worker: Worker, message: ToWorker): void {
+  if (worker.isConnected()) worker.send(message, () => {});
+}

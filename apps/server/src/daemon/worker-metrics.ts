@@ -1,6 +1,6 @@
 import type { Worker } from "node:cluster";
 import { growing, type MetricReport, merge } from "../observability/metric-reports.js";
-import type { ToPrimary, ToWorker } from "./worker-messages.js";
+import { type ToPrimary, tell } from "./worker-messages.js";
 
 /** A worker answers in milliseconds unless its event loop is late; a scrape may take ten seconds. */
 const ANSWER_WAIT_MS = 1_000;
@@ -16,9 +16,12 @@ export class WorkerMetrics {
   /** What workers that have ended had counted. */
   #ended: MetricReport[] = [];
 
-  /** Takes part in what this worker tells. `others` are the other workers that serve. */
-  take(worker: Worker, message: ToPrimary, others: readonly Worker[]): void {
-    if (message.sessiond === "serving") return;
+  /** Handles a message of this worker. `others` are the other workers that serve. */
+  take(
+    worker: Worker,
+    message: Exclude<ToPrimary, { readonly sessiond: "serving" }>,
+    others: readonly Worker[],
+  ): void {
     this.#last.set(worker, message.report);
     if (message.sessiond === "scrape") void this.#answer(worker, message.scrape, others);
     else this.#resolve(worker);
@@ -39,28 +42,26 @@ export class WorkerMetrics {
       return report === undefined ? [] : [report];
     });
     const reports = merge([...present, this.#ended]);
-    if (asker.isConnected()) {
-      asker.send({ sessiond: "reports", scrape, reports } satisfies ToWorker);
-    }
+    tell(asker, { sessiond: "reports", scrape, reports });
   }
 
   #reportOf(worker: Worker): Promise<void> {
     if (!worker.isConnected()) return Promise.resolve();
     return new Promise((resolve) => {
-      const timer = setTimeout(resolve, ANSWER_WAIT_MS);
       const waiting = this.#waiting.get(worker) ?? new Set();
       this.#waiting.set(worker, waiting);
-      waiting.add(() => {
+      const end = () => {
         clearTimeout(timer);
+        waiting.delete(end);
         resolve();
-      });
-      worker.send({ sessiond: "report" } satisfies ToWorker);
+      };
+      const timer = setTimeout(end, ANSWER_WAIT_MS);
+      waiting.add(end);
+      tell(worker, { sessiond: "report" });
     });
   }
 
   #resolve(worker: Worker): void {
-    const waiting = this.#waiting.get(worker);
-    for (const resolve of waiting ?? []) resolve();
-    waiting?.clear();
+    for (const end of this.#waiting.get(worker) ?? []) end();
   }
 }

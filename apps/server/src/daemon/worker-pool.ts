@@ -1,6 +1,6 @@
 import cluster, { type Worker } from "node:cluster";
 import type { Logger } from "pino";
-import type { ToPrimary, ToWorker } from "./worker-messages.js";
+import { type ToPrimary, type ToWorker, tell } from "./worker-messages.js";
 import { WorkerMetrics } from "./worker-metrics.js";
 
 /** A worker that ends before this time has a fault that the next one may have, too. */
@@ -146,9 +146,4 @@ export class WorkerPool {
 
 function nameOf(worker: Worker): object {
   return { worker: worker.id, pid: worker.process.pid };
-}
-
-function tell(worker: Worker, message: ToWorker): void {
-  // It may be ending right now.
-  if (worker.isConnected()) worker.send(message, () => {});
 }
