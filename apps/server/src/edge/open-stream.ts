@@ -62,11 +62,17 @@ export class OpenStream {
     return undefined;
   }
 
-  /** Node's timeout of a stream knows whether a long write makes progress. */
+  /**
+   * Node's timeout of a stream knows whether a long write makes progress, but only for all streams of
+   * its connection together. What a client leaves unread beside a stream that it reads is bounded by
+   * its connection's share of the memory.
+   */
   #timeAnswer(): void {
     if (this.#isTimed) return;
     this.#isTimed = true;
-    this.#stream.setTimeout(this.#limits.requestTimeoutMs, () => {
+    this.#stream.setTimeout(this.#limits.requestTimeoutMs);
+    // As a callback of `setTimeout`, it would be called once. The stream may be idle then.
+    this.#stream.on("timeout", () => {
       this.#isStuck = this.#stream.writableLength > 0;
     });
   }
