@@ -10,6 +10,7 @@ import { describe, expect, test, vi } from "vitest";
 import { holdKeys } from "../testing/held-issuer.js";
 import { failureOf } from "../testing/outcome.js";
 import { bearer, clientOver, GRPC, PROTOCOLS, sessionClient } from "../testing/protocols.js";
+import { scrape } from "../testing/scrape.js";
 import { byId, byToken, newSession, newUser } from "../testing/session-requests.js";
 import { temporaryDirectory } from "../testing/temporary-directory.js";
 import { startTestServer, type TestServer, useTestServer } from "../testing/test-server.js";
@@ -272,5 +273,28 @@ test("a call over HTTP/2 that was taken back before it was read is logged once, 
   await sleep(200);
   const expected = { method: `${SERVICE}/ListSessions`, code: "canceled" };
   expect(lastCalls(server, 2)).toMatchObject([expected]);
+  session.close();
+});
+
+test("a call over gRPC whose client leaves while its issuer's keys load is logged and counted", async () => {
+  await using server = await startTestServer();
+  const keys = holdKeys(server.issuer);
+  const session = connect(server.grpcUrl);
+  const call = session.request({
+    ":method": "POST",
+    ":path": `/${SERVICE}/ListSessions`,
+    "content-type": "application/grpc",
+    ...bearer(server.accessToken),
+  });
+  await keys.asked();
+  call.close(constants.NGHTTP2_CANCEL);
+  await once(call, "close");
+  // The server answers the ping after it has seen the end of the call.
+  await new Promise<void>((resolve) => session.ping(() => resolve()));
+  keys.release();
+  const expected = { method: `${SERVICE}/ListSessions`, code: "canceled" };
+  await vi.waitFor(() => expect(lastCalls(server, 1)).toMatchObject([expected]));
+  const labels = { grpc_method: "ListSessions", grpc_code: "Canceled" };
+  expect((await scrape(server.httpUrl)).sum("grpc_server_handled_total", labels)).toBe(1);
   session.close();
 });

@@ -11,7 +11,7 @@ import { logRefusal } from "../interceptors/log-calls.js";
 import type { Audit } from "../observability/audit.js";
 import type { PortMetrics } from "../observability/rpc-metrics.js";
 import { callSpanKey, type Tracing } from "../observability/tracing.js";
-import { toConnectError } from "../services/rpc-error.js";
+import { CLIENT_GONE, toConnectError } from "../services/rpc-error.js";
 import { SERVICES } from "../services/services.js";
 import { clientCertificateKey, clientCertificateOf } from "../tls/client-certificate.js";
 import type { RefusedCalls } from "./refused-calls.js";
@@ -127,7 +127,7 @@ export class GrpcGate {
   #identify(arrival: Arrival, method: DescMethod, serve: () => void): void {
     const { stream } = arrival;
     const pass = () => {
-      if (stream.destroyed) return;
+      if (stream.destroyed) return this.#note(arrival, CLIENT_GONE);
       this.#options.edge.streamOf(stream)?.connection.welcome();
       serve();
     };
