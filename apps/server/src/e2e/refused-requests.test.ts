@@ -1,4 +1,5 @@
 import { once } from "node:events";
+import { connect as connectHttp2 } from "node:http2";
 import { connect } from "node:net";
 import { text } from "node:stream/consumers";
 import { expect, test } from "vitest";
@@ -58,3 +59,19 @@ test("an expectation that the server does not know is ignored, and not counted",
   expect(await statusOf(head("GET /healthz", "host: x", "expect: a miracle"))).toBe("200");
   expect(await count()).toBe(before);
 });
+
+test.each(["gRPC", "HTTP"])(
+  "the %s port closes a connection with too many calls of unknown paths",
+  async (port) => {
+    const session = connectHttp2(port === "gRPC" ? server.grpcUrl : server.httpUrl);
+    const callOnce = () => {
+      const call = session.request({ ":method": "POST", ":path": "/unknown" });
+      return once(call.on("error", () => {}).resume(), "close");
+    };
+    for (let i = 0; i < 10 && !session.closed; i++) {
+      await Promise.all(Array.from({ length: 50 }, callOnce));
+    }
+    expect(session.closed).toBe(true);
+    session.destroy();
+  },
+);

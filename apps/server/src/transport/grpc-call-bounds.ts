@@ -56,10 +56,9 @@ export function boundCalls(
       return nextCall as ServerInterceptingCall;
     }
     boundUnread(call);
-    const { connection } = open;
     return responseStream
       ? boundOpenStream(nextCall, call, { open, edge, fail })
-      : countMessages(nextCall, () => edge.countUnauthenticated(connection));
+      : (nextCall as ServerInterceptingCall);
   };
 }
 
@@ -158,17 +157,16 @@ function boundOpenStream(
     return nextCall as ServerInterceptingCall;
   }
   call.stream.once("close", () => connection.openShare.give(1));
-  return countMessages(nextCall, () => {
-    if (!edge.countUnauthenticated(connection)) fail(tooMuchAtOnce("streams"));
-  });
-}
-
-function countMessages(nextCall: NextCall, count: () => void): ServerInterceptingCall {
+  let messages = 0;
   return new ServerInterceptingCall(nextCall, {
     start: (next) =>
       next({
         onReceiveMessage: (message, nextMessage) => {
-          count();
+          messages++;
+          // The gate has counted the call, and so its first message.
+          if (messages > 1 && !edge.countUnauthenticated(connection)) {
+            fail(tooMuchAtOnce("streams"));
+          }
           nextMessage(message);
         },
       }),

@@ -83,8 +83,10 @@ export class GrpcGate {
     if (edge.takeStream(stream) === undefined) this.#refuse(arrival, tooMuchAtOnce("streams"));
     else if (verb !== "POST") this.#refuseVerb(arrival);
     else if (hasBadTimeout(headers)) this.#refuse(arrival, BAD_TIMEOUT);
-    else if (method === undefined) serve();
-    else if (!refusedCalls?.takeOver(stream, path, authorization)) {
+    else if (method === undefined) {
+      this.#countUnauthenticated(stream);
+      serve();
+    } else if (!refusedCalls?.takeOver(stream, path, authorization)) {
       this.#identify(arrival, method, serve);
     }
   };
@@ -169,6 +171,10 @@ export class GrpcGate {
   /** No gRPC client sends anything but POST. */
   #refuseVerb({ stream }: Arrival): void {
     stream.respond({ ":status": 405, allow: "POST" }, { endStream: true });
+    this.#countUnauthenticated(stream);
+  }
+
+  #countUnauthenticated(stream: ServerHttp2Stream): void {
     const open = this.#options.edge.streamOf(stream);
     if (open) this.#options.edge.countUnauthenticated(open.connection);
   }
