@@ -6,8 +6,8 @@ import type { EdgeLimits } from "./edge-limits.js";
 import type { Share } from "./shared-pool.js";
 
 /**
- * Calls without a valid access token that a stranger's connection may make at once, and per second.
- * More than a health check needs, and little enough that to answer them delays nobody.
+ * Calls that need no access token, and calls of unknown paths, that a stranger's connection may make
+ * at once, and per second. More than a health check needs, and so few that they delay nobody.
  */
 const UNAUTHENTICATED_CALLS = 100;
 const UNAUTHENTICATED_CALLS_PER_S = 20;
@@ -87,7 +87,10 @@ export class Connection {
     this.#liveSession?.settings({ maxConcurrentStreams });
   }
 
-  /** Counts a call without a valid access token. Returns false if it is one too many. */
+  /**
+   * Counts a call that needs no access token, a call of an unknown path, or a stranger's reset.
+   * Returns false if it is one too many.
+   */
   countUnauthenticated(): boolean {
     const factor = this.isKnown ? KNOWN_FACTOR : 1;
     const nowMs = performance.now();

@@ -148,8 +148,8 @@ export class Edge implements Disposable {
   }
 
   /**
-   * Counts a call without a valid access token. Returns false if the connection has made too many: it
-   * closes as soon as its other calls are answered.
+   * Counts a call that needs no access token, or a call of an unknown path. Returns false if the
+   * connection has made too many: it closes as soon as its other calls are answered.
    */
   countUnauthenticated(connection: Connection): boolean {
     if (connection.countUnauthenticated()) return true;

@@ -78,7 +78,10 @@ export class HttpClient {
     this.#connection.welcome();
   }
 
-  /** The request has no valid access token. After too many of these the connection closes. */
+  /**
+   * The request needs no access token, or its path is unknown. After too many of these the connection
+   * closes.
+   */
   countUnauthenticated(): void {
     const isOneTooMany = !this.#edge.countUnauthenticated(this.#connection);
     // The edge tells a client of HTTP/2 itself.
