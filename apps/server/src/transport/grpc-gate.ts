@@ -3,16 +3,17 @@ import type { DescMethod } from "@bufbuild/protobuf";
 import { type ConnectError, type ContextValues, createContextValues } from "@connectrpc/connect";
 import { invalidArgument } from "@sessiond/core";
 import type { Logger } from "pino";
+import { TREATMENTS } from "../admission/priorities.js";
 import type { AccessTokenVerifier } from "../auth/access-token.js";
 import { callerKey } from "../auth/caller.js";
 import type { Edge } from "../edge/edge.js";
+import type { OpenStream } from "../edge/open-stream.js";
 import { admit } from "../interceptors/admit.js";
 import { logRefusal } from "../interceptors/log-calls.js";
 import type { Audit } from "../observability/audit.js";
 import type { PortMetrics } from "../observability/rpc-metrics.js";
 import { callSpanKey, type Tracing } from "../observability/tracing.js";
 import { CLIENT_GONE, toConnectError } from "../services/rpc-error.js";
-import { SERVICES } from "../services/services.js";
 import { clientCertificateKey, clientCertificateOf } from "../tls/client-certificate.js";
 import type { RefusedCalls } from "./refused-calls.js";
 import { tooMuchAtOnce } from "./too-much.js";
@@ -24,14 +25,8 @@ const BAD_TIMEOUT = invalidArgument(
   "grpc-timeout",
   "expected at most 8 digits and one of the units H, M, S, m, u, n",
 );
-/** The methods that need an access token. Health and reflection need none. */
-const METHODS: ReadonlyMap<string, DescMethod> = new Map(
-  SERVICES.flatMap(({ typeName, methods }) =>
-    methods.map((method) => [`/${typeName}/${method.name}`, method] as const),
-  ),
-);
 
-export interface GrpcGateOptions {
+interface GrpcGateOptions {
   readonly edge: Edge;
   /** By default there never are too many calls. */
   readonly refusedCalls?: RefusedCalls | undefined;
@@ -45,7 +40,6 @@ export interface GrpcGateOptions {
 /** A call whose headers have come. */
 interface Arrival {
   readonly stream: ServerHttp2Stream;
-  readonly headers: IncomingHttpHeaders;
   /** Undefined for what needs no access token, and for what is not there. */
   readonly method: DescMethod | undefined;
   readonly header: Pick<Headers, "get">;
@@ -78,16 +72,18 @@ export class GrpcGate {
     const { edge, refusedCalls } = this.#options;
     if (edge.hasCut(stream)) return;
     const { ":path": path = "", ":method": verb, authorization = "" } = headers;
-    const method = METHODS.get(path);
+    // Health and reflection need no access token.
+    const method = TREATMENTS.get(path)?.method;
     const arrival = this.#arrive(stream, headers, method);
-    if (edge.takeStream(stream) === undefined) this.#refuse(arrival, tooMuchAtOnce("streams"));
-    else if (verb !== "POST") this.#refuseVerb(arrival);
+    const open = edge.takeStream(stream);
+    if (open === undefined) this.#refuse(arrival, tooMuchAtOnce("streams"));
+    else if (verb !== "POST") this.#refuseVerb(arrival, open);
     else if (hasBadTimeout(headers)) this.#refuse(arrival, BAD_TIMEOUT);
     else if (method === undefined) {
-      this.#countUnauthenticated(stream);
+      edge.countUnauthenticated(open.connection);
       serve();
-    } else if (!refusedCalls?.takeOver(stream, path, authorization)) {
-      this.#identify(arrival, method, serve);
+    } else if (!refusedCalls?.takeOver(stream, open, path, authorization)) {
+      this.#identify(arrival, method, open, serve);
     }
   };
 
@@ -96,8 +92,8 @@ export class GrpcGate {
     return this.#admitting > 0;
   }
 
-  /** The context values of a call that was let in, for its interceptors. */
-  valuesOf(stream: ServerHttp2Stream): ContextValues | undefined {
+  /** The interceptors take a call that was let in. Returns its context values. */
+  beginServing(stream: ServerHttp2Stream): ContextValues | undefined {
     const arrival = this.#arrivals.get(stream);
     if (arrival) arrival.isServed = true;
     return arrival?.values;
@@ -120,17 +116,16 @@ export class GrpcGate {
     const socket = stream.session?.socket;
     if (socket) values.set(clientCertificateKey, clientCertificateOf({ socket }));
     const startMs = performance.now();
-    const arrival = { stream, headers, method, header, startMs, values, isServed: false };
+    const arrival = { stream, method, header, startMs, values, isServed: false };
     this.#arrivals.set(stream, arrival);
     return arrival;
   }
 
   /** Serves the call if it has an access token that permits it. */
-  #identify(arrival: Arrival, method: DescMethod, serve: () => void): void {
-    const { stream } = arrival;
+  #identify(arrival: Arrival, method: DescMethod, open: OpenStream, serve: () => void): void {
     const pass = () => {
-      if (stream.destroyed) return this.#note(arrival, CLIENT_GONE);
-      this.#options.edge.streamOf(stream)?.connection.welcome();
+      if (arrival.stream.destroyed) return this.#note(arrival, CLIENT_GONE);
+      open.connection.welcome();
       serve();
     };
     const refuse = (error: unknown) => this.#refuse(arrival, error);
@@ -169,14 +164,9 @@ export class GrpcGate {
   }
 
   /** No gRPC client sends anything but POST. */
-  #refuseVerb({ stream }: Arrival): void {
+  #refuseVerb({ stream }: Arrival, { connection }: OpenStream): void {
     stream.respond({ ":status": 405, allow: "POST" }, { endStream: true });
-    this.#countUnauthenticated(stream);
-  }
-
-  #countUnauthenticated(stream: ServerHttp2Stream): void {
-    const open = this.#options.edge.streamOf(stream);
-    if (open) this.#options.edge.countUnauthenticated(open.connection);
+    this.#options.edge.countUnauthenticated(connection);
   }
 
   #note({ method, header, startMs, values }: Arrival, error: ConnectError): void {

@@ -72,7 +72,7 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<Port>
     gate: gate.enter,
     contextValues: (call) => {
       const stream = call.stream ?? streams.get(call.metadata);
-      return (stream && gate.valuesOf(stream)) ?? createContextValues();
+      return (stream && gate.beginServing(stream)) ?? createContextValues();
     },
     unaryBounds: boundUnaryCalls(edge, gate),
     interceptors: [calls.count, ...interceptors],

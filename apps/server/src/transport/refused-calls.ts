@@ -3,7 +3,6 @@ import type { ServerHttp2Stream } from "node:http2";
 import { overloaded } from "@sessiond/core";
 import type { Logger } from "pino";
 import { type Admission, type Admitted, Refused } from "../admission/admission.js";
-import type { Edge } from "../edge/edge.js";
 import type { OpenStream } from "../edge/open-stream.js";
 import type { PortMetrics } from "../observability/rpc-metrics.js";
 import { toConnectError } from "../services/rpc-error.js";
@@ -29,7 +28,6 @@ export class RefusedCalls {
   readonly #admission: Admission;
   readonly #metrics: PortMetrics;
   readonly #logger: Logger;
-  readonly #edge: Edge;
   readonly #answers = new Map<string, ErrorAnswer>();
   #unlogged = 0;
   #loggedMs = Number.NEGATIVE_INFINITY;
@@ -38,23 +36,26 @@ export class RefusedCalls {
     readonly admission: Admission;
     readonly metrics: PortMetrics;
     readonly logger: Logger;
-    readonly edge: Edge;
   }) {
     this.#admission = options.admission;
     this.#metrics = options.metrics;
     this.#logger = options.logger;
-    this.#edge = options.edge;
   }
 
   /** Answers a call on the gRPC port that may not be served. Answers whether it has. */
-  takeOver(stream: ServerHttp2Stream, path: string, authorization: string): boolean {
+  takeOver(
+    stream: ServerHttp2Stream,
+    open: OpenStream,
+    path: string,
+    authorization: string,
+  ): boolean {
     const entry = this.#admission.enter(path, authorization);
     if (entry instanceof Refused) {
       const takeBack = this.#send(entry, ({ grpcHeaders }) => refuseStream(stream, grpcHeaders));
       stream.once("close", takeBack);
       return true;
     }
-    if (entry !== undefined) this.#endWith(stream, entry, this.#edge.streamOf(stream));
+    if (entry !== undefined) this.#endWith(stream, entry, open);
     return false;
   }
 
@@ -76,15 +77,11 @@ export class RefusedCalls {
    * Gives a call's place back when the call ends. Also if its request does not come: nobody works on
    * half a request, and once it is whole, its handler counts.
    */
-  #endWith(
-    emitter: EventEmitter,
-    entry: Admitted,
-    open: Pick<OpenStream, "whenStalled"> | undefined,
-  ): void {
+  #endWith(emitter: EventEmitter, entry: Admitted, open: Pick<OpenStream, "whenStalled">): void {
     const end = () => entry.end();
     // The client may go on with a request that has its answer.
     emitter.once("finish", end).once("close", end);
-    open?.whenStalled(end);
+    open.whenStalled(end);
   }
 
   /** Sends the refusal of a stranger's call, now or in its turn. Answers a function that takes it back. */
