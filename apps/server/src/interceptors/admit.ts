@@ -19,7 +19,7 @@ const BEARER = /^bearer +(\S+) *$/i;
 /** A cache: protobuf parses an option each time that it is read. */
 const permissions = new Map<DescMethod, string>();
 
-/** Admits calls, unless the HTTP port's request gate has done so already. */
+/** Admits a call that came past its port's gate. Both gates admit calls first. */
 export function admitCalls(verifier: AccessTokenVerifier, audit: Audit): Interceptor {
   return (next) => async (request) => {
     if (request.contextValues.get(callerKey) === undefined) {

@@ -4,7 +4,6 @@ import type { Admission } from "../admission/admission.js";
 import type { AccessTokenVerifier } from "../auth/access-token.js";
 import type { Audit } from "../observability/audit.js";
 import type { PortMetrics } from "../observability/rpc-metrics.js";
-import type { Tracing } from "../observability/tracing.js";
 import { admitCalls } from "./admit.js";
 import { countWork } from "./count-work.js";
 import { limitTime } from "./limit-time.js";
@@ -19,7 +18,6 @@ export function createInterceptors(options: {
   readonly verifier: AccessTokenVerifier;
   readonly audit: Audit;
   readonly admission: Admission;
-  readonly tracing?: Tracing | undefined;
   /** Those of the port. */
   readonly metrics: PortMetrics;
 }): readonly Interceptor[] {
@@ -27,7 +25,7 @@ export function createInterceptors(options: {
     // Around the log: what the log costs is part of a call's duration.
     measureCalls(options.metrics),
     // Outside of the log, which has the ids of the call's span.
-    ...(options.tracing === undefined ? [] : [traceCalls(options.tracing)]),
+    traceCalls,
     // Outside of all that may fail: it logs the code that the caller gets, and the whole duration.
     logCalls(options.logger),
     // Around everything that may throw: every error leaves in the contract's form.

@@ -1,20 +1,14 @@
 import type { Interceptor } from "@connectrpc/connect";
-import { type CallSpan, callSpanKey, type Tracing } from "../observability/tracing.js";
+import { type CallSpan, callSpanKey } from "../observability/tracing.js";
 import { toEnd } from "./log-calls.js";
 
 type Next = Parameters<Interceptor>[0];
 
-/** Records calls. On the HTTP port, the request gate has begun to do so, so what it left is gRPC. */
-export function traceCalls(tracing: Tracing): Interceptor {
-  return (next) => (request) => {
-    const { contextValues, method, header } = request;
-    const begun = contextValues.get(callSpanKey);
-    const span =
-      begun === undefined ? tracing.startCall({ method, header, system: "grpc" }) : begun;
-    contextValues.set(callSpanKey, span);
-    return span === null ? next(request) : record(span, next, request);
-  };
-}
+/** Records calls in the spans that the gates of the ports have started. */
+export const traceCalls: Interceptor = (next) => (request) => {
+  const span = request.contextValues.get(callSpanKey);
+  return span ? record(span, next, request) : next(request);
+};
 
 async function record(span: CallSpan, next: Next, request: Parameters<Next>[0]) {
   try {

@@ -1,13 +1,10 @@
 import { IncomingMessage, ServerResponse } from "node:http";
-import type { Http2ServerRequest, Http2ServerResponse } from "node:http2";
 import { createContextKey } from "@connectrpc/connect";
 import type { Connection } from "../edge/connection.js";
 import type { Edge } from "../edge/edge.js";
 import { type OpenStream, STALLED_MS } from "../edge/open-stream.js";
 import { Loan } from "../edge/shared-pool.js";
-
-type Request = IncomingMessage | Http2ServerRequest;
-type Response = ServerResponse | Http2ServerResponse;
+import type { Request, Response } from "./http-messages.js";
 
 /** Who sent a request. */
 export const httpClientKey = createContextKey<HttpClient | undefined>(undefined, {
@@ -22,6 +19,8 @@ export class HttpClient {
   readonly #connection: Connection;
   readonly #request: Request;
   readonly #response: Response;
+  readonly #openedMs = performance.now();
+  #onStalled: (() => void) | undefined;
 
   /** Undefined if the connection has closed meanwhile, or takes no more calls. */
   static of(edge: Edge, request: Request, response: Response): HttpClient | undefined {
@@ -32,8 +31,12 @@ export class HttpClient {
     const connection = edge.connectionOf(request.socket);
     if (connection === undefined || connection.isClosing) return undefined;
     const memory = new Loan(connection.memory);
-    response.once("close", () => memory.end());
-    return new HttpClient(edge, { connection, memory }, request, response);
+    const client = new HttpClient(edge, { connection, memory }, request, response);
+    response.once("close", () => {
+      memory.end();
+      connection.streams.delete(client);
+    });
+    return client;
   }
 
   private constructor(
@@ -56,21 +59,17 @@ export class HttpClient {
 
   /** Calls the listener if the request takes its time to come. */
   whenStalled(listener: () => void): void {
-    const request = this.#request;
-    if (!(request instanceof IncomingMessage)) {
-      this.#edge.streamOf(request.stream)?.whenStalled(listener);
+    if (!(this.#request instanceof IncomingMessage)) {
+      this.#edge.streamOf(this.#request.stream)?.whenStalled(listener);
       return;
     }
-    const { streams } = this.#connection;
-    const openedMs = performance.now();
-    const swept = {
-      sweep: (nowMs: number) => {
-        if (!request.complete && nowMs - openedMs >= STALLED_MS) listener();
-        return undefined;
-      },
-    };
-    streams.add(swept);
-    this.#response.once("close", () => streams.delete(swept));
+    this.#onStalled = listener;
+    this.#connection.streams.add(this);
+  }
+
+  /** Only for the edge, which asks requests of HTTP/1.1. */
+  sweep(nowMs: number): undefined {
+    if (!this.#request.complete && nowMs - this.#openedMs >= STALLED_MS) this.#onStalled?.();
   }
 
   /** The request has a valid access token. */

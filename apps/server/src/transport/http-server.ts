@@ -58,14 +58,14 @@ export async function startHttpServer(options: HttpServerOptions): Promise<Port>
     }
     if (request instanceof IncomingMessage) drainAfter(request, response);
     if (cors(request, response)) return;
-    const path = request.url?.split("?", 1)[0];
-    if (path !== undefined && OPEN_PATHS.has(path)) client.countUnauthenticated();
+    const path = request.url?.split("?", 1)[0] ?? "";
+    if (OPEN_PATHS.has(path)) client.countUnauthenticated();
     if (exposition && path === METRICS_PATH) {
       return void answerScrape(exposition, request.headers.accept, response);
     }
     if (answerProbe(readiness, path, response)) return;
-    if (!(request instanceof IncomingMessage)) return rpcOverHttp2(request, response, client);
-    return rpcOverHttp1(request, response, client);
+    const serveRpc = request instanceof IncomingMessage ? rpcOverHttp1 : rpcOverHttp2;
+    return serveRpc(request, response, path, client);
   };
   const tls = { asksClients: true, protocols: ["h2", "http/1.1"] };
   const server = createHttpServer(optionsOf(edge.limits), options.certificate, tls);

@@ -62,7 +62,7 @@ export function createRpcHandler(
     portMetrics,
   }: RpcOptions,
   { hasGrpc, refuse }: { readonly hasGrpc: boolean; readonly refuse: Refuse },
-): (request: Request, response: Response, client: HttpClient) => void {
+): (request: Request, response: Response, path: string, client: HttpClient) => void {
   const { maxMessageBytes } = edge.limits;
   const router = createConnectRouter({
     interceptors: [...interceptors],
@@ -78,8 +78,7 @@ export function createRpcHandler(
     ...{ edge, requestGate, routes, interceptors, shutdownSignal, portMetrics },
   });
   const handlers = new Map(router.handlers.map((handler) => [handler.requestPath, handler]));
-  return (request, response, client) => {
-    const path = request.url?.split("?", 1)[0] ?? "";
+  return (request, response, path, client) => {
     const handler = handlers.get(path);
     if (handler === undefined) {
       client.countUnauthenticated();
