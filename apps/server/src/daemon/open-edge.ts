@@ -4,9 +4,8 @@ import { CUT_REASONS, type CutReason } from "../edge/cut-reasons.js";
 import { Edge } from "../edge/edge.js";
 import type { EdgeLimits } from "../edge/edge-limits.js";
 import type { Metrics } from "../observability/metrics.js";
+import { onceAMinute } from "./once-a-minute.js";
 
-/** How often the log repeats the same about connections: attackers decide how often it happens. */
-const REPEAT_MS = 60_000;
 /** File descriptors that the process needs for itself: its store, its issuers, its log. */
 const OWN_FILES = 50;
 
@@ -60,15 +59,4 @@ function maxOpenFiles(): number {
 export function acceptErrorLog(logger: Logger): (error: Error) => void {
   const log = onceAMinute((err: Error) => logger.error({ err }, "cannot accept connections"));
   return (error) => log(error.message, error);
-}
-
-/** Tells of each of these about once a minute. */
-function onceAMinute<T>(tell: (what: T) => void): (key: string, what: T) => void {
-  const toldMs = new Map<string, number>();
-  return (key, what) => {
-    const nowMs = performance.now();
-    if (nowMs < (toldMs.get(key) ?? 0)) return;
-    toldMs.set(key, nowMs + REPEAT_MS);
-    tell(what);
-  };
 }

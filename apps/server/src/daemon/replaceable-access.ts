@@ -11,9 +11,7 @@ import type { Audit } from "../observability/audit.js";
 import type { Metrics } from "../observability/metrics.js";
 import type { Tracing } from "../observability/tracing.js";
 import { type Access, accessChanges, auditAccess } from "./access-changes.js";
-
-/** How often the log repeats that an issuer's keys cannot be loaded. */
-const LOAD_FAILURE_LOG_MS = 60_000;
+import { onceAMinute } from "./once-a-minute.js";
 
 /** How many ids of keys a line has. Issuers have two to ten keys. */
 const MAX_LISTED_KIDS = 20;
@@ -101,12 +99,11 @@ function loadFailureReport(
   logger: Logger,
   metrics: Metrics,
 ): (issuer: string, cause: unknown) => void {
-  const loggedMs = new Map<string, number>();
-  return (issuer, cause) => {
+  const log = onceAMinute((failure: { readonly issuer: string; readonly err: unknown }) =>
+    logger.warn(failure, "no signing keys"),
+  );
+  return (issuer, err) => {
     metrics.counter("sessiond_issuer_keys_failures_total", { issuer }).add();
-    const nowMs = performance.now();
-    if (nowMs < (loggedMs.get(issuer) ?? 0)) return;
-    loggedMs.set(issuer, nowMs + LOAD_FAILURE_LOG_MS);
-    logger.warn({ issuer, err: cause }, "no signing keys");
+    log(issuer, { issuer, err });
   };
 }
