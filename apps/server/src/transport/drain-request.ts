@@ -1,6 +1,6 @@
-import type { IncomingMessage, ServerResponse } from "node:http";
-import type { Http2ServerResponse } from "node:http2";
-import { DELIVERY_MS } from "./limits.js";
+import type { IncomingMessage } from "node:http";
+import { DELIVERY_MS } from "./drain.js";
+import type { Response } from "./http-messages.js";
 
 /**
  * So much of a request is read after its answer. Most clients read no answer before they have sent all
@@ -12,10 +12,7 @@ const MAX_DRAINED_BYTES = 8 * 1024 * 1024;
  * Reads the rest of an HTTP/1.1 request once it has its answer, so that the connection can go on. If
  * the rest is long, stops reading, and cuts the connection when its client had time for the answer.
  */
-export function drainAfter(
-  request: IncomingMessage,
-  response: ServerResponse | Http2ServerResponse,
-): void {
+export function drainAfter(request: IncomingMessage, response: Response): void {
   // Before Node's own listener, which would have the parser drop the rest for as long as it lasts.
   response.prependOnceListener("finish", () => {
     if (request.complete) {
@@ -30,7 +27,7 @@ export function drainAfter(
       if (drainedBytes > MAX_DRAINED_BYTES) request.pause();
     });
     request.once("end", () => clearTimeout(cut));
-    // Node leaves a request alone that somebody reads.
+    // Node drops the rest only of a request that nobody has read from.
     request.read(0);
     request.resume();
   });

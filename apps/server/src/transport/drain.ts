@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { DELIVERY_MS } from "./limits.js";
 
+/** Clients have this time to read what we sent, before we cut their connection. */
+export const DELIVERY_MS = 1_000;
 /** How often we look whether calls are left: a hundredth of what a stop may take. */
 const CHECK_MS = 100;
 

@@ -1,10 +1,8 @@
 import type { ConnectError } from "@connectrpc/connect";
-import { errorToJson } from "@connectrpc/connect/protocol-connect";
+import { encodeEnvelope } from "@connectrpc/connect/protocol";
+import { endStreamFlag, errorToJson } from "@connectrpc/connect/protocol-connect";
 import type { Request, Response } from "./http-messages.js";
 import { trailersOnly } from "./trailers-only.js";
-
-/** A byte of flags for the end of a stream, and four bytes of length (Connect's protocol). */
-const END_STREAM_FLAG = 0b10;
 
 /** An error in each form that a protocol needs, for calls of which nothing is read or nothing more. */
 export interface ErrorAnswer {
@@ -38,7 +36,7 @@ function write(
   response: Response,
   status: number,
   headers: Readonly<Record<string, string>>,
-  body: string | Buffer = "",
+  body: string | Uint8Array = "",
 ): void {
   response.statusCode = status;
   for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
@@ -46,10 +44,6 @@ function write(
 }
 
 /** The message that ends a stream with an error (https://connectrpc.com/docs/protocol#error-end-stream). */
-function endOfStream(json: string): Buffer {
-  const message = Buffer.from(`{"error":${json}}`);
-  const envelope = Buffer.alloc(5);
-  envelope.writeUInt8(END_STREAM_FLAG);
-  envelope.writeUInt32BE(message.length, 1);
-  return Buffer.concat([envelope, message]);
+function endOfStream(json: string): Uint8Array {
+  return encodeEnvelope(endStreamFlag, Buffer.from(`{"error":${json}}`));
 }

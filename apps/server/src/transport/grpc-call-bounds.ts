@@ -6,12 +6,11 @@ import type { OpenStream } from "../edge/open-stream.js";
 import { toConnectError } from "../services/rpc-error.js";
 import type { GrpcGate } from "./grpc-gate.js";
 import { inflate } from "./inflate.js";
+import { ENVELOPE_BYTES } from "./request-body.js";
 import { tooMuchAtOnce } from "./too-much.js";
 
 /** What a client without an access token may leave unread of one stream. In bytes. */
 const MAX_UNREAD_BYTES = 256 * 1024;
-/** A byte of flags and four bytes of length stand before a message. */
-const ENVELOPE_BYTES = 5;
 /** What Node keeps beside each chunk of a request, measured. In bytes. */
 const CHUNK_BYTES = 160;
 /** After its answer, so much of a request is read on. It may be on its way already. */

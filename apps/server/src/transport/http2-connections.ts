@@ -10,8 +10,8 @@ import type { Socket } from "node:net";
 import { Server as TlsServer } from "node:tls";
 import type { Edge } from "../edge/edge.js";
 import { toConnectError } from "../services/rpc-error.js";
+import { DELIVERY_MS } from "./drain.js";
 import { errorAnswer, writeAnswer } from "./error-answer.js";
-import { DELIVERY_MS } from "./limits.js";
 import { tooMuchAtOnce } from "./too-much.js";
 
 /** HTTP/2 with prior knowledge starts like this (RFC 9113, 3.4). No HTTP method is PRI. */

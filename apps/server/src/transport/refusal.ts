@@ -1,9 +1,9 @@
-import { type ServerResponse, STATUS_CODES } from "node:http";
-import type { Http2ServerResponse } from "node:http2";
+import { STATUS_CODES } from "node:http";
 import { Code } from "@connectrpc/connect";
 import { codeToString } from "@connectrpc/connect/protocol-connect";
 import { withoutSecrets } from "@sessiond/core";
 import type { EdgeLimits } from "../edge/edge-limits.js";
+import type { Response } from "./http-messages.js";
 
 /** An answer to a request that gets no further: not to a method, or not with a message. */
 export interface Refusal {
@@ -38,7 +38,7 @@ export function unreadable(error: NodeJS.ErrnoException, limits: EdgeLimits): Re
 }
 
 /** Answers with a refusal. */
-export type Refuse = (response: ServerResponse | Http2ServerResponse, refusal: Refusal) => void;
+export type Refuse = (response: Response, refusal: Refusal) => void;
 
 /** Answers with a refusal. */
 export const refuse: Refuse = (response, refusal) => {

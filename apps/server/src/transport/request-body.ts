@@ -1,8 +1,8 @@
 import { IncomingMessage } from "node:http";
-import type { Http2ServerRequest } from "node:http2";
 import { createContextKey } from "@connectrpc/connect";
 import type { Loan } from "../edge/shared-pool.js";
 import { CLIENT_GONE, toConnectError } from "../services/rpc-error.js";
+import type { Request } from "./http-messages.js";
 import { tooMuchAtOnce } from "./too-much.js";
 
 /** A byte of flags and four bytes of length stand before a stream's message. */
@@ -64,12 +64,12 @@ interface RequestBodyOptions {
  * takes as long as the rest of a small request.
  */
 export class RequestBody implements AsyncIterable<Uint8Array> {
-  readonly #request: IncomingMessage | Http2ServerRequest;
+  readonly #request: Request;
   readonly #options: RequestBodyOptions;
   /** Empty before the body has been read. */
   bytes: Uint8Array = new Uint8Array();
 
-  constructor(request: IncomingMessage | Http2ServerRequest, options: RequestBodyOptions) {
+  constructor(request: Request, options: RequestBodyOptions) {
     this.#request = request;
     this.#options = options;
   }
