@@ -4,13 +4,12 @@ import {
   type Http2Server,
   type Http2ServerRequest,
   type Http2ServerResponse,
-  type ServerHttp2Session,
 } from "node:http2";
 import type { Socket } from "node:net";
 import { Server as TlsServer } from "node:tls";
+import type { Connection } from "../edge/connection.js";
 import type { Edge } from "../edge/edge.js";
 import { toConnectError } from "../services/rpc-error.js";
-import { DELIVERY_MS } from "./drain.js";
 import { errorAnswer, writeAnswer } from "./error-answer.js";
 import { tooMuchAtOnce } from "./too-much.js";
 
@@ -62,10 +61,7 @@ export class Http2Connections {
     });
   }
 
-  /**
-   * Takes no new requests. A connection closes after its last call, with some time for clients to
-   * read what we sent.
-   */
+  /** Takes no new requests. Each connection closes after its last call. */
   close(): void {
     for (const connection of this.#connections) connection.close();
   }
@@ -76,51 +72,13 @@ export class Http2Connections {
   }
 
   #take(socket: Socket): void {
-    // The session begins before `emit` returns.
-    this.#server.once("session", (session) => {
-      const connection = new Connection(socket, session);
-      this.#connections.add(connection);
-      socket.once("close", () => this.#connections.delete(connection));
-    });
-    this.#server.emit("connection", socket);
-  }
-}
-
-class Connection {
-  readonly #socket: Socket;
-  readonly #session: ServerHttp2Session;
-  #underWay = 0;
-  #isClosing = false;
-
-  constructor(socket: Socket, session: ServerHttp2Session) {
-    this.#socket = socket;
-    this.#session = session;
+    const connection = this.#edge.connectionOf(socket);
+    if (connection === undefined) return void socket.destroy();
+    this.#connections.add(connection);
+    socket.once("close", () => this.#connections.delete(connection));
     // HTTP/2 cannot use a half-open socket, so close both directions together.
     socket.allowHalfOpen = false;
-    session.on("stream", (stream) => {
-      this.#underWay++;
-      stream.once("close", () => {
-        this.#underWay--;
-        this.#destroyWhenDone();
-      });
-    });
-  }
-
-  close(): void {
-    this.#isClosing = true;
-    this.#session.close();
-    this.#destroyWhenDone();
-  }
-
-  destroy(): void {
-    // A closing session would first deliver its data.
-    this.#socket.destroy();
-  }
-
-  /** A client may never close its end, or never read the rest. */
-  #destroyWhenDone(): void {
-    if (!this.#isClosing || this.#underWay > 0) return;
-    setTimeout(() => this.destroy(), DELIVERY_MS).unref();
+    this.#server.emit("connection", socket);
   }
 }
 
