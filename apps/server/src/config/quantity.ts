@@ -2,7 +2,10 @@ const UNITS = { B: 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 } as const;
 const SIZE = /^(\d{1,9})(B|KiB|MiB|GiB)$/;
 
 /** A whole number. Throws an Error that says which are expected. */
-export function parseCount(text: string, { min, max }: { readonly min: number; max: number }) {
+export function parseCount(
+  text: string,
+  { min, max }: { readonly min: number; readonly max: number },
+): number {
   const count = /^\d{1,9}$/.test(text) ? Number(text) : Number.NaN;
   if (count >= min && count <= max) return count;
   throw new Error(`expected a whole number from ${min} to ${max}`);

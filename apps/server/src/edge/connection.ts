@@ -18,7 +18,7 @@ const KNOWN_FACTOR = 10;
 const CLOSING_MS = 1_000;
 
 /** What a sweep looks at on a connection. */
-export interface Swept {
+interface Swept {
   /** Ends what is too slow, and says why. */
   sweep(nowMs: number): CutReason | undefined;
 }
@@ -26,12 +26,12 @@ export interface Swept {
 /** What one socket does. Only the edge makes them. */
 export class Connection {
   readonly socket: Socket;
-  /** Of the bytes that unfinished requests and untaken answers hold. */
+  /** Its share of the bytes that unfinished requests and untaken answers hold. */
   readonly memory: Share;
   readonly streamShare: Share;
-  /** Of the streams that nobody needs an access token for, and that do not end by themselves. */
+  /** Its share of the open streams that need no access token: health watches and reflection. */
   readonly openShare: Share;
-  /** Of HTTP/2, and requests of HTTP/1.1 that may stall. */
+  /** Its HTTP/2 streams, and its HTTP/1.1 requests that may stall. */
   readonly streams = new Set<Swept>();
   /** Whether somebody has shown a valid access token on it. */
   isKnown = false;
@@ -98,7 +98,7 @@ export class Connection {
     const forgotten = passedS * UNAUTHENTICATED_CALLS_PER_S * factor;
     this.#unauthenticatedCalls = Math.max(0, this.#unauthenticatedCalls - forgotten) + 1;
     this.#unauthenticatedMs = nowMs;
-    // It does not listen to what it was asked for.
+    // The client goes on although its connection is closing.
     if (this.#unauthenticatedCalls > 2 * UNAUTHENTICATED_CALLS * factor) this.calm();
     return this.#unauthenticatedCalls <= UNAUTHENTICATED_CALLS * factor;
   }
@@ -119,8 +119,9 @@ export class Connection {
   }
 
   /**
-   * Tells the client which calls are answered yet, and closes the connection after them. Calls that
-   * are on their way are not taken, so the client knows that it may repeat them (RFC 9113, 6.8).
+   * Tells the client which calls the server still answers, and closes the connection after them.
+   * Calls that are on their way are not taken, so the client knows that it may repeat them (RFC 9113,
+   * 6.8).
    */
   close(): void {
     if (this.isClosing) return;

@@ -20,7 +20,7 @@ export interface EdgeLimits {
   readonly maxConnectionAgeMs: number;
 }
 
-/** The limits of a server that is told nothing else. The settings' defaults, and for tests. */
+/** For tests. One of them compares these limits with the defaults of the settings. */
 export const DEFAULT_EDGE_LIMITS: EdgeLimits = {
   maxConnections: 4_096,
   maxStreams: 10_000,

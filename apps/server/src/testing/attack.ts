@@ -17,12 +17,14 @@ import { temporaryDirectory } from "./temporary-directory.js";
 
 /** Whether attacks go on for long, and figures must be those of a quiet machine: `pnpm soak:attacks`. */
 export const IS_SOAK = process.env["SESSIOND_ATTACKS"] === "long";
-/** Whether every attack comes over TLS. Otherwise those do for which it makes a difference. */
+/** Whether every attack comes over TLS. Otherwise only the tests in tls.test.ts use TLS. */
 const IS_OVER_TLS = process.env["SESSIOND_ATTACKS_TLS"] === "true";
 /** How long each attack goes on. */
 export const ATTACK_MS = IS_SOAK ? 10_000 : 500;
 /** So that CI need not wait for ten seconds where something must be cut. */
 export const REQUEST_TIMEOUT_MS = 2_000;
+/** The sweep looks once a second, and what it resets has a second to go. */
+export const MAX_OPEN_MS = REQUEST_TIMEOUT_MS + 8_000;
 /** Another client calls this often. */
 const CALL_EVERY_MS = 20;
 /** How many connections a flood comes from. */
@@ -131,6 +133,12 @@ function certificate(opened: AsyncDisposableStack): Record<string, string> {
 /** A connection of HTTP/2 that has begun well. */
 export function beginHttp2(socket: Socket, settings = NO_SETTINGS): void {
   socket.write(Buffer.concat([PREFACE, settings]));
+}
+
+/** Fails unless the server closes the connection in time. */
+export async function expectClosed(socket: Socket): Promise<void> {
+  const isClosed = new Promise((resolve) => socket.once("close", () => resolve(true)));
+  expect(await Promise.race([isClosed, sleep(MAX_OPEN_MS, false)])).toBe(true);
 }
 
 /** The HEADERS of a gRPC call. */

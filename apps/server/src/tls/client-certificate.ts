@@ -27,19 +27,14 @@ interface PeerSocket {
   getPeerCertificate?(): PeerCertificate;
 }
 
+/** Each certificate is parsed once. */
 const described = new WeakMap<PeerCertificate, ClientCertificate>();
 
 /** The names in the certificate of a request's connection. Undefined without TLS. */
 export function clientCertificateOf(request: {
   readonly socket: unknown;
 }): ClientCertificate | undefined {
-  return describeClientCertificate((request.socket as PeerSocket).getPeerCertificate?.());
-}
-
-/** The names in a certificate, read once for each object. */
-export function describeClientCertificate(
-  peer: PeerCertificate | undefined,
-): ClientCertificate | undefined {
+  const peer = (request.socket as PeerSocket).getPeerCertificate?.();
   if (peer?.raw === undefined) return undefined;
   const known = described.get(peer) ?? parse(peer.raw);
   described.set(peer, known);

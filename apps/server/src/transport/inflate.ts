@@ -4,10 +4,10 @@ import { toConnectError } from "../services/rpc-error.js";
 import { tooMuchAtOnce } from "./too-much.js";
 
 const FORMATS = { gzip: createGunzip, deflate: createInflate, br: createBrotliDecompress };
-export type Compression = keyof typeof FORMATS;
+type Compression = keyof typeof FORMATS;
 
 /** What an inflated message may take. */
-export interface InflateLimits {
+interface InflateLimits {
   readonly maxBytes: number;
   /** Asked before each part is kept. False means that there is no room for it. */
   readonly take: (bytes: number) => boolean;

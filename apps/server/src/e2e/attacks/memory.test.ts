@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { gzipSync } from "node:zlib";
+import { SessionService } from "@sessiond/proto/sessiond/v1/session_service";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import {
   ATTACK_MS,
@@ -13,12 +14,12 @@ import {
   withstand,
 } from "../../testing/attack.js";
 import { END_STREAM, frame, singleBytes, zeroWindow } from "../../testing/http2-frames.js";
-import { bearer, clientOver, GRPC } from "../../testing/protocols.js";
+import { bearer, clientOver, GRPC, pathOf } from "../../testing/protocols.js";
 import { scrape } from "../../testing/scrape.js";
 
 const MEBIBYTE = 1024 * 1024;
-const VERIFY = "/sessiond.v1.SessionService/VerifySession";
-const LIST = "/sessiond.v1.SessionService/ListSessions";
+const VERIFY = pathOf(SessionService.method.verifySession);
+const LIST = pathOf(SessionService.method.listSessions);
 const REFLECT = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
 
 /** The streams that each attacking connection opens. */
@@ -177,7 +178,7 @@ describe("answers that nobody takes", () => {
   });
 });
 
-test("whoever attacked is let go in time, and what they held is free again", async () => {
+test("after the attacks, the memory that they held is free again within 15 s", async () => {
   const buffered = async () => (await scrape(server.urls.httpUrl)).sum("sessiond_buffered_bytes");
   await expect.poll(buffered, { timeout: 15_000 }).toBeLessThan(MEBIBYTE);
 });

@@ -1,20 +1,19 @@
 import type { Socket } from "node:net";
-import { setTimeout as sleep } from "node:timers/promises";
+import { SessionService } from "@sessiond/proto/sessiond/v1/session_service";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import {
   type AttackedServer,
   beginHttp2,
+  expectClosed,
   grpcHeaders,
+  MAX_OPEN_MS,
   PORTS,
-  REQUEST_TIMEOUT_MS,
   startAttackedServer,
 } from "../../testing/attack.js";
 import { frame, headerBlock, PREFACE } from "../../testing/http2-frames.js";
-import { bearer } from "../../testing/protocols.js";
+import { bearer, pathOf } from "../../testing/protocols.js";
 
-const COUNT = "/sessiond.v1.SessionService/CountSessions";
-/** The sweep looks once a second, and what it resets has a second to go. */
-const MAX_OPEN_MS = REQUEST_TIMEOUT_MS + 8_000;
+const COUNT = pathOf(SessionService.method.countSessions);
 /** What a server reads of a request that has its answer, and what the system holds on the way. */
 const MAX_WRITTEN_BYTES = 64 * 1024 * 1024;
 
@@ -23,11 +22,6 @@ beforeAll(async () => {
   server = await startAttackedServer();
 });
 afterAll(() => server[Symbol.asyncDispose]());
-
-async function expectClosed(socket: Socket): Promise<void> {
-  const isClosed = new Promise((resolve) => socket.once("close", () => resolve(true)));
-  expect(await Promise.race([isClosed, sleep(MAX_OPEN_MS, false)])).toBe(true);
-}
 
 /** Sends a byte now and then, until the socket closes. */
 function drip(socket: Socket, bytes: string | Buffer): void {
