@@ -110,8 +110,8 @@ export class Admission implements Disposable {
     if (share !== Number.POSITIVE_INFINITY) {
       const free = Math.max(1, this.#limit.value * share) - this.inFlight;
       if (free < 1) return this.#refuse(treatment, "in_flight");
-      // As with the edge's pools, so that even one caller's flood of what is shed last leaves room for
-      // what others do that is shed first.
+      // VerifySession is shed last. A caller that floods it must still leave room for calls that are
+      // shed earlier.
       const most = Math.min(this.#maxPerCaller, free);
       if (calls.inFlight >= most) return this.#refuse(treatment, "caller_in_flight");
       const waitMs = calls.quota?.take(performance.now()) ?? 0;

@@ -47,8 +47,10 @@ export interface RunningServer {
 
 /**
  * Opens everything in the order of need and closes it in reverse, also after a half-failed start.
- * With a link it is one of several workers, of which one tells that the server listens.
  * Rejects if it cannot open the store or listen on an address.
+ *
+ * With a link, this process is one of several workers. Only the first worker logs that the server
+ * listens.
  */
 export async function startServer(
   config: Config,

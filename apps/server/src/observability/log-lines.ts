@@ -6,8 +6,8 @@ const BUFFER_BYTES = 8 * 1024;
 const DELAY_MS = 100;
 
 /**
- * The same of a worker, whose pipe others write to as well: the system keeps writes of up to 4 KiB to
- * a pipe together (PIPE_BUF; pipe(7)). A longer line stays whole while the reader keeps up. Each write
+ * Limits for a worker. Other processes write to its pipe, too, and the system keeps only writes of up
+ * to 4 KiB together (PIPE_BUF; pipe(7)). A longer line stays whole while the reader keeps up. Each write
  * has whole lines; one to the end of a file stays together, however long it is.
  */
 const SHARED_PIPE = { minLength: 3 * 1024, maxWrite: 4 * 1024 };

@@ -13,8 +13,8 @@ export function openStdout(): LineWriter {
 }
 
 /**
- * Makes the log: JSON lines on stdout, each with the fields of `base`. The server goes on if the log cannot be written. Call
- * `flushLog` before the process ends.
+ * Makes the log: JSON lines on stdout, each with the fields of `base`. The server goes on if the log
+ * cannot be written. Call `flushLog` before the process ends.
  */
 export function createLogger(
   level: LogLevel,

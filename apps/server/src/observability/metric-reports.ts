@@ -57,7 +57,7 @@ const COMBINE: Readonly<Record<Aggregator, (a: number, b: number) => number>> = 
   first: (a) => a,
 };
 
-/** The metrics of several processes as those of one. Each list has the metrics of one process. */
+/** Merges the metrics of several processes. Each list has the metrics of one process. */
 export function merge(lists: readonly (readonly MetricReport[])[]): MetricReport[] {
   const byName = Map.groupBy(lists.flat(), ({ name }) => name);
   return [...byName.values()].flatMap((reports) => {

@@ -7,7 +7,7 @@ import { inflate } from "./inflate.js";
 
 /**
  * Connect's compressions, with a bound on what all requests together inflate to. Connect does not say
- * whose request it is, so all of them share one loan.
+ * whose request it is, so all requests of a handler share one share of the memory.
  */
 export function boundedCompressions(edge: Edge): Compression[] {
   const share = edge.joinMemory();
