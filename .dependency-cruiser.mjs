@@ -56,6 +56,9 @@ const FLOORS = {
   },
   "packages/client/src": {
     "index.ts": "the package's door",
+    "connect.ts": "the door of services on Connect",
+    "grpc-js.ts": "the door of services on grpc-js",
+    "user-sessions/": "whose session a call of a service has",
     "client.ts": "the SDK's one object",
     "access/": "where the client's own access token comes from",
     "near-cache/": "sessions in memory, kept up to date by a watch",

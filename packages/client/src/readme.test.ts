@@ -6,11 +6,14 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { fileURLToPath } from "node:url";
 import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { Code, createClient } from "@connectrpc/connect";
+import { createGrpcTransport } from "@connectrpc/connect-node";
 import { expect, onTestFinished, test } from "vitest";
 import { SessionClient } from "./client.js";
 import { httpStatusByReason } from "./error.js";
 import { LockClient } from "./locks/lock-client.js";
 import { RateLimitClient } from "./rate-limits/rate-limit-client.js";
+import { BasketService } from "./testing/basket-service.js";
 import {
   collect,
   protoSession,
@@ -154,6 +157,31 @@ test("the README's middleware counts attempts and refuses one too many", async (
   expect([refused.status, refused.headers.get("retry-after")]).toEqual([429, "7"]);
   const attempt = { policy: "login", key: "127.0.0.1" };
   expect(server.requests("checkRateLimit")).toMatchObject([attempt, attempt]);
+});
+
+test.each([
+  ["Connect", "With [Connect]", "basket_pb", "basket-service"],
+  ["grpc-js", "With [@grpc/grpc-js]", "basket_grpc_pb", "basket-service-grpc"],
+])("the README's service on %s answers for the user of a call", async (_, text, stub, module) => {
+  const session = protoSession({ data: { basket: ["tea"] } });
+  const server = await startSessionServer("grpc", { verifySession: () => ({ session }) });
+  const printPort = "listen(0, '127.0.0.1', function () { console.log(this.address().port); })";
+  const output = runExample(text, (example) =>
+    example
+      .replace("http://127.0.0.1:50051", server.baseUrl)
+      .replace("nearCache: true", "nearCache: false")
+      .replace(`./gen/${stub}.js`, `./dist/testing/${module}.js`)
+      .replace("listen(3000)", printPort)
+      .replace("127.0.0.1:3000", "127.0.0.1:0")
+      .replace("() => {}", "(_error, port) => console.log(port)"),
+  );
+  const [port] = await once(output, "data");
+  const transport = createGrpcTransport({ baseUrl: `http://127.0.0.1:${String(port).trim()}` });
+  const shop = createClient(BasketService, transport);
+  await expect(shop.getBasket({})).rejects.toMatchObject({ code: Code.Unauthenticated });
+  const headers = { "session-token": "sst_1" };
+  expect(await shop.getBasket({}, { headers })).toMatchObject({ items: ["tea"] });
+  expect(server.requests("verifySession")).toMatchObject([{ token: "sst_1" }]);
 });
 
 test("the README's client credentials are a token that the server gets", async () => {
