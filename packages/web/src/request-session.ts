@@ -241,6 +241,14 @@ export class RequestSession {
   }
 
   /**
+   * The session token that the client holds, for a call to another service, which verifies it
+   * itself. Undefined if the client has none. Nobody has verified it here, unless you call `get`.
+   */
+  token(): string | undefined {
+    return this.#token.value;
+  }
+
+  /**
    * Throws CROSS_ORIGIN if a page of another origin made the browser send this request. Every
    * framework's middleware calls it. A client with a bearer token cannot be abused like that.
    */

@@ -32,6 +32,19 @@ test("a login with the Fetch API gives the cookie, also with a redirect, and kee
   });
 });
 
+test("a handler has the token for a call to another service, also after a login", async () => {
+  const headers = { cookie: "__Host-session=sst_old" };
+  const request = new Request(URL_OF_LOGIN, { method: "POST", headers });
+  await web.handle(request, undefined, async (session) => {
+    expect(session.token()).toBe("sst_old");
+    const { token } = await session.login({ userId: "cat" });
+    expect(session.token()).toBe(token);
+    await session.logout();
+    expect(session.token()).toBeUndefined();
+    return new Response();
+  });
+});
+
 test("a forged request does not reach its handler", async () => {
   const headers = { origin: "https://evil.example", accept: "text/html" };
   const request = new Request(URL_OF_LOGIN, { method: "POST", headers });
