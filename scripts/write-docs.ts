@@ -20,6 +20,7 @@ const contents = new Map([
   ["deploy/grafana/sessiond.json", dashboard()],
   ["docs/audit.md", auditPage()],
   ["apps/server/auth.schema.json", JSON.stringify(authFileJsonSchema())],
+  ["docs/recipes.md", withExamples(readFileSync("docs/recipes.md", "utf8"))],
   ["docs/stubs.md", withExamples(readFileSync("docs/stubs.md", "utf8"))],
 ]);
 const files = [...contents].map(([path, content]) => [path, formatted(path, content)] as const);

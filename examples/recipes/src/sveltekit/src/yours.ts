@@ -1,0 +1,1 @@
+export { client, userWith } from "../../yours.js";
