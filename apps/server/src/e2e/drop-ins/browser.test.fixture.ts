@@ -21,6 +21,11 @@ export class Browser {
     return this.#send(path, { method: "POST", headers, body: JSON.stringify(body) });
   }
 
+  /** Submits a form. */
+  submit(path: string, fields: Readonly<Record<string, string>>): Promise<Response> {
+    return this.#send(path, { method: "POST", body: new URLSearchParams(fields) });
+  }
+
   async #send(path: string, init: RequestInit): Promise<Response> {
     const cookie = [...this.cookies].map(([name, value]) => `${name}=${value}`).join("; ");
     const headers = { ...init.headers, cookie };

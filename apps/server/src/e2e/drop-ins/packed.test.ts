@@ -6,24 +6,26 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { expect, onTestFinished, test } from "vitest";
 import { useTestServer } from "../../testing/test-server.js";
-import { repository, runExample } from "./readme-example.test.fixture.js";
+import { repository, runExample, runTenLines } from "./readme-example.test.fixture.js";
 
 const run = promisify(execFile);
 const server = useTestServer();
 /** npm fetches what the packages need. */
 const INSTALL_TIMEOUT_MS = 240_000;
 
-/** An empty project in which our packed packages are installed, and others from npm. */
+/** An empty project, in which npm with an empty home has installed our packed packages and others. */
 async function install(ours: readonly string[], others: readonly string[]): Promise<string> {
   const project = await mkdtemp(join(tmpdir(), "sessiond-packed-"));
-  onTestFinished(() => rm(project, { recursive: true }));
+  const home = await mkdtemp(join(tmpdir(), "sessiond-home-"));
+  for (const folder of [project, home]) onTestFinished(() => rm(folder, { recursive: true }));
   for (const folder of ours) {
     const args = ["--yes", "pnpm@12.21.0", "pack", "--pack-destination", project];
     await run("npx", args, { cwd: `${repository}/packages/${folder}` });
   }
   await writeFile(join(project, "package.json"), '{ "private": true, "type": "module" }');
   const packed = globSync(join(project, "*.tgz"));
-  await run("npm", ["install", "--no-audit", "--no-fund", ...packed, ...others], { cwd: project });
+  const args = ["install", "--no-audit", "--no-fund", ...packed, ...others];
+  await run("npm", args, { cwd: project, env: { ...process.env, HOME: home } });
   return project;
 }
 
@@ -48,4 +50,16 @@ test("the packed @sessiond/better-auth runs its example in an empty project", {
   const project = await install([...SDK, "better-auth"], ["better-auth@1"]);
   const browser = await runExample("better-auth", server, project);
   expect(await browser.text("/api/auth/get-session")).toBe("null");
+});
+
+test("the packed @sessiond/web logs a user in by the ten lines, in an empty project", {
+  timeout: INSTALL_TIMEOUT_MS,
+}, async () => {
+  const project = await install([...SDK, "web"], ["express@5"]);
+  const browser = await runTenLines(server, project);
+  expect((await browser.get("/")).status).toBe(401);
+  const wrong = await browser.submit("/login", { name: "ann", password: "wrong" });
+  expect(wrong.headers.get("location")).toBe("/login");
+  await browser.submit("/login", { name: "ann", password: "secret of ann" });
+  expect(JSON.parse(await browser.text("/"))).toMatchObject({ userId: "ann", devices: [{}] });
 });

@@ -10,13 +10,22 @@ import { Browser } from "./browser.test.fixture.js";
 export const repository: string = fileURLToPath(new URL("../../../../..", import.meta.url));
 
 /** Runs the first example of a package's README in a project. Answers a browser on its port 3000. */
-export async function runExample(
+export function runExample(
   folder: string,
   server: TestServer,
   project = `${repository}/apps/server`,
 ): Promise<Browser> {
   const readme = readFileSync(`${repository}/packages/${folder}/README.md`, "utf8");
-  const [, example = ""] = /```ts\n(.*?)```/s.exec(readme) ?? [];
+  return runProgram(/```ts\n(.*?)```/s.exec(readme)?.[1] ?? "", server, project);
+}
+
+/** Runs the application of the repository's README in a project, as `runExample` does. */
+export function runTenLines(server: TestServer, project: string): Promise<Browser> {
+  const readme = readFileSync(`${repository}/README.md`, "utf8");
+  return runProgram(/```js\n(.*?)```/s.exec(readme)?.[1] ?? "", server, project);
+}
+
+async function runProgram(example: string, server: TestServer, project: string): Promise<Browser> {
   const printPort = "listen(0, '127.0.0.1', function () { console.log(this.address().port); })";
   const code = example
     .replace("http://127.0.0.1:50051", server.grpcUrl)
