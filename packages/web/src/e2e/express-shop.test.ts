@@ -5,9 +5,9 @@ import { type RedisServer, startRedisServer } from "@sessiond/core/testing";
 import type { Browser, BrowserContext, Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, expect, test, vi } from "vitest";
 import { launchChromium } from "../testing/chromium.js";
+import { type ExampleProcess, startExample } from "../testing/example-process.js";
 import { listen } from "../testing/listen.js";
 import { type Sessiond, startSessiond } from "../testing/sessiond.js";
-import { type ShopProcess, startShopProcess } from "../testing/shop-process.js";
 
 const PASSWORDS = { ann: "green tea", ada: "black tea" };
 const FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:150.0) Gecko/20100101 Firefox/150.0";
@@ -18,7 +18,7 @@ vi.setConfig({ testTimeout: 120_000 });
 let redisDir: string;
 let redis: RedisServer;
 let sessiond: Sessiond;
-let shop: ShopProcess;
+let shop: ExampleProcess;
 let browser: Browser;
 const contexts: BrowserContext[] = [];
 
@@ -36,7 +36,7 @@ beforeAll(async () => {
     SESSIOND_RATE_LIMITS: "login: 20 per 15m",
   });
   // As in production: the cookie of `__Host-`, which Chromium also takes from http://localhost.
-  shop = await startShopProcess(sessiond, { NODE_ENV: "production" });
+  shop = await startExample("express-shop", sessiond, { env: { NODE_ENV: "production" } });
   browser = await launchChromium();
 });
 afterAll(async () => {
