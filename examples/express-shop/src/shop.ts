@@ -28,7 +28,7 @@ export function createShop(options: WebSessionsOptions): Express {
     res.send(loginPage(await req.sessiond.get(), { returnTo: returnPath(req.query["return_to"]) }));
   });
   app.post("/login", async (req, res) => {
-    const { name, password, return_to } = req.body;
+    const { name, password, return_to } = req.body ?? {};
     const login = await req.sessiond.attemptLogin(name, () => userWith(name, password));
     if (login !== undefined) return res.redirect(303, returnPath(return_to));
     const again = { name, returnTo: returnPath(return_to), isWrong: true };
@@ -43,7 +43,7 @@ export function createShop(options: WebSessionsOptions): Express {
     res.send(basketPage(await req.sessiond.require()));
   });
   app.post("/basket", requireSession(), async (req, res) => {
-    const tea = TEAS.find(({ id }) => id === req.body.tea);
+    const tea = TEAS.find(({ id }) => id === req.body?.tea);
     const { data } = await req.sessiond.require();
     const basket = [...(data.basket ?? []), ...(tea ? [tea.id] : [])].slice(-MAX_BASKET);
     await req.sessiond.update({ setData: { basket } });

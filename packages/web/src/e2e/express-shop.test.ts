@@ -190,6 +190,11 @@ test("a session outlives a restart of the server, and of Redis", async () => {
   expect(new URL(page.url()).pathname).toBe("/basket");
 });
 
+test("a login without a form is a bad request", async () => {
+  const { status } = await fetch(`${shop.url}/login`, { method: "POST" });
+  expect(status).toBe(400);
+});
+
 test("a guesser of passwords is stopped, and told when to try again", async () => {
   const page = await openPage();
   await page.goto("/login");
