@@ -66,9 +66,14 @@ export class Browser {
 
   receive({ setCookie }: Answer): void {
     for (const line of setCookie) {
-      const { name, value = "", maxAge = Infinity } = parseSetCookie(line);
+      const { name, value = "", expires, maxAge = untilMs(expires) } = parseSetCookie(line);
       if (maxAge <= 0) this.cookies.delete(name);
       else this.cookies.set(name, value);
     }
   }
+}
+
+/** A cookie without either ends with the browser. */
+function untilMs(expires: Date | undefined): number {
+  return expires === undefined ? Infinity : expires.getTime() - Date.now();
 }
