@@ -158,11 +158,10 @@ export const MIGRATIONS: readonly string[] = [
 export function migrate(db: DatabaseSync, migrations: readonly string[] = MIGRATIONS): void {
   db.exec("BEGIN IMMEDIATE");
   try {
-    const version = pragma(db, "user_version");
-    assertOurs(db, version, migrations.length);
+    const missing = assertOurs(db, migrations);
     // Write nothing needlessly: a server must start on a full disk too.
-    if (version === migrations.length) return;
-    for (const migration of migrations.slice(version)) db.exec(migration);
+    if (missing === 0) return;
+    for (const migration of migrations.slice(-missing)) db.exec(migration);
     db.exec(`PRAGMA application_id = ${APPLICATION_ID}`);
     db.exec(`PRAGMA user_version = ${migrations.length}`);
     db.exec("COMMIT");
@@ -171,7 +170,10 @@ export function migrate(db: DatabaseSync, migrations: readonly string[] = MIGRAT
   }
 }
 
-function assertOurs(db: DatabaseSync, version: number, newestVersion: number): void {
+/** Answers how many migrations the database lacks. Throws as `migrate` does. */
+export function assertOurs(db: DatabaseSync, migrations: readonly string[] = MIGRATIONS): number {
+  const version = pragma(db, "user_version");
+  const newestVersion = migrations.length;
   const isEmpty = db.prepare("SELECT 1 FROM sqlite_schema LIMIT 1").get() === undefined;
   const applicationId = pragma(db, "application_id");
   if (applicationId === DEVELOPMENT_ID) {
@@ -189,6 +191,7 @@ function assertOurs(db: DatabaseSync, version: number, newestVersion: number): v
         `this version knows schemas up to ${newestVersion})`,
     );
   }
+  return newestVersion - version;
 }
 
 function pragma(db: DatabaseSync, name: "user_version" | "application_id"): number {

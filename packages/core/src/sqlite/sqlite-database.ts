@@ -2,8 +2,9 @@ import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { SessiondError, storeFull, storeUnavailable } from "../errors.js";
 import type { DiskReserve } from "./disk-reserve.js";
 import { GroupCommit } from "./group-commit.js";
-import { type OpenDatabase, openDatabase } from "./open-database.js";
+import { IN_MEMORY, type OpenDatabase, openDatabase } from "./open-database.js";
 import type { OpenFiles } from "./open-files.js";
+import { openReadOnly } from "./open-read-only.js";
 import { isFull, toStoreError } from "./sqlite-errors.js";
 import { firstColumn, prepare } from "./statements.js";
 import { type Clock, StoreClock } from "./store-clock.js";
@@ -58,14 +59,18 @@ export class SqliteDatabase {
     this.#rebuildLater();
   }
 
-  /** Opens a file as `openDatabase` does. The clock is a `StoreClock` by default. */
+  /**
+   * Opens a file as `openDatabase` does, or as `openReadOnly`. The clock is a `StoreClock` by
+   * default.
+   */
   static async open(options: {
     readonly path: string;
     readonly now?: (() => number) | undefined;
+    readonly readOnly?: boolean | undefined;
   }): Promise<SqliteDatabase> {
-    const { path, now } = options;
+    const { path, now, readOnly = false } = options;
     const clock = now === undefined ? new StoreClock() : { now, advanceTo() {} };
-    const opened = await openDatabase(path);
+    const opened = readOnly && path !== IN_MEMORY ? openReadOnly(path) : await openDatabase(path);
     return new SqliteDatabase(opened, clock);
   }
 

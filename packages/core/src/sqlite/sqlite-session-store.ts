@@ -44,6 +44,8 @@ export interface SqliteSessionStoreOptions {
    * Do not set a clock of your own back: an expired session would be active again.
    */
   readonly now?: () => number;
+  /** Opens an existing file without changing it or its folder. Every write fails. */
+  readonly readOnly?: boolean;
 }
 
 const DEFAULT_RETENTION_MS = 10 * 60_000;
