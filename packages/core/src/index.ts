@@ -56,6 +56,12 @@ export { SESSION_TOKEN_PREFIX } from "./sessions/session-token.js";
 export type { SessionUpdate } from "./sessions/session-update.js";
 export { Sessions, type SessionTarget } from "./sessions/sessions.js";
 export type { SessionsAuthor } from "./sessions/sessions-author.js";
+export {
+  countSessions,
+  type SealedSessions,
+  type SessionSurvey,
+  surveySessions,
+} from "./sessions/survey-sessions.js";
 export { sessionIdOfToken } from "./sessions/token-proof.js";
 export { LIMITS } from "./validation.js";
 export type { Author, SessionChange } from "./watch/author.js";

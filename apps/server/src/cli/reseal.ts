@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
-import { type Keyring, resealSessions, type SessionStore } from "@sessiond/core";
+import { countSessions, type Keyring, resealSessions, type SessionStore } from "@sessiond/core";
 import { pino } from "pino";
 import type { StoreConfig } from "../config/config.js";
 import { describeStore } from "../config/store-location.js";
@@ -65,7 +65,7 @@ export async function runReseal(options: ResealOptions): Promise<number> {
   opened.defer(() => stores.close());
   const store = stores.sessions;
 
-  const count = await countAll(store).catch((error: unknown) => {
+  const count = await countSessions(store).catch((error: unknown) => {
     // The call's own error does not say why there is no connection.
     const cause = connectionError ?? error;
     throw new Error(`cannot use the store ${describeStore(config.store)}`, { cause });
@@ -84,13 +84,6 @@ export async function runReseal(options: ResealOptions): Promise<number> {
     return exitCodeOf(tally.stoppedBy);
   }
   return summarize(tally, options, report);
-}
-
-/** How many sessions are active in all namespaces. */
-async function countAll(store: SessionStore): Promise<number> {
-  let count = 0;
-  for (const name of await store.namespaces()) count += await store.namespace(name).count();
-  return count;
 }
 
 async function resealPages(

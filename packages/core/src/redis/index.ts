@@ -6,6 +6,7 @@ export {
   type RedisTls,
 } from "./connection/connect-redis.js";
 export { readEvictionPolicies, SAFE_EVICTION_POLICY } from "./connection/eviction-policy.js";
+export { type RedisNodeReport, readNodeReports } from "./connection/node-report.js";
 export { MIN_REDIS_MAJOR_VERSION, readOutdatedVersions } from "./connection/redis-version.js";
 export { RedisLockStore, type RedisLockStoreOptions } from "./locks/redis-lock-store.js";
 export { openRedisStores, type RedisStores } from "./open-redis-stores.js";
