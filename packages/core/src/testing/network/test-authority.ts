@@ -19,6 +19,8 @@ export interface CertificateRequest {
   readonly san?: string;
   /** Whether it expires within a second. */
   readonly expires?: boolean;
+  /** For how many days it is good otherwise; 2 by default. */
+  readonly days?: number;
 }
 
 /** An authority for tests, with real certificates by the `openssl` on the PATH. */
@@ -41,6 +43,7 @@ export class TestAuthority implements Disposable {
     name = "localhost",
     san = LOCAL_SAN,
     expires = false,
+    days = 2,
   }: CertificateRequest = {}): IssuedFiles {
     const [cert, key, request, extensions] = ["cert", "key", "request", "extensions"].map((kind) =>
       join(this.directory, `${this.#issued}-${kind}.pem`),
@@ -60,7 +63,15 @@ export class TestAuthority implements Disposable {
     );
     this.#openssl(
       ...["x509", "-req", "-in", request, "-CA", this.ca, "-CAkey", this.#caKey],
-      ...["-CAcreateserial", "-out", cert, "-days", expires ? "0" : "2", "-extfile", extensions],
+      ...[
+        "-CAcreateserial",
+        "-out",
+        cert,
+        "-days",
+        expires ? "0" : `${days}`,
+        "-extfile",
+        extensions,
+      ],
     );
     return { cert, key };
   }
