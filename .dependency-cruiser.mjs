@@ -25,6 +25,7 @@ const FLOORS = {
     "sessiond.ts": "the command line of this process",
     "cli.ts": "dispatch",
     "*.ts": "one file a command, and what it runs",
+    "doctor/": "what `sessiond doctor` looks at",
     "sessions/": "an operator's commands on sessions",
     "remote/": "commands that call a server",
     "terminal/": "what people read: tables, questions, texts of others",

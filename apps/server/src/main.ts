@@ -6,6 +6,8 @@ process.on("SIGUSR1", () => {});
 
 /** The same as `engines` in package.json. */
 const OLDEST_NODE = 24;
+/** How long the process of a command that is done may take to end by itself. */
+const EXIT_GRACE_MS = 1_000;
 
 const { node } = process.versions;
 if (Number.parseInt(node, 10) < OLDEST_NODE) {
@@ -17,4 +19,6 @@ if (Number.parseInt(node, 10) < OLDEST_NODE) {
   process.exitCode = await runSessiond();
   // A worker's channel to its primary process would keep it alive.
   process.channel?.unref();
+  // So would the look-up of a name that no resolver answers.
+  setTimeout(() => process.exit(), EXIT_GRACE_MS).unref();
 }

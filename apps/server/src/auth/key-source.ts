@@ -12,6 +12,9 @@ export type KeySource =
 /** Far more than issuers need: a JWK Set with certificate chains has about 20 KiB. */
 const MAX_DOCUMENT_BYTES = 256 * 1024;
 
+/** Hears each answer of an issuer, such as for its headers. */
+export type OnAnswer = (answer: Response) => void;
+
 /**
  * Loads an issuer's keys until `signal` aborts. Throws an Error if that fails. Every load
  * starts with discovery, so that an issuer can move its keys.
@@ -20,23 +23,28 @@ export async function loadKeySet(
   issuer: string,
   source: KeySource,
   signal: AbortSignal,
+  onAnswer: OnAnswer = () => {},
 ): Promise<KeySet> {
+  const fetchText = (url: URL) => fetchDocument(url, signal, onAnswer);
   switch (source.kind) {
     case "inline":
       return parseKeySet(source.jwks);
     case "file":
       return parseKeySet(await readFile(source.path, { encoding: "utf8", signal }));
     case "url":
-      return parseKeySet(await fetchDocument(parseTrustedUrl(source.url), signal));
+      return parseKeySet(await fetchText(parseTrustedUrl(source.url)));
     case "discovery":
-      return parseKeySet(await fetchDocument(await discoverKeys(issuer, signal), signal));
+      return parseKeySet(await fetchText(await discoverKeys(issuer, fetchText)));
   }
 }
 
 /** Asks the issuer where its keys are. Refuses an answer about another issuer (Discovery, 4.3). */
-async function discoverKeys(issuer: string, signal: AbortSignal): Promise<URL> {
+async function discoverKeys(
+  issuer: string,
+  fetchText: (url: URL) => Promise<string>,
+): Promise<URL> {
   const url = parseTrustedUrl(`${issuer.replace(/\/$/, "")}/.well-known/openid-configuration`);
-  const document: unknown = JSON.parse(await fetchDocument(url, signal));
+  const document: unknown = JSON.parse(await fetchText(url));
   if (typeof document !== "object" || document === null) {
     throw new Error(`expected a JSON object from ${url}`);
   }
@@ -50,9 +58,10 @@ async function discoverKeys(issuer: string, signal: AbortSignal): Promise<URL> {
 }
 
 /** Refuses redirects: they could lead to hosts that the configuration does not trust. */
-async function fetchDocument(url: URL, signal: AbortSignal): Promise<string> {
+async function fetchDocument(url: URL, signal: AbortSignal, onAnswer: OnAnswer): Promise<string> {
   const headers = { accept: "application/json, application/jwk-set+json" };
   const response = await fetch(url, { headers, redirect: "manual", signal });
+  onAnswer(response);
   if (response.status !== 200 || response.body === null) {
     await response.body?.cancel();
     throw new Error(`expected status 200 from ${url}, got ${response.status}`);

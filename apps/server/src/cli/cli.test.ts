@@ -19,7 +19,15 @@ test.each([[[]], [["help"]], [["--help"]], [["-h"]], [["help", "help"]]])(
   async (argv) => {
     const { code, stdout, stderr } = await run(argv);
     expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
-    for (const command of ["serve", "sessions", "lock", "rate-limit", "completion", "help"]) {
+    for (const command of [
+      "serve",
+      "doctor",
+      "sessions",
+      "lock",
+      "rate-limit",
+      "completion",
+      "help",
+    ]) {
       expect(stdout).toMatch(new RegExp(`^  ${command} +\\w`, "m"));
     }
   },
@@ -29,6 +37,7 @@ test.each([
   ["serve", "SESSIOND_GRPC_ADDRESS"],
   ["token", "sessions:create"],
   ["keygen", 'behind the old, SESSIOND_KEYRING="old:…,new:…"'],
+  ["doctor", "It changes nothing, prints no secret"],
   ["keys", 'behind the old one, SESSIOND_KEYRING="old:…,new:…"'],
   ["lock", "SESSIOND_FENCING_TOKEN"],
   ["rate-limit", "--cost"],

@@ -3,6 +3,7 @@ import { readEnvironment } from "../config/environment.js";
 import { type Commands, runCli } from "./cli.js";
 import type { Command } from "./command/command.js";
 import { completionCommand } from "./completion-command.js";
+import { doctorCommand } from "./doctor/doctor-command.js";
 import { keygenCommand } from "./keygen-command.js";
 import { keysCommand } from "./keys-command.js";
 import { lockCommand } from "./remote/lock-command.js";
@@ -20,6 +21,7 @@ export const COMMANDS: Commands = new Map<string, Command>([
   ["token", tokenCommand],
   ["keygen", keygenCommand],
   ["keys", keysCommand(async (options) => (await import("./reseal.js")).runReseal(options))],
+  ["doctor", doctorCommand(diagnoseInProcess)],
   ["sessions", sessionsCommand(callSessionsOfProcess)],
   [
     "lock",
@@ -51,6 +53,14 @@ async function callSessionsOfProcess(
   const { askOnTerminal } = await import("./terminal/confirmation.js");
   const confirm = process.stdin.isTTY ? askOnTerminal : undefined;
   return callSessions(call, { ...outputs, confirm });
+}
+
+async function diagnoseInProcess(
+  options: Parameters<Parameters<typeof doctorCommand>[0]>[0],
+): Promise<number> {
+  const { runDoctor } = await import("./doctor/run-doctor.js");
+  if (process.stdout.listenerCount("error") === 0) process.stdout.on("error", () => {});
+  return runDoctor(options);
 }
 
 /** Runs the command that this process was started with. Returns the exit code. */

@@ -23,7 +23,14 @@ import { type Environment, readVariable } from "./environment.js";
 import { type ConfigSources, keyOf, type ReadSettings, readSettings } from "./read-settings.js";
 import { parsePath, SETTINGS, type Setting, type SettingName, type Values } from "./settings.js";
 import type { StoreLocation } from "./store-location.js";
-import { portPems, portTlsFaults, redisPems, redisTlsFaults } from "./tls-config.js";
+import {
+  portPems,
+  portTlsFaults,
+  portTlsSettingFaults,
+  redisPems,
+  redisTlsFaults,
+  redisTlsSettingFaults,
+} from "./tls-config.js";
 import { readTracesConfig } from "./traces-config.js";
 
 /** Load balancers check health every one to five seconds. */
@@ -199,17 +206,47 @@ export function dataDirectory(flag: string | undefined, env: Environment): strin
   return parsePath(flag ?? readVariable(env, variable)?.text ?? byDefault);
 }
 
+/** What a configuration with or without faults says. */
+export interface ExaminedConfig extends ReadSettings {
+  /** Undefined if a fault leaves it open where sessions are kept. */
+  readonly storeConfig: StoreConfig | undefined;
+  /** As the message of `loadConfig`, without the faults of the contents of TLS files. */
+  readonly faults: readonly string[];
+}
+
+/** Reads as much of the whole configuration as is right, for a command that says what is not. */
+export async function examineConfig(sources: ConfigSources): Promise<ExaminedConfig> {
+  const settings = await readSettings(sources, Object.keys(SETTINGS) as SettingName[]);
+  const faults = allFaults(settings, [
+    ...accessFaults(settings),
+    ...portTlsSettingFaults(settings),
+    ...redisTlsSettingFaults(settings),
+    ...readTracesConfig(sources.env).faults,
+  ]);
+  const { values, given } = settings;
+  const required = ["durability", "keyPrefix", "retention", "dataDir"] as const;
+  const isKnown =
+    required.every((name) => values[name] !== undefined) &&
+    (values.store !== undefined || !given.has("store"));
+  const storeConfig = isKnown ? toStoreConfig(values as Values) : undefined;
+  return { ...settings, faults, storeConfig };
+}
+
 /** All values that were read. Throws a ConfigError if there is any fault. */
 function complete<Name extends SettingName>(
   settings: ReadSettings,
   moreFaults: readonly string[],
 ): Pick<Values, Name> {
-  const { values, faults } = settings;
-  const folders = [...folderFaults(settings), ...auditFolderFaults(values)];
-  const all = [...faults, ...crossFaults(values), ...folders, ...moreFaults];
+  const all = allFaults(settings, moreFaults);
   if (all.length > 0) throw new ConfigError(all);
   // Without a fault, every setting with a default has a value.
-  return values as Values;
+  return settings.values as Values;
+}
+
+function allFaults(settings: ReadSettings, moreFaults: readonly string[]): readonly string[] {
+  const { values, faults } = settings;
+  const folders = [...folderFaults(settings), ...auditFolderFaults(values)];
+  return [...faults, ...crossFaults(values), ...folders, ...moreFaults];
 }
 
 function toStoreConfig(values: Pick<Values, (typeof STORE_SETTINGS)[number]>): StoreConfig {

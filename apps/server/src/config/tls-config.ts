@@ -24,19 +24,31 @@ export function redisPems(values: Partial<Values>): PemPaths | undefined {
   return Object.keys(paths).length === 0 ? undefined : paths;
 }
 
-/** Every fault of TLS on the ports. */
+/** Every fault of TLS on the ports. The files are looked at only if all else is right. */
 export async function portTlsFaults(settings: ReadSettings): Promise<readonly string[]> {
-  const { values, given } = settings;
+  const faults = portTlsSettingFaults(settings);
+  return faults.length > 0 ? faults : fileFaults(settings.values, PORTS);
+}
+
+/** The faults of TLS on the ports without those of the files' contents. */
+export function portTlsSettingFaults(settings: ReadSettings): readonly string[] {
+  const { given } = settings;
   const faults = [...pairFaults(given, PORTS), ...plaintextFaults(settings)];
   if (given.has("tlsClientCa") && !given.has("tlsCert") && !given.has("tlsKey")) {
     const expected = `expected ${keyOf(SETTINGS.tlsCert)} as well, or no client is asked`;
     faults.push(`${keyOf(SETTINGS.tlsClientCa)}: ${expected}`);
   }
-  return faults.length > 0 ? faults : fileFaults(values, PORTS);
+  return faults;
 }
 
-/** Every fault of TLS to Redis. */
-export async function redisTlsFaults({ values, given }: ReadSettings): Promise<readonly string[]> {
+/** Every fault of TLS to Redis. The files are looked at only if all else is right. */
+export async function redisTlsFaults(settings: ReadSettings): Promise<readonly string[]> {
+  const faults = redisTlsSettingFaults(settings);
+  return faults.length > 0 ? faults : fileFaults(settings.values, REDIS);
+}
+
+/** The faults of TLS to Redis without those of the files' contents. */
+export function redisTlsSettingFaults({ values, given }: ReadSettings): readonly string[] {
   const names = Object.values(REDIS).filter((name) => given.has(name));
   const { store } = values;
   const isTls = store !== undefined && store.kind !== "sqlite" && store.tls;
@@ -45,8 +57,7 @@ export async function redisTlsFaults({ values, given }: ReadSettings): Promise<r
     const expected = `expected a rediss://… store in ${keyOf(SETTINGS.store)} as well`;
     return names.map((name) => `${keyOf(SETTINGS[name])}: ${expected}`);
   }
-  const faults = pairFaults(given, REDIS);
-  return faults.length > 0 ? faults : fileFaults(values, REDIS);
+  return pairFaults(given, REDIS);
 }
 
 function pairFaults(given: ReadonlySet<SettingName>, { cert, key }: PemSettings): string[] {

@@ -6,7 +6,9 @@ import {
   connectRedis,
   MIN_REDIS_MAJOR_VERSION,
   openRedisStores,
+  type RedisNodeReport,
   readEvictionPolicies,
+  readNodeReports,
   readOutdatedVersions,
   SAFE_EVICTION_POLICY,
 } from "@sessiond/core/redis";
@@ -38,6 +40,8 @@ export interface OpenedStores extends Stores {
    * line. Answers why Redis could not be reached so far, or undefined.
    */
   endStart(): string | undefined;
+  /** As `readNodeReports`. Empty for SQLite. */
+  readNodeReports(): Promise<readonly RedisNodeReport[]>;
 }
 
 /** Options of `openStores`. */
@@ -46,6 +50,8 @@ export interface OpenStoresOptions {
   readonly onConnectionError?: (error: Error) => void;
   /** Runs each change in Redis that waits for a replica. */
   readonly aroundReplicaWait?: Around | undefined;
+  /** Changes nothing: a file must exist, and writes to it fail. */
+  readonly readOnly?: boolean;
 }
 
 /**
@@ -56,15 +62,19 @@ export interface OpenStoresOptions {
 export async function openStores(
   { store: location, retentionMs, durability, keyPrefix, redisTls }: StoreConfig,
   logger: Logger,
-  { onConnectionError, aroundReplicaWait }: OpenStoresOptions = {},
+  { onConnectionError, aroundReplicaWait, readOnly = false }: OpenStoresOptions = {},
 ): Promise<OpenedStores> {
   if (location.kind === "sqlite") {
     // Only this folder: after a typo in another, a new and empty store would take the store's place.
-    if (dirname(location.path) === SETTINGS.dataDir.default) {
+    if (!readOnly && dirname(location.path) === SETTINGS.dataDir.default) {
       await mkdir(SETTINGS.dataDir.default, { recursive: true, mode: 0o700 });
     }
-    const stores = await openSqliteStores({ path: location.path, retentionMs });
-    return Object.assign(stores, { reloadFiles: async () => {}, endStart: () => undefined });
+    const stores = await openSqliteStores({ path: location.path, retentionMs, readOnly });
+    return Object.assign(stores, {
+      reloadFiles: async () => {},
+      endStart: () => undefined,
+      readNodeReports: async () => [],
+    });
   }
   const address = describeStore(location);
   const files = await openRedisFiles(redisTls, logger);
@@ -95,6 +105,7 @@ export async function openStores(
   return {
     ...stores,
     reloadFiles: () => files.reload(),
+    readNodeReports: () => readNodeReports(redis),
     endStart: () => {
       isStarting = false;
       started.resolve();
