@@ -87,10 +87,14 @@ const SETTINGS: Record<string, Planted> = {
 };
 
 const CERTIFICATES: Record<string, Planted> = {
-  "a certificate that has expired": {
+  "a certificate that has expired while a server runs": {
     check: "certificates",
     problem: /^The server cannot use .*cert\.pem: it has expired on /,
-    plant: async ({ env }) => {
+    plant: async ({ env, opened }) => {
+      const { SESSIOND_TLS_CERT: oldCert = "", SESSIOND_TLS_KEY: oldKey = "" } = env;
+      const config = { tls: { cert: oldCert, key: oldKey } };
+      const { grpcAddress } = opened.use(await startTestServer({ config }));
+      env["SESSIOND_GRPC_ADDRESS"] = grpcAddress;
       const { cert, key } = authority.issue({ expires: true });
       Object.assign(env, { SESSIOND_TLS_CERT: cert, SESSIOND_TLS_KEY: key });
       await sleep(1_100);
@@ -329,7 +333,7 @@ const DISKS: Record<string, Planted> = {
   },
   "a folder that cannot be written to": {
     check: "disk",
-    problem: /^The server cannot write to .*: EROFS/,
+    problem: /^The server cannot write .*sessiond\.db: EROFS/,
     plant: async ({ env, opened }) => {
       const disk = opened.use(await mountSmallDisk(MIB));
       execFileSync("mount", ["-o", "remount,ro", disk.path]);

@@ -1,4 +1,4 @@
-import { constants } from "node:fs";
+import { constants, existsSync } from "node:fs";
 import { access, statfs } from "node:fs/promises";
 import { dirname } from "node:path";
 import { RESERVE_BYTES } from "@sessiond/core/sqlite";
@@ -9,30 +9,31 @@ import { formatBytes } from "./texts.js";
 /** Below it a busy server is soon out of room, for its log as well. */
 const LITTLE_ROOM_BYTES = 16 * RESERVE_BYTES;
 
-/** The folders that the server writes to can be written to, and have room. */
+/** The files that the server writes can be written, and their disks have room. */
 export const diskCheck: Check = async ({ config }) => {
-  const folders = foldersOf(config);
-  if (folders.length === 0) return undefined;
-  const looked = await Promise.all(folders.map(look));
+  const files = writtenFiles(config);
+  if (files.length === 0) return undefined;
+  const looked = await Promise.all(files.map(look));
   return {
     summary: looked.map(({ text }) => text).join(", "),
     findings: looked.flatMap(({ findings }) => findings),
   };
 };
 
-/** A folder that is missing is a fault of the settings, or the server makes it. */
-function foldersOf({ storeConfig, values }: Subject["config"]): readonly string[] {
+function writtenFiles({ storeConfig, values }: Subject["config"]): readonly string[] {
   const store = storeConfig?.store;
-  const folders = [
-    ...(store?.kind === "sqlite" && store.path !== ":memory:" ? [dirname(store.path)] : []),
-    ...(typeof values.auditLog === "object" ? [dirname(values.auditLog.file)] : []),
+  return [
+    ...(store?.kind === "sqlite" && store.path !== ":memory:" ? [store.path] : []),
+    ...(typeof values.auditLog === "object" ? [values.auditLog.file] : []),
   ];
-  return [...new Set(folders)];
 }
 
-async function look(folder: string): Promise<{ text: string; findings: readonly Finding[] }> {
+async function look(file: string): Promise<{ text: string; findings: readonly Finding[] }> {
+  const folder = dirname(file);
   try {
+    // SQLite makes files beside its own.
     await access(folder, constants.W_OK | constants.X_OK);
+    if (existsSync(file)) await access(file, constants.R_OK | constants.W_OK);
     const { bavail, bsize } = await statfs(folder);
     const room = bavail * bsize;
     const text = `${formatBytes(room)} free in ${folder}`;
@@ -44,10 +45,11 @@ async function look(folder: string): Promise<{ text: string; findings: readonly 
         : warning(`The disk is almost full: there are ${text}.`, remedy);
     return { text, findings: [finding] };
   } catch (error) {
+    // A missing folder is a fault of the settings, or the server makes it.
     if (hasCode(error, "ENOENT")) return { text: `${folder} does not exist yet`, findings: [] };
-    const problem = `The server cannot write to ${folder}: ${reasonOf(error)}.`;
-    const remedy = "Let the server's user write there, on a disk that is mounted for writing.";
-    return { text: folder, findings: [fault(problem, remedy)] };
+    const problem = `The server cannot write ${file}: ${reasonOf(error)}.`;
+    const remedy = "Let the server's user write file and folder, on a disk that is mounted for it.";
+    return { text: file, findings: [fault(problem, remedy)] };
   }
 }
 

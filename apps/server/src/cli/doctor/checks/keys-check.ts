@@ -27,7 +27,7 @@ export const keysCheck: Check = async ({ config: { values, given }, sources, sto
     ],
     unknown: [
       ...(unchangedMs === undefined ? ["how old the keys are: they are in no file"] : []),
-      ...(survey?.isComplete ? [] : ["whether other sessions need a key that is missing"]),
+      ...(survey?.isComplete ? [] : ["whether all sessions can be read"]),
     ],
   };
 };

@@ -1,12 +1,12 @@
-import type { X509Certificate } from "node:crypto";
+import { X509Certificate } from "node:crypto";
 import { keyOf } from "../../../config/read-settings.js";
 import { SETTINGS } from "../../../config/settings.js";
 import { portPems } from "../../../config/tls-config.js";
 import { formatAddress } from "../../../network/address.js";
-import { checkPemFiles } from "../../../tls/pem-files.js";
+import type { PemPaths } from "../../../tls/pem-files.js";
 import { readPemFiles } from "../../../tls/read-pem-files.js";
 import { type PortHolder, probePort } from "../probes/probe-port.js";
-import { type Check, type Finding, fault, type Subject, warning } from "./check.js";
+import { type Check, type Finding, fault, warning } from "./check.js";
 
 const PORTS = [
   ["grpcAddress", "grpc"],
@@ -16,12 +16,14 @@ const PORTS = [
 
 /** Each port is free, or a server of sessiond answers there. */
 export const portsCheck: Check = async ({ config }) => {
-  const certificate = await certificateOf(config);
+  const pems = portPems(config.values);
+  const certificate = pems && (await certificateIn(pems));
+  const tls = pems !== undefined;
   const looked = await Promise.all(
     PORTS.map(async ([name, protocol]) => {
       const address = config.values[name];
       if (address === undefined) return [];
-      const held = await probePort({ address, protocol, certificate });
+      const held = await probePort({ address, protocol, tls, certificate });
       const where = formatAddress(address);
       return [{ text: `${where} ${describe(held)}`, finding: judge(held, where, name) }];
     }),
@@ -35,12 +37,11 @@ export const portsCheck: Check = async ({ config }) => {
   };
 };
 
-/** What the server presents. Undefined if its files are at fault, as another check says. */
-async function certificateOf({ values }: Subject["config"]): Promise<X509Certificate | undefined> {
-  const pems = portPems(values);
-  if (pems === undefined) return undefined;
+/** Undefined if the file is damaged, as another check says. It may have expired. */
+async function certificateIn(pems: PemPaths): Promise<X509Certificate | undefined> {
   try {
-    return checkPemFiles(await readPemFiles(pems), Date.now());
+    const { cert = "" } = await readPemFiles(pems);
+    return new X509Certificate(cert);
   } catch {
     return undefined;
   }
@@ -52,6 +53,8 @@ function describe(held: PortHolder): string {
       return "is free";
     case "sessiond":
       return "is sessiond's";
+    case "unknown":
+      return "is taken";
     default:
       return "cannot be had";
   }
@@ -65,6 +68,7 @@ function judge(
   const another = `choose another address in ${keyOf(SETTINGS[name])}.`;
   switch (held.holder) {
     case "nobody":
+    case "unknown":
       return undefined;
     case "sessiond":
       if (held.isReady !== false) return undefined;

@@ -15,6 +15,8 @@ export type PortHolder =
   | { readonly holder: "nobody" }
   | { readonly holder: "sessiond"; readonly isReady: boolean | undefined }
   | { readonly holder: "other" }
+  /** Somebody who speaks TLS, while our own certificate cannot be read. */
+  | { readonly holder: "unknown" }
   /** Nobody, and we may not listen there. */
   | { readonly holder: "refused"; readonly code: string };
 
@@ -22,22 +24,26 @@ export type PortHolder =
 export interface PortProbe {
   readonly address: Address;
   readonly protocol: "grpc" | "http";
-  /** What a server of this configuration presents there. Undefined for plaintext. */
+  /** Whether a server of this configuration speaks TLS. */
+  readonly tls: boolean;
+  /** What it presents then. Undefined if the file is damaged. */
   readonly certificate: X509Certificate | undefined;
 }
 
 /** Listens for a moment, and asks whoever listens there already. Never rejects. */
-export async function probePort({
-  address,
-  protocol,
-  certificate,
-}: PortProbe): Promise<PortHolder> {
+export async function probePort(probe: PortProbe): Promise<PortHolder> {
+  const { address, protocol } = probe;
   const code = await listen(address);
   if (code === undefined) return { holder: "nobody" };
   if (code !== "EADDRINUSE") return { holder: "refused", code };
   const reachable = { ...address, host: reachableHost(address.host) };
-  const ask = certificate !== undefined ? presents(certificate) : ASK[protocol];
-  return ask(reachable).catch(() => ({ holder: "other" }));
+  // A server that was started before the settings changed may still speak plaintext.
+  const asks = [...(probe.tls ? [presents(probe.certificate)] : []), ASK[protocol]];
+  for (const ask of asks) {
+    const answer = await ask(reachable).catch(() => undefined);
+    if (answer !== undefined) return answer;
+  }
+  return { holder: "other" };
 }
 
 /** The code of the error, if we cannot listen there. */
@@ -74,7 +80,10 @@ async function askReadiness(address: Address): Promise<PortHolder> {
 /** Another server does not know the name of our service. */
 async function askHealth(address: Address): Promise<PortHolder> {
   const Client = makeGenericClientConstructor(healthService, "Health");
-  const client = new Client(formatAddress(address), credentials.createInsecure());
+  const client = new Client(formatAddress(address), credentials.createInsecure(), {
+    // The address is of this machine, whatever proxy the environment names.
+    "grpc.enable_http_proxy": 0,
+  });
   try {
     const { promise, resolve, reject } = Promise.withResolvers<string>();
     const deadline = Date.now() + ANSWER_TIMEOUT_MS;
@@ -90,19 +99,28 @@ async function askHealth(address: Address): Promise<PortHolder> {
   }
 }
 
-/** With TLS, by its certificate: we may have none that the port asks clients for. */
-function presents(certificate: X509Certificate): Ask {
+/**
+ * With TLS, by its certificate: we may have none that the port asks clients for. A renewed one is for
+ * the same names.
+ */
+function presents(certificate: X509Certificate | undefined): Ask {
   return async ({ host, port }) => {
     // Nothing is sent, so nothing has to be trusted.
     const socket = connect({ host, port, rejectUnauthorized: false });
     socket.setTimeout(ANSWER_TIMEOUT_MS, () => socket.destroy(new Error("no answer")));
     try {
       await once(socket, "secureConnect");
-      const { fingerprint256 } = socket.getPeerX509Certificate() ?? {};
-      const isOurs = fingerprint256 === certificate.fingerprint256;
-      return isOurs ? { holder: "sessiond", isReady: undefined } : { holder: "other" };
+      const presented = socket.getPeerX509Certificate();
+      if (certificate === undefined) return { holder: "unknown" };
+      return areForSame(presented, certificate)
+        ? { holder: "sessiond", isReady: undefined }
+        : { holder: "other" };
     } finally {
       socket.on("error", () => {}).destroy();
     }
   };
+}
+
+function areForSame(one: X509Certificate | undefined, other: X509Certificate): boolean {
+  return one?.subject === other.subject && one?.subjectAltName === other.subjectAltName;
 }
