@@ -2,6 +2,7 @@ import { ConfigError } from "../../config/config-error.js";
 import { parseFlags } from "../../config/flags.js";
 import { SETTING_LIST } from "../../config/settings.js";
 import type { Command } from "../command/command.js";
+import { wantsColors } from "../terminal/table.js";
 import type { DoctorOptions } from "./run-doctor.js";
 
 const JSON_FLAG = "json";
@@ -13,8 +14,7 @@ export function doctorCommand(diagnose: (options: DoctorOptions) => Promise<numb
     help: () => HELP,
     run: async ({ args, env, stdout }) => {
       const { argv, json } = parseDoctorFlags(args);
-      // https://no-color.org
-      const colors = stdout.isTTY === true && !env["NO_COLOR"] && env["TERM"] !== "dumb";
+      const colors = wantsColors(stdout, env);
       return diagnose({ sources: { argv, env }, json, colors, stdout });
     },
   };

@@ -1,5 +1,6 @@
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
 import { Keyring } from "@sessiond/core";
 import { TestAuthority } from "@sessiond/core/testing";
 import { afterAll, expect, test } from "vitest";
@@ -65,6 +66,17 @@ test("doctor reads a SQLite file, and leaves its folder as it was", async () => 
   const { found } = await ground.diagnose();
   expect(found).toMatchObject([{ check: "keys", problem: expect.stringContaining('"now"') }]);
   expect(await look()).toEqual(before);
+});
+
+test("a SQLite file of an older version is no fault: the next start brings it up to date", async () => {
+  await using ground = await Ground.open(authority);
+  const store = join(ground.directory, "sessiond.db");
+  ground.env["SESSIOND_STORE"] = `sqlite:${store}`;
+  await ground.login(ground.keyringText);
+  const db = new DatabaseSync(store);
+  db.exec("PRAGMA user_version = 1");
+  db.close();
+  expect(await ground.diagnose()).toEqual({ code: 0, found: [] });
 });
 
 test("people get a line for each check, and two for each finding", async () => {

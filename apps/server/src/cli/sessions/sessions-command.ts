@@ -1,5 +1,6 @@
 import type { Command, ReportOutput } from "../command/command.js";
 import { REMOTE_HELP } from "../remote/remote-server.js";
+import { wantsColors } from "../terminal/table.js";
 import { parseSessionCall, type SessionCall } from "./session-flags.js";
 
 /** What the calls of `sessiond sessions` write to. */
@@ -17,8 +18,7 @@ export function sessionsCommand(
     summary: "lists, shows, counts, revokes and watches sessions",
     help: () => HELP,
     run: async ({ args, env, stdout, stderr }) => {
-      // https://no-color.org
-      const colors = stdout.isTTY === true && !env["NO_COLOR"] && env["TERM"] !== "dumb";
+      const colors = wantsColors(stdout, env);
       return call(parseSessionCall(args, env), { stdout, stderr, colors });
     },
   };

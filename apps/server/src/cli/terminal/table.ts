@@ -1,4 +1,6 @@
 import { styleText } from "node:util";
+import type { Environment } from "../../config/environment.js";
+import type { ReportOutput } from "../command/command.js";
 import { cut, pad, printable, widthOf } from "./printable.js";
 
 /** The formats of `styleText` that tables use. */
@@ -74,6 +76,11 @@ export class Table<Row> {
     });
     return cells.join(GAP).trimEnd();
   }
+}
+
+/** Whether the reader of an output is a person who has not refused colors (https://no-color.org). */
+export function wantsColors({ isTTY }: ReportOutput, env: Environment): boolean {
+  return isTTY === true && !env["NO_COLOR"] && env["TERM"] !== "dumb";
 }
 
 /** `node:util` would look at the environment and at stdout by itself. */
