@@ -13,7 +13,7 @@ import {
   type TestAuthority,
 } from "@sessiond/core/testing";
 import { pino } from "pino";
-import { expect } from "vitest";
+import { expect, vi } from "vitest";
 import { parseStoreLocation } from "../../config/store-location.js";
 import { openStores } from "../../daemon/open-stores.js";
 import { outcomeOf } from "../../testing/command-outcome.js";
@@ -113,6 +113,8 @@ export class Ground implements AsyncDisposable {
       store: stores.sessions,
       keyring: Keyring.parse(keyringText),
     });
+    // A slow machine may still be connecting.
+    await vi.waitFor(() => stores.sessions.check(), { timeout: 15_000 });
     await sessions.create({ userId: "ann" });
     await stores.close();
   }

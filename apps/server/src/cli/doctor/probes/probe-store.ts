@@ -1,15 +1,19 @@
 import { existsSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
 import { countSessions, SessiondError, type SessionSurvey, surveySessions } from "@sessiond/core";
 import type { RedisNodeReport } from "@sessiond/core/redis";
 import { OLD_SCHEMA } from "@sessiond/core/sqlite";
 import { pino } from "pino";
 import type { ExaminedConfig } from "../../../config/config.js";
-import { openStores } from "../../../daemon/open-stores.js";
+import { openStores, type Stores } from "../../../daemon/open-stores.js";
 import { PemFault } from "../../../tls/pem-files.js";
 import { reasonOf } from "./reason-of.js";
 
 /** How long we read sessions to learn of their keys. */
 const SURVEY_BUDGET_MS = 3_000;
+/** How long a slow machine may take to connect. */
+const CONNECT_BUDGET_MS = 6_000;
+const CONNECT_PAUSE_MS = 100;
 
 /** What the store says of itself. */
 export type StoreProbe =
@@ -49,7 +53,7 @@ export async function probeStore({ storeConfig, values }: ExaminedConfig): Promi
       },
     });
     opened.defer(() => stores.close());
-    await stores.sessions.check();
+    await checkPatiently(stores, () => connectionError !== undefined);
     const nodes = await stores.readNodeReports();
     const read = async () => ({
       sessions: await countSessions(stores.sessions),
@@ -63,5 +67,19 @@ export async function probeStore({ storeConfig, values }: ExaminedConfig): Promi
     if (error instanceof SessiondError && error.detail === OLD_SCHEMA) return { state: "old" };
     // The call's own error does not say why there is no connection.
     return { state: "down", error: reasonOf(connectionError ?? error) };
+  }
+}
+
+/** As long as no attempt has failed, the first one may still be under way. */
+async function checkPatiently({ sessions }: Stores, hasFailed: () => boolean): Promise<void> {
+  const endMs = performance.now() + CONNECT_BUDGET_MS;
+  for (;;) {
+    try {
+      await sessions.check();
+      return;
+    } catch (error) {
+      if (hasFailed() || performance.now() > endMs) throw error;
+      await sleep(CONNECT_PAUSE_MS);
+    }
   }
 }
