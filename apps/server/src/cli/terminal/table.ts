@@ -84,7 +84,7 @@ export function wantsColors({ isTTY }: ReportOutput, env: Environment): boolean 
 }
 
 /** `node:util` would look at the environment and at stdout by itself. */
-function styled(text: string, style: Style, colors: boolean): string {
+export function styled(text: string, style: Style, colors: boolean): string {
   return colors ? styleText(style, text, { validateStream: false }) : text;
 }
 
