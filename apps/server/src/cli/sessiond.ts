@@ -4,6 +4,7 @@ import { type Commands, runCli } from "./cli.js";
 import type { Command } from "./command/command.js";
 import { completionCommand } from "./completion-command.js";
 import { doctorCommand } from "./doctor/doctor-command.js";
+import { healthCommand } from "./health-command.js";
 import { keygenCommand } from "./keygen-command.js";
 import { keysCommand } from "./keys-command.js";
 import { lockCommand } from "./remote/lock-command.js";
@@ -18,6 +19,7 @@ import { tokenCommand } from "./token-command.js";
  */
 export const COMMANDS: Commands = new Map<string, Command>([
   ["serve", serveCommand(runServer)],
+  ["health", healthCommand],
   ["token", tokenCommand],
   ["keygen", keygenCommand],
   ["keys", keysCommand(async (options) => (await import("./reseal.js")).runReseal(options))],

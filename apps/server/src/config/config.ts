@@ -197,6 +197,40 @@ export async function loadStoreConfig(
   return { config: toStoreConfig(values), keyring: values.keyring as Keyring };
 }
 
+/** Where a server on this machine says whether it is ready. */
+export interface ProbeConfig {
+  readonly address: Address;
+  readonly isTls: boolean;
+}
+
+/** An address that listens on all interfaces is reached on loopback. */
+const REACHED_ON: Readonly<Record<string, string>> = { "0.0.0.0": "127.0.0.1", "::": "::1" };
+
+/**
+ * Reads only where `/readyz` is: the metrics' address, or else the HTTP port. Throws as `loadConfig`
+ * does, also if nobody can ask there.
+ */
+export async function loadProbeConfig(sources: ConfigSources): Promise<ProbeConfig> {
+  const names = ["metricsAddress", "httpAddress", "tlsCert", "tlsClientCa"] as const;
+  const settings = await readSettings(sources, names);
+  const name = settings.given.has("metricsAddress") ? "metricsAddress" : "httpAddress";
+  const faults: string[] = [];
+  if (settings.values[name]?.port === 0) {
+    faults.push(faultOf(SETTINGS[name], "expected a port; with 0 the server has any"));
+  }
+  if (name === "httpAddress" && settings.given.has("tlsClientCa")) {
+    const reason = `required with ${keyOf(SETTINGS.tlsClientCa)}; it asks for no certificate`;
+    faults.push(faultOf(SETTINGS.metricsAddress, reason));
+  }
+  const values = complete<(typeof names)[number]>(settings, faults);
+  // A setting that was given, and has no fault, has a value.
+  const { host, port } = values[name] as Address;
+  return {
+    address: { host: REACHED_ON[host] ?? host, port },
+    isTls: values.tlsCert !== undefined,
+  };
+}
+
 /**
  * Only the data directory, for commands that need nothing else: the flag's value or
  * the environment's. Throws an Error if it cannot be a path.
