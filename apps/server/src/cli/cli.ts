@@ -1,4 +1,3 @@
-import { withoutSecrets } from "@sessiond/core";
 import { didYouMean } from "../config/closest-name.js";
 import { ConfigError } from "../config/config-error.js";
 import { version } from "../observability/version.js";
@@ -24,13 +23,15 @@ export interface CliContext extends Omit<CommandContext, "args"> {
  */
 export async function runCli(commands: Commands, context: CliContext): Promise<number> {
   const { argv, stdout, stderr } = context;
-  const [first = "help", ...args] = argv;
+  const [first = "help", ...rest] = argv;
+  // Flags alone are those of the server: npx @sessiond/server --dev
+  const [name, args] = first.startsWith("-") ? ["serve", argv] : [first, rest];
   try {
     if (first === "--version") await writePaced(stdout, `sessiond ${version()}\n`);
     else if (first === "help" || first === "--help" || first === "-h")
-      await writePaced(stdout, help(commands, args[0]));
-    else if (asksForHelp(args)) await writePaced(stdout, help(commands, first));
-    else return await commandNamed(commands, first).run({ ...context, args });
+      await writePaced(stdout, help(commands, rest[0]));
+    else if (asksForHelp(args)) await writePaced(stdout, help(commands, name));
+    else return await commandNamed(commands, name).run({ ...context, args });
     return EXIT_OK;
   } catch (error) {
     if (error instanceof ConfigError) {
@@ -53,13 +54,6 @@ function asksForHelp(args: readonly string[]): boolean {
 function commandNamed(commands: Commands, name: string): Command {
   const command = commands.get(name);
   if (command !== undefined) return command;
-  if (name.startsWith("-")) {
-    // Only the flag's name: `--store=redis://…` may hold a password.
-    const [flag = ""] = name.split("=");
-    throw new ConfigError([
-      `expected a command before flags: sessiond serve ${withoutSecrets(flag)} …`,
-    ]);
-  }
   const shown = /^[a-z-]{1,32}$/i.test(name) ? ` ${name}` : "";
   const hint = didYouMean(name, [...commands.keys(), "help"]);
   throw new ConfigError([`unknown command${shown}${hint}; see: sessiond help`]);
@@ -72,6 +66,7 @@ function help(commands: Commands, name = "help"): string {
   return `sessiond ${version()}, a session service over gRPC, Connect and JSON
 
 Usage: sessiond <command> [flags]
+       sessiond [flags], which is sessiond serve
 
 ${lines.map(([command = "", summary]) => `  ${command.padEnd(11)} ${summary}\n`).join("")}
 Every setting of the server: sessiond serve --help
