@@ -14,6 +14,8 @@ export interface ServerProcessOptions {
   /** Flags of `sessiond serve`, besides the addresses. */
   readonly flags?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
+  /** The file of the program; the built one by default. */
+  readonly main?: string;
   /** The working directory. */
   readonly cwd?: string;
   /** How long the test waits for output; 20 s by default. */
@@ -55,10 +57,11 @@ export function spawnSessiond(
     cwd,
     stdout,
     maxFiles,
+    main = MAIN,
     outputTimeoutMs = OUTPUT_TIMEOUT_MS,
   }: ServerProcessOptions = {},
 ): ServerProcess {
-  const command = [process.execPath, MAIN, ...args];
+  const command = [process.execPath, main, ...args];
   const [program = "", ...rest] =
     maxFiles === undefined
       ? command
