@@ -46,6 +46,13 @@ const TOOLS: readonly Tool[] = [
     elsewhere: "dnf install openssl, or brew install openssl",
   },
   {
+    name: "systemd",
+    commands: [["systemd-analyze", "--version"]],
+    // The first that checks the security of a unit without a running systemd.
+    minMajor: 250,
+    elsewhere: "dnf install systemd",
+  },
+  {
     name: "chromium",
     commands: ["chromium", "chromium-browser", "google-chrome"].map(
       (browser) => [browser, "--version"] as const,
@@ -81,9 +88,9 @@ function faultOf(tool: Tool): string[] {
   return [`${name} ${minMajor} or newer, found ${found} (apt-get install ${name}; ${elsewhere})`];
 }
 
-/** Parses "Redis server v=7.0.15 sha=…", "promtool, version 2.42.0 …" and "Chromium 156.0.8078.108 …". */
+/** Parses "Redis server v=7.0.15 sha=…", "systemd 252 (252.38-1~deb12u1)" and "Chromium 156.0.8078.108 …". */
 function versionIn(text: string): string | undefined {
-  return /\b(?:v=|version |OpenSSL |Chromium |Chrome )(\d+(?:\.\d+)*)/.exec(text)?.[1];
+  return /\b(?:v=|version |OpenSSL |systemd |Chromium |Chrome )(\d+(?:\.\d+)*)/.exec(text)?.[1];
 }
 
 /** What the tool says its version is, or undefined if it is not here. */
