@@ -26,7 +26,7 @@ export default defineConfig({
         extends: true,
         test: {
           name: "tests",
-          include: ["{packages,apps}/*/src/**/*.test.ts", "scripts/*.test.ts"],
+          include: ["{packages,apps}/*/src/**/*.test.ts", "scripts/{,*/}*.test.ts"],
           exclude: ["**/node_modules/**", ...SCENARIOS, ...FAULTS],
           // One more than our machines have cores: many tests wait for a while.
           maxWorkers: 3,

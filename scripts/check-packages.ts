@@ -1,17 +1,18 @@
-// Checks the published packages: their contents (publint) and how their types resolve (attw).
+// Checks the packages: they have one version, and the published ones are right in their contents
+// (publint) and in how their types resolve (attw).
 import { spawnSync } from "node:child_process";
+import { readPackages, versionOf } from "./release/packages.ts";
 
-const PUBLISHED = [
-  "packages/proto",
-  "packages/connect-grpc-js",
-  "packages/client",
-  "packages/web",
-  "packages/express-session",
-  "packages/better-auth",
-];
-
-for (const folder of PUBLISHED) {
+const packages = readPackages();
+try {
+  versionOf(packages);
+} catch (error) {
+  console.error(error instanceof Error ? error.message : error);
+  process.exit(1);
+}
+for (const { folder, exports } of packages.filter((one) => !one.private)) {
   run("publint", ["--strict", folder]);
+  if (exports === undefined) continue;
   run("attw", ["--pack", folder, "--profile", "esm-only", "--format", "ascii", "--no-emoji"]);
 }
 

@@ -8,7 +8,8 @@ export interface Manifest {
   readonly private?: boolean;
   /** Of the repository's root: `pnpm@12.21.0`. */
   readonly packageManager?: string;
-  readonly bin?: unknown;
+  /** Undefined for what nobody imports. */
+  readonly exports?: unknown;
   readonly bundleDependencies?: boolean;
   readonly dependencies?: Readonly<Record<string, string>>;
 }
