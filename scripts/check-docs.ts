@@ -1,8 +1,12 @@
 // Checks the pages of this repository: each relative link leads to a file, each anchor to a heading,
 // and a quoted title to the test of that name. Each source file that is named is there. The page for
-// operators has every message that the server logs as a warning or an error.
+// operators has every message that the server logs as a warning or an error. bash can parse each block of
+// commands, and the server knows each setting that docs/ names.
+import { spawnSync } from "node:child_process";
 import { existsSync, globSync, readFileSync, statSync } from "node:fs";
 import { dirname, join, normalize } from "node:path";
+import { unknownVariables } from "../apps/server/dist/config/environment.js";
+import { SETTING_LIST } from "../apps/server/dist/config/settings.js";
 
 const PAGES = globSync("**/*.md", {
   exclude: (name) =>
@@ -18,6 +22,12 @@ const NAMED_SOURCE = /`((?:[\w-]+\/)*[\w-]+(?:\.[\w-]+)*\.ts)`/g;
 const LOGGED = /[lL]ogger\.(?:warn|error|fatal)\(\s*(?:\{[^{}]*\}|\w+),\s*(?:"([^"]+)"|`([^`$]+))/g;
 const OPERATIONS = "docs/operations.md";
 
+const COMMANDS = /^( *)```(?:sh|bash)\n([\s\S]*?)^\1```/gm;
+const VARIABLE = /\bSESSIOND_[A-Z_]*[A-Z]\b(?!_)/g;
+/** Variables of tests, and a typo that a page shows. */
+const NO_SETTINGS = ["SESSIOND_WEB_RUNS", "SESSIOND_NEAR_CACHE_RUNS", "SESSIOND_STOR"];
+const SETTING_NAMES = SETTING_LIST.map(({ env }) => env);
+
 const faults = [
   ...PAGES.flatMap((page) =>
     linksOf(page).flatMap(({ text, target }) => {
@@ -30,11 +40,30 @@ const faults = [
       .filter(([, name]) => !SOURCES.some((file) => `/${file}`.endsWith(`/${name}`)))
       .map(([, name]) => `${page}: ${name}: no such source file`),
   ),
+  ...PAGES.flatMap((page) => brokenCommands(page).map((fault) => `${page}: ${fault}`)),
+  ...PAGES.filter((page) => page.startsWith("docs/")).flatMap((page) =>
+    unknownSettings(page).map((fault) => `${page}: ${fault}`),
+  ),
   ...unexplainedMessages().map((message) => `${OPERATIONS}: the log's "${message}" is missing`),
 ];
 if (faults.length > 0) {
   console.error(faults.join("\n"));
   process.exit(1);
+}
+
+/** What bash says about a page's blocks of commands. It runs none of them. */
+function brokenCommands(page: string): readonly string[] {
+  const blocks = [...readFileSync(page, "utf8").matchAll(COMMANDS)].map(([, , code]) => code);
+  if (blocks.length === 0) return [];
+  const input = blocks.join("\n");
+  const { stderr } = spawnSync("bash", ["-n"], { input, encoding: "utf8" });
+  return stderr.split("\n").filter(Boolean);
+}
+
+function unknownSettings(page: string): readonly string[] {
+  const names = readFileSync(page, "utf8").match(VARIABLE) ?? [];
+  const env = Object.fromEntries(names.map((name) => [name, "x"]));
+  return unknownVariables(env, [...SETTING_NAMES, ...NO_SETTINGS]);
 }
 
 function unexplainedMessages(): string[] {
