@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Keyring } from "@sessiond/core";
 import { TestAuthority } from "@sessiond/core/testing";
@@ -44,8 +44,10 @@ async function schemaFaults(text: string): Promise<string> {
 
 /** What TypeScript says: the schemas allow fields that nobody knows, and the API refuses or ignores them. */
 function unknownFields(texts: readonly string[]): string {
-  // Beside the build, where packages resolve as they do for this one.
-  const folder = mkdtempSync(inRepository("apps/server/dist/manifests-"));
+  // Where packages resolve as they do for the repository, and no package is packed from.
+  const cache = inRepository("node_modules/.cache");
+  mkdirSync(cache, { recursive: true });
+  const folder = mkdtempSync(join(cache, "manifests-"));
   onTestFinished(() => rmSync(folder, { recursive: true }));
   for (const [index, text] of texts.entries()) {
     const { apiVersion, kind } = parse(text) as Resource;
@@ -55,7 +57,8 @@ function unknownFields(texts: readonly string[]): string {
   }
   const options = ["--ignoreConfig", "--noEmit", "--strict", "--skipLibCheck"];
   const args = [...options, "--module", "nodenext", ...globSync("*.mts", { cwd: folder })];
-  return spawnSync("tsc", args, { cwd: folder, encoding: "utf8" }).stdout;
+  return spawnSync(inRepository("node_modules/.bin/tsc"), args, { cwd: folder, encoding: "utf8" })
+    .stdout;
 }
 
 test.each(MANIFESTS)("%s is as the Kubernetes API expects it", async (_, text) => {
