@@ -1,6 +1,6 @@
 import { execFile } from "node:child_process";
 import { globSync, readFileSync, statSync } from "node:fs";
-import { chmod, mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
@@ -104,7 +104,6 @@ test("on compose's Redis the container's command serves without a warning, is he
     ...DOCKERFILE.commandOf("ENTRYPOINT"),
     ...DOCKERFILE.commandOf("CMD"),
   ];
-  await chmod(folder, 0o500);
   const options = { main: main.replace("/app", app), cwd: folder, env };
   await using server = spawnSessiond(serve, options);
   await server.logged("listening");
