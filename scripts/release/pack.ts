@@ -27,7 +27,7 @@ export function packAll(destination: string): readonly string[] {
 
 /**
  * Packs a package with everything that it runs on, in the versions of pnpm-lock.yaml
- * (docs/adr/0025-the-server-brings-what-it-runs-on.md). Returns the file's path.
+ * (docs/adr/0026-the-server-brings-what-it-runs-on.md). Returns the file's path.
  */
 export function packBundle(name: string, folder: string, destination: string): string {
   const stage = mkdtempSync(join(tmpdir(), "sessiond-pack-"));
