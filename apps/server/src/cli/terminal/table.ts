@@ -4,7 +4,7 @@ import type { ReportOutput } from "../command/command.js";
 import { cut, pad, printable, widthOf } from "./printable.js";
 
 /** The formats of `styleText` that tables use. */
-export type Style = "green" | "yellow" | "red";
+export type Style = "green" | "yellow" | "red" | "dim";
 
 /** A column of a table. */
 export interface Column<Row> {
