@@ -6,6 +6,16 @@
  * never has to come back up. A room is a folder, or files of the package's root.
  */
 const FLOORS = {
+  "apps/console/src": {
+    "main.tsx": "the entry",
+    "app.tsx": "who is logged in, and which screen is shown",
+    "screens/": "one file a screen, and what only screens have",
+    "parts/": "what screens are made of; knows no sessions",
+    "workspace.ts": "what all screens of one login share",
+    "live/": "sessions as the watch tells them",
+    "access/": "the login, and calls with its token",
+    "store.ts": "values that change",
+  },
   "apps/server/src": {
     "main.ts": "the entry",
     "cli/": "the commands, and the process: arguments, signals, exit codes",
@@ -143,6 +153,13 @@ export default {
       severity: "error",
       from: { path: "^packages/web/src", pathNot: TESTS },
       to: { path: "^packages/(?!web/|client/)|^apps/" },
+    },
+    {
+      name: "the-console-is-a-client",
+      comment: "The page knows the contract alone. The server has its built files, not its code.",
+      severity: "error",
+      from: { path: "^apps/console/src" },
+      to: { path: "^packages/(?!proto/)|^apps/(?!console/)" },
     },
     {
       name: "nothing-imports-the-server",
