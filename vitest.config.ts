@@ -3,7 +3,7 @@ import { defineConfig } from "vitest/config";
 /** Whole systems at work for long: much of it is waiting, so two of them share the machine. */
 const SCENARIOS = [
   "apps/server/src/e2e/{watch-faults,near-cache-faults,canary,prometheus,rolling-restart,workers}*.test.ts",
-  "apps/server/src/e2e/attacks/*.test.ts",
+  "apps/server/src/e2e/{attacks,console}/*.test.ts",
   "packages/web/src/e2e/*.test.ts",
 ];
 

@@ -45,7 +45,7 @@ An access token for the next 24 hours, with every permission. Paste this into
 another terminal, then any of the pairs below:
 
 export TOKEN=${token}
-
+${config.console ? consoleLink(`${scheme}://${http}`, token) : ""}
 # curl, with JSON: create a session, keep its token, verify it
 ${pair((method, body) => `${curl} -sS -H "authorization: Bearer $TOKEN" -H 'content-type: application/json' -d ${body} ${scheme}://${http}/${SERVICE}/${method}`)}
 
@@ -56,6 +56,11 @@ ${pair((method, body) => `${buf} -H "authorization: Bearer $TOKEN" -d ${body} ${
 ${pair((method, body) => `${grpcurl} -H "authorization: Bearer $TOKEN" -d ${body} ${grpc} ${SERVICE}/${method}`)}
 
 `;
+}
+
+/** The fragment of a URL stays in the browser: no server and no log gets the token. */
+function consoleLink(origin: string, token: string): string {
+  return `\n# the operators' console: this link logs in\n${origin}/console#token=${token}\n`;
 }
 
 /** Two shell commands that create a session and verify it. `call` is the command for one RPC. */

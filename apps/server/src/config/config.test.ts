@@ -48,6 +48,7 @@ test("with --dev alone, everything is as documented", async () => {
     grpcAddress: { host: "127.0.0.1", port: 50_051 },
     httpAddress: { host: "127.0.0.1", port: 8080 },
     corsOrigins: [],
+    console: { isDevelopment: true, login: undefined },
     store: { kind: "sqlite", path: join(".sessiond", "sessiond.db") },
     durability: "auto",
     keyPrefix: "sessiond:",
@@ -405,6 +406,45 @@ describe("with --dev", () => {
         "SESSIOND_DEV (--dev), got 0.0.0.0:1",
       "SESSIOND_HTTP_ADDRESS (--http-address): expected a loopback address with " +
         "SESSIOND_DEV (--dev), got 10.0.0.1:0",
+    ]);
+  });
+});
+
+describe("the console", () => {
+  const CLIENT = { SESSIOND_AUTH: authFile, SESSIOND_CONSOLE_CLIENT_ID: "console" };
+  const login = { clientId: "console", scope: "openid", parameters: {} };
+
+  test("is off unless it is asked for, and on with --dev unless nobody could log in", async () => {
+    const production = { ...CLIENT, SESSIOND_DEV: "false", SESSIOND_KEYRING: keyring };
+    expect((await load(production)).console).toBe(undefined);
+    const { console } = await load({ ...production, SESSIOND_CONSOLE: "true" });
+    expect(console).toEqual({ isDevelopment: false, login });
+    expect((await load({}, "--console=false")).console).toBe(undefined);
+    expect((await load({ SESSIOND_AUTH: authFile })).console).toBe(undefined);
+    expect((await load(CLIENT)).console).toEqual({ isDevelopment: false, login });
+  });
+
+  test("needs a client id, and an issuer that browsers can reach", async () => {
+    const asked = { ...CLIENT, SESSIOND_CONSOLE: "true" };
+    expect(await faultsOf({ ...asked, SESSIOND_CONSOLE_CLIENT_ID: "" })).toEqual([
+      "SESSIOND_CONSOLE_CLIENT_ID (--console-client-id): required with SESSIOND_CONSOLE (--console)",
+    ]);
+    const file = join(directory, "no-url.json");
+    const issuer = { issuer: "our-issuer", audience: "a", algorithms: ["RS256"] };
+    writeFileSync(file, JSON.stringify({ issuers: [{ ...issuer, jwks_uri: "https://a/k" }] }));
+    expect(await faultsOf({ ...asked, SESSIOND_AUTH: file })).toEqual([
+      "SESSIOND_AUTH (--auth): issuers[0].issuer: expected a URL such as https://id.example.com, " +
+        "where operators log in",
+    ]);
+  });
+
+  test.each([
+    ["state=mine", "expected no state, which the console sets"],
+    ["audience", "expected NAME=VALUE, separated by &"],
+  ])("sends no login parameter such as %j", async (text, fault) => {
+    const key = "SESSIOND_CONSOLE_LOGIN_PARAMETERS (--console-login-parameters)";
+    expect(await faultsOf({ SESSIOND_CONSOLE_LOGIN_PARAMETERS: text })).toEqual([
+      `${key}: ${fault}, got "${text}"`,
     ]);
   });
 });

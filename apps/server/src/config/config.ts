@@ -18,7 +18,9 @@ import type { LogLevel } from "../observability/log-level.js";
 import type { TracesConfig } from "../observability/tracing.js";
 import type { PemPaths } from "../tls/pem-files.js";
 import type { PortPems } from "../tls/port-certificate.js";
+import type { ConsoleConfig } from "../transport/console.js";
 import { ConfigError } from "./config-error.js";
+import { consoleConfig, consoleFaults } from "./console-config.js";
 import { type Environment, readVariable } from "./environment.js";
 import { type ConfigSources, keyOf, type ReadSettings, readSettings } from "./read-settings.js";
 import { parsePath, SETTINGS, type Setting, type SettingName, type Values } from "./settings.js";
@@ -83,6 +85,8 @@ export interface Config extends StoreConfig, AccessConfig {
   readonly shutdownDelayMs: number;
   /** The origins whose web pages may call. */
   readonly corsOrigins: readonly string[];
+  /** Undefined if the server serves no console. */
+  readonly console: ConsoleConfig | undefined;
   readonly edge: EdgeLimits;
   readonly sessionPolicy: SessionPolicy;
   readonly rateLimits: readonly RateLimitPolicy[];
@@ -111,6 +115,7 @@ export async function loadConfig(sources: ConfigSources): Promise<Config> {
   const { traces, faults } = readTracesConfig(sources.env);
   const values = complete<SettingName>(settings, [
     ...accessFaults(settings),
+    ...consoleFaults(settings),
     ...(await portTlsFaults(settings)),
     ...(await redisTlsFaults(settings)),
     ...faults,
@@ -123,6 +128,7 @@ export async function loadConfig(sources: ConfigSources): Promise<Config> {
     tls: portPems(values),
     shutdownDelayMs: values.shutdownDelay ?? defaultShutdownDelayMs(values),
     corsOrigins: values.corsOrigins ?? [],
+    console: consoleConfig(values),
     edge: {
       maxConnections: values.maxConnections,
       maxStreams: values.maxStreams,

@@ -46,6 +46,7 @@ export function describeConfig(
     max_connection_age: formatDuration(config.edge.maxConnectionAgeMs),
     shutdown_delay: formatDuration(config.shutdownDelayMs),
     cors_origins: config.corsOrigins,
+    console: config.console !== undefined,
     reflection: config.reflection,
     log_level: config.logLevel,
     audit_log: describeAudit(config.audit),

@@ -8,6 +8,7 @@ export interface Setting {
     | "Load"
     | "Bounds"
     | "Keys and access"
+    | "Console"
     | "Observability";
   readonly env: string;
   readonly flag: string;

@@ -12,7 +12,9 @@ import { parseOrigins } from "../network/origins.js";
 import type { AuditDestination } from "../observability/audit-log.js";
 import { AUDIT_LEVELS, LOG_LEVELS } from "../observability/log-level.js";
 import { BOUND_SETTINGS } from "./bound-settings.js";
+import { parseBoolean, parseChoice } from "./choice.js";
 import { CONNECTION_SETTINGS } from "./connection-settings.js";
+import { CONSOLE_SETTINGS } from "./console-settings.js";
 import { parseCount } from "./quantity.js";
 import type { Setting } from "./setting.js";
 import { parseStoreLocation } from "./store-location.js";
@@ -340,6 +342,7 @@ export const SETTINGS = {
     help: "whether gRPC reflection tells anyone the contract: `true` or `false`",
     parse: parseBoolean,
   },
+  ...CONSOLE_SETTINGS,
   logLevel: {
     group: "Observability",
     env: "SESSIOND_LOG_LEVEL",
@@ -419,15 +422,6 @@ function parseKeysMaxAge(text: string): number {
   return ms;
 }
 
-function parseChoice<T extends string>(text: string, choices: readonly T[]): T {
-  const choice = choices.find((candidate) => candidate === text);
-  if (choice === undefined) {
-    const list = new Intl.ListFormat("en", { type: "disjunction" });
-    throw new Error(`expected ${list.format(choices)}`);
-  }
-  return choice;
-}
-
 /** A file by its absolute path, which a later change of the working directory does not move. */
 function parseAuditLog(text: string): AuditDestination {
   if (text === "stdout" || text === "stderr" || text === "off") return text;
@@ -438,10 +432,6 @@ function parseAuditLog(text: string): AuditDestination {
 function parseKeyPrefix(text: string): string {
   if (/^[A-Za-z0-9._-]{1,64}:$/.test(text)) return text;
   throw new Error("expected 1 to 64 characters out of A-Z a-z 0-9 . _ - and then a colon");
-}
-
-function parseBoolean(text: string): boolean {
-  return parseChoice(text, ["true", "false"]) === "true";
 }
 
 /** Throws an Error for what is no path: a URL, for example, whose password a later fault would show. */

@@ -13,6 +13,8 @@ import { PortMetrics } from "../observability/rpc-metrics.js";
 import type { Tracing } from "../observability/tracing.js";
 import { SERVER_STOPPING } from "../services/rpc-error.js";
 import type { PortCertificate } from "../tls/port-certificate.js";
+import { createConsole } from "../transport/console.js";
+import { readConsoleFiles } from "../transport/console-files.js";
 import { GrpcGate } from "../transport/grpc-gate.js";
 import { startGrpcServer } from "../transport/grpc-server.js";
 import { startHttpServer } from "../transport/http-server.js";
@@ -30,6 +32,8 @@ export interface Served {
   readonly routes: (router: ConnectRouter) => void;
   readonly readiness: Readiness;
   readonly verifier: AccessTokenVerifier;
+  /** The URL of the issuer where operators log in to the console. It may change. */
+  readonly loginIssuer: () => string | undefined;
   readonly edge: Edge;
   readonly admission: Admission;
   readonly logger: Logger;
@@ -82,6 +86,7 @@ export async function startPorts(config: Config, served: Served): Promise<Ports>
   const httpMetrics = new PortMetrics(metrics, "http");
   const refusedCalls = new RefusedCalls({ ...served, metrics: httpMetrics });
   const { metricsAddress } = config;
+  const files = config.console && (await readConsoleFiles());
   const http = await startHttpServer({
     ...shared,
     interceptors: createInterceptors({ ...served, metrics: httpMetrics }),
@@ -90,6 +95,14 @@ export async function startPorts(config: Config, served: Served): Promise<Ports>
     requestGate: new RequestGate({ ...served, refusedCalls, metrics: httpMetrics }),
     address: config.httpAddress,
     corsOrigins: config.corsOrigins,
+    console:
+      config.console &&
+      files &&
+      createConsole({
+        ...{ config: config.console, files, issuer: served.loginIssuer },
+        ...{ verifier: served.verifier, audit: served.audit, portMetrics: httpMetrics },
+        pace: (answer) => refusedCalls.pace(answer),
+      }),
     exposition: metricsAddress === undefined ? exposition : undefined,
     logger: served.logger,
     readiness,

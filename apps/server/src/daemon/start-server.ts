@@ -115,6 +115,7 @@ export async function startServer(
   const served = {
     ...{ routes, readiness, verifier, edge, admission, certificate },
     ...{ logger, audit, metrics, tracing },
+    loginIssuer: () => access.current.auth.issuers[0]?.issuer,
     exposition: link?.shareMetrics(metrics) ?? metrics,
   };
   const ports = await startPorts(config, served);

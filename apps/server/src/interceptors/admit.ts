@@ -84,7 +84,7 @@ function authorize({ method, contextValues }: Admittance, caller: Caller): void 
  * The token of an `authorization` header (RFC 6750, 2.1). Both ports join the values of headers that
  * differ, so they are refused here.
  */
-function bearerToken(header: string | null): string {
+export function bearerToken(header: string | null): string {
   if (header === null) {
     throw unauthenticated(
       "missing",

@@ -111,6 +111,7 @@ export function testConfig(options: TestServerOptions, issuer: TestIssuer): Conf
     tls: undefined,
     shutdownDelayMs: 0,
     corsOrigins: [],
+    console: undefined,
     store: parseStoreLocation(options.store ?? "sqlite::memory:"),
     durability: "auto",
     keyPrefix: "sessiond:",

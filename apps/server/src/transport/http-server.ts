@@ -5,6 +5,7 @@ import { rememberPeerCertificate } from "@sessiond/connect-grpc-js";
 import type { Edge } from "../edge/edge.js";
 import type { EdgeLimits } from "../edge/edge-limits.js";
 import type { Exposer } from "../observability/metric-reports.js";
+import type { Console } from "./console.js";
 import { createCors } from "./cors.js";
 import { createHttpServer } from "./create-http-server.js";
 import { drain } from "./drain.js";
@@ -27,6 +28,8 @@ interface HttpServerOptions extends RpcOptions, PortOptions {
   readonly readiness: Readiness;
   /** The origins whose web pages may call. */
   readonly corsOrigins: readonly string[];
+  /** Undefined if the server serves no console. */
+  readonly console?: Console | undefined;
   /** Undefined if they are served elsewhere. */
   readonly exposition?: Exposer | undefined;
 }
@@ -64,6 +67,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<Port>
       return void answerScrape(exposition, request.headers.accept, response);
     }
     if (answerProbe(readiness, path, response)) return;
+    if (options.console?.(path, request, response, client)) return;
     const serveRpc = request instanceof IncomingMessage ? rpcOverHttp1 : rpcOverHttp2;
     return serveRpc(request, response, path, client);
   };
