@@ -6,7 +6,7 @@ import { afterAll, afterEach, beforeAll, expect } from "vitest";
 
 const NAMES = ["chromium", "chromium-browser", "google-chrome"];
 /** Where tests leave pictures of what they saw. Without it they take none. */
-const SCREENSHOTS = process.env["SESSIOND_SCREENSHOTS"];
+const SCREENSHOTS = process.env["SCREENSHOTS"];
 
 /** As text: its types are for browsers. */
 const AXE = readFileSync(fileURLToPath(import.meta.resolve("axe-core/axe.min.js")), "utf8");
