@@ -1,7 +1,7 @@
 // Checks the pages of this repository: each relative link leads to a file, each anchor to a heading,
 // and a quoted title to the test of that name. Each source file that is named is there. The page for
 // operators has every message that the server logs as a warning or an error. bash can parse each block of
-// commands, and the server knows each setting that docs/ names.
+// commands, and the server knows each setting that docs/ names. The index of docs/ has each page of it.
 import { spawnSync } from "node:child_process";
 import { existsSync, globSync, readFileSync, statSync } from "node:fs";
 import { dirname, join, normalize } from "node:path";
@@ -21,6 +21,7 @@ const NAMED_SOURCE = /`((?:[\w-]+\/)*[\w-]+(?:\.[\w-]+)*\.ts)`/g;
 /** The second argument of pino's methods: its text, or as much as stands before a `${`. */
 const LOGGED = /[lL]ogger\.(?:warn|error|fatal)\(\s*(?:\{[^{}]*\}|\w+),\s*(?:"([^"]+)"|`([^`$]+))/g;
 const OPERATIONS = "docs/operations.md";
+const INDEX = "docs/README.md";
 
 const COMMANDS = /^( *)```(?:sh|bash)\n([\s\S]*?)^\1```/gm;
 const VARIABLE = /\bSESSIOND_[A-Z_]*[A-Z]\b(?!_)/g;
@@ -44,11 +45,19 @@ const faults = [
   ...PAGES.filter((page) => page.startsWith("docs/")).flatMap((page) =>
     unknownSettings(page).map((fault) => `${page}: ${fault}`),
   ),
+  ...unlistedPages().map((page) => `${INDEX}: ${page} is missing`),
   ...unexplainedMessages().map((message) => `${OPERATIONS}: the log's "${message}" is missing`),
 ];
 if (faults.length > 0) {
   console.error(faults.join("\n"));
   process.exit(1);
+}
+
+function unlistedPages(): readonly string[] {
+  const listed = linksOf(INDEX).map(({ target }) => join("docs", target.split("#", 1)[0] ?? ""));
+  return PAGES.filter(
+    (page) => dirname(page) === "docs" && page !== INDEX && !listed.includes(page),
+  );
 }
 
 /** What bash says about a page's blocks of commands. It runs none of them. */
