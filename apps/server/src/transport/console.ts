@@ -9,7 +9,7 @@ import type { PortMetrics } from "../observability/rpc-metrics.js";
 import { toConnectError } from "../services/rpc-error.js";
 import type { ConsoleFile } from "./console-files.js";
 import type { HttpClient } from "./http-client.js";
-import type { Request, Response } from "./http-messages.js";
+import { hasGone, type Request, type Response } from "./http-messages.js";
 import { quoted, refuse } from "./refusal.js";
 
 const PATH = "/console";
@@ -113,7 +113,7 @@ async function answerCaller(
     const { code, rawMessage: message } = toConnectError(error);
     const status = code === Code.Unauthenticated ? 401 : 503;
     pace(() => {
-      if (!response.destroyed) refuse(response, { status, code, message });
+      if (!hasGone(response)) refuse(response, { status, code, message });
     });
     return;
   }

@@ -11,6 +11,7 @@ import type { Connection } from "../edge/connection.js";
 import type { Edge } from "../edge/edge.js";
 import { toConnectError } from "../services/rpc-error.js";
 import { errorAnswer, writeAnswer } from "./error-answer.js";
+import { hasGone } from "./http-messages.js";
 import { tooMuchAtOnce } from "./too-much.js";
 
 /** HTTP/2 with prior knowledge starts like this (RFC 9113, 3.4). No HTTP method is PRI. */
@@ -32,11 +33,19 @@ export class Http2Connections {
     this.#server = createServer({ settings: edge.http2Settings });
     this.#server.on("session", (session) => edge.takeSession(session));
     const tooManyStreams = errorAnswer(toConnectError(tooMuchAtOnce("streams")));
-    this.#server.on("request", (request, response) => {
+    const take: Serve = (request, response) => {
       if (edge.hasCut(response.stream)) return;
       if (edge.takeStream(response.stream) === undefined)
         writeAnswer(request, response, tooManyStreams);
       else serve(request, response);
+    };
+    this.#server.on("request", take);
+    // HTTP lets a server ignore what it does not know (RFC 9110, 10.1.1). Node alone would refuse it.
+    this.#server.on("checkExpectation", take);
+    this.#server.on("checkContinue", (request, response) => {
+      // Node alone throws if the stream was reset in the same turn of the event loop.
+      if (!hasGone(response)) response.writeContinue();
+      take(request, response);
     });
     // A client's broken connection is no fault of ours: no log.
     this.#server.on("sessionError", (_error, session) => session.destroy());

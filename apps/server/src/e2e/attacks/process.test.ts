@@ -2,7 +2,14 @@ import { once } from "node:events";
 import { connect } from "node:http2";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { type AttackedServer, PORTS, startAttackedServer } from "../../testing/attack.js";
+import {
+  type AttackedServer,
+  expectClosed,
+  grpcHeaders,
+  PORTS,
+  startAttackedServer,
+} from "../../testing/attack.js";
+import { cancel, NO_SETTINGS, PREFACE } from "../../testing/http2-frames.js";
 import { bearer, clientOver, GRPC } from "../../testing/protocols.js";
 
 const WATCH = "/sessiond.v1.SessionService/WatchSessions";
@@ -73,6 +80,17 @@ test.each(PORTS)("a client that resets its watch on the %s port is no fault", as
   expect(lines().at(-1)).toMatchObject({ level: "info", code: "canceled" });
   session.destroy();
 });
+
+test.each(PORTS)(
+  "a call on the %s port that waits for 100-continue and is reset in the same moment ends no server",
+  async (port) => {
+    const socket = server.open(port);
+    const headers = grpcHeaders(1, COUNT, { headers: { expect: "100-continue" } });
+    socket.write(Buffer.concat([PREFACE, NO_SETTINGS, headers, cancel(1)]));
+    await expectClosed(socket);
+    expect(await callGrpc(urlOf(port), {})).toMatchObject({ "grpc-status": "0" });
+  },
+);
 
 test("a server that may open few files takes fewer connections, says so, and goes on", async () => {
   await using poor = await startAttackedServer({ maxFiles: 80 });
