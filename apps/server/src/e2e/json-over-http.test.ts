@@ -40,6 +40,16 @@ describe("JSON over HTTP", () => {
     expect(spelled.json.session).toMatchObject({ userId: "ann", displayName: "Ann" });
   });
 
+  test("a large answer is compressed for a client that takes it, and a small one is not", async () => {
+    const accepting = { ...bearer(server.accessToken), "accept-encoding": "gzip" };
+    const content = { userId: "zoe", data: { text: "x".repeat(2_000) } };
+    const large = await post("CreateSession", content, accepting);
+    expect(large.headers.get("content-encoding")).toBe("gzip");
+    expect(large.json.session).toMatchObject(content);
+    const small = await post("CountSessions", { userId: "zoe" }, accepting);
+    expect(small.headers.get("content-encoding")).toBeNull();
+  });
+
   test("a failure has the HTTP status of its code, and its details readable", async () => {
     const missing = await post("VerifySession", { token: "sst_nonsense" });
     expect(missing.status).toBe(404);

@@ -1,7 +1,6 @@
 import { createRegistry, type Message } from "@bufbuild/protobuf";
 import { ConnectError, type ContextValues, createContextValues } from "@connectrpc/connect";
 import {
-  type Compression,
   compressionNegotiate,
   createMethodSerializationLookup,
   mergeNonProtocolHeaders,
@@ -12,6 +11,7 @@ import {
   contentTypeUnaryProto,
   errorToJsonBytes,
 } from "@connectrpc/connect/protocol-connect";
+import { compressionBrotli, compressionGzip } from "@connectrpc/connect-node";
 import {
   callUnary,
   RequestHeaders,
@@ -29,9 +29,8 @@ import { checkElements } from "../services/message-elements.js";
 import { requestTextDecoder } from "../services/request-json.js";
 import { toConnectError, withoutQuotedSecrets } from "../services/rpc-error.js";
 import { clientCertificateKey, clientCertificateOf } from "../tls/client-certificate.js";
-import { boundedCompressions } from "./compressions.js";
 import type { HttpClient } from "./http-client.js";
-import type { Request, Response } from "./http-messages.js";
+import { hasGone, type Request, type Response } from "./http-messages.js";
 import type { PortOptions } from "./port.js";
 import { RequestBody } from "./request-body.js";
 import { type Arrival, completeReadError, type RequestGate } from "./request-gate.js";
@@ -50,6 +49,9 @@ export const JSON_OPTIONS = {
 /** Connect compresses what is larger, if the client accepts that. In bytes. */
 const COMPRESS_MIN_BYTES = 1024;
 const MAX_BYTES = 2 ** 32 - 1;
+const NONE_HIDDEN: ReadonlySet<string> = new Set();
+/** For answers. Compressed requests are Connect's. */
+const COMPRESSIONS = [compressionGzip, compressionBrotli];
 const TIMEOUT = /^\d{1,10}$/;
 
 type Serializations = ReturnType<typeof createMethodSerializationLookup>;
@@ -74,7 +76,6 @@ interface Exchange {
  */
 export class ConnectUnary {
   readonly #methods = new Map<string, UnaryMethod>();
-  readonly #compressions: Compression[];
   readonly #gate: RequestGate;
   readonly #metrics: PortMetrics;
   readonly #maxBytes: number;
@@ -84,7 +85,6 @@ export class ConnectUnary {
     this.#gate = options.requestGate;
     this.#metrics = options.portMetrics;
     this.#maxBytes = edge.limits.maxMessageBytes;
-    this.#compressions = boundedCompressions(edge);
     const limits = { readMaxBytes: this.#maxBytes, writeMaxBytes: MAX_BYTES };
     for (const route of routesOf({ routes, interceptors, shutdownSignal })) {
       const { spec, path } = route;
@@ -136,15 +136,11 @@ export class ConnectUnary {
     }
     const accepted = call.header.get("accept-encoding");
     if (body.length < COMPRESS_MIN_BYTES || accepted === null) return call.succeed(body, headers);
-    const { response } = compressionNegotiate(
-      this.#compressions,
-      null,
-      accepted,
-      "accept-encoding",
-    );
+    const { response } = compressionNegotiate(COMPRESSIONS, null, accepted, "accept-encoding");
     if (response === null) return call.succeed(body, headers);
+    const compressed = await response.compress(body);
     headers.header.set("content-encoding", response.name);
-    call.succeed(await response.compress(body), headers);
+    call.succeed(compressed, headers);
   }
 }
 
@@ -175,6 +171,7 @@ function isPlain({ method, headers }: Request): boolean {
 
 /** One call, from its headers to its answer. */
 class ConnectCall implements UnaryIncoming, Arrival {
+  readonly protocolName = "connect";
   readonly route: UnaryRoute;
   readonly client: HttpClient;
   readonly response: Response;
@@ -191,7 +188,7 @@ class ConnectCall implements UnaryIncoming, Arrival {
     this.route = route;
     this.client = client;
     this.response = response;
-    this.header = new RequestHeaders(request.headers);
+    this.header = new RequestHeaders(request.headers, NONE_HIDDEN);
     this.contextValues = createContextValues().set(
       clientCertificateKey,
       clientCertificateOf(request),
@@ -213,7 +210,7 @@ class ConnectCall implements UnaryIncoming, Arrival {
   }
 
   get cancelled(): boolean {
-    return this.response.destroyed || Date.now() >= this.#deadlineMs;
+    return hasGone(this.response) || Date.now() >= this.#deadlineMs;
   }
 
   getDeadline(): number {
@@ -270,7 +267,7 @@ class ConnectCall implements UnaryIncoming, Arrival {
   #write(status: number, type: string, body: Uint8Array, { header, trailer }: UnaryHeaders): void {
     const { response } = this;
     // A client that has gone is no fault.
-    if (response.destroyed || response.writableEnded) return;
+    if (hasGone(response) || response.writableEnded) return;
     for (const [name, value] of header) response.setHeader(name, value);
     for (const [name, value] of trailer) response.setHeader(`trailer-${name}`, value);
     response.statusCode = status;

@@ -2,7 +2,7 @@ import type { IncomingHttpHeaders } from "node:http2";
 import { type HeaderSource, LazyHeaders } from "./lazy-headers.js";
 
 /** The protocol's own, which grpc-js hides from handlers, too. */
-const HIDDEN = new Set([
+const GRPC_OWN: ReadonlySet<string> = new Set([
   "accept-encoding",
   "content-type",
   "grpc-accept-encoding",
@@ -11,23 +11,26 @@ const HIDDEN = new Set([
   "te",
 ]);
 
-/** The headers of a request of HTTP/2, as its handler sees them. */
+/** The headers of Node's requests, as a handler sees them: by default of gRPC, without its own. */
 export class RequestHeaders extends LazyHeaders {
-  constructor(headers: IncomingHttpHeaders) {
-    super(new Http2Source(headers));
+  constructor(headers: IncomingHttpHeaders, hidden: ReadonlySet<string> = GRPC_OWN) {
+    super(new NodeSource(headers, hidden));
   }
 }
 
-class Http2Source implements HeaderSource {
+class NodeSource implements HeaderSource {
   readonly #headers: IncomingHttpHeaders;
+  readonly #hidden: ReadonlySet<string>;
 
-  constructor(headers: IncomingHttpHeaders) {
+  constructor(headers: IncomingHttpHeaders, hidden: ReadonlySet<string>) {
     this.#headers = headers;
+    this.#hidden = hidden;
   }
 
   get(name: string): string | undefined {
-    const value = this.#headers[name];
-    if (value === undefined || HIDDEN.has(name) || name.startsWith(":")) return undefined;
+    // Over HTTP/1.1 they are an object with a prototype.
+    const value = Object.hasOwn(this.#headers, name) ? this.#headers[name] : undefined;
+    if (value === undefined || this.#hidden.has(name) || name.startsWith(":")) return undefined;
     const text = Array.isArray(value) ? value.join(", ") : value;
     return name.endsWith("-bin") ? withoutPadding(text) : text;
   }
