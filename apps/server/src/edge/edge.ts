@@ -135,7 +135,7 @@ export class Edge implements Disposable {
       connection.streams.delete(open);
       connection.streamShare.give(1);
       connection.noteStreams();
-      open.memory.end();
+      open.end();
       // A client that resets its calls before the answer costs as much as one that is refused.
       if (stream.rstCode === constants.NGHTTP2_CANCEL) this.#countReset(connection);
     });

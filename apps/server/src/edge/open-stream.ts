@@ -22,6 +22,7 @@ export class OpenStream {
   #isTimed = false;
   #isStuck = false;
   #onStalled: (() => void) | undefined;
+  #onClosed: (() => void) | undefined;
 
   constructor(stream: ServerHttp2Stream, connection: Connection, limits: EdgeLimits) {
     this.#stream = stream;
@@ -35,11 +36,22 @@ export class OpenStream {
     this.#onStalled = listener;
   }
 
+  /** Calls the listener when the stream has closed. One is enough. */
+  whenClosed(listener: () => void): void {
+    this.#onClosed = listener;
+  }
+
+  /** The stream has closed. */
+  end(): void {
+    this.memory.end();
+    this.#onClosed?.();
+  }
+
   /** Resets a stream that is too slow, and says why. */
   sweep(nowMs: number): CutReason | undefined {
     const stream = this.#stream;
     if (this.#isCut) {
-      // Not even the reset could be sent: the client takes nothing at all.
+      // Its reset could not be sent, for its client takes nothing at all.
       this.connection.destroy();
       return undefined;
     }
@@ -47,6 +59,8 @@ export class OpenStream {
       this.#answeredMs ??= nowMs;
       if (nowMs - this.#answeredMs < AFTER_ANSWER_MS) return undefined;
       // RFC 9113, 8.1: the answer is complete, and we need no more of the request.
+      // What has come of it and nobody reads would keep Node from ever closing the stream.
+      setImmediate(() => stream.destroy());
       return this.#cut(constants.NGHTTP2_NO_ERROR, "endless_request");
     }
     if (this.#isStuck) return this.#cut(constants.NGHTTP2_CANCEL, "answer_not_taken");

@@ -15,7 +15,7 @@ const MAX_CALL_MS = 1_700;
 /** Waits as long as its caller asked, and obeys the deadline itself. */
 const WAITS_ITSELF: DescMethod = LockService.method.acquireLock;
 
-/** The caller's deadline. On its port grpc-js hides the header, and ends late calls itself. */
+/** The caller's deadline. The gRPC port hides the header, and ends late calls itself. */
 const TIMEOUT_HEADERS = ["connect-timeout-ms", "grpc-timeout"];
 
 /** A call that waits for its answer. */

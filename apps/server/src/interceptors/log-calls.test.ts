@@ -276,6 +276,26 @@ test("a call over HTTP/2 that was taken back before it was read is logged once, 
   session.close();
 });
 
+test("a call over gRPC whose client leaves before its request is whole is logged and counted", async () => {
+  await using server = await startTestServer();
+  const session = connect(server.grpcUrl);
+  await once(session, "connect");
+  const call = session.request({
+    ":method": "POST",
+    ":path": `/${SERVICE}/ListSessions`,
+    "content-type": "application/grpc",
+    ...bearer(server.accessToken),
+  });
+  call.on("error", () => {});
+  call.write(Buffer.of(0, 0, 0));
+  await new Promise<void>((resolve) => session.ping(() => resolve()));
+  session.destroy();
+  const expected = { method: `${SERVICE}/ListSessions`, code: "canceled" };
+  await vi.waitFor(() => expect(lastCalls(server, 1)).toMatchObject([expected]));
+  const labels = { grpc_method: "ListSessions", grpc_code: "Canceled" };
+  expect((await scrape(server.httpUrl)).sum("grpc_server_handled_total", labels)).toBe(1);
+});
+
 test("a call over gRPC whose client leaves while its issuer's keys load is logged and counted", async () => {
   await using server = await startTestServer();
   const keys = holdKeys(server.issuer);

@@ -47,6 +47,8 @@ interface Arrival {
   readonly values: ContextValues;
   /** Whether the interceptors have it. Then they log and count it. */
   isServed: boolean;
+  /** Whether it has failed before, and is logged and counted. */
+  isNoted: boolean;
 }
 
 /**
@@ -102,7 +104,8 @@ export class GrpcGate {
   /** Logs, traces and counts a call that has failed after it was let in, as far as nobody else does. */
   noteFailure(stream: ServerHttp2Stream, error: ConnectError): void {
     const arrival = this.#arrivals.get(stream);
-    if (arrival !== undefined && !arrival.isServed) this.#note(arrival, error);
+    const isOurs = arrival !== undefined && !arrival.isServed && !arrival.isNoted;
+    if (isOurs) this.#note(arrival, error);
     else this.#options.metrics.refused(error.cause);
   }
 
@@ -116,7 +119,7 @@ export class GrpcGate {
     const socket = stream.session?.socket;
     if (socket) values.set(clientCertificateKey, clientCertificateOf({ socket }));
     const startMs = performance.now();
-    const arrival = { stream, method, header, startMs, values, isServed: false };
+    const arrival = { stream, method, header, startMs, values, isServed: false, isNoted: false };
     this.#arrivals.set(stream, arrival);
     return arrival;
   }
@@ -126,6 +129,8 @@ export class GrpcGate {
     const pass = () => {
       if (arrival.stream.destroyed) return this.#note(arrival, CLIENT_GONE);
       open.connection.welcome();
+      // Nobody else notes a call whose client leaves before its request is whole.
+      open.whenClosed(() => this.#noteLeaving(arrival));
       serve();
     };
     const refuse = (error: unknown) => this.#refuse(arrival, error);
@@ -169,8 +174,14 @@ export class GrpcGate {
     this.#options.edge.countUnauthenticated(connection);
   }
 
-  #note({ method, header, startMs, values }: Arrival, error: ConnectError): void {
+  #noteLeaving(arrival: Arrival): void {
+    if (!arrival.isServed && !arrival.isNoted) this.#note(arrival, CLIENT_GONE);
+  }
+
+  #note(arrival: Arrival, error: ConnectError): void {
+    const { method, header, startMs, values } = arrival;
     const { metrics, logger } = this.#options;
+    arrival.isNoted = true;
     metrics.refused(error.cause);
     if (method === undefined) return;
     values.get(callSpanKey)?.end(error);

@@ -103,7 +103,7 @@ function endStreamsOn(shutdownSignal: AbortSignal): ServerInterceptor {
     for (const end of ends) end();
   });
   return ({ path, responseStream }, call) => {
-    // Every call passes here, so the others must cost nothing.
+    // All of grpc-js's calls pass here, so the others must cost nothing.
     if (!responseStream || path.startsWith("/sessiond.")) return call as ServerInterceptingCall;
     const end = () =>
       call.sendStatus({ code: status.UNAVAILABLE, details: SERVER_STOPPING.rawMessage });

@@ -6,7 +6,7 @@ export interface EndingCall {
   readonly cancelled: boolean;
   /** As `Date.now()`. Infinity without a deadline. */
   getDeadline(): Date | number;
-  /** Called once when the call has ended, also if it ended well. */
+  /** Calls the listener when the call has ended, also if it ended well. */
   once(event: "cancelled", listener: () => void): unknown;
 }
 
@@ -89,7 +89,7 @@ export class CallLifetime {
       controller.abort(this.#endReason());
       return controller;
     }
-    // grpc-js emits this once for every call, also if the call ended well.
+    // Also if the call ended well. It may come twice: at the deadline and at the end.
     this.#call.once("cancelled", () => {
       this.#shutdown.delete(this);
       controller.abort(this.#endReason());

@@ -14,6 +14,7 @@ export type UnaryRoute = Route<Extract<MethodImplSpec, { kind: "unary" }>>;
 
 /** A unary call as its protocol tells of it. Its properties are read once, when its request is there. */
 export interface UnaryIncoming extends EndingCall {
+  readonly protocolName: "grpc" | "connect";
   readonly url: string;
   readonly header: Headers;
   readonly contextValues: ContextValues;
@@ -66,7 +67,7 @@ export async function callUnary(
   const lifetime = new CallLifetime(call, route.shutdown);
   const callHandler: Next = async (request) => {
     lifetime.limitTimeout(route.maxTimeoutMs);
-    const context = createContext(route, lifetime, request, headers);
+    const context = createContext(route, lifetime, request, headers, call.protocolName);
     // Interceptors do not make a stream of a unary request.
     const output = await impl((request as UnaryRequest).message, context);
     const message = create(method.output, output);

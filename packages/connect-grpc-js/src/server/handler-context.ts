@@ -14,12 +14,13 @@ export function createContext(
   lifetime: CallLifetime,
   request: UnaryRequest | StreamRequest,
   response: Pick<UnaryResponse, "header" | "trailer">,
+  protocolName: "grpc" | "connect" = "grpc",
 ): HandlerContext {
   const context = {
     method: route.spec.method,
     service: request.service,
     requestMethod: request.requestMethod,
-    protocolName: "grpc",
+    protocolName,
     url: request.url,
     requestHeader: request.header,
     responseHeader: response.header,

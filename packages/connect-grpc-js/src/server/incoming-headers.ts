@@ -44,9 +44,10 @@ export function takeStreams(
       // A broken stream is its client's affair. Whoever serves it hears of its end.
       stream.on("error", ignore);
       correct(headers, rawHeaders);
-      gate(stream as ServerHttp2Stream, headers, () => {
+      const incoming = { stream: stream as ServerHttp2Stream, headers, arrivalMs: Date.now() };
+      gate(incoming.stream, headers, () => {
         const serve = unary.get(headers[":path"] ?? "");
-        if (serve !== undefined) return serve(stream as ServerHttp2Stream, headers);
+        if (serve !== undefined) return serve(incoming);
         for (const listener of listeners) listener.call(http2, stream, headers, flags, rawHeaders);
       });
     });

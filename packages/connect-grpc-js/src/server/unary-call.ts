@@ -28,30 +28,42 @@ const WITH_TRAILERS = { waitForTrailers: true };
 const NO_BYTES = new Uint8Array();
 const OK_TRAILERS = { "grpc-status": "0" };
 
+/** A stream whose headers have come. */
+export interface Incoming {
+  readonly stream: ServerHttp2Stream;
+  readonly headers: IncomingHttpHeaders;
+  /** As `Date.now()`. */
+  readonly arrivalMs: number;
+}
+
+type OnExpired = (error: ConnectError) => void;
+
 /**
  * A unary call on a stream of HTTP/2. grpc-js would serve it with the objects that it needs for calls of
  * all kinds, for about half of the call's time.
  */
 export class UnaryCall implements IncomingCall, UnaryIncoming {
+  readonly protocolName = "grpc";
   readonly stream: ServerHttp2Stream;
   /** The bytes of the request, once they are there. */
   message: Uint8Array = NO_BYTES;
   readonly #route: UnaryRoute;
   readonly #headers: IncomingHttpHeaders;
+  readonly #onExpired: OnExpired;
   readonly #deadlineMs: number = Number.POSITIVE_INFINITY;
   readonly #timer: NodeJS.Timeout | undefined;
   #hasAnswered = false;
   #onCancelled: (() => void) | undefined;
 
-  constructor(route: UnaryRoute, stream: ServerHttp2Stream, headers: IncomingHttpHeaders) {
+  constructor(route: UnaryRoute, { stream, headers, arrivalMs }: Incoming, onExpired: OnExpired) {
     this.#route = route;
     this.stream = stream;
     this.#headers = headers;
+    this.#onExpired = onExpired;
     const timeout = headers["grpc-timeout"];
     if (timeout === undefined) return;
-    const timeoutMs = parseTimeout(String(timeout));
-    this.#deadlineMs = Date.now() + timeoutMs;
-    this.#timer = setTimeout(() => this.#expire(), timeoutMs);
+    this.#deadlineMs = arrivalMs + parseTimeout(String(timeout));
+    this.#timer = setTimeout(() => this.#expire(), this.#deadlineMs - Date.now());
     stream.once("close", () => clearTimeout(this.#timer));
   }
 
@@ -96,7 +108,7 @@ export class UnaryCall implements IncomingCall, UnaryIncoming {
     return this.#headers[":path"] ?? "";
   }
 
-  /** Calls the listener once, when the call has ended in any way. */
+  /** Calls the listener when the deadline has passed, and when the call has ended in any way. */
   once(_event: "cancelled", listener: () => void): void {
     this.#onCancelled = listener;
     this.stream.once("close", listener);
@@ -123,7 +135,7 @@ export class UnaryCall implements IncomingCall, UnaryIncoming {
       this.stream.end();
     }
     // The client may still send its request (RFC 9113, 8.1). By then the answer is on its way.
-    if (!this.stream.readableEnded) setImmediate(() => this.stream.close());
+    if (!this.stream.readableEnded) setImmediate(() => closeUnread(this.stream));
   }
 
   /** Whether the call needs an answer. It gets one. */
@@ -142,8 +154,16 @@ export class UnaryCall implements IncomingCall, UnaryIncoming {
 
   #expire(): void {
     this.#onCancelled?.();
-    this.fail(statusOf(new ConnectError("the operation timed out", Code.DeadlineExceeded)));
+    const error = new ConnectError("the operation timed out", Code.DeadlineExceeded);
+    this.#onExpired(error);
+    this.fail(statusOf(error));
   }
+}
+
+/** Node closes a stream only when what has come is read. */
+function closeUnread(stream: ServerHttp2Stream): void {
+  stream.close();
+  stream.resume();
 }
 
 function parseTimeout(value: string): number {

@@ -66,7 +66,7 @@ test.each([
   ["ends in its message", [envelope(encode("hi"), 0, 100)], Code.InvalidArgument],
   ["has flags that nobody knows", [envelope(encode("hi"), 2)], Code.InvalidArgument],
   ["is said to be too long", [envelope(encode("hi"), 0, 1001)], Code.ResourceExhausted],
-  ["is compressed, but does not say how", [envelope(encode("hi"), 1)], Code.Unimplemented],
+  ["is compressed, but does not say how", [envelope(encode("hi"), 1)], Code.InvalidArgument],
   ["is followed by another", [envelope(encode("hi")), envelope(encode("hi"))], Code.Unimplemented],
 ] as const)("a request that %s is refused, and no other", async (_, chunks, code) => {
   await using loopback = await serveEcho(ECHO, {}, LIMIT);
@@ -87,6 +87,48 @@ test("what is no gRPC request gets HTTP's 415", async () => {
   const type = { "content-type": "application/json" };
   const { trailers } = await send(loopback.baseUrl, [Buffer.from("{}")], type);
   expect(trailers[":status"]).toBe(415);
+});
+
+test("a request that ends after its deadline is not served any more", async () => {
+  let served = 0;
+  await using loopback = await serveEcho({
+    unary: () => {
+      served++;
+      return {};
+    },
+  });
+  const session = connect(loopback.baseUrl);
+  onTestFinished(() => session.destroy());
+  const stream = openStream(session, "unary", { "grpc-timeout": "50m" });
+  // The whole message, and no end of the request.
+  stream.write(envelope(encode("hi")));
+  const [headers] = await once(stream, "response");
+  expect(Number(headers["grpc-status"])).toBe(Code.DeadlineExceeded);
+  stream.resume();
+  await once(stream, "close");
+  await loopback.call("serverStream", [""]);
+  expect(served).toBe(0);
+});
+
+test("the stream of a refused request closes, although its client sends on", async () => {
+  const closed = Promise.withResolvers<void>();
+  await using loopback = await serveEcho(
+    ECHO,
+    {
+      gate: (stream, _headers, serve) => {
+        stream.once("close", closed.resolve);
+        serve();
+      },
+    },
+    LIMIT,
+  );
+  const session = connect(loopback.baseUrl);
+  onTestFinished(() => session.destroy());
+  const stream = openStream(session, "unary");
+  stream.on("error", () => {});
+  stream.write(Buffer.alloc(500_000));
+  await closed.promise;
+  expect((await loopback.call("unary", ["hi"])).values).toEqual(["hi"]);
 });
 
 test("no more is read of a request for which there is no room", async () => {

@@ -41,7 +41,7 @@ export interface RequestOptions {
   readonly bounds: UnaryBounds | undefined;
 }
 
-/** What becomes of a request. One of the two is called, or none if the client has gone. */
+/** What becomes of a request. One of the two is called, or none if nobody waits for it any more. */
 export interface RequestListener {
   readonly onMessage: (bytes: Uint8Array) => void;
   readonly onFailure: (error: unknown) => void;
@@ -66,14 +66,17 @@ export function readRequest(options: RequestOptions, listener: RequestListener):
       return;
     }
     length += chunk.length;
-    if (length > maxBytes + ENVELOPE_BYTES) stop(tooLong(maxBytes));
-    else if (first === undefined) first = chunk;
-    else if (parts === undefined) parts = [first, chunk];
+    if (length > maxBytes + ENVELOPE_BYTES) return stop(tooLong(maxBytes));
+    if (first === undefined) {
+      first = chunk;
+      const fault = chunk.length < ENVELOPE_BYTES ? undefined : announcedFault(chunk, maxBytes);
+      if (fault !== undefined) stop(fault);
+    } else if (parts === undefined) parts = [first, chunk];
     else parts.push(chunk);
   };
   const onEnd = () => {
-    // Node also emits "end" if the client resets its request.
-    if (stream.aborted || stream.destroyed) return;
+    // Node also emits "end" if the client resets its request, and if the call has its answer.
+    if (stream.closed || stream.destroyed) return;
     open(parts ? Buffer.concat(parts, length) : (first ?? Buffer.alloc(0)), options, listener);
   };
   stream.on("data", onData).on("end", onEnd);
@@ -86,7 +89,9 @@ function open(request: Buffer, options: RequestOptions, listener: RequestListene
   const bytes = request.subarray(ENVELOPE_BYTES);
   if (fault !== undefined) listener.onFailure(fault);
   else if (request[0] === 0) listener.onMessage(bytes);
-  else if (encoding !== "gzip" && encoding !== "deflate") {
+  else if (encoding === "identity") {
+    listener.onFailure(malformed("the message is compressed, but grpc-encoding does not say how"));
+  } else if (encoding !== "gzip" && encoding !== "deflate") {
     listener.onFailure(unknownEncoding(encoding));
   } else {
     inflateMessage(bytes, encoding, options).then(listener.onMessage, listener.onFailure);
@@ -99,14 +104,20 @@ function faultOf(request: Buffer, maxBytes: number): ConnectError | undefined {
     return new ConnectError("expected one message, got none", Code.Unimplemented);
   }
   if (request.length < ENVELOPE_BYTES) return incomplete(request.length);
+  const fault = announcedFault(request, maxBytes);
+  if (fault !== undefined) return fault;
   const length = request.readUInt32BE(1);
-  const flags = request[0] ?? 0;
-  if (flags > 1) return malformed(`expected 0 or 1 as the flags of the message, got ${flags}`);
-  if (length > maxBytes) return tooLong(maxBytes);
   if (request.length - ENVELOPE_BYTES > length) {
     return new ConnectError("expected one message, got more", Code.Unimplemented);
   }
   return request.length - ENVELOPE_BYTES < length ? incomplete(request.length) : undefined;
+}
+
+/** What is wrong with what stands before the message. */
+function announcedFault(request: Buffer, maxBytes: number): ConnectError | undefined {
+  const flags = request[0] ?? 0;
+  if (flags > 1) return malformed(`expected 0 or 1 as the flags of the message, got ${flags}`);
+  return request.readUInt32BE(1) > maxBytes ? tooLong(maxBytes) : undefined;
 }
 
 async function inflateMessage(
@@ -116,7 +127,8 @@ async function inflateMessage(
 ): Promise<Uint8Array> {
   if (bounds?.inflate) return bounds.inflate(stream, { bytes, encoding, maxBytes });
   try {
-    return await INFLATERS[encoding](bytes, { maxOutputLength: maxBytes });
+    const limit = Number.isFinite(maxBytes) ? { maxOutputLength: maxBytes } : {};
+    return await INFLATERS[encoding](bytes, limit);
   } catch (error) {
     const isTooLong = (error as NodeJS.ErrnoException).code === "ERR_BUFFER_TOO_LARGE";
     throw isTooLong ? tooLong(maxBytes) : malformed(`expected a message in the format ${encoding}`);

@@ -1,10 +1,9 @@
-import type { IncomingHttpHeaders, ServerHttp2Stream } from "node:http2";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { callUnary, type UnaryRoute } from "./call-unary.js";
 import { serializeEnvelope } from "./messages.js";
 import { metadataFromHeaders } from "./response-headers.js";
 import { statusOf } from "./status.js";
-import { UnaryCall } from "./unary-call.js";
+import { type Incoming, UnaryCall } from "./unary-call.js";
 import { readRequest, type UnaryBounds } from "./unary-request.js";
 
 /** What unary calls may take. */
@@ -17,27 +16,32 @@ export interface UnaryLimits {
 }
 
 /** Serves a stream whose headers have come. */
-export type ServeStream = (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => void;
+export type ServeStream = (incoming: Incoming) => void;
 
 /** Serves a unary method of gRPC on the stream itself, without grpc-js. */
 export function serveUnary(route: UnaryRoute, limits: UnaryLimits): ServeStream {
   const { maxReceiveBytes: maxBytes, bounds } = limits;
-  return (stream, headers) => {
+  return (incoming) => {
+    const { stream, headers } = incoming;
+    const note = (error: unknown) => bounds?.onFailure?.(stream, error);
     if (!headers["content-type"]?.startsWith("application/grpc")) {
-      stream.respond({ ":status": 415 }, { endStream: true });
+      note(new ConnectError("expected the content type application/grpc", Code.InvalidArgument));
+      if (!stream.closed) stream.respond({ ":status": 415 }, { endStream: true });
       return;
     }
-    const call = new UnaryCall(route, stream, headers);
+    const call = new UnaryCall(route, incoming, note);
     const encoding = String(headers["grpc-encoding"] ?? "identity");
     readRequest(
       { stream, encoding, maxBytes, bounds },
       {
         onMessage: (bytes) => {
+          // It has its answer already, or needs none.
+          if (call.cancelled) return;
           call.message = bytes;
           void serve(route, limits, call);
         },
         onFailure: (error) => {
-          bounds?.onFailure?.(stream, error);
+          note(error);
           call.fail(statusOf(error));
         },
       },
