@@ -207,6 +207,7 @@ describe.concurrent("a server process", () => {
     const places: Partial<Record<SettingName, string>> = {
       ...{ auth: "issuers", keyring: "key_ids" },
       ...{ tlsCert: "tls_certificate", tlsClientCa: "tls_client_certificates" },
+      ...{ consoleClientId: "console", consoleScope: "console", consoleLoginParameters: "console" },
     };
     const leftOut: Partial<Record<SettingName, string>> = {
       dev: "only a development server has a line of it, development",

@@ -9,8 +9,6 @@ import { EXIT_FAILURE } from "./command/exit-codes.js";
 import { onSignals, onStopSignals } from "./command/signals.js";
 import { developmentWelcome } from "./development-welcome.js";
 
-/** How long a stopped process may take to end by itself before it is made to. */
-const EXIT_GRACE_MS = 1_000;
 /** How long a crashed process waits until its log is written. Short, because calls go on meanwhile. */
 const CRASH_FLUSH_MS = 200;
 
@@ -50,9 +48,6 @@ export async function runServer(
   } finally {
     // Together: a disk that is full must not take the time of the log.
     await Promise.all([auditLog?.flush(LOG_FLUSH_MS), flushLog(logger, LOG_FLUSH_MS)]);
-    // A connection to a dead peer would keep the process alive for minutes, and a
-    // log that nobody reads would keep it for ever.
-    setTimeout(() => process.exit(), EXIT_GRACE_MS).unref();
   }
 }
 

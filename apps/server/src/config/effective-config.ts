@@ -2,6 +2,7 @@ import { formatDuration, type Keyring, type RateLimitPolicy } from "@sessiond/co
 import type { AuthConfig, IssuerConfig } from "../auth/issuer.js";
 import type { EdgeLimits } from "../edge/edge-limits.js";
 import type { AuditConfig } from "../observability/audit-log.js";
+import type { ConsoleConfig } from "../transport/console.js";
 import type { Config } from "./config.js";
 import { formatSize } from "./quantity.js";
 import { describeStore } from "./store-location.js";
@@ -46,7 +47,7 @@ export function describeConfig(
     max_connection_age: formatDuration(config.edge.maxConnectionAgeMs),
     shutdown_delay: formatDuration(config.shutdownDelayMs),
     cors_origins: config.corsOrigins,
-    console: config.console !== undefined,
+    console: describeConsole(config.console),
     reflection: config.reflection,
     log_level: config.logLevel,
     audit_log: describeAudit(config.audit),
@@ -68,6 +69,13 @@ function describeEdge(limits: EdgeLimits): object {
     request_timeout: formatDuration(limits.requestTimeoutMs),
     connection_idle_timeout: formatDuration(limits.connectionIdleMs),
   };
+}
+
+/** Whether it is served, and how operators log in to it. */
+function describeConsole(config: ConsoleConfig | undefined): object | boolean {
+  const { clientId, scope, parameters } = config?.login ?? {};
+  if (clientId === undefined) return config !== undefined;
+  return { client_id: clientId, scope, login_parameters: parameters };
 }
 
 /** As in `SESSIOND_AUDIT_LOG`. */
