@@ -19,6 +19,7 @@ if (Number.parseInt(node, 10) < OLDEST_NODE) {
   process.exitCode = await runSessiond();
   // A worker's channel to its primary process would keep it alive.
   process.channel?.unref();
-  // So would the look-up of a name that no resolver answers.
+  // So would the look-up of a name that no resolver answers, a connection to a dead peer, and a log that
+  // nobody reads.
   setTimeout(() => process.exit(), EXIT_GRACE_MS).unref();
 }

@@ -31,7 +31,9 @@ export class Scrape {
 
 /** Scrapes a server, as a Prometheus that knows only the text format. */
 export async function scrape(url: string): Promise<Scrape> {
-  const response = await fetch(`${url}/metrics`, { headers: { accept: TEXT } });
+  // A connection that is kept may be closed by the server just when it is used again.
+  const headers = { accept: TEXT, connection: "close" };
+  const response = await fetch(`${url}/metrics`, { headers });
   if (!response.ok) throw new Error(`the scrape was answered with ${response.status}`);
   const lines = (await response.text()).split("\n").filter((line) => /^[a-z]/.test(line));
   return new Scrape(lines.map(parseLine));

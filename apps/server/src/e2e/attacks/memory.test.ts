@@ -36,7 +36,10 @@ const DESCRIBE = envelope(Buffer.from("\x22\x1asessiond.v1.SessionService"));
 const ASKING = 60;
 
 // Made before the attacks, so that making them delays no other client.
-const INFLATING_DATA = STREAMS.map((stream) => dataFrames(stream, INFLATING));
+const INFLATING_DATA = STREAMS.map((stream) => {
+  const end = frame("DATA", { stream, flags: END_STREAM, payload: Buffer.alloc(0) });
+  return Buffer.concat([dataFrames(stream, INFLATING), end]);
+});
 const SINGLE_BYTES = singleBytes(1, UNFINISHED);
 
 const LONG_BODY_BYTES = (IS_SOAK ? 64 : 16) * MEBIBYTE;
