@@ -38,6 +38,7 @@ const FLOORS = {
     "doctor/": "what `sessiond doctor` looks at",
     "sessions/": "an operator's commands on sessions",
     "remote/": "commands that call a server",
+    "access/": "where an operator's access token comes from",
     "terminal/": "what people read: tables, questions, texts of others",
     "command/": "what every command is made of",
   },

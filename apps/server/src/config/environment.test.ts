@@ -82,6 +82,11 @@ test("variables of other commands are no faults of a server", () => {
   const env = {
     SESSIOND_SERVER: "http://127.0.0.1:50051",
     SESSIOND_TOKEN: "access.token.signature",
+    SESSIOND_TOKEN_ISSUER: "https://id.example.com",
+    SESSIOND_TOKEN_SCOPE: "sessions:read",
+    SESSIOND_TOKEN_AUDIENCE: "sessiond",
+    SESSIOND_CLIENT_ID: "operators",
+    SESSIOND_CLIENT_SECRET_FILE: "/etc/operators/client-secret",
     // A server that runs under a lock has this one.
     SESSIOND_FENCING_TOKEN: "1700000000000",
   };

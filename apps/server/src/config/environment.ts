@@ -7,6 +7,8 @@ const PREFIX = "SESSIOND_";
 const OTHER_VARIABLES = [
   ...["SERVER", "TOKEN", "TOKEN_FILE", "FENCING_TOKEN"],
   ...["SERVER_CA", "CLIENT_CERT", "CLIENT_KEY"],
+  ...["CLIENT_ID", "CLIENT_SECRET", "CLIENT_SECRET_FILE"],
+  ...["TOKEN_ISSUER", "TOKEN_SCOPE", "TOKEN_AUDIENCE"],
 ];
 /** Of the commands that call a server: their files of TLS. */
 export const REMOTE_TLS_VARIABLES = {

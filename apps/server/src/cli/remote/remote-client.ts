@@ -1,11 +1,13 @@
 import {
   type AccessToken,
+  clientCredentials,
   createSessionClient,
   type SessionClient,
   SessiondError,
   tokenFile,
 } from "@sessiond/client";
 import { mintDevelopmentToken } from "../../auth/development-keys.js";
+import { withCauses } from "../command/causes.js";
 import type { TextOutput } from "../command/command.js";
 import { EXIT_UNAVAILABLE, EXIT_USAGE } from "../command/exit-codes.js";
 import type { RemoteServer } from "./remote-server.js";
@@ -25,7 +27,9 @@ function accessToken(
   permissions: readonly string[],
 ): AccessToken {
   if (token === undefined) return developmentTokens(dataDir, permissions);
-  return typeof token === "string" ? token : tokenFile(token.file);
+  if (typeof token === "string") return token;
+  if ("file" in token) return tokenFile(token.file);
+  return clientCredentials(token.clientCredentials);
 }
 
 /** Makes the same tokens as `sessiond token`, a new one every five minutes. */
@@ -68,11 +72,12 @@ export async function callServer(
 
 /** Writes why a call failed. Returns the exit code: 2 if the request itself is at fault, else 69. */
 export function reportFailure(
-  { reason, message }: SessiondError,
+  error: SessiondError,
   { token, dataDir }: Pick<RemoteServer, "token" | "dataDir">,
   stderr: TextOutput,
 ): number {
-  stderr.write(`sessiond: ${message} (${reason})\n`);
+  const { reason } = error;
+  stderr.write(`sessiond: ${messageOf(error)} (${reason})\n`);
   if (reason === "UNAUTHENTICATED" && token === undefined) {
     stderr.write(
       `sessiond: the token was made with the development key in ${dataDir}; where that is not ` +
@@ -80,4 +85,10 @@ export function reportFailure(
     );
   }
   return reason === "INVALID_ARGUMENT" ? EXIT_USAGE : EXIT_UNAVAILABLE;
+}
+
+/** Without the cause, nobody learns which issuer or file is at fault. */
+function messageOf({ reason, message, cause }: SessiondError): string {
+  const isHidden = reason === "TOKEN_UNAVAILABLE" && cause instanceof Error;
+  return isHidden ? `there is no access token: ${withCauses(cause)}` : message;
 }
