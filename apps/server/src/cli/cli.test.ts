@@ -22,6 +22,8 @@ test.each([[[]], [["help"]], [["--help"]], [["-h"]], [["help", "help"]]])(
     for (const command of [
       "serve",
       "doctor",
+      "login",
+      "logout",
       "sessions",
       "lock",
       "rate-limit",
@@ -42,6 +44,8 @@ test.each([
   ["lock", "SESSIOND_FENCING_TOKEN"],
   ["rate-limit", "--cost"],
   ["sessions", "--show-revoked"],
+  ["login", "$XDG_STATE_HOME/sessiond/logins.json"],
+  ["logout", "revokes them"],
   ["completion", "source <(sessiond completion bash)"],
 ])("%s --help prints the command's flags, and does nothing else", async (command, expected) => {
   const help = await run(["help", command]);

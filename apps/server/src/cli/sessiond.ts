@@ -1,5 +1,7 @@
 import { isPrimary } from "node:cluster";
 import { readEnvironment } from "../config/environment.js";
+import { loginCommand } from "./access/login-command.js";
+import { logoutCommand } from "./access/logout-command.js";
 import { type Commands, runCli } from "./cli.js";
 import type { Command } from "./command/command.js";
 import { completionCommand } from "./completion-command.js";
@@ -24,6 +26,14 @@ export const COMMANDS: Commands = new Map<string, Command>([
   ["keygen", keygenCommand],
   ["keys", keysCommand(async (options) => (await import("./reseal.js")).runReseal(options))],
   ["doctor", doctorCommand(diagnoseInProcess)],
+  [
+    "login",
+    loginCommand(async (options) => (await import("./access/run-login.js")).runLogin(options)),
+  ],
+  [
+    "logout",
+    logoutCommand(async (options) => (await import("./access/run-logout.js")).runLogout(options)),
+  ],
   ["sessions", sessionsCommand(callSessionsOfProcess)],
   [
     "lock",

@@ -7,13 +7,16 @@ import {
 } from "../../config/environment.js";
 import type { FlagReader } from "../command/flag-reader.js";
 import { ISSUER_FLAGS, ISSUER_HELP, readIssuerRequest } from "./issuer-flags.js";
+import { keptLogin, type LoginPlace } from "./logins.js";
 
 /** An access token, or where it comes from. */
 export type TokenSource =
   | string
   /** A file in which somebody else may renew it. */
   | { readonly file: string }
-  | { readonly clientCredentials: ClientCredentialsOptions };
+  | { readonly clientCredentials: ClientCredentialsOptions }
+  /** What `sessiond login` has kept. */
+  | { readonly login: LoginPlace };
 
 const TOKEN_FLAGS = ["token", "token-file"];
 const CLIENT_FLAGS = [...ISSUER_FLAGS, "client-secret-file"];
@@ -25,8 +28,9 @@ export const TOKEN_SOURCE_FLAGS = [...TOKEN_FLAGS, ...CLIENT_FLAGS];
 /** Their help text. */
 export const TOKEN_SOURCE_HELP = `\
   --token TOKEN            an access token; others can see flags, so prefer the
-                           variable or a file (SESSIOND_TOKEN, default with a
-                           server on loopback: a development token)
+                           variable or a file (SESSIOND_TOKEN, default: that of
+                           sessiond login; else, with a server on loopback, a
+                           development token)
   --token-file FILE        a file with the access token, which may be renewed
                            meanwhile (SESSIOND_TOKEN_FILE)
   --client-secret-file FILE
@@ -51,6 +55,22 @@ export function readTokenSource(flags: FlagReader, env: Environment): TokenSourc
   return values.get("token") ?? flags.read("token-file", undefined, (path = "") => fileWith(path));
 }
 
+/** The login for a server, if there is one. A damaged file is a fault. */
+export function readKeptLogin(
+  { faults }: FlagReader,
+  env: Environment,
+  server: URL,
+): TokenSource | undefined {
+  try {
+    const login = keptLogin(env, server);
+    return login && { login };
+  } catch (error) {
+    faults.push(error instanceof Error ? error.message : String(error));
+    return undefined;
+  }
+}
+
+/** A client without a secret is that of `sessiond login`, which has the same variables. */
 function readVariables(flags: FlagReader, env: Environment): TokenSource | undefined {
   return flags.read("token-file", undefined, () => {
     const token = readVariable(env, "SESSIOND_TOKEN");
@@ -68,7 +88,7 @@ function readClientCredentials(flags: FlagReader, env: Environment): TokenSource
   const clientSecret = flags.read("client-secret-file", "", (path) => {
     const secret = path === undefined ? readVariable(env, SECRET)?.text : readValue(path);
     if (secret === undefined) {
-      throw new Error(`required for a client (${SECRET})`);
+      throw new Error(`required for a client (${SECRET}); without a secret: sessiond login`);
     }
     return secret;
   });

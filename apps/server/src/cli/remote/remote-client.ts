@@ -7,6 +7,7 @@ import {
   tokenFile,
 } from "@sessiond/client";
 import { mintDevelopmentToken } from "../../auth/development-keys.js";
+import { loginToken } from "../access/login-token.js";
 import { withCauses } from "../command/causes.js";
 import type { TextOutput } from "../command/command.js";
 import { EXIT_UNAVAILABLE, EXIT_USAGE } from "../command/exit-codes.js";
@@ -29,6 +30,7 @@ function accessToken(
   if (token === undefined) return developmentTokens(dataDir, permissions);
   if (typeof token === "string") return token;
   if ("file" in token) return tokenFile(token.file);
+  if ("login" in token) return loginToken(token.login);
   return clientCredentials(token.clientCredentials);
 }
 
@@ -73,7 +75,7 @@ export async function callServer(
 /** Writes why a call failed. Returns the exit code: 2 if the request itself is at fault, else 69. */
 export function reportFailure(
   error: SessiondError,
-  { token, dataDir }: Pick<RemoteServer, "token" | "dataDir">,
+  { url, token, dataDir }: Pick<RemoteServer, "url" | "token" | "dataDir">,
   stderr: TextOutput,
 ): number {
   const { reason } = error;
@@ -83,6 +85,9 @@ export function reportFailure(
       `sessiond: the token was made with the development key in ${dataDir}; where that is not ` +
         "the server's data directory, pass --data-dir or --token\n",
     );
+  }
+  if (reason === "UNAUTHENTICATED" && typeof token === "object" && "login" in token) {
+    stderr.write(`sessiond: log in again: sessiond login --server ${url.origin}\n`);
   }
   return reason === "INVALID_ARGUMENT" ? EXIT_USAGE : EXIT_UNAVAILABLE;
 }

@@ -6,6 +6,7 @@ import type { Environment } from "../../config/environment.js";
 import { isLoopback } from "../../network/address.js";
 import { readServerUrl, SERVER_HELP } from "../access/server-url.js";
 import {
+  readKeptLogin,
   readTokenSource,
   TOKEN_SOURCE_FLAGS,
   TOKEN_SOURCE_HELP,
@@ -37,9 +38,10 @@ ${SERVER_HELP}${TOKEN_SOURCE_HELP}${REMOTE_TLS_HELP}  --data-dir DIRECTORY     t
 
 /** Reads `REMOTE_FLAGS` and the environment. Throws a ConfigError with every fault of `flags`. */
 export function remoteServer(flags: FlagReader, env: Environment): RemoteServer {
-  const token = readTokenSource(flags, env);
+  const given = readTokenSource(flags, env);
   const dataDir = flags.read("data-dir", "", (path) => dataDirectory(path, env));
   const url = readServerUrl(flags, env);
+  const token = given ?? readKeptLogin(flags, env, url);
   const fault = token === undefined ? developmentTokenFault(url, dataDir) : undefined;
   if (fault !== undefined) flags.faults.push(fault);
   const tls = readRemoteTls(flags, env, url);
@@ -51,12 +53,15 @@ export function remoteServer(flags: FlagReader, env: Environment): RemoteServer 
 function developmentTokenFault(url: URL, dataDir: string): string | undefined {
   const host = url.hostname.replace(/^\[(.*)\]$/, "$1");
   if (!isLoopback(host)) {
-    return "--token (SESSIOND_TOKEN): required, unless the server is on a loopback address";
+    return (
+      "--token (SESSIOND_TOKEN): required, unless the server is on a loopback address; or log in " +
+      "first (sessiond login)"
+    );
   }
   if (existsSync(developmentSigningKeyPath(dataDir))) return undefined;
   return (
     `no development server's key in ${dataDir}: run this where the server was started, or say ` +
     "where its data is (--data-dir, SESSIOND_DATA_DIR); a server with an auth file takes a token " +
-    "(--token, SESSIOND_TOKEN)"
+    "(--token, SESSIOND_TOKEN, sessiond login)"
   );
 }
