@@ -1,6 +1,7 @@
 import { constants, existsSync } from "node:fs";
 import { access, statfs } from "node:fs/promises";
-import { dirname } from "node:path";
+import { basename, dirname, join } from "node:path";
+import { withoutSecrets } from "@sessiond/core";
 import { RESERVE_BYTES } from "@sessiond/core/sqlite";
 import { reasonOf } from "../probes/reason-of.js";
 import { type Check, type Finding, fault, type Subject, warning } from "./check.js";
@@ -46,10 +47,14 @@ async function look(file: string): Promise<{ text: string; findings: readonly Fi
     return { text, findings: [finding] };
   } catch (error) {
     // A missing folder is a fault of the settings, or the server makes it.
-    if (hasCode(error, "ENOENT")) return { text: `${folder} does not exist yet`, findings: [] };
-    const problem = `The server cannot write ${file}: ${reasonOf(error)}.`;
+    if (hasCode(error, "ENOENT")) {
+      // It may be a part of a secret that was given for a file.
+      return { text: `${withoutSecrets(folder)} does not exist yet`, findings: [] };
+    }
+    const shown = join(folder, withoutSecrets(basename(file)));
+    const problem = `The server cannot write ${shown}: ${reasonOf(error)}.`;
     const remedy = "Let the server's user write file and folder, on a disk that is mounted for it.";
-    return { text: file, findings: [fault(problem, remedy)] };
+    return { text: shown, findings: [fault(problem, remedy)] };
   }
 }
 
