@@ -63,10 +63,10 @@ const users = (prefix: string, count: number) =>
 
 test("lists more than its memory holds, each session in a line of JSON", async () => {
   const data = { text: "x".repeat(15_000) };
-  const many = users("many", 900);
+  const many = users("many", 1_500);
   const ids = await create(many.map((userId) => ({ userId, roles: ["many"], data })));
   const run = spawnSessions(["list", "--role", "many", "--json"], {
-    NODE_OPTIONS: "--max-old-space-size=30",
+    NODE_OPTIONS: "--max-old-space-size=40",
   });
   expect(await run.ended).toBe(0);
   const lines = run.stdout.trimEnd().split("\n");
