@@ -7,11 +7,16 @@ export {
 } from "./client/grpc-js-transport.js";
 export { RequestHeaders } from "./metadata/request-headers.js";
 export { addConnectRoutes, type ConnectRoutesOptions } from "./server/add-connect-routes.js";
-export { callUnary, type UnaryIncoming, type UnaryRoute } from "./server/call-unary.js";
+export {
+  callUnary,
+  type UnaryHeaders,
+  type UnaryIncoming,
+  type UnaryRoute,
+} from "./server/call-unary.js";
 export { onHttp2Server } from "./server/http2-servers.js";
 export { type CallGate, joinAuthorization, limitGrpcTimeout } from "./server/incoming-headers.js";
 export { rememberPeerCertificate, rememberPeerCertificates } from "./server/peer-certificates.js";
 export type { DescribeMalformed, IncomingCall } from "./server/route.js";
 export { type RouteOptions, routesOf } from "./server/routes.js";
 export { statusOf } from "./server/status.js";
-export type { UnaryBounds } from "./server/unary-request.js";
+export { CHUNK_BYTES, ENVELOPE_BYTES, type UnaryBounds } from "./server/unary-request.js";

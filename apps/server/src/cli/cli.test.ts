@@ -70,7 +70,7 @@ test.each([
   expect(await run(argv)).toEqual({ code: 2, stdout: "", stderr: `sessiond: ${expected}\n` });
 });
 
-test("flags without a command are those of the server", async () => {
+test("flags without a command start the server", async () => {
   expect(await run(["--dev", "--help"])).toEqual(await run(["serve", "--help"]));
   const { stderr } = await run(["--stor=redis://:hunter2@localhost"]);
   expect(stderr).toContain("--stor: unknown flag (did you mean --store?)");

@@ -24,7 +24,7 @@ export interface CliContext extends Omit<CommandContext, "args"> {
 export async function runCli(commands: Commands, context: CliContext): Promise<number> {
   const { argv, stdout, stderr } = context;
   const [first = "help", ...rest] = argv;
-  // Flags alone are those of the server: npx @sessiond/server --dev
+  // Flags without a command belong to serve: npx @sessiond/server --dev
   const [name, args] = first.startsWith("-") ? ["serve", argv] : [first, rest];
   try {
     if (first === "--version") await writePaced(stdout, `sessiond ${version()}\n`);

@@ -30,7 +30,7 @@ export async function portTlsFaults(settings: ReadSettings): Promise<readonly st
   return faults.length > 0 ? faults : fileFaults(settings.values, PORTS);
 }
 
-/** The faults of TLS on the ports without those of the files' contents. */
+/** The faults of the ports' TLS settings. Does not look at the contents of the files. */
 export function portTlsSettingFaults(settings: ReadSettings): readonly string[] {
   const { given } = settings;
   const faults = [...pairFaults(given, PORTS), ...plaintextFaults(settings)];

@@ -59,7 +59,7 @@ export class OpenStream {
       this.#answeredMs ??= nowMs;
       if (nowMs - this.#answeredMs < AFTER_ANSWER_MS) return undefined;
       // RFC 9113, 8.1: the answer is complete, and we need no more of the request.
-      // What has come of it and nobody reads would keep Node from ever closing the stream.
+      // Node closes a stream only when everything that came over it has been read.
       setImmediate(() => stream.destroy());
       return this.#cut(constants.NGHTTP2_NO_ERROR, "endless_request");
     }

@@ -16,6 +16,7 @@ import {
   callUnary,
   RequestHeaders,
   routesOf,
+  type UnaryHeaders,
   type UnaryIncoming,
   type UnaryRoute,
 } from "@sessiond/connect-grpc-js";
@@ -148,11 +149,6 @@ interface ConnectUnaryOptions extends Pick<PortOptions, "routes" | "interceptors
   readonly shutdownSignal: AbortSignal;
   readonly requestGate: RequestGate;
   readonly portMetrics: PortMetrics;
-}
-
-interface UnaryHeaders {
-  readonly header: Headers;
-  readonly trailer: Headers;
 }
 
 /** Whether a request has nothing that Connect alone understands, or would refuse. */

@@ -1,18 +1,15 @@
 import { constants, type ServerHttp2Stream } from "node:http2";
 import { type Metadata, ServerInterceptingCall, type ServerInterceptor } from "@grpc/grpc-js";
-import { statusOf, type UnaryBounds } from "@sessiond/connect-grpc-js";
+import { CHUNK_BYTES, ENVELOPE_BYTES, statusOf, type UnaryBounds } from "@sessiond/connect-grpc-js";
 import type { Edge } from "../edge/edge.js";
 import type { OpenStream } from "../edge/open-stream.js";
 import { toConnectError } from "../services/rpc-error.js";
 import type { GrpcGate } from "./grpc-gate.js";
 import { inflate } from "./inflate.js";
-import { ENVELOPE_BYTES } from "./request-body.js";
 import { tooMuchAtOnce } from "./too-much.js";
 
 /** What a client without an access token may leave unread of one stream. In bytes. */
 const MAX_UNREAD_BYTES = 256 * 1024;
-/** What Node keeps beside each chunk of a request, measured. In bytes. */
-const CHUNK_BYTES = 160;
 /** After its answer, so much of a request is read on. It may be on its way already. */
 const MAX_DRAINED_BYTES = 64 * 1024;
 

@@ -5,9 +5,6 @@ import { CLIENT_GONE, toConnectError } from "../services/rpc-error.js";
 import type { Request } from "./http-messages.js";
 import { tooMuchAtOnce } from "./too-much.js";
 
-/** A byte of flags and four bytes of length stand before a stream's message. */
-export const ENVELOPE_BYTES = 5;
-
 /** Whether messages of this content type stand in envelopes. */
 export function isEnveloped(type: string): boolean {
   return /^application\/(?:grpc|connect\+)/.test(type);

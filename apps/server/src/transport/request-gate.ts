@@ -1,5 +1,6 @@
 import type { DescMessage } from "@bufbuild/protobuf";
 import { Code, type ConnectError, type HandlerContext } from "@connectrpc/connect";
+import { ENVELOPE_BYTES } from "@sessiond/connect-grpc-js";
 import type { Logger } from "pino";
 import type { AccessTokenVerifier } from "../auth/access-token.js";
 import { callerKey } from "../auth/caller.js";
@@ -19,7 +20,7 @@ import { describeMalformed, toConnectError, withoutQuotedSecrets } from "../serv
 import { httpClientKey } from "./http-client.js";
 import type { Response } from "./http-messages.js";
 import type { RefusedCalls } from "./refused-calls.js";
-import { ENVELOPE_BYTES, isEnveloped, requestBodyKey } from "./request-body.js";
+import { isEnveloped, requestBodyKey } from "./request-body.js";
 
 /** A unary call whose headers have come. */
 export interface Arrival extends Admittance {

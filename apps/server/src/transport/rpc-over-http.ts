@@ -12,7 +12,7 @@ import {
   universalRequestFromNodeRequest,
   universalResponseToNodeResponse,
 } from "@connectrpc/connect-node";
-import { joinAuthorization, limitGrpcTimeout } from "@sessiond/connect-grpc-js";
+import { ENVELOPE_BYTES, joinAuthorization, limitGrpcTimeout } from "@sessiond/connect-grpc-js";
 import type { Logger } from "pino";
 import type { PortMetrics } from "../observability/rpc-metrics.js";
 import { checkElements } from "../services/message-elements.js";
@@ -26,7 +26,7 @@ import type { Request, Response } from "./http-messages.js";
 import type { PortOptions } from "./port.js";
 import { NO_HOST, quoted, type Refusal, type Refuse } from "./refusal.js";
 import type { RefusedCalls } from "./refused-calls.js";
-import { ENVELOPE_BYTES, isEnveloped, RequestBody, requestBodyKey } from "./request-body.js";
+import { isEnveloped, RequestBody, requestBodyKey } from "./request-body.js";
 import type { RequestGate } from "./request-gate.js";
 
 /** What serves RPC over HTTP, besides the address. */

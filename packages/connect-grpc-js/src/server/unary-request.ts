@@ -6,7 +6,7 @@ import { Code, ConnectError } from "@connectrpc/connect";
 /** A byte of flags and four bytes of length stand before a message. */
 export const ENVELOPE_BYTES = 5;
 /** What Node keeps beside each chunk of a request, measured. In bytes. */
-const CHUNK_BYTES = 160;
+export const CHUNK_BYTES = 160;
 
 const INFLATERS = { gzip: promisify(gunzip), deflate: promisify(inflate) };
 type Encoding = keyof typeof INFLATERS;

@@ -70,7 +70,7 @@ export function readKeptLogin(
   }
 }
 
-/** A client without a secret is that of `sessiond login`, which has the same variables. */
+/** `sessiond login` has the same variables. Its client has no secret, and gives no token here. */
 function readVariables(flags: FlagReader, env: Environment): TokenSource | undefined {
   return flags.read("token-file", undefined, () => {
     const token = readVariable(env, "SESSIOND_TOKEN");

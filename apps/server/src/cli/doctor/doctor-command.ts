@@ -63,5 +63,5 @@ command line is at fault.
   --auth FILE              SESSIOND_AUTH
   --data-dir DIRECTORY     SESSIOND_DATA_DIR
 
-These and all other flags and variables are those of sessiond serve --help.
+sessiond serve --help lists all other flags and variables.
 `;

@@ -7,7 +7,7 @@ import { SessionService } from "@sessiond/proto/sessiond/v1/session_service";
 import { service as healthService } from "grpc-health-check";
 import { type Address, formatAddress } from "../../../network/address.js";
 
-/** How long whoever holds a port may take to answer. */
+/** A program that holds a port has this time to answer. */
 const ANSWER_TIMEOUT_MS = 1_500;
 
 /** Who has a port: nobody, a server of sessiond that answers so, or somebody else. */
@@ -30,7 +30,10 @@ export interface PortProbe {
   readonly certificate: X509Certificate | undefined;
 }
 
-/** Listens for a moment, and asks whoever listens there already. Never rejects. */
+/**
+ * Listens on the port for a moment. If a program holds the port already, asks that program what it is.
+ * Never rejects.
+ */
 export async function probePort(probe: PortProbe): Promise<PortHolder> {
   const { address, protocol } = probe;
   const code = await listen(address);
