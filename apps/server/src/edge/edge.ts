@@ -1,6 +1,7 @@
 import { constants, type ServerHttp2Session, type ServerHttp2Stream } from "node:http2";
 import type { Socket } from "node:net";
 import { Connection } from "./connection.js";
+import { ConnectionPace } from "./connection-pace.js";
 import type { CutReason } from "./cut-reasons.js";
 import type { EdgeLimits } from "./edge-limits.js";
 import { OpenStream } from "./open-stream.js";
@@ -28,6 +29,8 @@ type Addressed = Pick<Socket, "remoteAddress" | "remotePort" | "localPort">;
  */
 export class Edge implements Disposable {
   readonly limits: EdgeLimits;
+  /** When accepted sockets may begin to speak. */
+  readonly pace = new ConnectionPace();
   readonly #memory: SharedPool;
   readonly #streams: SharedPool;
   readonly #unauthenticated = new SharedPool(MAX_UNAUTHENTICATED_STREAMS);
@@ -152,6 +155,7 @@ export class Edge implements Disposable {
    * connection has made too many: it closes as soon as its other calls are answered.
    */
   countUnauthenticated(connection: Connection): boolean {
+    if (!connection.isKnown) this.pace.noteVainCall();
     if (connection.countUnauthenticated()) return true;
     if (!connection.isClosing) {
       this.#onCut("unauthenticated_calls");
@@ -173,7 +177,9 @@ export class Edge implements Disposable {
 
   /** A known caller's deadlines may reset many calls at once. Node's own limit is enough for these. */
   #countReset(connection: Connection): void {
-    if (connection.isKnown || connection.isClosing || connection.countUnauthenticated()) return;
+    if (connection.isKnown) return;
+    this.pace.noteVainCall();
+    if (connection.isClosing || connection.countUnauthenticated()) return;
     this.#onCut("resets");
     connection.calm();
   }
