@@ -1,4 +1,4 @@
-import { constants, type ServerHttp2Stream } from "node:http2";
+import type { ServerHttp2Stream } from "node:http2";
 import { type Metadata, ServerInterceptingCall, type ServerInterceptor } from "@grpc/grpc-js";
 import { CHUNK_BYTES, ENVELOPE_BYTES, statusOf, type UnaryBounds } from "@sessiond/connect-grpc-js";
 import type { Edge } from "../edge/edge.js";
@@ -8,8 +8,6 @@ import type { GrpcGate } from "./grpc-gate.js";
 import { inflate } from "./inflate.js";
 import { tooMuchAtOnce } from "./too-much.js";
 
-/** What a client without an access token may leave unread of one stream. In bytes. */
-const MAX_UNREAD_BYTES = 256 * 1024;
 /** After its answer, so much of a request is read on. It may be on its way already. */
 const MAX_DRAINED_BYTES = 64 * 1024;
 
@@ -51,7 +49,6 @@ export function boundCalls(
       boundAnswers(call, open, fail);
       return nextCall as ServerInterceptingCall;
     }
-    boundUnread(call);
     return responseStream
       ? boundOpenStream(nextCall, call, { open, edge, fail })
       : (nextCall as ServerInterceptingCall);
@@ -125,17 +122,6 @@ function boundAnswers(call: BaseCall, { memory }: OpenStream, fail: Fail): void 
       memory.give(length);
       sent();
     });
-  };
-}
-
-/** A client that asks on and reads nothing would make the answers pile up. */
-function boundUnread(call: BaseCall): void {
-  const send = call.sendMessage;
-  call.sendMessage = (message, sent) => {
-    send.call(call, message, sent);
-    if (call.stream.writableLength > MAX_UNREAD_BYTES) {
-      call.stream.close(constants.NGHTTP2_ENHANCE_YOUR_CALM);
-    }
   };
 }
 
