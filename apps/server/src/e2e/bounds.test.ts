@@ -21,6 +21,8 @@ const CHECK_HEALTH = "/grpc.health.v1.Health/Check";
 const KIBIBYTE = 1024;
 const MEBIBYTE = 1024 * KIBIBYTE;
 const EMPTY = Buffer.alloc(5);
+/** How a message begins that is longer than any server takes. */
+const TOO_LONG = Buffer.from([0, 0xff, 0xff, 0xff, 0xff]);
 
 const PORTS = ["gRPC", "HTTP"] as const;
 type PortName = (typeof PORTS)[number];
@@ -90,19 +92,32 @@ describe.each(PORTS)("on the %s port", (port) => {
     expect(status).toMatch(/too%20much%20memory/);
   });
 
-  test("a request that goes on after its answer is reset, and told that this is no error", async () => {
-    const server = await serverWith();
-    const stream = call(openSession(server, port), COUNT, bearer("forged")).resume();
-    stream.write(EMPTY);
+  test("a request that goes on after its answer is reset as complete, and its connection goes on", async () => {
+    const server = await serverWith({ maxMessageBytes: 64 * KIBIBYTE });
+    const session = openSession(server, port);
+    const startMs = performance.now();
+    const stream = call(session, COUNT, bearer(server.accessToken)).resume();
+    stream.write(Buffer.concat([TOO_LONG, Buffer.alloc(100 * KIBIBYTE)]));
     await once(stream, "close");
     expect(stream.rstCode).toBe(constants.NGHTTP2_NO_ERROR);
+    expect(performance.now() - startMs).toBeLessThan(DEFAULT_EDGE_LIMITS.requestTimeoutMs);
+    expect((await watch(session, server.accessToken)).headers[":status"]).toBe(200);
+  });
+
+  test("a connection has few streams until its caller is known", async () => {
+    const server = await serverWith();
+    const session = openSession(server, port);
+    const [strangers] = await once(session, "remoteSettings");
+    expect(strangers.maxConcurrentStreams).toBe(100);
+    const changed = once(session, "remoteSettings");
+    await watch(session, server.accessToken);
+    expect((await changed)[0].maxConcurrentStreams).toBe(1_000);
   });
 });
 
 test("of a request that goes on after its answer, the gRPC port reads little", async () => {
   const server = await serverWith();
   const stream = call(openSession(server, "gRPC"), CHECK_HEALTH).resume();
-  const tooLong = Buffer.from([0, 0xff, 0xff, 0xff, 0xff]);
   const part = Buffer.alloc(16 * KIBIBYTE);
   let takenBytes = 0;
   const send = () => {
@@ -113,7 +128,7 @@ test("of a request that goes on after its answer, the gRPC port reads little", a
       send();
     });
   };
-  stream.write(tooLong);
+  stream.write(TOO_LONG);
   send();
   await once(stream, "close");
   expect(takenBytes).toBeLessThan(MEBIBYTE);
