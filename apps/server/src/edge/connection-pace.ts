@@ -38,7 +38,7 @@ export class ConnectionPace {
     this.#turn ??= setImmediate(() => this.#nextTurn());
   }
 
-  /** A stranger has reset a call, or called without an access token. */
+  /** A call of a stranger has ended: it was reset, was refused, or needed no access token. */
   noteVainCall(): void {
     this.#vainCalls++;
   }

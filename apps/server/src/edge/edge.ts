@@ -139,6 +139,7 @@ export class Edge implements Disposable {
       connection.streamShare.give(1);
       connection.noteStreams();
       open.end();
+      if (!connection.isKnown) this.pace.noteVainCall();
       // A client that resets its calls before the answer costs as much as one that is refused.
       if (stream.rstCode === constants.NGHTTP2_CANCEL) this.#countReset(connection);
     });
@@ -155,7 +156,6 @@ export class Edge implements Disposable {
    * connection has made too many: it closes as soon as its other calls are answered.
    */
   countUnauthenticated(connection: Connection): boolean {
-    if (!connection.isKnown) this.pace.noteVainCall();
     if (connection.countUnauthenticated()) return true;
     if (!connection.isClosing) {
       this.#onCut("unauthenticated_calls");
@@ -177,9 +177,7 @@ export class Edge implements Disposable {
 
   /** A known caller's deadlines may reset many calls at once. Node's own limit is enough for these. */
   #countReset(connection: Connection): void {
-    if (connection.isKnown) return;
-    this.pace.noteVainCall();
-    if (connection.isClosing || connection.countUnauthenticated()) return;
+    if (connection.isKnown || connection.isClosing || connection.countUnauthenticated()) return;
     this.#onCut("resets");
     connection.calm();
   }
