@@ -25,14 +25,12 @@ export class ConnectionPace {
   #vainCalls = 0;
   #turn: NodeJS.Immediate | undefined;
 
-  /** Calls `start` now or in its turn, unless the socket closes before. */
+  /** Calls `start` now or in its turn, unless the socket closes before. The caller handles its errors. */
   begin(socket: Socket, start: () => void): void {
     if (this.#left > 0) {
       this.#left--;
       start();
     } else {
-      // Without a listener, a client's reset would end the process.
-      socket.on("error", ignore);
       this.#waiting.set(socket, start);
     }
     this.#turn ??= setImmediate(() => this.#nextTurn());
@@ -55,7 +53,6 @@ export class ConnectionPace {
       if (this.#left === 0) break;
       this.#waiting.delete(socket);
       if (socket.destroyed) continue;
-      socket.off("error", ignore);
       this.#left--;
       start();
     }
@@ -70,5 +67,3 @@ export class ConnectionPace {
     }
   }
 }
-
-function ignore(): void {}

@@ -4,17 +4,26 @@ import type { Edge } from "../edge/edge.js";
 
 /**
  * Has the edge see every connection of a server first, also before its TLS handshake, and lets HTTP
- * begin on it in its turn. Call it before the server listens. `onAcceptError` receives what the system
- * says when it cannot accept a connection.
+ * begin on it in its turn, once its client has sent something. Call it before the server listens.
+ * `onAcceptError` receives what the system says when it cannot accept a connection.
  */
 export function guardConnections(
   server: Server,
   edge: Edge,
   onAcceptError: (error: Error) => void,
 ): void {
-  // A client's first calls come with the end of its handshake.
   const begins = server instanceof TlsServer ? "secureConnection" : "connection";
-  intercept(server, begins, (socket, next) => edge.pace.begin(socket, next));
+  intercept(server, begins, (socket, next) => {
+    // Without a listener, a client's reset would end the process.
+    socket.on("error", ignore);
+    // Its first calls come with these bytes. An end is readable, too.
+    socket.once("readable", () => {
+      edge.pace.begin(socket, () => {
+        socket.off("error", ignore);
+        next();
+      });
+    });
+  });
   intercept(server, "connection", (socket, next) => {
     if (edge.accept(socket)) next();
   });
@@ -35,3 +44,5 @@ function intercept(
     });
   });
 }
+
+function ignore(): void {}
