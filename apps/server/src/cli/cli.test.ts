@@ -39,7 +39,7 @@ test.each([
   ["serve", "SESSIOND_GRPC_ADDRESS"],
   ["token", "sessions:create"],
   ["keygen", 'behind the old, SESSIOND_KEYRING="old:…,new:…"'],
-  ["doctor", "It changes nothing, prints no secret"],
+  ["doctor", "prints no secret"],
   ["keys", 'behind the old one, SESSIOND_KEYRING="old:…,new:…"'],
   ["lock", "SESSIOND_FENCING_TOKEN"],
   ["rate-limit", "--cost"],
@@ -55,6 +55,11 @@ test.each([
   for (const flags of [["--help"], ["-h"], ["--nonsense", "--help"]]) {
     expect(await run([command, ...flags])).toEqual(help);
   }
+});
+
+test.each([...COMMANDS.keys(), "help"])("the help of %s fits 80 columns", async (command) => {
+  const { stdout } = await run(["help", command]);
+  expect(stdout.split("\n").filter((line) => line.length > 80)).toEqual([]);
 });
 
 test("the version is the package's", async () => {

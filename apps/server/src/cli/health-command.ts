@@ -20,11 +20,12 @@ export const healthCommand: Command = {
   help: () => `Usage: sessiond health [flags of sessiond serve]
 
 Asks GET /readyz of the server that has the same flags and variables, at
-SESSIOND_METRICS_ADDRESS, or else at SESSIOND_HTTP_ADDRESS. Prints the answer, which names
-the part that is not ready. For the health checks of containers and for scripts.
+SESSIOND_METRICS_ADDRESS, or else at SESSIOND_HTTP_ADDRESS. Prints the answer,
+which names the part that is not ready. For the health checks of containers and
+for scripts.
 
-Exit codes: 0 when the server is ready, 1 when it is not or does not answer within
-two seconds, 2 when this command line or the configuration is at fault.
+Exit codes: 0 when the server is ready, 1 when it is not or does not answer
+within two seconds, 2 when this command line or the configuration is at fault.
 `,
   run: async ({ args, env, stdout, stderr }) => {
     const probe = await loadProbeConfig({ argv: args, env });

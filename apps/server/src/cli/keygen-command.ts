@@ -10,10 +10,10 @@ export const keygenCommand: Command = {
   summary: "makes a key for SESSIOND_KEYRING",
   help: () => `Usage: sessiond keygen [--kid NAME]
 
-Prints a new key as SESSIOND_KEYRING takes it: kid:base64. To rotate keys, put the
-new one behind the old, SESSIOND_KEYRING="old:…,new:…", until every server has it:
-one that lacks it cannot open what it seals. The steps after that, and when the old
-one can go: sessiond keys --help.
+Prints a new key as SESSIOND_KEYRING takes it: kid:base64. To rotate keys, put
+the new one behind the old, SESSIOND_KEYRING="old:…,new:…", until every server
+has it: one that lacks it cannot open what it seals. The steps after that, and
+when the old one can go: sessiond keys --help.
 
   --kid NAME   the key's name, 1 to 32 characters out of A-Z a-z 0-9 . _ -
                (default a random one)

@@ -20,25 +20,27 @@ export function keysCommand(reseal: (options: ResealOptions) => Promise<number>)
 
 const HELP = `Usage: sessiond keys reseal [flags]
 
-Seals every session anew that is not under the first key of SESSIOND_KEYRING, ended
-ones included, while servers go on. To rotate keys without downtime:
+Seals every session anew that is not under the first key of SESSIOND_KEYRING,
+ended ones included, while servers go on. To rotate keys without downtime:
 
   1. Make a key: sessiond keygen
-  2. Add it behind the old one, SESSIOND_KEYRING="old:…,new:…", on every server.
-  3. Once every server has it, put it in front: "new:…,old:…", on every server.
+  2. Add it behind the old one, SESSIOND_KEYRING="old:…,new:…", on each server.
+  3. Once all of them have it, put it in front: "new:…,old:…", on each server.
   4. Run sessiond keys reseal with that keyring and the servers' store.
   5. Wait 10 minutes, for as long are requests to create sessions remembered.
-  6. Remove the old key, on every server.
+  6. Remove the old key, on each server.
 
-It may be stopped with SIGINT or SIGTERM, and goes on where it was when it is run
-again. Exit codes: 0 when nothing is left under another key; 1 when some sessions
-are, and listed, or the store failed; 2 when the command line or the configuration
-is at fault; 130 or 143 when a signal stopped it.
+It may be stopped with SIGINT or SIGTERM, and goes on where it was when it is
+run again. Exit codes: 0 when nothing is left under another key; 1 when some
+sessions are, and listed, or the store failed; 2 when the command line or the
+configuration is at fault; 130 or 143 when a signal stopped it.
 
 The flags and variables are those of sessiond serve. These matter here:
 
   --keyring KID:BASE64,…   SESSIOND_KEYRING, required
   --store STORE            SESSIOND_STORE
-  --redis-ca FILE          SESSIOND_REDIS_CA, and so for --redis-cert and --redis-key
+  --redis-ca FILE          SESSIOND_REDIS_CA
+  --redis-cert FILE        SESSIOND_REDIS_CERT
+  --redis-key FILE         SESSIOND_REDIS_KEY
   --data-dir DIRECTORY     SESSIOND_DATA_DIR, where the default store is
 `;

@@ -16,13 +16,13 @@ export function serveCommand(runServer: RunServer): Command {
     help: () => `Usage: sessiond serve [flags]
 
 Runs the server until SIGTERM or SIGINT. On SIGHUP it reads the auth file and
-SESSIOND_KEYRING_FILE again, and keeps what it has if there is any fault. Files of TLS
-are read again when they change. Every setting is a flag or an environment
-variable; flags go first. A variable with _FILE behind its name, such as
-SESSIOND_KEYRING_FILE, names a file with the value: a secret of Docker or Kubernetes.
-Durations are written 500ms, 30s, 30m, 24h, 7d or 1h30m.
+SESSIOND_KEYRING_FILE again, and keeps what it has if there is any fault. Files
+of TLS are read again when they change. Every setting is a flag or an
+environment variable; flags go first. A variable with _FILE behind its name,
+such as SESSIOND_KEYRING_FILE, names a file with the value: a secret of Docker
+or Kubernetes. Durations are written 500ms, 30s, 30m, 24h, 7d or 1h30m.
 
-A server needs a keyring and an auth file. Without them, try \`sessiond serve --dev\`.
+A server needs a keyring and an auth file. Without them: sessiond serve --dev
 
 ${describeSettings()}
 Traces go where OTEL_EXPORTER_OTLP_ENDPOINT says, by OpenTelemetry's variables;

@@ -24,8 +24,9 @@ export const tokenCommand: Command = {
 Prints an access token that a development server with the same data directory
 accepts. It is of no use with a server that has an auth file.
 
-  --permissions LIST     separated by commas: ${KNOWN_PERMISSIONS.slice(0, 2).join(", ")},
-                         ${KNOWN_PERMISSIONS.slice(2).join(", ")}
+  --permissions LIST     separated by commas:
+                         ${KNOWN_PERMISSIONS.slice(0, 3).join(", ")},
+                         ${KNOWN_PERMISSIONS.slice(3).join(", ")}
   --subject NAME         who calls, as logs say (default development)
   --ttl DURATION         how long the token is good for (default ${DEFAULT_TTL})
   --data-dir DIRECTORY   the server's (SESSIOND_DATA_DIR, default .sessiond)

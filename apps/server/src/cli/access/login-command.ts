@@ -10,7 +10,7 @@ const NO_PLACE = { path: "", origin: "" };
 /** `sessiond login`. `logIn` returns the exit code. */
 export function loginCommand(logIn: (options: LoginOptions) => Promise<number>): Command {
   return {
-    summary: "logs you in, so that sessions, lock and rate-limit may call a server",
+    summary: "logs you in for sessions, lock and rate-limit",
     help: () => HELP,
     run: async ({ args, env, stderr }) => {
       const flags = new FlagReader(args, ["server", ...ISSUER_FLAGS]);

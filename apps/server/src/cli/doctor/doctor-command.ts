@@ -40,23 +40,25 @@ function parseDoctorFlags(args: readonly string[]) {
 
 const HELP = `Usage: sessiond doctor [flags]
 
-Reads the settings of sessiond serve, asks the store and the issuers, and says what
-is wrong and what to do. Run it as the server's user with the server's environment,
-before a start or beside a running server. It changes nothing, prints no secret, and
-ends within half a minute, also if something does not answer.
+Reads the settings of sessiond serve, asks the store and the issuers, and says
+what is wrong and what to do. Run it as the server's user with the server's
+environment, before a start or beside a running server. It changes nothing,
+prints no secret, and ends within half a minute, also if something does not
+answer.
 
-It looks at: settings; modes of files; disks; ports; certificates; the store, and of
-Redis the version, eviction, persistence, replicas, memory and latency; the keys that
-seal sessions; issuers and their algorithms; clocks. It listens on a free port for a
-moment.
+It looks at: settings; modes of files; disks; ports; certificates; the store,
+and of Redis the version, eviction, persistence, replicas, memory and latency;
+the keys that seal sessions; issuers and their algorithms; clocks. It listens on
+a free port for a moment.
 
-What it cannot know: how other machines see this one (names, networks, firewalls,
-load balancers); settings of other servers; the permissions of callers; whether the
-backups are good; what happens under load; Redis's replicas and sentinels themselves.
-Of a store with many sessions it looks at the newest, for three seconds.
+What it cannot know: how other machines see this one (names, networks,
+firewalls, load balancers); settings of other servers; the permissions of
+callers; whether the backups are good; what happens under load; Redis's replicas
+and sentinels themselves. Of a store with many sessions it looks at the newest,
+for three seconds.
 
-Exit codes: 0 when there are at most warnings; 1 when there is a fault; 2 when this
-command line is at fault.
+Exit codes: 0 when there are at most warnings; 1 when there is a fault; 2 when
+this command line is at fault.
 
   --json                   a check a line, as one JSON object
   --store STORE            SESSIOND_STORE

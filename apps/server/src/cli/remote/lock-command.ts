@@ -79,26 +79,26 @@ const HELP = `Usage: sessiond lock run NAME [flags] -- COMMAND [ARGUMENT …]
        sessiond lock get NAME [flags]
 
 run waits for a lock, runs a command while no one else has it, and renews it
-meanwhile. Signals are passed on to the command. If the lock is lost, because the
-server could not be reached in time, the command is told to end (SIGTERM), and
-killed 10 s later.
+meanwhile. Signals are passed on to the command. If the lock is lost, because
+the server could not be reached in time, the command is told to end (SIGTERM),
+and killed 10 s later.
 
-The command has the lock's fencing token in SESSIOND_FENCING_TOKEN. It grows with
-every holder: what takes the command's writes can refuse those of an earlier one,
-which may go on after a pause, or after sessiond itself was killed.
+The command has the lock's fencing token in SESSIOND_FENCING_TOKEN. It grows
+with every holder: what takes the command's writes can refuse those of an
+earlier one, which may go on after a pause, or after sessiond itself was killed.
 
-get says whether anybody holds the lock, with the holder's fencing token and until
-when, but not who. Exit codes of get: 0 where it is held, 1 where it is free, 69
-and 2 as below.
+get says whether anybody holds the lock, with the holder's fencing token and
+until when, but not who. Exit codes of get: 0 where it is held, 1 where it is
+free, 69 and 2 as below.
 
-Exit codes of run: the command's own (128 and its number for a signal, 126 where it
-cannot be run, 127 where it is not there); 75 where the lock could not be had in
-time, 1 where it was lost, 69 where the server could not be asked, 2 where this
-command line is at fault.
+Exit codes of run: the command's own (128 and its number for a signal, 126 where
+it cannot be run, 127 where it is not there); 75 where the lock could not be had
+in time, 1 where it was lost, 69 where the server could not be asked, 2 where
+this command line is at fault.
 
   --ttl DURATION           how long others wait at most if this dies; at most 1h
                            (default ${DEFAULT_TTL})
-  --wait-timeout DURATION  how long to wait for the lock, at most 1h; 0s tries once
-                           (default ${DEFAULT_WAIT_TIMEOUT})
+  --wait-timeout DURATION  how long to wait for the lock, at most 1h; 0s tries
+                           once (default ${DEFAULT_WAIT_TIMEOUT})
   --json                   one line of JSON (get only)
 ${REMOTE_HELP}`;

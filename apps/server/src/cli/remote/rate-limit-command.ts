@@ -47,13 +47,13 @@ const HELP = `Usage: sessiond rate-limit check POLICY KEY [flags]
        sessiond rate-limit get POLICY KEY [flags]
        sessiond rate-limit reset POLICY KEY [flags]
 
-check counts an attempt of a key, such as an address, under a policy of the server's
-SESSIOND_RATE_LIMITS, and says whether it is allowed. get says what check would say,
-and counts nothing. reset forgets the attempts so far.
+check counts an attempt of a key, such as an address, under a policy of the
+server's SESSIOND_RATE_LIMITS, and says whether it is allowed. get says what
+check would say, and counts nothing. reset forgets the attempts so far.
 
-Exit codes: 0 when it is allowed (or forgotten), 1 when it is refused, 69 when the
-server could not be asked, 2 when this command line is at fault.
+Exit codes: 0 when it is allowed (or forgotten), 1 when it is refused, 69 when
+the server could not be asked, 2 when this command line is at fault.
 
-  --cost COUNT             how much the attempt counts (check and get, default 1)
+  --cost COUNT             how much the attempt counts (default 1; not of reset)
   --json                   one line of JSON (check and get)
 ${REMOTE_HELP}`;

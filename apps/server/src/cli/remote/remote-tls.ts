@@ -16,7 +16,7 @@ export const REMOTE_TLS_FLAGS = Object.values(FLAGS).map(([flag]) => flag);
 export const REMOTE_TLS_HELP = `\
   --server-ca FILE         the PEM file of the authorities of an https server
                            (${REMOTE_TLS_VARIABLES.ca}, default: those of Node)
-  --client-cert FILE       the PEM file of the certificate that the server asks for
+  --client-cert FILE       the PEM file of the certificate that the server wants
                            (${REMOTE_TLS_VARIABLES.cert})
   --client-key FILE        the PEM file of its key (${REMOTE_TLS_VARIABLES.key})
 `;
