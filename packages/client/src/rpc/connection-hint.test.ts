@@ -55,7 +55,7 @@ describe("a message says that this may be the wrong port or protocol", () => {
       const { baseUrl } = await startSessionServer(protocol, {});
       const https = baseUrl.replace("http:", "https:");
       const { message } = await rejection(connectClient(https, { protocol }).countSessions());
-      expect(message).toMatch(/TLS.* Is this the right port and protocol\? .*`http:`/);
+      expect(message).toMatch(/^[^:]*wrong version number[^:]*: .*not TLS.*protocol\? .*`http:`/);
     },
   );
 });

@@ -108,8 +108,14 @@ function detailsOf(
   };
 }
 
+/**
+ * An error of OpenSSL: thread, code, library, function, what went wrong, file, line and data, such as
+ * `4F2B:error:0A00010B:SSL routines:tls_validate_record_header:wrong version number:tlsany_meth.c:78:`.
+ */
+const OPENSSL_ERROR = /[\dA-F]+:error:[\dA-F]+:[^:]*:[^:]*:([^:]*):[^:]*:\d+:[^\n]*\n?/g;
+
 function networkMessage(error: ConnectError, hint?: string): string {
-  const message = messageOf(error).trimEnd();
+  const message = messageOf(error).replace(OPENSSL_ERROR, "$1").trimEnd();
   return hint === undefined ? message : `${message}: ${hint}`;
 }
 
