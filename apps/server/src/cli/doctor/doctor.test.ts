@@ -106,6 +106,11 @@ test("a secret in a flag is told, and not shown", async () => {
   });
 });
 
+test("settings that are missing are not counted as given", async () => {
+  const { stdout } = await outcomeOf(doctor, ["--store", "sqlite::memory:"], {});
+  expect(stdout).toMatch(/^fault {4}settings {6}1 setting given, 2 faults$/m);
+});
+
 test.each([
   [["--jsn"], "--jsn: unknown flag (did you mean --json?)"],
   [["--store"], "--store: expected a value"],

@@ -7,7 +7,7 @@ import { counted } from "./texts.js";
 /** Each issuer publishes a key for an algorithm that is accepted. */
 export const issuersCheck: Check = async ({ config: { values, given }, issuers }) => {
   if (values.auth === undefined) {
-    return { skipped: given.has("auth") ? "the auth file is at fault" : "there is no auth file" };
+    return { skipped: given.has("auth") ? "the auth file is at fault" : "no auth file is set" };
   }
   const probed = await issuers;
   const findings = await Promise.all(probed.map(judge));

@@ -13,7 +13,7 @@ const MAX_KEY_AGE_MS = 365 * DAY_MS;
 export const keysCheck: Check = async ({ config: { values, given }, sources, store }) => {
   const { keyring } = values;
   if (keyring === undefined) {
-    return { skipped: given.has("keyring") ? "the keyring is at fault" : "there is no keyring" };
+    return { skipped: given.has("keyring") ? "the keyring is at fault" : "no keyring is set" };
   }
   const unchangedMs = await unchangedFor(sources);
   const probe = await store;
