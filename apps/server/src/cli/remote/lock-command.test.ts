@@ -86,6 +86,7 @@ test.each([
   [["run", "--", "ls"], "the lock's NAME is missing after run"],
   [["run", "--ttl=5s", "--", "ls"], "the lock's NAME is missing after run"],
   [["steal", "x", "--", "ls"], "expected sessiond lock run NAME"],
+  [["gett", "x"], "(did you mean get?)"],
   [["run", "x", ...TOKEN], "the -- before the command is missing"],
   [["run", "x", ...TOKEN, "make", "--all"], "the -- before the command is missing"],
   [["run", "x", "y:z", ...TOKEN, "--", "ls"], "argument 3: not a flag"],

@@ -1,4 +1,5 @@
 import { parseDuration } from "@sessiond/core";
+import { didYouMean } from "../../config/closest-name.js";
 import { ConfigError } from "../../config/config-error.js";
 import type { Environment } from "../../config/environment.js";
 import type { Command } from "../command/command.js";
@@ -51,8 +52,10 @@ function parseLockRun(
   const end = args.indexOf("--");
   const own = end === -1 ? args : args.slice(0, end);
   const [action, name = "", ...flagArgs] = own;
-  if (action !== "run")
-    throw new ConfigError([`expected ${USAGE}, or ${GET_USAGE}; see: sessiond help lock`]);
+  if (action !== "run") {
+    const hint = didYouMean(action ?? "", ["run", "get"]);
+    throw new ConfigError([`expected ${USAGE}, or ${GET_USAGE}${hint}; see: sessiond help lock`]);
+  }
   if (name === "" || name.startsWith("-")) {
     throw new ConfigError([`the lock's NAME is missing after run: ${USAGE}`]);
   }

@@ -31,6 +31,7 @@ test.each([
   [["check", "login", ...TOKEN], "the KEY after POLICY is missing"],
   [["check", "login", "a", "b:c", ...TOKEN], "argument 4: not a flag"],
   [["drop", "login", "x"], "expected sessiond rate-limit check|get|reset"],
+  [["chek", "login", "x"], "(did you mean check?)"],
   [["check", "login", "x", "--cost=0", ...TOKEN], "--cost: expected"],
   [["reset", "login", "x", "--cost=1", ...TOKEN], "--cost: unknown flag"],
 ])("%j is refused", async (args, expected) => {

@@ -1,3 +1,4 @@
+import { didYouMean } from "../../config/closest-name.js";
 import { ConfigError } from "../../config/config-error.js";
 import type { Environment } from "../../config/environment.js";
 import { parseCount } from "../../config/quantity.js";
@@ -25,9 +26,10 @@ function parseRateLimitCall(
   args: readonly string[],
   env: Environment,
 ): Omit<RateLimitCallOptions, "stdout" | "stderr"> {
-  const [action, policy = "", key = "", ...flagArgs] = args;
+  const [action = "", policy = "", key = "", ...flagArgs] = args;
   if (action !== "check" && action !== "get" && action !== "reset") {
-    throw new ConfigError([`expected ${USAGE}; see: sessiond help rate-limit`]);
+    const hint = didYouMean(action, ["check", "get", "reset"]);
+    throw new ConfigError([`expected ${USAGE}${hint}; see: sessiond help rate-limit`]);
   }
   const isMissing = (word: string) => word === "" || word.startsWith("--");
   if (isMissing(policy) || isMissing(key)) {

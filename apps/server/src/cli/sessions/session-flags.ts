@@ -1,6 +1,7 @@
 import { isIP } from "node:net";
 import type { SessionFilter, SessionQuery } from "@sessiond/client";
 import { parseDuration } from "@sessiond/core";
+import { didYouMean } from "../../config/closest-name.js";
 import { ConfigError } from "../../config/config-error.js";
 import type { Environment } from "../../config/environment.js";
 import { parseCount } from "../../config/quantity.js";
@@ -128,7 +129,8 @@ export function parseSessionCall(args: readonly string[], env: Environment): Ses
   const [action = "", ...rest] = args;
   const spec = Object.hasOwn(ACTIONS, action) ? ACTIONS[action as SessionAction] : undefined;
   if (spec === undefined) {
-    const usage = `expected sessiond sessions ${Object.keys(ACTIONS).join("|")}`;
+    const actions = Object.keys(ACTIONS);
+    const usage = `expected sessiond sessions ${actions.join("|")}${didYouMean(action, actions)}`;
     throw new ConfigError([`${usage}; see: sessiond help sessions`]);
   }
   const { name, least, most } = spec.names;

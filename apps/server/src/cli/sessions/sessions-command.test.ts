@@ -73,6 +73,7 @@ test.each(examples)("the page's `sessiond sessions %s` is understood", async (ex
 test.each([
   [[], "expected sessiond sessions list|get|count|revoke|revoke-user|watch"],
   [["drop"], "expected sessiond sessions list"],
+  [["lst"], "(did you mean list?)"],
   [["get"], "the SESSION_ID after get is missing"],
   [["get", "--json"], "the SESSION_ID after get is missing"],
   [["revoke-user", "--yes"], "the USER_ID after revoke-user is missing"],
