@@ -125,6 +125,21 @@ test("revoking many users can be interrupted between two of them, and repeated",
   expect(counts).toEqual(all.map((_, at) => (at < ended ? 0 : 1)));
 }, 120_000);
 
+test.each([
+  [["sessions", "list", "--user=erin"], { userId: "erin", displayName: "\u202e" }],
+  [["sessions", "get", "of-erin"], { id: "of-erin", data: { text: "a\nb" } }],
+  [["sessions", "count", "--user=erin"], { count: 1 }],
+  [["lock", "get", "of-erin"], { name: "of-erin", held: false }],
+  [["rate-limit", "get", "login", "erin"], { policy: "login", allowed: true, remaining: 10 }],
+  [["rate-limit", "check", "login", "erin"], { policy: "login", allowed: true, remaining: 9 }],
+])("%j --json answers with a line of JSON", async ([name = "", ...args], expected) => {
+  const erin = { userId: "erin", sessionId: "of-erin", displayName: "\u202e" };
+  if (args[0] === "list") await create([{ ...erin, data: { text: "a\nb" } }]);
+  const { stdout } = await outcomeOf(COMMANDS.get(name) as Command, [...args, "--json"], access());
+  expect(stdout).toMatch(/^[ -~]+\n$/);
+  expect(JSON.parse(stdout)).toMatchObject(expected);
+});
+
 const answering = [
   [["sessions", "count"]],
   [["lock", "get", "report"]],
