@@ -1,11 +1,5 @@
 import { resolve } from "node:path";
-import {
-  DEFAULT_RATE_LIMITS,
-  Keyring,
-  parseDuration,
-  parseRateLimitPolicies,
-  parseRateLimitWindows,
-} from "@sessiond/core";
+import { Keyring, parseDuration } from "@sessiond/core";
 import type { Durability } from "@sessiond/core/redis";
 import { parseAddress } from "../network/address.js";
 import { parseOrigins } from "../network/origins.js";
@@ -15,17 +9,15 @@ import { BOUND_SETTINGS } from "./bound-settings.js";
 import { parseBoolean, parseChoice } from "./choice.js";
 import { CONNECTION_SETTINGS } from "./connection-settings.js";
 import { CONSOLE_SETTINGS } from "./console-settings.js";
-import { parseCount } from "./quantity.js";
+import { LOAD_SETTINGS } from "./load-settings.js";
+import { SESSION_SETTINGS } from "./session-settings.js";
 import type { Setting } from "./setting.js";
 import { parseStoreLocation } from "./store-location.js";
 import { PORT_TLS_SETTINGS, REDIS_TLS_SETTINGS } from "./tls-settings.js";
 import { WORKERS_SETTING } from "./workers-setting.js";
 
-const LIMIT_POLICIES = ["evict_oldest", "reject"] as const;
 const DURABILITIES = ["auto", "local", "replicated"] as const satisfies readonly Durability[];
-const MAX_SESSIONS_PER_USER = 1000;
 const MIN_KEYS_MAX_AGE_MS = 5 * 60_000;
-const MAX_CALLS = 1_000_000;
 
 export type { Setting };
 
@@ -114,163 +106,9 @@ export const SETTINGS = {
     parse: parseKeyPrefix,
   },
   ...REDIS_TLS_SETTINGS,
-  idleTimeout: {
-    group: "Sessions and rate limits",
-    env: "SESSIOND_IDLE_TIMEOUT",
-    flag: "idle-timeout",
-    placeholder: "DURATION",
-    default: "30m",
-    help:
-      "how long a session lives without activity, unless its creator says otherwise; at most the " +
-      "lifetime",
-    parse: parseDuration,
-  },
-  lifetime: {
-    group: "Sessions and rate limits",
-    env: "SESSIOND_LIFETIME",
-    flag: "lifetime",
-    placeholder: "DURATION",
-    default: "24h",
-    help: "how long a session lives in all, unless its creator says otherwise",
-    parse: parseDuration,
-  },
-  maxLifetime: {
-    group: "Sessions and rate limits",
-    env: "SESSIOND_MAX_LIFETIME",
-    flag: "max-lifetime",
-    placeholder: "DURATION",
-    default: "365d",
-    help: "the longest idle timeout and lifetime that a session's creator may ask for",
-    parse: parseDuration,
-  },
-  maxSessionsPerUser: {
-    group: "Sessions and rate limits",
-    env: "SESSIOND_MAX_SESSIONS_PER_USER",
-    flag: "max-sessions-per-user",
-    placeholder: "COUNT",
-    default: "10",
-    help: `how many active sessions a user may have; 1 to ${MAX_SESSIONS_PER_USER}`,
-    parse: (text) => parseCount(text, { min: 1, max: MAX_SESSIONS_PER_USER }),
-  },
-  limitPolicy: {
-    group: "Sessions and rate limits",
-    env: "SESSIOND_LIMIT_POLICY",
-    flag: "limit-policy",
-    placeholder: "POLICY",
-    default: "evict_oldest",
-    help:
-      "what gives way to a user's limit: the oldest session (`evict_oldest`) or the new one " +
-      "(`reject`)",
-    parse: (text) => parseChoice(text, LIMIT_POLICIES),
-  },
-  onTokenReuse: {
-    group: "Sessions and rate limits",
-    env: "SESSIOND_ON_TOKEN_REUSE",
-    flag: "on-token-reuse",
-    placeholder: "POLICY",
-    default: "record",
-    help:
-      "what a replaced token does to its session when somebody presents it: `record` appends an " +
-      "event, `revoke` also revokes the session, so anybody who has a replaced token can end it",
-    parse: (text) => parseChoice(text, ["record", "revoke"] as const),
-  },
-  retention: {
-    group: "Sessions and rate limits",
-    env: "SESSIOND_RETENTION",
-    flag: "retention",
-    placeholder: "DURATION",
-    default: "10m",
-    help: "how long ended sessions can be listed, and revoked ids stay taken",
-    parse: parseDuration,
-  },
-  rateLimits: {
-    group: "Sessions and rate limits",
-    env: "SESSIOND_RATE_LIMITS",
-    flag: "rate-limits",
-    placeholder: "NAME: …; …",
-    default: DEFAULT_RATE_LIMITS,
-    help:
-      'policies that CheckRateLimit counts by, such as `"login: 10 per 15m, 50 per 24h; ' +
-      'signup: 3 per 1h (count refused)"`; the other option is `(allow when unavailable)`',
-    parse: parseRateLimitPolicies,
-  },
+  ...SESSION_SETTINGS,
   ...WORKERS_SETTING,
-  maxCallsInFlight: {
-    group: "Load",
-    env: "SESSIOND_MAX_CALLS_IN_FLIGHT",
-    flag: "max-calls-in-flight",
-    placeholder: "COUNT",
-    default: "1000",
-    help:
-      "how many calls a server works on at a time, on both ports; it lowers the number by itself " +
-      "while calls wait for each other",
-    details:
-      "Calls beyond it fail at once with `OVERLOADED` and are told when to try again. First those " +
-      "that create, list and count (at 70 % of the number), then the others (at 85 %), then " +
-      "VerifySession and its batches. Calls that revoke, or release a lock, and health checks never do. " +
-      "Watches and waiting AcquireLock calls have bounds of their own.\n\n" +
-      "The server lowers the number down to 100 while its event loop is more than 40 ms late, and " +
-      "raises it again within two seconds. " +
-      "[Why it is done so](adr/0019-shedding-at-the-door.md).",
-    parse: (text) => parseCount(text, { min: 1, max: MAX_CALLS }),
-  },
-  maxCallsPerCaller: {
-    group: "Load",
-    env: "SESSIOND_MAX_CALLS_PER_CALLER",
-    flag: "max-calls-per-caller",
-    placeholder: "COUNT",
-    help: "how many of these calls may be of one caller (default: as many as are still free)",
-    details:
-      "A caller is the subject of an access token, of one issuer and in one namespace. Its fair share " +
-      "holds with this setting, too: alone it gets a half of the calls, each of two gets a third, " +
-      "and there is always room for another.",
-    parse: (text) => parseCount(text, { min: 1, max: MAX_CALLS }),
-  },
-  callerQuota: {
-    group: "Load",
-    env: "SESSIOND_CALLER_QUOTA",
-    flag: "caller-quota",
-    placeholder: "COUNT per DURATION,…",
-    help: "how often one caller may call, such as `200 per 1s, 5000 per 1m` (default: as often as it likes)",
-    details:
-      "So many calls may come at once; then calls are allowed at this rate. Each server counts for " +
-      "itself, so callers of three servers may call three times as often. A call beyond fails with " +
-      "`OVERLOADED`, except those that revoke or release a lock.",
-    parse: parseRateLimitWindows,
-  },
-  maxWatchesPerCaller: {
-    group: "Load",
-    env: "SESSIOND_MAX_WATCHES_PER_CALLER",
-    flag: "max-watches-per-caller",
-    placeholder: "COUNT",
-    default: "1000",
-    help:
-      "how many watches one caller may have on a server, where its namespace has 1000 and all " +
-      "together have 2000",
-    parse: (text) => parseCount(text, { min: 1, max: MAX_CALLS }),
-  },
-  maxLockWaitersPerCaller: {
-    group: "Load",
-    env: "SESSIOND_MAX_LOCK_WAITERS_PER_CALLER",
-    flag: "max-lock-waiters-per-caller",
-    placeholder: "COUNT",
-    default: "1000",
-    help:
-      "how many calls of one caller may wait for locks on a server, where those of its namespace are " +
-      "10000 and all together 20000; beyond it a lock is still given if it is free",
-    parse: (text) => parseCount(text, { min: 1, max: MAX_CALLS }),
-  },
-  maxNamesPerCaller: {
-    group: "Load",
-    env: "SESSIOND_MAX_NAMES_PER_CALLER",
-    flag: "max-names-per-caller",
-    placeholder: "COUNT",
-    default: "100000",
-    help:
-      "how many different names of locks and keys of rate limits one caller may use in an hour, on " +
-      "each server: the store keeps them for a while",
-    parse: (text) => parseCount(text, { min: 1, max: 10 * MAX_CALLS }),
-  },
+  ...LOAD_SETTINGS,
   ...BOUND_SETTINGS,
   dev: {
     group: "Keys and access",
