@@ -4,8 +4,14 @@ import { execFileSync } from "node:child_process";
 import { copyFileSync, globSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { parseArgs } from "node:util";
+import { readArguments } from "./arguments.ts";
 import { type Manifest, readManifest, readPackages } from "./packages.ts";
+
+const USAGE = `Usage: pnpm pack:server [--all] [FOLDER]
+
+Packs the server with all that it runs on into a folder, packed by default.
+
+  --all  packs every package that is published`;
 
 /** What no program reads: sources and types in TypeScript, and maps to them. */
 const UNREAD = "node_modules/**/*.{ts,cts,mts,map,tsbuildinfo}";
@@ -69,13 +75,10 @@ function pnpm(cwd: string, args: readonly string[]): string {
 }
 
 if (import.meta.main) {
-  const { values, positionals } = parseArgs({
-    options: { all: { type: "boolean" } },
-    allowPositionals: true,
-  });
-  const [destination = "packed"] = positionals;
+  const { names, isOn } = readArguments(USAGE, { mostNames: 1, flags: ["all"] });
+  const [destination = "packed"] = names;
   const server = "apps/server";
-  const files = values.all
+  const files = isOn("all")
     ? packAll(destination)
     : [packBundle(readManifest(`${server}/package.json`).name, server, destination)];
   console.log(files.join("\n"));

@@ -71,3 +71,18 @@ test("a new version is in every package, in the changelog, and in the name of th
   // What has no changes has no release.
   expect(repo.run("set-version.ts", "0.3.0").stderr).toContain("expected changes");
 });
+
+test("a script that is asked for help, or has an unknown argument, releases and changes nothing", async () => {
+  await using repo = await repository();
+  for (const script of ["release.ts", "set-version.ts", "pack.ts"]) {
+    const help = repo.run(script, "--help");
+    expect(help).toMatchObject({
+      status: 0,
+      stdout: expect.stringContaining("Usage: pnpm "),
+      stderr: "",
+    });
+    const { status, stderr } = repo.run(script, "--nonsense");
+    expect({ status, stderr }).toEqual({ status: 2, stderr: help.stdout });
+  }
+  expect(repo.read("CHANGELOG.md")).toBe(CHANGELOG);
+});

@@ -4,8 +4,15 @@ import { createHash } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join, resolve } from "node:path";
+import { readArguments } from "./arguments.ts";
 import { hasSection } from "./changelog.ts";
 import { readManifest, readPackages, versionOf } from "./packages.ts";
+
+readArguments(`Usage: pnpm release
+
+Builds, checks, tests and packs all packages as the last commit has them, into
+packed/VERSION. Publishes nothing. docs/versions.md says what comes before and
+after.`);
 
 const faults = faultsOfTree();
 if (faults.length > 0) {

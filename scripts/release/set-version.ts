@@ -1,11 +1,16 @@
 // Gives all packages one version, and the changelog a section for it: pnpm release:version 0.2.0
 import { readFileSync, writeFileSync } from "node:fs";
+import { readArguments } from "./arguments.ts";
 import { hasSection, releaseSection } from "./changelog.ts";
 import { readPackages } from "./packages.ts";
 
 const CHANGELOG = "CHANGELOG.md";
 const KUSTOMIZATION = "deploy/kubernetes/kustomization.yaml";
-const [version = ""] = process.argv.slice(2);
+const USAGE = `Usage: pnpm release:version VERSION
+
+Gives all packages the version, and moves what is unreleased in CHANGELOG.md into a
+section for it. Commits nothing.`;
+const [version = ""] = readArguments(USAGE, { mostNames: 1 }).names;
 if (!/^\d+\.\d+\.\d+(-[a-z]+\.\d+)?$/.test(version)) {
   console.error("expected a version such as 0.2.0 or 1.0.0-beta.1: pnpm release:version VERSION");
   process.exit(1);
