@@ -4,7 +4,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { expect, onTestFinished, test } from "vitest";
+import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import { useTestServer } from "../../testing/test-server.js";
 import { repository, runExample, runTenLines } from "./readme-example.test.fixture.js";
 
@@ -13,18 +13,29 @@ const server = useTestServer();
 /** npm fetches what the packages need. */
 const INSTALL_TIMEOUT_MS = 240_000;
 
-/** An empty project, in which npm with an empty home has installed our packed packages and others. */
+/** Has our packed packages. */
+let packed: string;
+/** Empty at first. */
+let home: string;
+
+beforeAll(async () => {
+  packed = await mkdtemp(join(tmpdir(), "sessiond-packed-"));
+  home = await mkdtemp(join(tmpdir(), "sessiond-home-"));
+  const pack = ["--filter", "./packages/*", "pack", "--pack-destination", packed];
+  await run("npx", ["--yes", "pnpm@12.21.0", ...pack], { cwd: repository });
+}, INSTALL_TIMEOUT_MS);
+afterAll(async () => {
+  for (const folder of [packed, home]) await rm(folder, { recursive: true });
+});
+
+/** An empty project, in which npm has installed our packed packages and others. */
 async function install(ours: readonly string[], others: readonly string[]): Promise<string> {
-  const project = await mkdtemp(join(tmpdir(), "sessiond-packed-"));
-  const home = await mkdtemp(join(tmpdir(), "sessiond-home-"));
-  for (const folder of [project, home]) onTestFinished(() => rm(folder, { recursive: true }));
-  for (const folder of ours) {
-    const args = ["--yes", "pnpm@12.21.0", "pack", "--pack-destination", project];
-    await run("npx", args, { cwd: `${repository}/packages/${folder}` });
-  }
+  const project = await mkdtemp(join(tmpdir(), "sessiond-project-"));
+  onTestFinished(() => rm(project, { recursive: true }));
   await writeFile(join(project, "package.json"), '{ "private": true, "type": "module" }');
-  const packed = globSync(join(project, "*.tgz"));
-  const args = ["install", "--no-audit", "--no-fund", ...packed, ...others];
+  const files = ours.flatMap((name) => globSync(join(packed, `sessiond-${name}-[0-9]*.tgz`)));
+  expect(files).toHaveLength(ours.length);
+  const args = ["install", "--no-audit", "--no-fund", ...files, ...others];
   await run("npm", args, { cwd: project, env: { ...process.env, HOME: home } });
   return project;
 }
