@@ -59,7 +59,7 @@ async function expectRefusal(far: SessionClient, token: string, visitor: Visitor
   expect(visitor.lastServedMs - revokedMs).toBeLessThanOrEqual(MAX_STALE_MS);
 }
 
-test.each([
+test.concurrent.each([
   ["loses every answer", (proxy: Proxy) => proxy.halfOpen()],
   ["delays everything by more than maxStaleMs", (proxy: Proxy) => proxy.delay(2_500)],
   ["refuses connections", (proxy: Proxy) => proxy.refuse()],
@@ -122,7 +122,7 @@ test("a revoked session is refused in time while servers are killed and replaced
   await server[Symbol.asyncDispose]();
 });
 
-test("a revoked session is refused in time while Redis fails over", async () => {
+test.concurrent("a revoked session is refused in time while Redis fails over", async () => {
   await using redis = await startRedisSentinels({});
   await using server = await startTestServer({ store: redis.url });
   const { grpcUrl: baseUrl, accessToken: token } = server;
@@ -164,7 +164,7 @@ const VERIFIER = `
   client.close();
 `;
 
-test("a process that was stopped for ten seconds does not serve what was revoked meanwhile", async () => {
+test.concurrent("a process that was stopped for ten seconds does not serve what was revoked meanwhile", async () => {
   await using server = await startTestServer();
   const { grpcUrl: baseUrl, accessToken } = server;
   using far = createSessionClient({ baseUrl, token: accessToken });
