@@ -19,7 +19,7 @@ export class RestartLoad {
   /** How many changes each session has had that is over. An update that failed may have happened. */
   readonly #changes = new Map<string, { readonly least: number; readonly most: number }>();
   readonly #watches: SessionEvent[][] = [];
-  #isStopped = false;
+  readonly #stop = new AbortController();
   readonly failures: Failure[] = [];
   callCount = 0;
 
@@ -44,16 +44,17 @@ export class RestartLoad {
   async call(callers: number): Promise<void> {
     await Promise.all(
       Array.from({ length: callers }, async (_, caller) => {
-        for (let i = 0; !this.#isStopped; i++) {
+        const { signal } = this.#stop;
+        for (let i = 0; !signal.aborted; i++) {
           await this.#liveOneSession(this.#client(caller), `user-${caller}-${i}`);
-          await sleep(PAUSE_MS * Math.random() * 2);
+          await sleep(PAUSE_MS * Math.random() * 2, undefined, { signal }).catch(() => {});
         }
       }),
     );
   }
 
   stopCalling(): void {
-    this.#isStopped = true;
+    this.#stop.abort();
   }
 
   /** Waits until every watcher was told the last change of every session. */
@@ -91,7 +92,7 @@ export class RestartLoad {
       }
     } catch (error) {
       // Only the end of the test ends a watch.
-      if (!this.#isStopped) this.#fail("watchSessions", error);
+      if (!this.#stop.signal.aborted) this.#fail("watchSessions", error);
     }
   }
 
