@@ -46,6 +46,9 @@ beforeAll(async () => {
   trace.setGlobalTracerProvider(shop);
   context.setGlobalContextManager(new AsyncLocalStorageContextManager().enable());
   propagation.setGlobalPropagator(new W3CTraceContextPropagator());
+  opened.defer(() => {
+    for (const api of [trace, context, propagation]) api.disable();
+  });
 });
 afterAll(() => opened.disposeAsync());
 

@@ -6,7 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { Keyring } from "@sessiond/core";
 import { SqliteSessionStore } from "@sessiond/core/sqlite";
 import { freePort, startRedisServer } from "@sessiond/core/testing";
-import { describe, expect, test, vi } from "vitest";
+import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { holdKeys } from "../testing/held-issuer.js";
 import { failureOf } from "../testing/outcome.js";
 import { bearer, clientOver, GRPC, PROTOCOLS, sessionClient } from "../testing/protocols.js";
@@ -172,6 +172,7 @@ describe.each(PROTOCOLS)("over $name", (protocol) => {
   test("a fault of the server's own is an internal error to its caller, and explained in the log", async () => {
     const message = "the cause, which is for the log alone";
     const count = vi.spyOn(SqliteSessionStore.prototype, "count");
+    onTestFinished(() => count.mockRestore());
     count.mockRejectedValueOnce(new TypeError(message));
     const told = { code: "INTERNAL", message: "internal error" };
     expect(await failureOf(client.countSessions({}))).toEqual(told);

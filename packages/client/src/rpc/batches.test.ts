@@ -4,7 +4,7 @@ import { anyPack } from "@bufbuild/protobuf/wkt";
 import { Code, type ConnectError } from "@connectrpc/connect";
 import { StatusSchema } from "@sessiond/proto/google/rpc/status";
 import fc from "fast-check";
-import { expect, test, vi } from "vitest";
+import { expect, onTestFinished, test, vi } from "vitest";
 import type { SessionClient } from "../client.js";
 import { SessiondError } from "../error.js";
 import {
@@ -144,7 +144,8 @@ test("any mix of calls has the same outcomes in batches as without", async () =>
   const options = { maxAttempts: 2, timeoutMs: 2000 };
   const single = connectClient(server.baseUrl, { ...options, batching: false });
   const batched = connectClient(server.baseUrl, options);
-  vi.spyOn(Math, "random").mockReturnValue(0.01);
+  const random = vi.spyOn(Math, "random").mockReturnValue(0.01);
+  onTestFinished(() => random.mockRestore());
   // A batch with a slow call is slow for all, which a deadline would show. So those are apart.
   const isSlow = ({ abort }: Step) => abort === "meanwhile";
   await fc.assert(

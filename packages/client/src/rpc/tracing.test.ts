@@ -9,7 +9,7 @@ import {
   SimpleSpanProcessor,
   TracerProvider,
 } from "@opentelemetry/sdk-trace";
-import { beforeAll, beforeEach, expect, test } from "vitest";
+import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import {
   notFound,
   PROTOCOLS,
@@ -30,6 +30,9 @@ beforeAll(() => {
   trace.setGlobalTracerProvider(new TracerProvider({ spanProcessors }));
   context.setGlobalContextManager(new AsyncLocalStorageContextManager().enable());
   propagation.setGlobalPropagator(new W3CTraceContextPropagator());
+});
+afterAll(() => {
+  for (const api of [trace, context, propagation]) api.disable();
 });
 beforeEach(() => exporter.reset());
 
