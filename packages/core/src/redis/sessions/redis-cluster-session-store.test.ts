@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import type { Cluster } from "ioredis";
 import { afterAll, beforeAll } from "vitest";
 import { describeSessionStore } from "../../testing/contract/sessions/describe-session-store.js";
 import { connectToCluster } from "../../testing/redis/connect-to.js";
@@ -6,18 +7,22 @@ import { type RedisCluster, startRedisCluster } from "../../testing/redis/redis-
 import { RedisSessionStore } from "./redis-session-store.js";
 
 let cluster: RedisCluster;
+let inspector: Cluster;
 beforeAll(async () => {
   // Nothing fails here, and a busy machine is not to be taken for it.
   cluster = await startRedisCluster({ nodeTimeoutMs: 15_000 });
+  inspector = await connectToCluster(cluster);
 });
-afterAll(() => cluster.stop());
+afterAll(async () => {
+  inspector.disconnect();
+  await cluster.stop();
+});
 
 describeSessionStore("a Redis Cluster of three primaries and three replicas", async (given) => {
   const keyPrefix = `${randomUUID()}:`;
   const open = async () => {
     return new RedisSessionStore({ ...given, keyPrefix, redis: await connectToCluster(cluster) });
   };
-  const inspector = await connectToCluster(cluster);
   return {
     store: await open(),
     peer: await open(),
@@ -25,6 +30,5 @@ describeSessionStore("a Redis Cluster of three primaries and three replicas", as
       const primaries = inspector.nodes("master").map((node) => node.keys(`${keyPrefix}*`));
       return (await Promise.all(primaries)).flat().length;
     },
-    dispose: async () => inspector.disconnect(),
   };
 });
