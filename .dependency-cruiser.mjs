@@ -81,11 +81,11 @@ const FLOORS = {
     "*.ts": "options and errors, for all of them",
   },
   "packages/web/src": {
-    "index.ts": "the package's door",
     "express.ts": "Express's door",
     "fastify.ts": "Fastify's door",
     "hono.ts": "Hono's door",
     "react-router.ts": "React Router's door",
+    "index.ts": "the package's door",
     "web-sessions.ts": "sessions for the Fetch API",
     "request-session.ts": "the session of one request",
     "options.ts": "what all requests share",

@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
-import type { WebSessionsOptions } from "./options.js";
-import type { RequestSession } from "./request-session.js";
+// By the door: without it in the program, TypeScript 7 lets no application declare `Register`.
+import type { RequestSession, WebSessionsOptions } from "./index.js";
 import { peerAddressOf, responseHeadOf, webRequestOf } from "./requests/node-request.js";
 import { createWebSessions } from "./web-sessions.js";
 

@@ -5,8 +5,8 @@ import type {
   FastifyReply,
   FastifyRequest,
 } from "fastify";
-import type { WebSessionsOptions } from "./options.js";
-import type { RequestSession } from "./request-session.js";
+// By the door: without it in the program, TypeScript 7 lets no application declare `Register`.
+import type { RequestSession, WebSessionsOptions } from "./index.js";
 import { peerAddressOf, webRequestOf } from "./requests/node-request.js";
 import type { ResponseHead } from "./requests/response-head.js";
 import { createWebSessions } from "./web-sessions.js";

@@ -1,6 +1,6 @@
 import type { Context, MiddlewareHandler } from "hono";
-import type { WebSessionsOptions } from "./options.js";
-import type { RequestSession } from "./request-session.js";
+// By the door: without it in the program, TypeScript 7 lets no application declare `Register`.
+import type { RequestSession, WebSessionsOptions } from "./index.js";
 import { headOf } from "./requests/response-head.js";
 import { createWebSessions } from "./web-sessions.js";
 

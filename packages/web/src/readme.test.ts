@@ -1,7 +1,11 @@
-import { spawn } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
+import { mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import { RequestSession } from "./request-session.js";
 import { Browser } from "./testing/browser.js";
@@ -9,8 +13,9 @@ import { type Sessiond, startSessiond } from "./testing/sessiond.js";
 import { statusByReason } from "./web-error.js";
 
 const PACKAGE = fileURLToPath(new URL("..", import.meta.url));
+const ROOT = join(PACKAGE, "../..");
 const readme = readFileSync(`${PACKAGE}/README.md`, "utf8");
-const rootReadme = readFileSync(`${PACKAGE}/../../README.md`, "utf8");
+const rootReadme = readFileSync(`${ROOT}/README.md`, "utf8");
 
 let sessiond: Sessiond;
 beforeAll(async () => {
@@ -59,6 +64,26 @@ test("the repository's README puts sessiond in front of an Express application",
   expect((await browser.send("/", page)).body).toContain("bob");
   expect((await browser.send("/logout", { form: {} })).status).toBe(303);
   expect((await browser.send("/", page)).status).toBe(303);
+});
+
+test("an application that imports Express's door alone gives the sessions' data its own type", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "sessiond-web-types-"));
+  onTestFinished(() => rm(folder, { recursive: true }));
+  await symlink(`${ROOT}/examples/express-shop/node_modules`, join(folder, "node_modules"));
+  const [example, register] = [...readme.matchAll(/```ts\n(.*?)```/gs)].map(([, code]) => code);
+  const probe = `app.get("/basket", async ({ sessiond }, res) => {
+    const { data } = await sessiond.require();
+    const basket: string[] = data.basket ?? [];
+    // @ts-expect-error
+    res.json([basket, data.other]);
+  });`;
+  await writeFile(join(folder, "app.mts"), `${example}${register}${probe}`);
+  const options = ["--noEmit", "--strict", "--module", "nodenext", "app.mts"];
+  const types = `--typeRoots ${ROOT}/node_modules/@types --types node`.split(" ");
+  const compile = promisify(execFile)(`${ROOT}/node_modules/.bin/tsc`, [...options, ...types], {
+    cwd: folder,
+  });
+  expect(await compile.catch(({ stdout }) => stdout)).toEqual({ stdout: "", stderr: "" });
 });
 
 test("the README names every reason with its status", () => {
