@@ -146,17 +146,19 @@ describe.each(Object.entries(DOORS))("a browser of an application on %s", (door,
     expect((await browser.send("/mine")).status).toBe(401);
   });
 
-  test("keeps its cookie while sessiond is away", async () => {
+  test("keeps its cookie while sessiond is away, and the operator learns why", async () => {
     const nowhere = createSessionClient({
       baseUrl: "http://127.0.0.1:1",
       token: "t",
       maxAttempts: 1,
     });
     onTestFinished(() => nowhere.close());
-    const browser = await open({ client: nowhere });
+    const warnings: string[] = [];
+    const browser = await open({ client: nowhere, warn: (message) => warnings.push(message) });
     browser.cookies.set(COOKIE, "sst_kept");
     const { status, headers, setCookie } = await browser.send("/mine");
     expect([status, headers["retry-after"], setCookie]).toEqual([503, "2", []]);
+    expect(warnings).toEqual([expect.stringContaining("ECONNREFUSED 127.0.0.1:1")]);
   });
 
   test("is told nothing of a refused access token, and the operator why it was refused", async () => {

@@ -56,6 +56,19 @@ describe("the cookie", () => {
   });
 
   test.each([
+    ["that a browser drops", { host: "192.0.2.7:3000" }, ["Browsers drop"]],
+    ["that a browser drops behind a proxy", { "x-forwarded-proto": "http" }, ["Browsers drop"]],
+    ["that a browser keeps", { "x-forwarded-proto": "https" }, []],
+    ["that a browser keeps behind a proxy with TLS", { via: "1.1 proxy" }, []],
+  ])("%s is told to the operator only if it will be missing", async (_, fields, expected) => {
+    const warnings: string[] = [];
+    const shop = await startShop({ ...options(), warn: (message) => warnings.push(message) });
+    const headers = { host: "shop.test", ...fields };
+    for (const name of ["pip", "pam"]) await send(`${shop}/login`, { form: form(name), headers });
+    expect(warnings).toEqual(expected.map((text) => expect.stringContaining(text)));
+  });
+
+  test.each([
     ["behind a proxy that names localhost", TLS, {}],
     ["in production", {}, { cookie: { allowPlainLocalhost: false } }],
   ])("needs TLS %s", async (_, headers, more) => {

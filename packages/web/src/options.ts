@@ -3,6 +3,7 @@ import { checkNames } from "./check-names.js";
 import type { TokenSetup } from "./cookie/held-token.js";
 import { RecentTokens } from "./cookie/recent-tokens.js";
 import { type CookieOptions, SessionCookie } from "./cookie/session-cookie.js";
+import { OperatorWarnings } from "./operator-warnings.js";
 import type { SessionData } from "./register.js";
 import { type TrustedProxies, trustedProxies } from "./requests/client-info.js";
 import { returnPath } from "./requests/return-path.js";
@@ -43,7 +44,10 @@ export interface WebSessionsOptions {
    */
   readonly onError?: ((error: WebError) => void) | undefined;
 
-  /** Receives what an operator should know, once. Default: `console.warn`. */
+  /**
+   * Receives what an operator should know, once, and during an outage of sessiond its cause, once a
+   * minute. Default: `console.warn`.
+   */
   readonly warn?: ((message: string) => void) | undefined;
 
   /** The clock. Default: `Date.now`. */
@@ -68,6 +72,7 @@ export interface Setup extends TokenSetup {
   readonly addressPolicy: string;
   readonly userPolicy: string;
   readonly onError: (error: WebError) => void;
+  readonly warnings: OperatorWarnings;
   readonly now: () => number;
 }
 
@@ -103,9 +108,10 @@ export function checkOptions(options: WebSessionsOptions): Setup {
   if (loginPath !== undefined && returnPath(loginPath) !== loginPath) {
     throw new TypeError("loginPath: expected a path such as /login");
   }
+  const warnings = new OperatorWarnings(warn, now);
   return {
     client,
-    cookie: new SessionCookie(cookie, warn),
+    cookie: new SessionCookie(cookie, warnings),
     replaced: new RecentTokens(now),
     ended: new RecentTokens(now),
     trustedOrigins: new Set(trustedOrigins),
@@ -114,6 +120,7 @@ export function checkOptions(options: WebSessionsOptions): Setup {
     addressPolicy: loginLimit.addressPolicy ?? "login",
     userPolicy: loginLimit.userPolicy ?? "login",
     onError,
+    warnings,
     now,
   };
 }

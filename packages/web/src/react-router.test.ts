@@ -99,9 +99,12 @@ test("a destroyed session is over, and a session without its user is a guest's",
 
 test("an outage is an error of status 503, never an empty session", async () => {
   const client = createSessionClient({ baseUrl: "http://127.0.0.1:1", token: "t", maxAttempts: 1 });
-  const { getSession } = storage(client);
+  const warnings: string[] = [];
+  const warn = (message: string) => warnings.push(message);
+  const { getSession } = createSessionStorage<Data>({ client, user: () => undefined, warn });
   const reading = getSession("__Host-session=sst_1");
   await expect(reading).rejects.toMatchObject({ name: "WebError", status: 503 });
+  expect(warnings).toEqual([expect.stringContaining("ECONNREFUSED 127.0.0.1:1")]);
   client.close();
 });
 

@@ -4,6 +4,7 @@ import { createSession, type Session, type SessionStorage } from "react-router";
 import { checkNames } from "./check-names.js";
 import { type CookieOptions, SessionCookie } from "./cookie/session-cookie.js";
 import { replaceSession } from "./login/replace-session.js";
+import { OperatorWarnings } from "./operator-warnings.js";
 import { checkClient } from "./options.js";
 import type { SessionData } from "./register.js";
 import type { Login } from "./request-session.js";
@@ -31,7 +32,7 @@ export interface ReactRouterSessionsOptions<Data> {
   /** As in `createWebSessions`: receives each error of status 500. Default: `console.error`. */
   readonly onError?: ((error: WebError) => void) | undefined;
 
-  /** Receives what an operator should know, once. Default: `console.warn`. */
+  /** As in `createWebSessions`. Default: `console.warn`. */
   readonly warn?: ((message: string) => void) | undefined;
 }
 
@@ -68,10 +69,16 @@ export function createSessionStorage<Data extends object, FlashData = Data>(
   const { client, user, warn = console.warn, onError = console.error } = options;
   checkClient(client);
   if (typeof user !== "function") throw new TypeError("user: expected a function of the data");
+  const warnings = new OperatorWarnings(warn, Date.now);
   const { allowPlainLocalhost = process.env["NODE_ENV"] === "development" } = options.cookie ?? {};
-  const cookie = new SessionCookie({ ...options.cookie, allowPlainLocalhost }, warn);
+  const cookie = new SessionCookie({ ...options.cookie, allowPlainLocalhost }, warnings);
   /** The user of each session as it was read. */
   const users = new WeakMap<RouterSession, string>();
+
+  const tell = (error: WebError) => {
+    if (error.status === 500) onError(error);
+    if (error.status === 503) warnings.tellOutage(error);
+  };
 
   const start = async (session: RouterSession, login: Omit<Login, "data"> | undefined) => {
     const owner = login ?? { userId: `guest:${randomUUID()}` };
@@ -82,7 +89,7 @@ export function createSessionStorage<Data extends object, FlashData = Data>(
 
   return {
     getSession: (header) =>
-      withWebErrors(onError, async () => {
+      withWebErrors(tell, async () => {
         const token = cookie.read(requestWith(header)) ?? "";
         const found = await client.verifySession(token);
         const data = (found?.data ?? {}) as Data;
@@ -92,7 +99,7 @@ export function createSessionStorage<Data extends object, FlashData = Data>(
       }),
 
     commitSession: (session) =>
-      withWebErrors(onError, async () => {
+      withWebErrors(tell, async () => {
         const login = user(session.data as Partial<Data>) || undefined;
         const before = users.get(session);
         const isNewUser = login !== undefined && login.userId !== before;
@@ -112,7 +119,7 @@ export function createSessionStorage<Data extends object, FlashData = Data>(
       }),
 
     destroySession: ({ id }) =>
-      withWebErrors(onError, async () => {
+      withWebErrors(tell, async () => {
         await client.revokeSession({ token: id }, { reason: "logged out" });
         return cookie.clearingLine(requestWith(undefined));
       }),
@@ -131,14 +138,14 @@ function requestWith(cookie: string | null | undefined): WebRequest {
 
 /** Runs an operation, whose errors become `WebError`s. Whoever answers them drops their cause. */
 async function withWebErrors<T>(
-  onError: (error: WebError) => void,
+  tell: (error: WebError) => void,
   operation: () => Promise<T>,
 ): Promise<T> {
   try {
     return await operation();
   } catch (error) {
     const webError = webErrorFrom(error);
-    if (webError?.status === 500) onError(webError);
+    if (webError !== undefined) tell(webError);
     throw webError ?? error;
   }
 }

@@ -14,7 +14,7 @@ import { countAttempt, type LoginKeys, loginKeys } from "./login/login-limit.js"
 import { replaceSession } from "./login/replace-session.js";
 import type { Setup } from "./options.js";
 import type { SessionData } from "./register.js";
-import { clientAddress, clientInfo } from "./requests/client-info.js";
+import { clientAddress, clientInfo, isProxyUnknown } from "./requests/client-info.js";
 import { isForged } from "./requests/cross-origin.js";
 import type { ResponseHead } from "./requests/response-head.js";
 import { isSafe, pathOf, type WebRequest, wantsPage } from "./requests/web-request.js";
@@ -253,8 +253,9 @@ export class RequestSession {
    * framework's middleware calls it. A client with a bearer token cannot be abused like that.
    */
   checkOrigin(): void {
-    const { trustedOrigins } = this.#setup;
+    const { trustedOrigins, warnings } = this.#setup;
     if (!this.#token.isBearer && isForged(this.#request, trustedOrigins)) {
+      warnings.tell("crossOrigin");
       throw this.#error("CROSS_ORIGIN");
     }
   }
@@ -268,12 +269,13 @@ export class RequestSession {
   }
 
   /**
-   * How to answer an error about sessions. Undefined for other errors. An answer of status 500 tells
-   * the browser nothing, so `onError` gets the error.
+   * How to answer an error about sessions. Undefined for other errors. An answer of status 500 or
+   * 503 tells the browser nothing, so `onError` gets the error, and `warn` the cause.
    */
   answerTo(error: unknown): ErrorAnswer | undefined {
     const webError = this.errorFrom(error);
     if (webError?.status === 500) this.#setup.onError(webError);
+    if (webError?.status === 503) this.#setup.warnings.tellOutage(webError);
     return webError?.answer();
   }
 
@@ -314,7 +316,14 @@ export class RequestSession {
   #loginKeys(userName: string): LoginKeys {
     const address = this.#address();
     if (address === undefined) throw new TypeError("peerAddress: needed to limit attempts");
-    if (typeof userName !== "string") throw this.#error("INVALID_ARGUMENT");
+    if (typeof userName !== "string") {
+      const detail = "The request is not valid: expected a user name.";
+      throw this.#error("INVALID_ARGUMENT", { detail });
+    }
+    const { trustedProxies, warnings } = this.#setup;
+    if (isProxyUnknown(this.#request, this.#context.peerAddress, trustedProxies)) {
+      warnings.tell("unknownProxy");
+    }
     return loginKeys(address, userName);
   }
 

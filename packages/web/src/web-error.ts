@@ -39,7 +39,12 @@ const DETAILS: Readonly<Record<number, string>> = {
   409: "The session was changed meanwhile, or there are too many. Log out elsewhere, or try again.",
   429: "There were too many attempts.",
   500: "Something went wrong on our side.",
-  503: "The service cannot answer at the moment. You are still logged in.",
+  503: "The service cannot answer at the moment. This logs nobody out.",
+};
+
+/** Instead of the status's, where a developer would otherwise look in the wrong place. */
+const DETAILS_BY_REASON: Readonly<Partial<Record<WebErrorReason, string>>> = {
+  CROSS_ORIGIN: "A page of another origin sent this request.",
 };
 
 /** https://www.rfc-editor.org/rfc/rfc9110#section-15 */
@@ -71,6 +76,8 @@ export interface WebErrorOptions extends ErrorOptions {
   readonly headers?: Readonly<Record<string, string>>;
   /** Whether the client is a browser that shows a page. Default: a program that reads JSON. */
   readonly isPage?: boolean;
+  /** What is said instead of the reason's text. It stands in a page as it is: no text of a request. */
+  readonly detail?: string;
   /** Where a browser goes instead of being shown this error. */
   readonly location?: string | undefined;
 }
@@ -95,9 +102,10 @@ export class WebError extends Error {
   constructor(reason: WebErrorReason, options: WebErrorOptions = {}) {
     const status = statusByReason[reason];
     const { headers = {}, isPage = false, location } = options;
+    const { detail = DETAILS_BY_REASON[reason] ?? DETAILS[status] } = options;
     const wait = headers["Retry-After"];
     const again = wait === undefined ? "" : ` Try again in ${wait} s.`;
-    super(`${DETAILS[status]}${again}`, "cause" in options ? { cause: options.cause } : undefined);
+    super(`${detail}${again}`, "cause" in options ? { cause: options.cause } : undefined);
     this.reason = reason;
     this.status = status;
     this.statusCode = status;
@@ -136,7 +144,7 @@ export class WebError extends Error {
 const PRIVATE = { "Cache-Control": "no-store" };
 const STATIC_PAGE = { "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'" };
 
-/** Both texts are from the tables above, so nothing needs to be escaped. */
+/** Both texts are constants of this package, so nothing needs to be escaped. */
 function page(title: string, message: string): string {
   return `<!doctype html>
 <html lang="en">

@@ -1,4 +1,4 @@
-import { SessiondError } from "@sessiond/client";
+import { createSessionClient, SessiondError } from "@sessiond/client";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type Sessiond, startSessiond } from "./testing/sessiond.js";
 import { createWebSessions, type WebSessions } from "./web-sessions.js";
@@ -112,4 +112,56 @@ test.each([
   expect(() => createWebSessions({ client: sessiond.client, ...options } as never)).toThrow(
     message,
   );
+});
+
+test("an outage is told to the operator with its cause, and again after a minute", async () => {
+  const client = createSessionClient({ baseUrl: "http://127.0.0.1:1", token: "t", maxAttempts: 1 });
+  const warnings: string[] = [];
+  let nowMs = 0;
+  const away = createWebSessions({
+    client,
+    warn: (message) => warnings.push(message),
+    now: () => nowMs,
+  });
+  const headers = { cookie: "__Host-session=sst_old" };
+  for (nowMs of [0, 59_999, 60_000]) {
+    const request = new Request("https://shop.example.com/", { headers });
+    await away.handle(request, undefined, async (session) => Response.json(await session.get()));
+  }
+  client.close();
+  const told = expect.stringMatching(/^sessiond cannot answer.*UNAVAILABLE.*127\.0\.0\.1:1/);
+  expect(warnings).toEqual([told, told]);
+});
+
+test("what an operator set up wrong in front of the application is told once", async () => {
+  const warnings: string[] = [];
+  const warn = (message: string) => warnings.push(message);
+  const options = { client: sessiond.client, warn };
+  const logIn = async (web: WebSessions, headers: Record<string, string>) => {
+    const request = new Request(URL_OF_LOGIN, { method: "POST", headers });
+    return web.handle(request, "127.0.0.1", async (session) => {
+      await session.attemptLogin("ann", () => undefined);
+      return new Response();
+    });
+  };
+  const proxied = { "x-forwarded-for": "203.0.113.7" };
+  await logIn(createWebSessions({ ...options, trustedProxies: ["loopback"] }), proxied);
+  expect(warnings).toEqual([]);
+  const web = createWebSessions(options);
+  for (const headers of [proxied, { origin: "https://other.example" }]) {
+    await logIn(web, headers);
+    await logIn(web, headers);
+  }
+  const texts = ["trustedProxies", "trustedOrigins"];
+  expect(warnings).toEqual(texts.map((text) => expect.stringContaining(text)));
+});
+
+test("a login without a user name is told what is missing", async () => {
+  const request = new Request(URL_OF_LOGIN, { method: "POST" });
+  const response = await web.handle(request, "127.0.0.1", async (session) => {
+    await session.attemptLogin(undefined as never, () => undefined);
+    return new Response();
+  });
+  const detail = "The request is not valid: expected a user name.";
+  expect(await response.json()).toMatchObject({ status: 400, detail });
 });

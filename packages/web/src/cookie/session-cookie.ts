@@ -1,7 +1,8 @@
 import type { Session } from "@sessiond/client";
 import { parseCookie, stringifySetCookie } from "cookie";
 import { checkNames } from "../check-names.js";
-import { isPlainLocalhost, type WebRequest } from "../requests/web-request.js";
+import type { OperatorWarnings } from "../operator-warnings.js";
+import { isPlainElsewhere, isPlainLocalhost, type WebRequest } from "../requests/web-request.js";
 
 /** Options of the cookie. */
 export interface CookieOptions {
@@ -52,10 +53,9 @@ export class SessionCookie {
   readonly #domain: string | undefined;
   readonly #sameSite: "lax" | "strict";
   readonly #allowPlainLocalhost: boolean;
-  readonly #warn: (message: string) => void;
-  #hasWarned = false;
+  readonly #warnings: OperatorWarnings;
 
-  constructor(options: CookieOptions, warn: (message: string) => void) {
+  constructor(options: CookieOptions, warnings: OperatorWarnings) {
     checkNames(options, NAMES, "cookie.");
     const { domain, sameSite = "lax" } = options;
     const { name = domain === undefined ? "__Host-session" : "__Secure-session" } = options;
@@ -71,7 +71,7 @@ export class SessionCookie {
     this.#domain = domain;
     this.#sameSite = sameSite;
     this.#allowPlainLocalhost = allowPlainLocalhost;
-    this.#warn = warn;
+    this.#warnings = warnings;
   }
 
   /** The token that the browser sent, or undefined. */
@@ -104,7 +104,8 @@ export class SessionCookie {
   #line(request: WebRequest, content: { value: string; maxAge: number; expires: Date }): string {
     const domain = this.#domain;
     const isPlain = this.#isPlain(request);
-    if (isPlain) this.#warnOnce();
+    if (isPlain) this.#warnings.tell("plainLocalhost");
+    if (isPlainElsewhere(request)) this.#warnings.tell("plainHttp");
     return stringifySetCookie({
       name: this.nameFor(request),
       ...content,
@@ -118,14 +119,5 @@ export class SessionCookie {
 
   #isPlain(request: WebRequest): boolean {
     return this.#allowPlainLocalhost && isPlainLocalhost(request);
-  }
-
-  #warnOnce(): void {
-    if (this.#hasWarned) return;
-    this.#hasWarned = true;
-    this.#warn(
-      "The session cookie is not Secure, because the request came over plain http to localhost. " +
-        "In production set NODE_ENV=production, and have the proxy pass the Host on.",
-    );
   }
 }

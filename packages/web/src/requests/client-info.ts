@@ -42,6 +42,16 @@ export function clientAddress(
   return plainAddress(proxyAddr(connection, trusted));
 }
 
+/** Whether a proxy, or a client that poses as one, says who its client is, and is not trusted. */
+export function isProxyUnknown(
+  request: WebRequest,
+  peerAddress: string | undefined,
+  trusted: TrustedProxies,
+): boolean {
+  if (peerAddress === undefined || request.headers.get("x-forwarded-for") === null) return false;
+  return !trusted(peerAddress, 0);
+}
+
 /** Without a port, which some proxies write, and as IPv4 if an IPv6 address wraps one. */
 function plainAddress(text: string): string {
   const [, address = text] = /^\[?([\d.]+|[\da-f:.]+(?=\]))\]?:\d+$/i.exec(text) ?? [];

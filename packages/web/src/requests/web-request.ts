@@ -42,12 +42,31 @@ export function isInBackground({ headers }: WebRequest): boolean {
  * A request that a proxy forwarded is not local, whatever host it names.
  */
 export function isPlainLocalhost(request: WebRequest): boolean {
-  const { headers } = request;
+  return isPlain(request) && !isForwarded(request) && hasLocalHost(request);
+}
+
+/**
+ * Whether the browser talks without TLS to another host than its own machine, so that it takes no
+ * Secure cookie. A proxy that says nothing about TLS is thought to have it.
+ */
+export function isPlainElsewhere(request: WebRequest): boolean {
+  if (!isPlain(request) || hasLocalHost(request)) return false;
+  const scheme = request.headers.get("x-forwarded-proto");
+  return scheme === null ? !isForwarded(request) : scheme.trim().toLowerCase() === "http";
+}
+
+function isPlain({ url }: WebRequest): boolean {
+  return url.startsWith("http:");
+}
+
+function isForwarded({ headers }: WebRequest): boolean {
+  return FORWARDING_FIELDS.some((name) => headers.get(name) !== null);
+}
+
+function hasLocalHost(request: WebRequest): boolean {
   const host = hostOf(request);
   const url = host === undefined ? null : URL.parse(`http://${host}`);
-  if (url === null || !request.url.startsWith("http:")) return false;
-  const isForwarded = FORWARDING_FIELDS.some((name) => headers.get(name) !== null);
-  return !isForwarded && LOCAL_HOST.test(url.hostname);
+  return url !== null && LOCAL_HOST.test(url.hostname);
 }
 
 const LOCAL_HOST = /^(?:(?:.+\.)?localhost|127\.\d+\.\d+\.\d+|\[::1\])$/;
