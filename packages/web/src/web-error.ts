@@ -70,6 +70,11 @@ export function retryAfter(waitMs: number): { "Retry-After": string } {
   return { "Retry-After": String(Math.max(1, Math.ceil(waitMs / 1000))) };
 }
 
+/** People count long waits in minutes. */
+function waitText(seconds: number): string {
+  return seconds < 120 ? `${seconds} s` : `${Math.ceil(seconds / 60)} minutes`;
+}
+
 /** What an error has besides its reason. */
 export interface WebErrorOptions extends ErrorOptions {
   /** Fields of the answer, such as `Retry-After`. */
@@ -103,8 +108,8 @@ export class WebError extends Error {
     const status = statusByReason[reason];
     const { headers = {}, isPage = false, location } = options;
     const { detail = DETAILS_BY_REASON[reason] ?? DETAILS[status] } = options;
-    const wait = headers["Retry-After"];
-    const again = wait === undefined ? "" : ` Try again in ${wait} s.`;
+    const waitS = Number(headers["Retry-After"]);
+    const again = waitS > 0 ? ` Try again in ${waitText(waitS)}.` : "";
     super(`${detail}${again}`, "cause" in options ? { cause: options.cause } : undefined);
     this.reason = reason;
     this.status = status;

@@ -208,5 +208,5 @@ test("a guesser of passwords is stopped, and told when to try again", async () =
     if (status === 429) expect(await response.headerValue("retry-after")).toMatch(/^\d+$/);
   }
   expect(status).toBe(429);
-  expect(await page.getByRole("paragraph").textContent()).toMatch(/Try again in \d+ s\./);
+  expect(await page.getByRole("paragraph").textContent()).toMatch(/Try again in \d+ minutes\./);
 });
