@@ -12,7 +12,7 @@ import { type Sessiond, startSessiond } from "../testing/sessiond.js";
 import { form, startShop } from "../testing/shop.js";
 
 const COOKIE = "__Host-session";
-/** `SESSIOND_WEB_RUNS=1000` takes about half an hour. */
+/** `SESSIOND_WEB_RUNS=1000` takes 10 to 20 minutes: more than half of the runs wait out an outage. */
 const RUNS = Number(process.env["SESSIOND_WEB_RUNS"] ?? 12);
 const RECOVERY = { timeout: 15_000, interval: 25 };
 
@@ -43,12 +43,21 @@ type Outage = "none" | "redis is gone" | "replies are lost";
 
 /** Requests that the browser sends at the same time. Their answers arrive in any order. */
 interface Batch {
+  /** Random operations end sessions more often than they begin some. */
+  readonly logsInFirst: boolean;
   readonly operations: readonly { operation: Operation; delayMs: number; arrival: number }[];
   readonly outage: Outage;
 }
 
+const LOGIN: Batch = {
+  logsInFirst: false,
+  operations: [{ operation: "login", delayMs: 0, arrival: 0 }],
+  outage: "none",
+};
+
 const batches = fc.array(
   fc.record<Batch>({
+    logsInFirst: fc.boolean(),
     operations: fc.array(
       fc.record({
         operation: fc.constantFrom<Operation>(
@@ -81,19 +90,27 @@ interface Known {
   readonly dead: Set<string>;
 }
 
+/** What was tried, for `--reporter verbose`: without logins or outages the test proves nothing. */
+const tried = { runsWithOutage: 0, requests: 0, batchesLoggedIn: 0, batchesLoggedOut: 0 };
+
 test(
   "no logged-out browser gets in and no logged-in one is thrown out, in any order and outage",
-  async () => {
+  async ({ annotate }) => {
     const origin = await startShop({ client: sessiond.client });
     let run = 0;
     await fc.assert(
       fc.asyncProperty(batches, async (sequence) => {
         run += 1;
+        tried.runsWithOutage += sequence.some(({ outage }) => outage !== "none") ? 1 : 0;
         const user = `user-${run}`;
         const browser = new Browser(origin, { "x-forwarded-proto": "https" });
         const known: Known = { isLoggedIn: false, tokens: new Set(), dead: new Set() };
         try {
-          for (const batch of sequence) await runBatch(browser, user, batch, known);
+          for (const batch of sequence) {
+            const logsIn = batch.logsInFirst && known.isLoggedIn !== true;
+            if (logsIn) await runBatch(browser, user, LOGIN, known);
+            await runBatch(browser, user, batch, known);
+          }
         } finally {
           await recover();
         }
@@ -103,12 +120,17 @@ test(
       }),
       { numRuns: RUNS, endOnFailure: true },
     );
+    await annotate(`${run} runs: ${JSON.stringify(tried)}`);
+    for (const count of Object.values(tried)) expect(count).toBeGreaterThan(0);
   },
   RUNS * 20_000,
 );
 
 async function runBatch(browser: Browser, user: string, batch: Batch, known: Known): Promise<void> {
   const before = browser.cookies.get(COOKIE);
+  tried.requests += batch.operations.length;
+  if (known.isLoggedIn === true) tried.batchesLoggedIn += 1;
+  if (known.isLoggedIn === false) tried.batchesLoggedOut += 1;
   startOutage(batch.outage);
   const answered = await Promise.all(
     batch.operations.map(async ({ operation, delayMs, arrival }) => {
