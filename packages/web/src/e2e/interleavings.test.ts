@@ -12,30 +12,44 @@ import { type Sessiond, startSessiond } from "../testing/sessiond.js";
 import { form, startShop } from "../testing/shop.js";
 
 const COOKIE = "__Host-session";
-/** `SESSIOND_WEB_RUNS=1000` takes 10 to 20 minutes: more than half of the runs wait out an outage. */
+/** `SESSIOND_WEB_RUNS=1000` tries a thousand. More than half of the runs wait out an outage. */
 const RUNS = Number(process.env["SESSIOND_WEB_RUNS"] ?? 12);
+/** Many runs are tried on several systems side by side: most of their time is waiting. */
+const SYSTEMS = RUNS < 100 ? 1 : 4;
 const RECOVERY = { timeout: 15_000, interval: 25 };
 
-let redis: RedisServer;
-/** Between sessiond and its Redis. */
-let network: TcpFaultProxy;
-let sessiond: Sessiond;
+/** A server with a Redis of its own. */
+interface System {
+  readonly redis: RedisServer;
+  /** Between sessiond and its Redis. */
+  readonly network: TcpFaultProxy;
+  readonly sessiond: Sessiond;
+}
+
+const systems: System[] = [];
 beforeAll(async () => {
-  redis = await startRedisServer();
-  network = await startTcpFaultProxy({ host: "127.0.0.1", port: redis.port });
+  while (systems.length < SYSTEMS) systems.push(await startSystem());
+});
+afterAll(async () => {
+  for (const { sessiond, network, redis } of systems) {
+    await sessiond[Symbol.asyncDispose]();
+    await network[Symbol.asyncDispose]();
+    await redis.stop();
+  }
+});
+
+async function startSystem(): Promise<System> {
+  const redis = await startRedisServer();
+  const network = await startTcpFaultProxy({ host: "127.0.0.1", port: redis.port });
   const env = {
     SESSIOND_STORE: `redis://127.0.0.1:${network.port}`,
     SESSIOND_RATE_LIMITS: "login: 10000 per 1s",
     SESSIOND_MAX_SESSIONS_PER_USER: "100",
   };
   // Short, so that a browser is soon told of an outage.
-  sessiond = await startSessiond(env, { timeoutMs: 1_500 });
-});
-afterAll(async () => {
-  await sessiond?.[Symbol.asyncDispose]();
-  await network?.[Symbol.asyncDispose]();
-  await redis?.stop();
-});
+  const sessiond = await startSessiond(env, { timeoutMs: 1_500 });
+  return { redis, network, sessiond };
+}
 
 /** `end` is a sign-out from another device. */
 type Operation = "page" | "background" | "rotate" | "reauthenticated" | "login" | "logout" | "end";
@@ -90,58 +104,69 @@ interface Known {
   readonly dead: Set<string>;
 }
 
+/** A user with one browser, and what must be so of it. */
+interface Visitor {
+  readonly system: System;
+  readonly user: string;
+  readonly browser: Browser;
+  readonly known: Known;
+}
+
 /** What was tried, for `--reporter verbose`: without logins or outages the test proves nothing. */
-const tried = { runsWithOutage: 0, requests: 0, batchesLoggedIn: 0, batchesLoggedOut: 0 };
+const tried = { runs: 0, runsWithOutage: 0, requests: 0, batchesLoggedIn: 0, batchesLoggedOut: 0 };
 
 test(
   "no logged-out browser gets in and no logged-in one is thrown out, in any order and outage",
   async ({ annotate }) => {
-    const origin = await startShop({ client: sessiond.client });
-    let run = 0;
-    await fc.assert(
-      fc.asyncProperty(batches, async (sequence) => {
-        run += 1;
-        tried.runsWithOutage += sequence.some(({ outage }) => outage !== "none") ? 1 : 0;
-        const user = `user-${run}`;
-        const browser = new Browser(origin, { "x-forwarded-proto": "https" });
-        const known: Known = { isLoggedIn: false, tokens: new Set(), dead: new Set() };
-        try {
-          for (const batch of sequence) {
-            const logsIn = batch.logsInFirst && known.isLoggedIn !== true;
-            if (logsIn) await runBatch(browser, user, LOGIN, known);
-            await runBatch(browser, user, batch, known);
-          }
-        } finally {
-          await recover();
-        }
-        for (const token of known.dead) {
-          expect(await sessiond.client.verifySession(token)).toBeUndefined();
-        }
-      }),
-      { numRuns: RUNS, endOnFailure: true },
-    );
-    await annotate(`${run} runs: ${JSON.stringify(tried)}`);
+    await Promise.all(systems.map(tryOn));
+    await annotate(JSON.stringify(tried));
     for (const count of Object.values(tried)) expect(count).toBeGreaterThan(0);
   },
   RUNS * 20_000,
 );
 
-async function runBatch(browser: Browser, user: string, batch: Batch, known: Known): Promise<void> {
+/** Tries a share of the runs. */
+async function tryOn(system: System): Promise<void> {
+  const origin = await startShop({ client: system.sessiond.client });
+  const property = fc.asyncProperty(batches, async (sequence) => {
+    tried.runs += 1;
+    tried.runsWithOutage += sequence.some(({ outage }) => outage !== "none") ? 1 : 0;
+    const user = `user-${tried.runs}`;
+    const browser = new Browser(origin, { "x-forwarded-proto": "https" });
+    const known: Known = { isLoggedIn: false, tokens: new Set(), dead: new Set() };
+    const visitor = { system, user, browser, known };
+    try {
+      for (const batch of sequence) {
+        if (batch.logsInFirst && known.isLoggedIn !== true) await runBatch(visitor, LOGIN);
+        await runBatch(visitor, batch);
+      }
+    } finally {
+      await recover(system);
+    }
+    for (const token of known.dead) {
+      expect(await system.sessiond.client.verifySession(token)).toBeUndefined();
+    }
+  });
+  await fc.assert(property, { numRuns: Math.ceil(RUNS / SYSTEMS), endOnFailure: true });
+}
+
+async function runBatch(visitor: Visitor, batch: Batch): Promise<void> {
+  const { system, browser, known } = visitor;
   const before = browser.cookies.get(COOKIE);
   tried.requests += batch.operations.length;
   if (known.isLoggedIn === true) tried.batchesLoggedIn += 1;
   if (known.isLoggedIn === false) tried.batchesLoggedOut += 1;
-  startOutage(batch.outage);
+  startOutage(system, batch.outage);
   const answered = await Promise.all(
     batch.operations.map(async ({ operation, delayMs, arrival }) => {
       await sleep(delayMs);
-      return { operation, arrival, answer: await perform(browser, user, operation) };
+      return { operation, arrival, answer: await perform(visitor, operation) };
     }),
   );
   for (const { answer } of inOrderOfArrival(answered)) {
     if (answer !== undefined) browser.receive(answer);
   }
-  await recover();
+  await recover(system);
   expectNobodyThrownOut(answered, known);
   learn(answered, before, known);
   const probe = await answerOnceWell(browser);
@@ -157,8 +182,7 @@ interface Answered {
 }
 
 function perform(
-  browser: Browser,
-  user: string,
+  { system, user, browser }: Visitor,
   operation: Operation,
 ): Promise<Answer | undefined> {
   switch (operation) {
@@ -171,7 +195,7 @@ function perform(
     case "rotate":
       return browser.sendOnly("/rotate", { form: { graceMs: "60000" } });
     case "end":
-      return sessiond.client.revokeUserSessions(user).then(
+      return system.sessiond.client.revokeUserSessions(user).then(
         () => undefined,
         () => ({ status: 503, headers: {}, setCookie: [], body: "" }),
       );
@@ -245,13 +269,13 @@ function tokensIn(answer: Answer | undefined): string[] {
   return (answer?.setCookie ?? []).flatMap((line) => pattern.exec(line)?.[1] ?? []);
 }
 
-function startOutage(outage: Outage): void {
+function startOutage({ network }: System, outage: Outage): void {
   if (outage === "redis is gone") network.refuse();
   if (outage === "replies are lost") network.dropReplies(1);
 }
 
 /** Ends the outage, and waits until sessiond has noticed. */
-async function recover(): Promise<void> {
+async function recover({ network, sessiond }: System): Promise<void> {
   network.pass();
   const isWell = async () => (await sessiond.client.countSessions({ userId: "nobody" })) === 0;
   await expect.poll(() => isWell().catch(() => false), RECOVERY).toBe(true);
