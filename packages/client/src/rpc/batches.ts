@@ -3,21 +3,10 @@ import { Code, ConnectError } from "@connectrpc/connect";
 import { type Session, SessionSchema } from "@sessiond/proto/sessiond/v1/session";
 import type { SessionResult } from "@sessiond/proto/sessiond/v1/session_service";
 import { malformedAnswer } from "../error.js";
+import { type Attempt, Batch, type Entry, WaitingCall } from "./batch.js";
 import { type BatchAnswer, batchMethodOf } from "./batch-methods.js";
-import { Deadlines, type Perishable } from "./deadlines.js";
-import type { UnaryMethod } from "./methods.js";
+import { Deadlines } from "./deadlines.js";
 import { connectErrorFrom } from "./received-error.js";
-
-/** One attempt of one call. */
-export interface Attempt {
-  readonly method: UnaryMethod;
-  readonly request: object;
-  readonly header: Readonly<Record<string, string>> & { readonly authorization: string };
-  /** On the clock of `performance.now()`. */
-  readonly deadlineMs: number;
-  /** The caller's. */
-  readonly signal: AbortSignal | undefined;
-}
 
 /**
  * Makes an attempt by itself. Rejects with what the transport threw. `signal` replaces those of the
@@ -30,12 +19,6 @@ export type Send = (attempt: Attempt, signal?: AbortSignal) => Promise<unknown>;
  * server and the network busy.
  */
 const MAX_UNDER_WAY = 4;
-
-/**
- * The most calls in a batch. The server permits 1000. A tenth costs a call hardly more, and its
- * first call does not have to wait for the last of a thousand.
- */
-const MAX_BATCH = 100;
 
 /** A longer key is no token and no id of ours. It must not make a batch too large for the server. */
 const MAX_KEY_LENGTH = 2048;
@@ -86,7 +69,7 @@ export class Batches {
     }
     let lane = ofCaller.get(group);
     if (lane === undefined) {
-      lane = { authorization, group, method, waiting: new Map(), underWay: 0, isWoken: false };
+      lane = { authorization, group, method, waiting: [], underWay: 0, isWoken: false };
       ofCaller.set(group, lane);
     }
     return lane;
@@ -94,12 +77,14 @@ export class Batches {
 
   #wait(lane: Lane, key: string, attempt: Attempt): Promise<unknown> {
     return new Promise((resolve, reject) => {
-      const call = new WaitingCall(attempt, this.#deadlines, resolve, reject);
-      const others = lane.waiting.get(key);
-      if (others === undefined) lane.waiting.set(key, [call]);
-      else others.push(call);
+      let batch = lane.waiting.at(-1);
+      if (batch === undefined || batch.isFull) {
+        batch = new Batch(this.#deadlines);
+        lane.waiting.push(batch);
+      }
+      batch.add(key, new WaitingCall(attempt, resolve, reject));
       if (lane.underWay >= MAX_UNDER_WAY) {
-        call.watch();
+        batch.watch();
       } else if (!lane.isWoken) {
         lane.isWoken = true;
         // After all calls that start in this turn, and before anything else.
@@ -112,18 +97,13 @@ export class Batches {
   }
 
   #sendWaiting(lane: Lane): void {
-    while (lane.underWay < MAX_UNDER_WAY && lane.waiting.size > 0) {
-      const entries: Entry[] = [];
-      for (const [key, calls] of lane.waiting) {
-        lane.waiting.delete(key);
-        const open = calls.filter(({ isOpen }) => isOpen);
-        if (open.length > 0) entries.push({ key, calls: open });
-        if (entries.length === MAX_BATCH) break;
-      }
-      if (entries.length > 0) void this.#sendEntries(lane, entries);
+    while (lane.underWay < MAX_UNDER_WAY) {
+      const batch = lane.waiting.shift();
+      if (batch === undefined) break;
+      void this.#sendOne(lane, batch);
     }
-    for (const calls of lane.waiting.values()) for (const call of calls) call.watch();
-    if (lane.underWay === 0 && lane.waiting.size === 0) this.#forget(lane);
+    for (const batch of lane.waiting) batch.watch();
+    if (lane.underWay === 0 && lane.waiting.length === 0) this.#forget(lane);
   }
 
   /** An access token is soon replaced by another, and its lanes are of no more use. */
@@ -134,45 +114,55 @@ export class Batches {
   }
 
   /** Never rejects. */
-  async #sendEntries(lane: Lane, entries: readonly Entry[]): Promise<void> {
+  async #sendOne(lane: Lane, batch: Batch): Promise<void> {
+    const entries = batch.openEntries();
+    const [first] = entries;
+    if (first === undefined) return batch.end();
     lane.underWay++;
     try {
-      const [first] = entries as [Entry];
-      if (entries.length > 1) await this.#sendBatch(lane.method, entries);
-      else if (first.calls.length > 1) await this.#sendShared(lane.method, first);
+      if (entries.length > 1) await this.#sendBatch(lane.method, batch, entries);
+      else if (first.calls.length > 1) await this.#sendShared(lane.method, batch, first);
       else await sendAlone(first.calls[0] as WaitingCall, this.#send);
     } finally {
+      batch.end();
       lane.underWay--;
       this.#sendWaiting(lane);
     }
   }
 
-  async #sendBatch(method: Batchable, entries: readonly Entry[]): Promise<void> {
-    const calls = entries.flatMap((entry) => entry.calls);
+  async #sendBatch(method: Batchable, batch: Batch, entries: readonly Entry[]): Promise<void> {
+    const [{ calls }] = entries as [Entry];
     const [{ attempt: like }] = calls as [WaitingCall];
     const keys = entries.map(({ key }) => key);
     const request = method.request(keys, like.request);
     try {
-      const answer = await this.#sendForAll({ ...like, method: method.batch, request }, calls);
+      const answer = await this.#sendForAll({ ...like, method: method.batch, request }, batch);
       const { results } = answer as BatchAnswer;
       for (const [index, entry] of entries.entries()) {
         settle(method, entry.calls, results.length === keys.length ? results[index] : undefined);
       }
     } catch (error) {
-      if (isAboutBatch(error)) {
-        await Promise.all(entries.map((entry) => this.#sendShared(method, entry)));
-      } else {
-        for (const call of calls) call.reject(error);
-      }
+      if (isAboutBatch(error)) await this.#sendApart(method, entries);
+      else for (const { calls } of entries) for (const call of calls) call.reject(error);
     }
   }
 
+  async #sendApart(method: Batchable, entries: readonly Entry[]): Promise<void> {
+    await Promise.all(
+      entries.map(async (entry) => {
+        const batch = new Batch(this.#deadlines);
+        for (const call of entry.calls) batch.add(entry.key, call);
+        if (batch.isOpen) await this.#sendShared(method, batch, entry);
+        batch.end();
+      }),
+    );
+  }
+
   /** Makes one call for several about the same key. */
-  async #sendShared(method: Batchable, { calls }: Entry): Promise<void> {
+  async #sendShared(method: Batchable, batch: Batch, { calls }: Entry): Promise<void> {
     const [{ attempt: like }] = calls as [WaitingCall];
-    if (!calls.some(({ isOpen }) => isOpen)) return;
     try {
-      const { session } = (await this.#sendForAll(like, calls)) as { session?: Session };
+      const { session } = (await this.#sendForAll(like, batch)) as { session?: Session };
       settle(method, calls, session && { result: { case: "session", value: session } });
     } catch (error) {
       for (const call of calls) call.reject(error);
@@ -180,18 +170,11 @@ export class Batches {
   }
 
   /** Makes an attempt that ends when the last of its calls does. */
-  async #sendForAll(attempt: Attempt, calls: readonly WaitingCall[]): Promise<unknown> {
+  async #sendForAll(attempt: Attempt, batch: Batch): Promise<unknown> {
     const controller = new AbortController();
-    const open = calls.filter(({ isOpen }) => isOpen);
-    let left = open.length;
-    for (const call of open) {
-      call.onEnd = () => {
-        if (--left === 0) controller.abort();
-      };
-    }
-    // A signal that has aborted ends its call here, so all calls must be counted before.
-    for (const call of open) call.watch();
-    const deadlineMs = Math.max(...open.map((call) => call.deadlineMs));
+    batch.whenAbandoned(() => controller.abort());
+    batch.watch();
+    const deadlineMs = batch.lastDeadlineMs;
     // Not AbortSignal.any, which registers each signal with the long-lived one of the client.
     this.#underWay.add(controller);
     try {
@@ -209,87 +192,11 @@ interface Lane {
   readonly authorization: string;
   readonly group: string;
   readonly method: Batchable;
-  /** The calls that were not sent yet, by what they ask about. */
-  readonly waiting: Map<string, WaitingCall[]>;
+  /** What was not sent yet, the oldest first. Only the last one takes more calls. */
+  readonly waiting: Batch[];
   underWay: number;
   /** Whether the waiting calls are about to be sent. */
   isWoken: boolean;
-}
-
-/** All calls of a batch about one key. */
-interface Entry {
-  readonly key: string;
-  readonly calls: readonly WaitingCall[];
-}
-
-/** A call that waits for an answer together with others. */
-class WaitingCall implements Perishable, EventListenerObject {
-  readonly attempt: Attempt;
-  isOpen = true;
-  /** Called when the call ends before its answer. */
-  onEnd: (() => void) | undefined;
-  readonly #deadlines: Deadlines;
-  readonly #resolve: (answer: unknown) => void;
-  readonly #reject: (error: unknown) => void;
-  #isWatched = false;
-
-  constructor(
-    attempt: Attempt,
-    deadlines: Deadlines,
-    resolve: (answer: unknown) => void,
-    reject: (error: unknown) => void,
-  ) {
-    this.attempt = attempt;
-    this.#deadlines = deadlines;
-    this.#resolve = resolve;
-    this.#reject = reject;
-  }
-
-  get deadlineMs(): number {
-    return this.attempt.deadlineMs;
-  }
-
-  /** Ends the call at its deadline and by its signal. A call alone leaves that to the transport. */
-  watch(): void {
-    if (this.#isWatched || !this.isOpen) return;
-    this.#isWatched = true;
-    this.#deadlines.add(this);
-    const { signal } = this.attempt;
-    if (signal?.aborted) this.handleEvent();
-    else signal?.addEventListener("abort", this);
-  }
-
-  expire(): void {
-    this.#endEarly(new ConnectError("the operation timed out", Code.DeadlineExceeded));
-  }
-
-  resolve(answer: unknown): void {
-    this.#end();
-    this.#resolve(answer);
-  }
-
-  reject(error: unknown): void {
-    this.#end();
-    this.#reject(error);
-  }
-
-  /** The caller's signal has aborted. */
-  handleEvent(): void {
-    this.#endEarly(ConnectError.from(this.attempt.signal?.reason, Code.Canceled));
-  }
-
-  #endEarly(error: ConnectError): void {
-    if (!this.isOpen) return;
-    this.reject(error);
-    this.onEnd?.();
-  }
-
-  #end(): void {
-    this.isOpen = false;
-    if (!this.#isWatched) return;
-    this.#deadlines.delete(this);
-    this.attempt.signal?.removeEventListener("abort", this);
-  }
 }
 
 async function sendAlone(call: WaitingCall, send: Send): Promise<void> {

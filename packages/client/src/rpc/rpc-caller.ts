@@ -13,7 +13,8 @@ import {
   type CheckedOptions,
   timeoutFault,
 } from "../options.js";
-import { type Attempt, Batches } from "./batches.js";
+import type { Attempt } from "./batch.js";
+import { Batches } from "./batches.js";
 import { METHODS, type Methods, type UnaryMethod } from "./methods.js";
 import { errorFromTransport } from "./received-error.js";
 import { backoffMs, isUntaken, mayRetry } from "./retry.js";
