@@ -29,6 +29,7 @@ import type { PortMetrics } from "../observability/rpc-metrics.js";
 import { checkElements } from "../services/message-elements.js";
 import { requestTextDecoder } from "../services/request-json.js";
 import { toConnectError, withoutQuotedSecrets } from "../services/rpc-error.js";
+import { serializeSessions } from "../services/session-bytes.js";
 import { clientCertificateKey, clientCertificateOf } from "../tls/client-certificate.js";
 import type { HttpClient } from "./http-client.js";
 import { hasGone, type Request, type Response } from "./http-messages.js";
@@ -244,7 +245,8 @@ class ConnectCall implements UnaryIncoming, Arrival {
   }
 
   serialize(message: Message): Uint8Array<ArrayBuffer> {
-    return this.#serializations.getO(this.#isBinary).serialize(message);
+    const bytes = this.#isBinary ? serializeSessions(this.method.output, message) : undefined;
+    return bytes ?? this.#serializations.getO(this.#isBinary).serialize(message);
   }
 
   succeed(body: Uint8Array, headers: UnaryHeaders): void {

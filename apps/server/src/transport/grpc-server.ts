@@ -22,6 +22,7 @@ import { fieldOfBytes } from "../services/malformed-field.js";
 import { checkElements } from "../services/message-elements.js";
 import { describeMalformed, SERVER_STOPPING } from "../services/rpc-error.js";
 import { SERVICES } from "../services/services.js";
+import { serializeSessions } from "../services/session-bytes.js";
 import { drain } from "./drain.js";
 import { boundCalls, boundUnaryCalls } from "./grpc-call-bounds.js";
 import { grpcCredentials } from "./grpc-credentials.js";
@@ -79,6 +80,7 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<Port>
     describeMalformed: (error, desc, bytes) => describeMalformed(error, fieldOfBytes(desc, bytes)),
     shutdownSignal,
     checkRequest: checkElements,
+    serialize: serializeSessions,
   });
   options.health.addToServer(server);
   if (options.reflection) addReflection(server, SERVICES);

@@ -1,5 +1,4 @@
 import {
-  type BinaryWriteOptions,
   type DescMessage,
   fromBinary,
   type Message,
@@ -38,18 +37,17 @@ export function parseMessage<Desc extends DescMessage>(
   }
 }
 
+/** How to serialize the responses of a route. */
+type Serialization = Pick<Route, "serialize" | "binaryOptions">;
+
 /**
  * Serializes the only message of a response in its envelope: a byte of flags and four bytes of length
  * stand before it.
  *
  * @throws as `serializeMessage`
  */
-export function serializeEnvelope(
-  desc: DescMessage,
-  message: Message,
-  options: Partial<BinaryWriteOptions> | undefined,
-): Buffer {
-  const bytes = serializeMessage(desc, message, options);
+export function serializeEnvelope(desc: DescMessage, message: Message, how: Serialization): Buffer {
+  const bytes = serializeMessage(desc, message, how);
   const envelope = Buffer.allocUnsafe(ENVELOPE_BYTES + bytes.length);
   envelope[0] = 0;
   envelope.writeUInt32BE(bytes.length, 1);
@@ -66,15 +64,11 @@ const frozenBytes = new WeakMap<Message, Buffer>();
  *
  * @throws as `serializeMessage`
  */
-export function serializeStreamed(
-  desc: DescMessage,
-  message: Message,
-  options: Partial<BinaryWriteOptions> | undefined,
-): Buffer {
-  if (!Object.isFrozen(message)) return serializeMessage(desc, message, options);
+export function serializeStreamed(desc: DescMessage, message: Message, how: Serialization): Buffer {
+  if (!Object.isFrozen(message)) return serializeMessage(desc, message, how);
   const known = frozenBytes.get(message);
   if (known !== undefined) return known;
-  const bytes = serializeMessage(desc, message, options);
+  const bytes = serializeMessage(desc, message, how);
   frozenBytes.set(message, bytes);
   return bytes;
 }
@@ -87,10 +81,10 @@ export function serializeStreamed(
 export function serializeMessage<Desc extends DescMessage>(
   desc: Desc,
   message: MessageShape<Desc>,
-  options: Partial<BinaryWriteOptions> | undefined,
+  { serialize, binaryOptions }: Serialization,
 ): Buffer {
   try {
-    const bytes = toBinary(desc, message, options);
+    const bytes = serialize?.(desc, message) ?? toBinary(desc, message, binaryOptions);
     return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
   } catch (cause) {
     const message = `cannot serialize ${desc.typeName}`;

@@ -1,5 +1,10 @@
 import type { ServerHttp2Stream } from "node:http2";
-import type { BinaryReadOptions, BinaryWriteOptions, DescMessage } from "@bufbuild/protobuf";
+import type {
+  BinaryReadOptions,
+  BinaryWriteOptions,
+  DescMessage,
+  Message,
+} from "@bufbuild/protobuf";
 import type { ConnectError, ContextValues, Interceptor, MethodImplSpec } from "@connectrpc/connect";
 import type { Metadata } from "@grpc/grpc-js";
 import type { Shutdown } from "./call-lifetime.js";
@@ -26,6 +31,9 @@ export type DescribeMalformed = (
 /** Throws a ConnectError for bytes that must not be parsed. */
 export type CheckRequest = (desc: DescMessage, bytes: Uint8Array) => void;
 
+/** Serializes the messages of some types, as toBinary would. Undefined for the others. */
+export type Serialize = (desc: DescMessage, message: Message) => Uint8Array | undefined;
+
 /** One method, and everything that serves it. */
 export interface Route<Spec extends MethodImplSpec = MethodImplSpec> {
   readonly spec: Spec;
@@ -37,6 +45,7 @@ export interface Route<Spec extends MethodImplSpec = MethodImplSpec> {
   readonly binaryOptions: Partial<BinaryReadOptions & BinaryWriteOptions> | undefined;
   readonly describeMalformed: DescribeMalformed | undefined;
   readonly checkRequest: CheckRequest | undefined;
+  readonly serialize: Serialize | undefined;
   readonly shutdown: Shutdown;
 }
 

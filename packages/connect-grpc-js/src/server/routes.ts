@@ -9,7 +9,7 @@ import {
   type MethodImplSpec,
 } from "@connectrpc/connect";
 import { Shutdown } from "./call-lifetime.js";
-import type { CheckRequest, DescribeMalformed, IncomingCall, Route } from "./route.js";
+import type { CheckRequest, DescribeMalformed, IncomingCall, Route, Serialize } from "./route.js";
 
 /** What to serve, whatever the protocol is. */
 export interface RouteOptions {
@@ -52,6 +52,12 @@ export interface RouteOptions {
    */
   readonly checkRequest?: CheckRequest;
 
+  /**
+   * Serializes the responses of some types, in less time than @bufbuild/protobuf takes for any type.
+   * Default: none.
+   */
+  readonly serialize?: Serialize;
+
   /** Options to parse requests and serialize responses. Default: as in @bufbuild/protobuf. */
   readonly binaryOptions?: Partial<BinaryReadOptions & BinaryWriteOptions>;
 }
@@ -93,6 +99,7 @@ export function routesOf(options: RouteOptions): Route[] {
       binaryOptions: own.binaryOptions ?? options.binaryOptions,
       describeMalformed: options.describeMalformed,
       checkRequest: options.checkRequest,
+      serialize: options.serialize,
       shutdown: own.shutdownSignal ? new Shutdown(own.shutdownSignal) : shutdown,
     });
   };

@@ -41,7 +41,7 @@ async function serve(
   route: StreamingRoute,
   call: ServerDuplexStream<Buffer, Buffer>,
 ): Promise<void> {
-  const { spec, interceptors, binaryOptions } = route;
+  const { spec, interceptors } = route;
   const method: DescMethodStreaming = spec.method;
   const lifetime = new CallLifetime(call, route.shutdown);
   const { signal } = lifetime;
@@ -68,7 +68,7 @@ async function serve(
     const response = (await intercept(callHandler, interceptors)(request)) as StreamResponse;
     replaceHeaders(stream.header, response.header);
     const send = (message: Message) =>
-      stream.write(serializeStreamed(method.output, message, binaryOptions));
+      stream.write(serializeStreamed(method.output, message, route));
     await sendAll(response.message, send, signal);
     replaceHeaders(stream.trailer, response.trailer);
     stream.end();

@@ -54,7 +54,7 @@ async function serve(route: UnaryRoute, limits: UnaryLimits, call: UnaryCall): P
   const headers = { header: new Headers(), trailer: new Headers() };
   try {
     const { message, header, trailer } = await callUnary(route, call, headers);
-    const envelope = serializeEnvelope(route.spec.method.output, message, route.binaryOptions);
+    const envelope = serializeEnvelope(route.spec.method.output, message, route);
     holdAnswer(call, envelope.length, limits);
     call.succeed(envelope, metadataFromHeaders(header), metadataFromHeaders(trailer));
   } catch (error) {
