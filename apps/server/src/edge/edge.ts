@@ -1,7 +1,6 @@
 import { constants, type ServerHttp2Session, type ServerHttp2Stream } from "node:http2";
 import type { Socket } from "node:net";
 import { Connection } from "./connection.js";
-import { ConnectionPace } from "./connection-pace.js";
 import type { CutReason } from "./cut-reasons.js";
 import type { EdgeLimits } from "./edge-limits.js";
 import { OpenStream } from "./open-stream.js";
@@ -29,8 +28,6 @@ type Addressed = Pick<Socket, "remoteAddress" | "remotePort" | "localPort">;
  */
 export class Edge implements Disposable {
   readonly limits: EdgeLimits;
-  /** When accepted sockets may begin to speak. */
-  readonly pace = new ConnectionPace();
   readonly #memory: SharedPool;
   readonly #streams: SharedPool;
   readonly #unauthenticated = new SharedPool(MAX_UNAUTHENTICATED_STREAMS);
@@ -139,7 +136,6 @@ export class Edge implements Disposable {
       connection.streamShare.give(1);
       connection.noteStreams();
       open.end();
-      if (!connection.isKnown) this.pace.noteVainCall();
       // A client that resets its calls before the answer costs as much as one that is refused.
       if (stream.rstCode === constants.NGHTTP2_CANCEL) this.#countReset(connection);
     });

@@ -110,6 +110,4 @@ function whenBegun(socket: Socket, listener: (start: string | undefined) => void
     if (head.length >= PREFACE.length) settle(head.toString("latin1", 0, PREFACE.length));
   };
   socket.on("readable", onReadable).on("close", giveUp).on("error", giveUp).on("end", giveUp);
-  // What has come already is told no second time.
-  onReadable();
 }
