@@ -18,7 +18,7 @@ import { temporaryDirectory } from "./temporary-directory.js";
 /** Whether attacks go on for long, and figures must be those of a quiet machine: `pnpm soak:attacks`. */
 export const IS_SOAK = process.env["SESSIOND_ATTACKS"] === "long";
 /** Whether every attack comes over TLS. Otherwise only the tests in tls.test.ts use TLS. */
-const IS_OVER_TLS = process.env["SESSIOND_ATTACKS_TLS"] === "true";
+export const IS_OVER_TLS = process.env["SESSIOND_ATTACKS_TLS"] === "true";
 /** How long each attack goes on. */
 export const ATTACK_MS = IS_SOAK ? 10_000 : 500;
 /** So that CI need not wait for ten seconds where something must be cut. */

@@ -7,6 +7,7 @@ import {
   type AttackedServer,
   beginHttp2,
   grpcHeaders,
+  IS_OVER_TLS,
   IS_SOAK,
   PORTS,
   type PortName,
@@ -43,6 +44,12 @@ const INFLATING_DATA = STREAMS.map((stream) => {
 const SINGLE_BYTES = singleBytes(1, UNFINISHED);
 
 const LONG_BODY_BYTES = (IS_SOAK ? 64 : 16) * MEBIBYTE;
+
+/**
+ * Whether nghttp2 cuts these attackers before they fill the memory: they send more than the connection's
+ * window has room for. Without TLS, Node gives the room back while it reads.
+ */
+const IS_CUT_FIRST = IS_OVER_TLS;
 
 /** Together they are more than one connection may hold of what this server keeps. */
 const LISTS = 10;
@@ -117,7 +124,7 @@ describe.each(PORTS)("the %s port", (port) => {
   test("has room for few messages that never end", async () => {
     const before = await refusedForMemory();
     await withstand(server, port, () => sendUnfinished(port, bearer(server.token)));
-    expect(await refusedForMemory()).toBeGreaterThan(before);
+    if (!IS_CUT_FIRST) expect(await refusedForMemory()).toBeGreaterThan(before);
   });
 
   test("has room for few messages that become a thousand times as long", async () => {
@@ -126,7 +133,7 @@ describe.each(PORTS)("the %s port", (port) => {
     await withstand(server, port, () =>
       repeat(4, () => callOnManyStreams(port, INFLATING_DATA, headers)),
     );
-    if (port === "gRPC") expect(await refusedForMemory()).toBeGreaterThan(before);
+    if (port === "gRPC" && !IS_CUT_FIRST) expect(await refusedForMemory()).toBeGreaterThan(before);
   });
 
   test("is not held up by a message that comes a byte at a time", () =>
