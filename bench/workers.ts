@@ -23,6 +23,7 @@ const ALL_CORES = `0-${cpus().length - 1}`;
 /** h2load wants a call for each connection: 100 of HTTP/1.1 to each of two workers. */
 const LEAST_CALLS = 200;
 const WARM_UP_ROUNDS = 3;
+const WORKERS = 2;
 
 const { values } = parseArgs({
   options: {
@@ -76,15 +77,16 @@ async function main(calls: number, rounds: number): Promise<void> {
     "Two workers beside one process",
     `Written by \`pnpm bench:workers --calls ${calls} --rounds ${rounds}\` on Node ${process.versions.node}, ${cpus().length} cores.
 
-| what two cores answer, of one | what | server CPU µs: one | two | first process | of the busier worker | h2load µs | calls/s: one | two |
+| what two cores answer, of one | what | server CPU µs: one | two | first process | CPU of the busier worker | h2load µs | calls/s: one | two |
 | ----------------------------: | ---- | -----------------: | --: | ------------: | -------------------: | --------: | -----------: | --: |
 ${rows.join("\n")}
 
 - VerifySession on Redis by 4 connections of HTTP/2, or 100 of HTTP/1.1, to each process. Both servers are measured in turn; medians
   of the rounds. The first process gives connections away and does nothing for a call.
-- Workers are bound by their CPU, and the busier one by its part. So two cores that do nothing else answer as
-  many calls, of those of one core, as one process takes CPU for a call, divided by what two workers take
-  and by the busier one's part.
+- Workers are bound by their CPU. Each has half of the calls: connections go to the workers in turn (\`pnpm
+  bench:balance\`), and h2load makes as many calls on each. So two cores that do nothing else answer twice as many
+  calls as one core, times what one process takes for a call, divided by what two workers take. The busier worker is
+  the one that h2load and Redis took a core from more often.
 - The last columns are what this machine answered while h2load and Redis took their part of the same
   ${cpus().length} cores: with one process they have the other core, with two workers nobody has one alone.
 `,
@@ -94,7 +96,7 @@ ${rows.join("\n")}
 function rowOf(protocol: Protocol, rounds: readonly { one: Round; two: Round }[]): string {
   const of = (value: (round: { one: Round; two: Round }) => number) => median(rounds.map(value));
   const cells = [
-    of(({ one, two }) => one.server / (two.server * two.busiest)).toFixed(2),
+    of(({ one, two }) => (WORKERS * one.server) / two.server).toFixed(2),
     protocol.name,
     of(({ one }) => one.server).toFixed(0),
     of(({ two }) => two.server).toFixed(0),
