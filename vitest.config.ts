@@ -30,8 +30,6 @@ export default defineConfig({
           exclude: ["**/node_modules/**", ...SCENARIOS, ...FAULTS],
           // One more than our machines have cores: many tests wait for a while.
           maxWorkers: 3,
-          // To start a process and load every module for each of the files takes longer than most tests.
-          isolate: false,
           sequence: { groupOrder: 0 },
         },
       },
