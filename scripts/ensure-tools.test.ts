@@ -14,6 +14,7 @@ beforeEach(async () => {
   await provide("promtool", `echo "promtool, version 2.42.0+ds (branch: debian/sid)"`);
   await provide("python3", `echo "version 0.16.0"`);
   await provide("systemd-analyze", `echo "systemd 252 (252.38-1~deb12u1)"`);
+  await provide("jq", `echo "jq-1.6"`);
   await provide("openssl", `echo "OpenSSL 3.0.17 1 Jul 2025"`);
   await provide("chromium", `echo "Chromium 156.0.8078.108 built on Debian GNU/Linux 12"`);
 });

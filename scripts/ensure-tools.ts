@@ -46,6 +46,12 @@ const TOOLS: readonly Tool[] = [
     elsewhere: "dnf install openssl, or brew install openssl",
   },
   {
+    name: "jq",
+    commands: [["jq", "--version"]],
+    minMajor: 1,
+    elsewhere: "dnf install jq, or brew install jq",
+  },
+  {
     name: "systemd",
     commands: [["systemd-analyze", "--version"]],
     // The first that checks the security of a unit without a running systemd.
@@ -88,9 +94,9 @@ function faultOf(tool: Tool): string[] {
   return [`${name} ${minMajor} or newer, found ${found} (apt-get install ${name}; ${elsewhere})`];
 }
 
-/** Parses "Redis server v=7.0.15 sha=…", "systemd 252 (252.38-1~deb12u1)" and "Chromium 156.0.8078.108 …". */
+/** Parses "Redis server v=7.0.15 sha=…", "jq-1.6", "systemd 252 (252.38-1~deb12u1)" and "Chromium 156.0.8078.108 …". */
 function versionIn(text: string): string | undefined {
-  return /\b(?:v=|version |OpenSSL |systemd |Chromium |Chrome )(\d+(?:\.\d+)*)/.exec(text)?.[1];
+  return /\b(?:v=|version |OpenSSL |jq-|systemd |Chromium |Chrome )(\d+(?:\.\d+)*)/.exec(text)?.[1];
 }
 
 /** What the tool says its version is, or undefined if it is not here. */

@@ -132,13 +132,21 @@ test.each([
   [["lock", "get", "of-erin"], { name: "of-erin", held: false }],
   [["rate-limit", "get", "login", "erin"], { policy: "login", allowed: true, remaining: 10 }],
   [["rate-limit", "check", "login", "erin"], { policy: "login", allowed: true, remaining: 9 }],
-])("%j --json answers with a line of JSON", async ([name = "", ...args], expected) => {
-  const erin = { userId: "erin", sessionId: "of-erin", displayName: "\u202e" };
-  if (args[0] === "list") await create([{ ...erin, data: { text: "a\nb" } }]);
-  const { stdout } = await outcomeOf(COMMANDS.get(name) as Command, [...args, "--json"], access());
-  expect(stdout).toMatch(/^[ -~]+\n$/);
-  expect(JSON.parse(stdout)).toMatchObject(expected);
-});
+])(
+  "%j --json answers with a line of JSON, which jq reads",
+  async ([name = "", ...args], expected) => {
+    const erin = { userId: "erin", sessionId: "of-erin", displayName: "\u202e" };
+    if (args[0] === "list") await create([{ ...erin, data: { text: "a\nb" } }]);
+    const { stdout } = await outcomeOf(
+      COMMANDS.get(name) as Command,
+      [...args, "--json"],
+      access(),
+    );
+    expect(stdout).toMatch(/^[ -~]+\n$/);
+    const parsed = execFileSync("jq", ["-c", "."], { input: stdout, encoding: "utf8" });
+    expect(JSON.parse(parsed)).toMatchObject(expected);
+  },
+);
 
 const answering = [
   [["sessions", "count"]],
