@@ -1,4 +1,4 @@
-/** So many refusals are sent in each period; to prepare and send one takes some 50 µs. */
+/** So many refusals are sent in each period. */
 const PER_PERIOD = 30;
 const PERIOD_MS = 5;
 

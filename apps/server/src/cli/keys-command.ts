@@ -20,8 +20,9 @@ export function keysCommand(reseal: (options: ResealOptions) => Promise<number>)
 
 const HELP = `Usage: sessiond keys reseal [flags]
 
-Seals every session anew that is not under the first key of SESSIOND_KEYRING,
-ended ones included, while servers go on. To rotate keys without downtime:
+The first key of SESSIOND_KEYRING seals new sessions. This command seals the
+others with it, too, ended ones included, while servers go on. To rotate keys
+without downtime:
 
   1. Make a key: sessiond keygen
   2. Add it behind the old one, SESSIOND_KEYRING="old:…,new:…", on each server.

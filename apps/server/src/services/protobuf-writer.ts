@@ -35,7 +35,7 @@ export class ProtobufWriter {
     if (this.#buffer.length > KEPT_BYTES) this.#buffer = Buffer.allocUnsafeSlow(FIRST_BYTES);
   }
 
-  /** A text. Also an empty one, which is left out of a field without presence. */
+  /** A text, also an empty one. The caller leaves that out of a field without presence. */
   text(field: number, text: string): void {
     this.#reserve(2 * MAX_VARINT_BYTES + MAX_CHARACTER_BYTES * text.length);
     this.#tag(field, LENGTH_DELIMITED);

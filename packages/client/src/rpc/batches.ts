@@ -27,8 +27,8 @@ const MAX_KEY_LENGTH = 2048;
  * Makes one call of many: those that start while earlier ones are under way, or at the same time.
  *
  * Each call keeps its own deadline, signal and error, and is tried again by the rules of single calls:
- * a batch is only how one attempt travels. Calls about the same key share one answer, if none of
- * them has been sent yet: a call must not get an answer that is older than itself.
+ * a batch is only how one attempt travels. Calls of one batch about the same key share one answer. A
+ * call joins no batch that was sent before: it must not get an answer that is older than itself.
  */
 export class Batches {
   readonly #send: Send;

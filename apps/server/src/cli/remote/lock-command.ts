@@ -86,9 +86,9 @@ meanwhile. Signals are passed on to the command. If the lock is lost, because
 the server could not be reached in time, the command is told to end (SIGTERM),
 and killed 10 s later.
 
-The command has the lock's fencing token in SESSIOND_FENCING_TOKEN. It grows
-with every holder: what takes the command's writes can refuse those of an
-earlier one, which may go on after a pause, or after sessiond itself was killed.
+The command has the lock's fencing token in SESSIOND_FENCING_TOKEN. Each holder
+gets a larger one, so a store can refuse what an earlier holder writes. An
+earlier holder may go on after a pause, or after sessiond itself was killed.
 
 get says whether anybody holds the lock, with the holder's fencing token and
 until when, but not who. Exit codes of get: 0 where it is held, 1 where it is
