@@ -116,6 +116,10 @@ export class Edge implements Disposable {
     }
     this.#sessions.set(session, connection);
     connection.beginHttp2(session);
+    // Resets in the first bytes of a connection come before their streams do, and nobody takes these.
+    session.on("stream", (stream: ServerHttp2Stream) => {
+      if (stream.destroyed) this.#countIfReset(stream, connection);
+    });
   }
 
   /** Whether the connection of a new stream is about to be cut, so that nothing needs to be answered. */
@@ -136,8 +140,7 @@ export class Edge implements Disposable {
       connection.streamShare.give(1);
       connection.noteStreams();
       open.end();
-      // A client that resets its calls before the answer costs as much as one that is refused.
-      if (stream.rstCode === constants.NGHTTP2_CANCEL) this.#countReset(connection);
+      this.#countIfReset(stream, connection);
     });
     return open;
   }
@@ -171,8 +174,12 @@ export class Edge implements Disposable {
     clearInterval(this.#sweeping);
   }
 
-  /** A known caller's deadlines may reset many calls at once. Node's own limit is enough for these. */
-  #countReset(connection: Connection): void {
+  /**
+   * A client that resets its calls before the answer costs as much as one that is refused. But a known
+   * caller's deadlines may reset many calls at once: Node's own limit is enough for these.
+   */
+  #countIfReset(stream: ServerHttp2Stream, connection: Connection): void {
+    if (stream.rstCode !== constants.NGHTTP2_CANCEL) return;
     if (connection.isKnown || connection.isClosing || connection.countUnauthenticated()) return;
     this.#onCut("resets");
     connection.calm();

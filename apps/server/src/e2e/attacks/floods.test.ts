@@ -13,7 +13,14 @@ import {
   startAttackedServer,
   withstand,
 } from "../../testing/attack.js";
-import { cancel, END_HEADERS, END_STREAM, frame, NO_SETTINGS } from "../../testing/http2-frames.js";
+import {
+  cancel,
+  END_HEADERS,
+  END_STREAM,
+  frame,
+  NO_SETTINGS,
+  PREFACE,
+} from "../../testing/http2-frames.js";
 import { scrape } from "../../testing/scrape.js";
 
 const COUNT = "/sessiond.v1.SessionService/CountSessions";
@@ -82,16 +89,26 @@ describe.each(PORTS)("clients without an access token do not hold up the %s port
     expect(await cuts("unauthenticated_calls")).toBeGreaterThan(before);
   });
 
-  test("calls that are begun and reset on one connection, which is cut", async () => {
-    const before = await cuts("resets");
-    const socket = server.open(port);
-    beginHttp2(socket);
-    const isCut = new Promise((resolve) => socket.once("close", resolve));
-    // Each call comes with its reset, so the server does not answer first.
-    socket.write(RESETS);
-    await isCut;
-    expect(await cuts("resets")).toBeGreaterThan(before);
-  });
+  // Node tells us of the calls in a connection's first bytes when they have been reset already.
+  test.each(["the first bytes", "later bytes"])(
+    "calls that are begun and reset in %s of a connection, which is cut",
+    async (which) => {
+      const before = await cuts("resets");
+      const socket = server.open(port);
+      const isCut = new Promise((resolve) => socket.once("close", resolve));
+      const begin = Buffer.concat([PREFACE, NO_SETTINGS]);
+      // Each call comes with its reset, so the server does not answer first.
+      if (which === "the first bytes") {
+        socket.write(Buffer.concat([begin, RESETS]));
+      } else {
+        socket.write(begin);
+        await once(socket, "data");
+        socket.write(RESETS);
+      }
+      await isCut;
+      expect(await cuts("resets")).toBeGreaterThan(before);
+    },
+  );
 
   test("connections", async () => {
     await withstand(server, port, async () => {
