@@ -5,6 +5,7 @@ import type { CutReason } from "./cut-reasons.js";
 import type { EdgeLimits } from "./edge-limits.js";
 import { OpenStream } from "./open-stream.js";
 import { type Share, SharedPool } from "./shared-pool.js";
+import { Slot } from "./slot.js";
 
 /** How often we look for what is too slow. */
 const SWEEP_MS = 1_000;
@@ -34,8 +35,8 @@ export class Edge implements Disposable {
   readonly #connections = new Map<string, Connection>();
   /** The oldest first. */
   readonly #strangers = new Set<Connection>();
-  readonly #sessions = new WeakMap<ServerHttp2Session, Connection>();
-  readonly #openStreams = new WeakMap<ServerHttp2Stream, OpenStream>();
+  readonly #sessions = new Slot<ServerHttp2Session, Connection>();
+  readonly #openStreams = new Slot<ServerHttp2Stream, OpenStream>();
   readonly #onCut: (reason: CutReason) => void;
   readonly #sweeping: NodeJS.Timeout;
 
@@ -124,12 +125,12 @@ export class Edge implements Disposable {
 
   /** Whether the connection of a new stream is about to be cut, so that nothing needs to be answered. */
   hasCut(stream: ServerHttp2Stream): boolean {
-    return this.#sessions.get(stream.session as ServerHttp2Session)?.isCut !== false;
+    return this.#connectionUnder(stream)?.isCut !== false;
   }
 
   /** Takes a new stream. Returns undefined if there are too many, or if its connection has closed. */
   takeStream(stream: ServerHttp2Stream): OpenStream | undefined {
-    const connection = this.#sessions.get(stream.session as ServerHttp2Session);
+    const connection = this.#connectionUnder(stream);
     if (connection?.streamShare.take(1) !== true) return undefined;
     const open = new OpenStream(stream, connection, this.limits);
     this.#openStreams.set(stream, open);
@@ -172,6 +173,11 @@ export class Edge implements Disposable {
 
   [Symbol.dispose](): void {
     clearInterval(this.#sweeping);
+  }
+
+  /** Undefined if the stream or its connection has closed. */
+  #connectionUnder({ session }: ServerHttp2Stream): Connection | undefined {
+    return session && this.#sessions.get(session as ServerHttp2Session);
   }
 
   /**

@@ -8,6 +8,7 @@ import type { AccessTokenVerifier } from "../auth/access-token.js";
 import { callerKey } from "../auth/caller.js";
 import type { Edge } from "../edge/edge.js";
 import type { OpenStream } from "../edge/open-stream.js";
+import { Slot } from "../edge/slot.js";
 import { admit } from "../interceptors/admit.js";
 import { logRefusal } from "../interceptors/log-calls.js";
 import type { Audit } from "../observability/audit.js";
@@ -58,7 +59,7 @@ interface Arrival {
  */
 export class GrpcGate {
   readonly #options: GrpcGateOptions;
-  readonly #arrivals = new WeakMap<ServerHttp2Stream, Arrival>();
+  readonly #arrivals = new Slot<ServerHttp2Stream, Arrival>();
   #admitting = 0;
 
   constructor(options: GrpcGateOptions) {
