@@ -117,7 +117,8 @@ export class Edge implements Disposable {
     }
     this.#sessions.set(session, connection);
     connection.beginHttp2(session);
-    // Resets in the first bytes of a connection come before their streams do, and nobody takes these.
+    // Node tells of the streams in a connection's first bytes late: those that the client has reset are
+    // closed by then, and nobody takes them.
     session.on("stream", (stream: ServerHttp2Stream) => {
       if (stream.destroyed) this.#countIfReset(stream, connection);
     });

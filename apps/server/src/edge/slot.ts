@@ -1,6 +1,6 @@
 /**
  * Keeps a value with an object of a library, as a property that nobody else can name. A WeakMap would
- * do the same, but costs each call a few µs, most of it in garbage collection.
+ * do the same more slowly: each collection of garbage looks at all of its entries.
  */
 export class Slot<Holder extends object, Value> {
   readonly #key = Symbol();

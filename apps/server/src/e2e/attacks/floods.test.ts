@@ -96,12 +96,11 @@ describe.each(PORTS)("clients without an access token do not hold up the %s port
       const before = await cuts("resets");
       const socket = server.open(port);
       const isCut = new Promise((resolve) => socket.once("close", resolve));
-      const begin = Buffer.concat([PREFACE, NO_SETTINGS]);
       // Each call comes with its reset, so the server does not answer first.
       if (which === "the first bytes") {
-        socket.write(Buffer.concat([begin, RESETS]));
+        socket.write(Buffer.concat([PREFACE, NO_SETTINGS, RESETS]));
       } else {
-        socket.write(begin);
+        beginHttp2(socket);
         await once(socket, "data");
         socket.write(RESETS);
       }
