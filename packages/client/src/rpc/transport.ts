@@ -6,6 +6,7 @@ import { createConnectTransport } from "@connectrpc/connect-node";
 import { createGrpcJsTransport } from "@sessiond/connect-grpc-js";
 import type { ServerAddress } from "../options.js";
 import type { TlsOptions } from "../tls-options.js";
+import { parseSessions } from "./session-bytes.js";
 
 /** A transport and how to close it. */
 export interface Connection {
@@ -56,6 +57,7 @@ function openGrpc(baseUrl: readonly string[], tls: TlsOptions | undefined): Conn
   const transport = createGrpcJsTransport({
     baseUrl,
     tls,
+    parse: parseSessions,
     readMaxBytes: MAX_ANSWER_BYTES,
     pingIntervalMs: PING_INTERVAL_MS,
     pingTimeoutMs: PING_TIMEOUT_MS,

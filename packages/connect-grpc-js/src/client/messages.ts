@@ -4,14 +4,27 @@ import {
   create,
   type DescMessage,
   fromBinary,
+  type Message,
   type MessageInitShape,
   type MessageShape,
   toBinary,
 } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
 
+/** Parses messages of some types itself. Undefined for all others. */
+export type ParseMessage = (
+  desc: DescMessage,
+  bytes: Uint8Array<ArrayBuffer>,
+) => Message | undefined;
+
 /** How messages are parsed and serialized. */
 export type BinaryOptions = Partial<BinaryReadOptions & BinaryWriteOptions> | undefined;
+
+/** How answers are parsed. */
+export interface Parsing {
+  readonly binaryOptions: BinaryOptions;
+  readonly parse: ParseMessage | undefined;
+}
 
 /** @throws ConnectError (Internal) that names only the type, because the cause may quote a value */
 export function serialize<Desc extends DescMessage>(
@@ -30,12 +43,14 @@ export function serialize<Desc extends DescMessage>(
 /** @throws ConnectError (Internal) for bytes that are no such message */
 export function parse<Desc extends DescMessage>(
   desc: Desc,
-  bytes: Buffer,
-  options: BinaryOptions,
+  { buffer, byteOffset, length }: Buffer,
+  { binaryOptions, parse }: Parsing,
 ): MessageShape<Desc> {
   try {
     // Fields of type bytes are views of the input, and must not be Buffers.
-    return fromBinary(desc, new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length), options);
+    const bytes = new Uint8Array(buffer as ArrayBuffer, byteOffset, length);
+    const parsed = parse?.(desc, bytes) as MessageShape<Desc> | undefined;
+    return parsed ?? fromBinary(desc, bytes, binaryOptions);
   } catch (cause) {
     const message = `cannot parse ${desc.typeName}`;
     throw new ConnectError(message, Code.Internal, undefined, undefined, cause);

@@ -91,11 +91,11 @@ export class StreamingCall<I extends DescMessage, O extends DescMessage>
   }
 
   onReceiveMessage(bytes: Buffer): void {
-    const { method, binaryOptions } = this.#outgoing;
+    const { method } = this.#outgoing;
     const read = this.#read;
     this.#read = undefined;
     try {
-      read?.resolve({ done: false, value: parse(method.output, bytes, binaryOptions) });
+      read?.resolve({ done: false, value: parse(method.output, bytes, this.#outgoing) });
     } catch (error) {
       this.#read = read;
       this.cancel(ConnectError.from(error, Code.Internal));

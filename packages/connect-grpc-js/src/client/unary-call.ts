@@ -88,13 +88,13 @@ export class UnaryCall<I extends DescMessage, O extends DescMessage>
   }
 
   #responseOf(received: StatusObject): UnaryResponse<I, O> {
-    const { method, binaryOptions } = this.#outgoing;
+    const { method } = this.#outgoing;
     if (received.code !== status.OK) throw errorOf(received, wasSent(this.#call), this.#header);
     if (this.#bytes === undefined) {
       const message = "protocol error: missing output message for unary method";
       throw new ConnectError(message, Code.Unimplemented);
     }
-    const message = parse(method.output, this.#bytes, binaryOptions);
+    const message = parse(method.output, this.#bytes, this.#outgoing);
     return new Response(method, message, this.#header ?? new Metadata(), received.metadata);
   }
 
