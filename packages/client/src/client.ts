@@ -190,15 +190,13 @@ export class SessionClient<Data extends object = JsonObject> implements Disposab
     options: GetSessionOptions & Partial<FieldSelection<F>> = {},
   ): Promise<Pick<Session<Data>, F> | undefined> {
     const { fields } = known(options, OPTIONS.getSession);
-    return foundOrUndefined(async () => {
-      const request = {
-        sessionId: text(sessionId, "session_id"),
-        userId: narrowing(options, "userId", "user_id"),
-        ...(fields && { readMask: readMask(fields) }),
-      };
-      const answer = await this.#rpc.call("getSession", request, options);
-      return sessionFrom<F, Data>(answer.session, fields);
-    });
+    const request = {
+      sessionId: text(sessionId, "session_id"),
+      userId: narrowing(options, "userId", "user_id"),
+      ...(fields && { readMask: readMask(fields) }),
+    };
+    const answer = this.#rpc.call("getSession", request, options);
+    return foundOrUndefined(answer.then(({ session }) => sessionFrom<F, Data>(session, fields)));
   }
 
   /**

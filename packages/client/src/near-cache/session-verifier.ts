@@ -91,10 +91,8 @@ export class SessionVerifier {
 
   #call(token: string, options: VerifySessionOptions): Promise<Session<object> | undefined> {
     const { noTouch = false } = options;
-    return foundOrUndefined(async () => {
-      const answer = await this.#rpc.call("verifySession", { token, noTouch }, options);
-      return sessionFrom(answer.session);
-    });
+    const answer = this.#rpc.call("verifySession", { token, noTouch }, options);
+    return foundOrUndefined(answer.then(({ session }) => sessionFrom(session)));
   }
 }
 

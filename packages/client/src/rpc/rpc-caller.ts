@@ -180,11 +180,17 @@ export class RpcCaller {
     };
   }
 
-  async #header(limits: Limits, trace: TraceHeader): Promise<Header> {
+  /** At once if the access token never changes. */
+  #header(limits: Limits, trace: TraceHeader): Header | Promise<Header> {
     const error = canceled(limits);
     if (error !== undefined) throw error;
     const { token } = this.#options;
-    const current = typeof token === "string" ? token : await currentToken(token, limits);
+    return typeof token === "string"
+      ? this.#headerWith(token, trace)
+      : currentToken(token, limits).then((current) => this.#headerWith(current, trace));
+  }
+
+  #headerWith(current: string, trace: TraceHeader): Header {
     // The transport converts frozen headers once, and most calls have the same.
     if (this.#last?.token !== current) {
       const authorization = `Bearer ${current}`;

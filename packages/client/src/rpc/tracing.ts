@@ -19,7 +19,7 @@ const otel = loadApi();
  *
  * The span has the method and the outcome, and never a token, an id or a session's data.
  */
-export async function traced<T>(
+export function traced<T>(
   method: DescMethod,
   call: (header: TraceHeader) => Promise<T>,
 ): Promise<T> {
@@ -29,6 +29,16 @@ export async function traced<T>(
     kind: otel.SpanKind.CLIENT,
     attributes: { "rpc.method": name },
   });
+  // The API alone makes no traces.
+  if (!otel.isSpanContextValid(span.spanContext())) return call(traceHeader());
+  return inSpan(otel, span, call);
+}
+
+async function inSpan<T>(
+  otel: typeof OpenTelemetry,
+  span: OpenTelemetry.Span,
+  call: (header: TraceHeader) => Promise<T>,
+): Promise<T> {
   try {
     const context = otel.trace.setSpan(otel.context.active(), span);
     // Spans of other libraries, such as those of HTTP requests, belong below this one.

@@ -33,11 +33,11 @@ export function sendableTokens(
 }
 
 /** Turns SESSION_NOT_FOUND, and nothing else, into undefined. */
-export async function foundOrUndefined<T>(read: () => Promise<T>): Promise<T | undefined> {
-  try {
-    return await read();
-  } catch (error) {
-    if (error instanceof SessiondError && error.reason === "SESSION_NOT_FOUND") return undefined;
-    throw error;
-  }
+export function foundOrUndefined<T>(found: Promise<T>): Promise<T | undefined> {
+  return found.catch(undefinedIfGone);
+}
+
+function undefinedIfGone(error: unknown): undefined {
+  if (error instanceof SessiondError && error.reason === "SESSION_NOT_FOUND") return undefined;
+  throw error;
 }
