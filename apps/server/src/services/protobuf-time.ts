@@ -36,3 +36,15 @@ export function fromTimestamp(field: string, { seconds, nanos }: Timestamp): num
   }
   return Number(seconds) * 1000 + Math.ceil(nanos / 1e6);
 }
+
+/** From whole milliseconds. */
+export function toTimestamp(timeMs: number): Timestamp {
+  const seconds = Math.floor(timeMs / 1000);
+  const nanos = (timeMs - seconds * 1000) * 1e6;
+  return { $typeName: "google.protobuf.Timestamp", seconds: BigInt(seconds), nanos };
+}
+
+/** From whole milliseconds that are not negative. */
+export function toDuration(durationMs: number): Duration {
+  return { ...toTimestamp(durationMs), $typeName: "google.protobuf.Duration" };
+}

@@ -1,5 +1,4 @@
 import { create } from "@bufbuild/protobuf";
-import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import {
   type CreateSession,
   type Fence,
@@ -20,7 +19,7 @@ import {
 import * as pb from "@sessiond/proto/sessiond/v1/session";
 import * as rpc from "@sessiond/proto/sessiond/v1/session_service";
 import { fromClient } from "./field-masks.js";
-import { fromDuration, fromTimestamp } from "./protobuf-time.js";
+import { fromDuration, fromTimestamp, toDuration, toTimestamp } from "./protobuf-time.js";
 import { toStatus } from "./rpc-error.js";
 
 // Pure conversions between the messages of SessionService and the domain. An empty string in a
@@ -41,37 +40,40 @@ const EVENT_TYPES = {
   evicted: rpc.SessionEventType.EVICTED,
 } as const satisfies Record<SessionEventType, rpc.SessionEventType>;
 
+/** Makes the message as `create` would, in a tenth of the time: it is on the way of each verify. */
 export function toSessionMessage(session: Session): pb.Session {
-  return create(pb.SessionSchema, {
+  const { ip, userAgent, device } = session.client;
+  const { revokeTimeMs, revokeReason = "" } = session;
+  return {
+    $typeName: "sessiond.v1.Session",
     id: session.id,
     userId: session.userId,
     displayName: session.displayName,
     roles: [...session.roles],
-    client: session.client,
+    client: { $typeName: "sessiond.v1.Client", ip, userAgent, device },
     data: session.data,
-    createTime: timestampFromMs(session.createTimeMs),
-    authenticateTime: timestampFromMs(session.authenticateTimeMs),
-    lastAccessTime: timestampFromMs(session.lastAccessTimeMs),
-    expireTime: timestampFromMs(session.expireTimeMs),
-    absoluteExpireTime: timestampFromMs(session.absoluteExpireTimeMs),
-    tokenCreateTime: timestampFromMs(session.tokenCreateTimeMs),
-    idleTimeout: durationFromMs(session.idleTimeoutMs),
+    createTime: toTimestamp(session.createTimeMs),
+    authenticateTime: toTimestamp(session.authenticateTimeMs),
+    lastAccessTime: toTimestamp(session.lastAccessTimeMs),
+    expireTime: toTimestamp(session.expireTimeMs),
+    absoluteExpireTime: toTimestamp(session.absoluteExpireTimeMs),
+    tokenCreateTime: toTimestamp(session.tokenCreateTimeMs),
+    idleTimeout: toDuration(session.idleTimeoutMs),
     state: STATES[session.state],
     etag: session.etag,
-    ...(session.revokeTimeMs !== undefined && {
-      revokeTime: timestampFromMs(session.revokeTimeMs),
-    }),
-    ...(session.revokeReason !== undefined && { revokeReason: session.revokeReason }),
-  });
+    ...(revokeTimeMs !== undefined && { revokeTime: toTimestamp(revokeTimeMs) }),
+    revokeReason,
+  };
 }
 
 export function toResultMessage(result: Session | SessiondError): rpc.SessionResult {
-  return create(rpc.SessionResultSchema, {
+  return {
+    $typeName: "sessiond.v1.SessionResult",
     result:
       result instanceof SessiondError
         ? { case: "error", value: toStatus(result) }
         : { case: "session", value: toSessionMessage(result) },
-  });
+  };
 }
 
 /** Messages that were converted for one watcher, for the others. */
@@ -182,7 +184,7 @@ function toWatchPart(message: WatchMessage): rpc.WatchSessionsResponse["message"
       return { case: "events", value: create(rpc.SessionEventsSchema, { events }) };
     }
     case "checkpoint": {
-      const time = timestampFromMs(message.timeMs);
+      const time = toTimestamp(message.timeMs);
       return { case: "checkpoint", value: create(rpc.WatchCheckpointSchema, { time }) };
     }
     case "reset":
@@ -195,7 +197,7 @@ function toEventMessage(event: SessionEvent): rpc.SessionEvent {
     type: EVENT_TYPES[event.type],
     sessionId: event.sessionId,
     userId: event.userId,
-    time: timestampFromMs(event.timeMs),
+    time: toTimestamp(event.timeMs),
     version: BigInt(event.version),
     ...(event.reason !== undefined && { reason: event.reason }),
     changedBy: event.changedBy,
