@@ -2,6 +2,7 @@ import { once } from "node:events";
 import * as http2 from "node:http2";
 import * as net from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
+import { create, type DescMessage } from "@bufbuild/protobuf";
 import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { EchoService } from "../testing/echo-service.js";
@@ -43,6 +44,25 @@ test("a header that gRPC cannot carry fails the call, and its value is in no err
   const error = await failureOf(client.unary({}, { headers: { "x-secret": "sécret" } }));
   expect(error).toMatchObject({ code: Code.Internal });
   expect(`${error.message} ${error.cause}`).not.toContain("sécret");
+});
+
+test("an answer can be parsed by other means than the library's, for some types or some bytes", async () => {
+  const { baseUrl } = await startServer({ unary: ({ value }) => ({ value }) });
+  const parse = (desc: DescMessage, bytes: Uint8Array) =>
+    bytes.length < 5 ? create(desc, { value: `${bytes.length} bytes` }) : undefined;
+  const { client } = connect(baseUrl, { parse });
+  expect((await client.unary({ value: "a" })).value).toBe("3 bytes");
+  expect((await client.unary({ value: "longer" })).value).toBe("longer");
+});
+
+test("an answer that other means cannot parse fails the call, and is in no error's message", async () => {
+  const { baseUrl } = await startServer(ECHO);
+  const parse = () => {
+    throw new Error("a secret");
+  };
+  const error = await failureOf(connect(baseUrl, { parse }).client.unary({ value: "a" }));
+  expect(error).toMatchObject({ code: Code.Internal });
+  expect(error.message).not.toContain("a secret");
 });
 
 test("a server sends no more than the consumer takes", async () => {
