@@ -1,23 +1,26 @@
 // Measures what a server gives to VerifySession with thousands of calls in flight, beside what it
 // gives with 32, and what else it does meanwhile.
 import { execFile } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
-import { cpus, tmpdir } from "node:os";
-import { join } from "node:path";
+import { cpus } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs, promisify } from "node:util";
-import { createSessionClient, type SessionClient } from "@sessiond/client";
-import { startRedisServer } from "@sessiond/core/testing";
+import {
+  countsOf,
+  type FloodTarget,
+  STORES,
+  startFloodTarget,
+  type Watched,
+  watchFor,
+} from "./flood-target.ts";
 import { moveTo } from "./processes.ts";
 import { median, writeSection } from "./results.ts";
-import { createSession, LOAD_CORE, PROTOCOLS, startSessiond, targetOf } from "./verify-session.ts";
+import { LOAD_CORE, PROTOCOLS } from "./verify-session.ts";
 
 /** What every answer is compared with. */
 const FEW = 32;
 /** As many as a connection takes. */
 const STREAMS = 1_000;
 const WARM_UP_S = 3;
-const PROBE_INTERVAL_MS = 50;
 
 const { values } = parseArgs({
   options: {
@@ -36,29 +39,18 @@ Needs h2load and redis-server.`);
   await main(Number(values.seconds), Number(values.rounds));
 }
 
-interface Target {
-  readonly url: string;
-  readonly headers: readonly string[];
-  readonly body: string;
-  readonly httpUrl: string;
-  readonly client: SessionClient;
-}
-
 /** One run of h2load, and what was seen beside it. */
-interface Run {
+interface Run extends Watched {
   readonly servedPerSecond: number;
   readonly refusedPerSecond: number;
-  readonly mebibytes: number;
-  readonly failedProbes: number;
-  readonly slowestProbeMs: number;
 }
 
 async function main(seconds: number, rounds: number): Promise<void> {
   moveTo(LOAD_CORE, process.pid);
   const rows: string[] = [];
-  for (const store of ["Redis", "SQLite"] as const) {
+  for (const store of STORES) {
     await using stack = new AsyncDisposableStack();
-    const target = await start(store, stack);
+    const target = await startFloodTarget(store, PROTOCOLS.grpc, stack);
     for (const inFlight of [3_000, 8_000, 15_000]) {
       const ratios: number[] = [];
       const many: Run[] = [];
@@ -83,7 +75,7 @@ ${rows.join("\n")}
 - VerifySession over gRPC by h2load, ${STREAMS} calls in flight on each connection. It calls again at
   once after a refusal, as no client should: one that waits as it is told comes back later.
 - Goodput is what is answered with a session. The server has core 0, h2load and Redis have core 1.
-- Beside it, a revocation and \`/readyz\` every ${PROBE_INTERVAL_MS} ms: a probe that fails, or is answered with
+- Beside it, a revocation and \`/readyz\` 20 times a second: a probe that fails, or is answered with
   anything but success, is a failed one. The first ${WARM_UP_S} s do not count.
 `,
   );
@@ -101,24 +93,8 @@ function rowOf(store: string, inFlight: number, ratios: readonly number[], runs:
   return `| ${cells.join(" | ")} |`;
 }
 
-async function start(store: "Redis" | "SQLite", stack: AsyncDisposableStack): Promise<Target> {
-  const dir = mkdtempSync(join(tmpdir(), "sessiond-bench-"));
-  stack.defer(() => rmSync(dir, { recursive: true }));
-  const redis = store === "Redis" ? stack.use(await startRedisServer()) : undefined;
-  if (redis !== undefined) moveTo(LOAD_CORE, redis.pid);
-  const location = redis?.url ?? `sqlite:${join(dir, "sessions.db")}`;
-  const server = await startSessiond(dir, location);
-  stack.defer(() => server.stop());
-  const created = await createSession(server, dir);
-  const { url, headers, body } = targetOf("flood", PROTOCOLS.grpc, server, created, dir);
-  const { accessToken: token } = created;
-  const baseUrl = `http://${server.addresses.get("grpc_address")}`;
-  const client = stack.use(createSessionClient({ baseUrl, token, timeoutMs: 10_000 }));
-  return { url, headers, body, httpUrl: `http://${server.addresses.get("http_address")}`, client };
-}
-
 /** Has h2load call for so long, and looks at the server meanwhile. */
-async function run(target: Target, inFlight: number, seconds: number): Promise<Run> {
+async function run(target: FloodTarget, inFlight: number, seconds: number): Promise<Run> {
   const connections = Math.max(4, Math.ceil(inFlight / STREAMS));
   const shape = ["-c", `${connections}`, "-m", `${Math.ceil(inFlight / connections)}`];
   const load = promisify(execFile)("taskset", [
@@ -128,52 +104,13 @@ async function run(target: Target, inFlight: number, seconds: number): Promise<R
   ]);
   await sleep(WARM_UP_S * 1_000);
   const before = await countsOf(target);
-  const probes: Probe[] = [];
-  while (performance.now() < before.timeMs + seconds * 1_000) {
-    await sleep(PROBE_INTERVAL_MS);
-    probes.push(await probe(target));
-  }
+  const watched = await watchFor(seconds, target);
   const after = await countsOf(target);
   await load;
   const elapsedS = (after.timeMs - before.timeMs) / 1_000;
   return {
     servedPerSecond: (after.served - before.served) / elapsedS,
     refusedPerSecond: (after.refused - before.refused) / elapsedS,
-    mebibytes: after.mebibytes,
-    failedProbes: probes.filter(({ isGood }) => !isGood).length,
-    slowestProbeMs: Math.max(...probes.map(({ ms }) => ms)),
-  };
-}
-
-interface Probe {
-  readonly isGood: boolean;
-  readonly ms: number;
-}
-
-/** What must go on, whatever else happens. */
-async function probe({ client, httpUrl }: Target): Promise<Probe> {
-  const startMs = performance.now();
-  const [revoked, ready] = await Promise.allSettled([
-    client.revokeSession({ sessionId: "0".repeat(64) }),
-    fetch(`${httpUrl}/readyz`),
-  ]);
-  const isReady = ready.status === "fulfilled" && ready.value.ok;
-  const isGood = revoked.status === "fulfilled" && isReady;
-  return { isGood, ms: performance.now() - startMs };
-}
-
-/** What the server has counted so far. */
-async function countsOf({ httpUrl }: Target) {
-  const text = await (await fetch(`${httpUrl}/metrics`)).text();
-  const sum = (pattern: RegExp) =>
-    text
-      .split("\n")
-      .filter((line) => pattern.test(line))
-      .reduce((total, line) => total + Number(line.slice(line.lastIndexOf(" "))), 0);
-  return {
-    timeMs: performance.now(),
-    served: sum(/^grpc_server_handled_total.*"VerifySession".*"OK"/),
-    refused: sum(/^sessiond_shed_total/),
-    mebibytes: sum(/^process_resident_memory_bytes/) / 2 ** 20,
+    ...watched,
   };
 }
