@@ -17,6 +17,9 @@ import { tooMuchAtOnce } from "./too-much.js";
 /** HTTP/2 with prior knowledge starts like this (RFC 9113, 3.4). No HTTP method is PRI. */
 const PREFACE = "PRI";
 
+/** In megabytes. */
+const UNBOUNDED = Number.MAX_SAFE_INTEGER;
+
 type Serve = (request: Http2ServerRequest, response: Http2ServerResponse) => void;
 
 /**
@@ -30,7 +33,12 @@ export class Http2Connections {
 
   constructor(serve: Serve, edge: Edge) {
     this.#edge = edge;
-    this.#server = createServer({ settings: edge.http2Settings });
+    this.#server = createServer({
+      settings: edge.http2Settings,
+      // By default Node resets new streams while a connection holds 10 MB, without a word. The edge has
+      // its own bound, refuses calls with OVERLOADED, and counts them.
+      maxSessionMemory: UNBOUNDED,
+    });
     this.#server.on("session", (session) => edge.takeSession(session));
     const tooManyStreams = errorAnswer(toConnectError(tooMuchAtOnce("streams")));
     const take: Serve = (request, response) => {

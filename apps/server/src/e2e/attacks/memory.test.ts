@@ -9,6 +9,7 @@ import {
   grpcHeaders,
   IS_OVER_TLS,
   IS_SOAK,
+  MAX_OPEN_MS,
   PORTS,
   type PortName,
   startAttackedServer,
@@ -68,6 +69,10 @@ afterAll(() => server[Symbol.asyncDispose]());
 async function refusedForMemory(): Promise<number> {
   const metrics = await scrape(server.urls.httpUrl);
   return metrics.sum("sessiond_shed_total", { reason: "buffered_bytes" }) ?? Number.NaN;
+}
+
+async function buffered(): Promise<number | undefined> {
+  return (await scrape(server.urls.httpUrl)).sum("sessiond_buffered_bytes");
 }
 
 function envelope(message: Buffer, { bytes = message.length, flags = 0 } = {}): Buffer {
@@ -162,16 +167,18 @@ describe.each(PORTS)("the %s port", (port) => {
 
 describe("answers that nobody takes", () => {
   test.each(PORTS)("are few on the %s port", async (port) => {
+    // What came before is neither held nor refused any more.
+    await expect.poll(buffered, { timeout: MAX_OPEN_MS }).toBeLessThan(MEBIBYTE);
     const before = await refusedForMemory();
-    await withstand(server, port, () => {
+    await withstand(server, port, async () => {
       const socket = server.open(port);
       beginHttp2(socket, zeroWindow());
-      // To make one takes longer than to keep it, so a few must do.
-      return repeat(LISTS, (i) => {
-        const stream = STREAMS[i] ?? 1;
+      // To make one takes longer than to keep it, so a few must do, before the first ones are cut.
+      for (const stream of STREAMS.slice(0, LISTS)) {
         socket.write(grpcHeaders(stream, LIST, { headers: bearer(server.token) }));
         socket.write(frame("DATA", { stream, flags: END_STREAM, payload: FULL_PAGE }));
-      });
+        await sleep(50);
+      }
     });
     await expect.poll(refusedForMemory).toBeGreaterThan(before);
   });
@@ -189,6 +196,5 @@ describe("answers that nobody takes", () => {
 });
 
 test("after the attacks, the memory that they held is free again within 15 s", async () => {
-  const buffered = async () => (await scrape(server.urls.httpUrl)).sum("sessiond_buffered_bytes");
   await expect.poll(buffered, { timeout: 15_000 }).toBeLessThan(MEBIBYTE);
 });
