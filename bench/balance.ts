@@ -5,6 +5,7 @@ import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { parseArgs } from "node:util";
 import { median, writeSection } from "./results.ts";
+import { atLeast } from "./verify-session.ts";
 
 const WORKERS = 2;
 const CONNECTIONS = [2, 4, 8, 16, 64];
@@ -21,7 +22,7 @@ if (cluster.isPrimary) {
 
 Opens some connections to two processes, N times (default 200), and writes a section of
 bench/RESULTS.md.`);
-  } else await main(Number(values.trials));
+  } else await main(atLeast(1, "trials", values.trials));
 } else work(process.env["BENCH_WAY"] as Way);
 
 async function main(trials: number): Promise<void> {

@@ -17,14 +17,14 @@ import {
 import { latencyOf } from "./load.ts";
 import { moveTo } from "./processes.ts";
 import { writeSection } from "./results.ts";
-import { LOAD_CORE, PROTOCOLS } from "./verify-session.ts";
+import { atLeast, LOAD_CORE, PROTOCOLS, requireTools } from "./verify-session.ts";
 
 const TIMES = 5;
 const QUOTA = "2000 per 1s";
 /** What the capacity is measured with. */
 const FEW = { connections: 4, streams: 8 };
 const CAPACITY_S = 5;
-/** Enough for five times the calls, each of which waits for half a second. */
+/** So many calls wait that the server has more to do at any moment. */
 const MANY = { connections: 8, streams: 500 };
 const RECOVERY_S = 2;
 /** Connections are opened and code is compiled. */
@@ -43,10 +43,11 @@ Calls VerifySession ${TIMES} times as often as the server can answer, for N seco
 and on SQLite, by a caller without a quota and by one with a quota of ${QUOTA}, and writes a section
 of bench/RESULTS.md. Needs h2load and redis-server.`);
 } else {
-  await main(Number(values.seconds));
+  await main(atLeast(1, "seconds", values.seconds));
 }
 
 async function main(seconds: number): Promise<void> {
+  requireTools();
   moveTo(LOAD_CORE, process.pid);
   const rows: string[] = [];
   for (const store of STORES) {
@@ -66,8 +67,8 @@ ${rows.join("\n")}
 - VerifySession in Connect's protocol over HTTP/2 by h2load: what is possible with ${FEW.connections * FEW.streams} calls in flight, and then
   ${TIMES} times as many a second on ${MANY.connections} connections, each with up to ${MANY.streams} calls in flight. h2load waits where all of them
   are, so that fewer are made than asked for. It repeats no call.
-- The server has core 0, h2load and Redis have core 1. A core that refuses ten thousand calls a second does
-  nothing else, and is asked for more than that: a refusal must wait, too.
+- The server has core 0, h2load and Redis have core 1. One core cannot even refuse as many calls as it is
+  asked for, so a refusal waits, too.
 - Beside it, a revocation and \`/readyz\` 20 times a second: a probe that fails, or is answered with
   anything but success, is a failed one. The first ${WARM_UP_S} s do not count.
 `,

@@ -14,7 +14,7 @@ import {
 } from "./flood-target.ts";
 import { moveTo } from "./processes.ts";
 import { median, writeSection } from "./results.ts";
-import { LOAD_CORE, PROTOCOLS } from "./verify-session.ts";
+import { atLeast, LOAD_CORE, PROTOCOLS, requireTools } from "./verify-session.ts";
 
 /** What every answer is compared with. */
 const FEW = 32;
@@ -36,7 +36,7 @@ Calls VerifySession with 3,000, 8,000 and 15,000 calls in flight, each beside 32
 (default 10), N times (default 3), on Redis and on SQLite, and writes a section of bench/RESULTS.md.
 Needs h2load and redis-server.`);
 } else {
-  await main(Number(values.seconds), Number(values.rounds));
+  await main(atLeast(1, "seconds", values.seconds), atLeast(1, "rounds", values.rounds));
 }
 
 /** One run of h2load, and what was seen beside it. */
@@ -46,6 +46,7 @@ interface Run extends Watched {
 }
 
 async function main(seconds: number, rounds: number): Promise<void> {
+  requireTools();
   moveTo(LOAD_CORE, process.pid);
   const rows: string[] = [];
   for (const store of STORES) {

@@ -14,7 +14,7 @@ import type { SessionData } from "express-session";
 import { createClient } from "redis";
 import { median, writeSection } from "./results.ts";
 import { contentOf } from "./session-content.ts";
-import { mintAccessToken, startSessiond } from "./verify-session.ts";
+import { atLeast, mintAccessToken, startSessiond } from "./verify-session.ts";
 
 const KEYRING = `k:${"A".repeat(43)}=`;
 
@@ -41,7 +41,11 @@ Fills one Redis with N sessions (default 1000) and another with N (default
 1000000), calls each in turn, N rounds (default 50), and writes a section of
 bench/RESULTS.md. Needs redis-server and, for a million sessions, 3 GB of memory.`);
 } else {
-  await main(Number(values.few), Number(values.many), Number(values.rounds));
+  await main(
+    atLeast(1, "few", values.few),
+    atLeast(1, "many", values.many),
+    atLeast(1, "rounds", values.rounds),
+  );
 }
 
 /** The user of session `n` of `count`. All users have the same number of sessions, in turns. */

@@ -10,6 +10,7 @@ import { openSqliteStores } from "@sessiond/core/sqlite";
 import { startRedisServer } from "@sessiond/core/testing";
 import { writeSection } from "./results.ts";
 import { contentOf } from "./session-content.ts";
+import { atLeast } from "./verify-session.ts";
 
 /** Few, so that no call takes longer than the store may. */
 const AT_A_TIME = 20;
@@ -29,7 +30,7 @@ if (values.help) {
 Creates N sessions (default 20000) in a Redis and in an SQLite file, with data of several sizes, and
 writes a section of bench/RESULTS.md. Needs redis-server.`);
 } else {
-  await main(Number(values.sessions));
+  await main(atLeast(1, "sessions", values.sessions));
 }
 
 async function main(count: number): Promise<void> {

@@ -37,7 +37,7 @@ export function fromTimestamp(field: string, { seconds, nanos }: Timestamp): num
   return Number(seconds) * 1000 + Math.ceil(nanos / 1e6);
 }
 
-/** From whole milliseconds. */
+/** From whole milliseconds. As `timestampFromMs` of the library, which looks at each field first. */
 export function toTimestamp(timeMs: number): Timestamp {
   const seconds = Math.floor(timeMs / 1000);
   const nanos = (timeMs - seconds * 1000) * 1e6;

@@ -1,7 +1,7 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
-import { FieldMaskSchema } from "@bufbuild/protobuf/wkt";
+import { durationFromMs, FieldMaskSchema, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import type { Session } from "@sessiond/core";
-import { SessionState } from "@sessiond/proto/sessiond/v1/session";
+import { SessionSchema, SessionState } from "@sessiond/proto/sessiond/v1/session";
 import {
   CreateSessionRequestSchema,
   ListSessionsRequestSchema,
@@ -56,6 +56,18 @@ describe("a session as a message", () => {
       idleTimeout: { seconds: 90n, nanos: 500_000_000 },
       state: SessionState.ACTIVE,
     });
+  });
+
+  test("is what the library would make of its fields", () => {
+    const { $typeName, ...fields } = toSessionMessage(SESSION);
+    expect(toSessionMessage(SESSION)).toStrictEqual(create(SessionSchema, fields));
+    for (const ms of [0, 1, 999, 1_000, 1_700_000_000_001]) {
+      const times = { ...SESSION, createTimeMs: ms, idleTimeoutMs: ms };
+      expect(toSessionMessage(times)).toMatchObject({
+        createTime: timestampFromMs(ms),
+        idleTimeout: durationFromMs(ms),
+      });
+    }
   });
 
   test("tells of a revocation only when it was revoked", () => {

@@ -40,7 +40,7 @@ const EVENT_TYPES = {
   evicted: rpc.SessionEventType.EVICTED,
 } as const satisfies Record<SessionEventType, rpc.SessionEventType>;
 
-/** Makes the message as `create` would, in a tenth of the time: it is on the way of each verify. */
+/** What `create` would make. It is written out, because each verify makes one. */
 export function toSessionMessage(session: Session): pb.Session {
   const { ip, userAgent, device } = session.client;
   const { revokeTimeMs, revokeReason = "" } = session;

@@ -181,7 +181,7 @@ function lengthOf({ length }: readonly number[]): number[] {
   return length < 0x80 ? [length] : [(length & 0x7f) | 0x80, length >> 7];
 }
 
-test("data that is nested a thousand times over is left to the library", () => {
+test("data that is nested deeply is left to the library", () => {
   let data: JsonObject = {};
   for (let depth = 0; depth < 40; depth++) data = { a: [data] };
   const desc = GetSessionResponseSchema;
