@@ -40,11 +40,14 @@ export class Refused {
 export class Admitted {
   readonly #admission: Admission;
   readonly #calls: CallerCalls;
+  /** The calls of its caller. Undefined if that is not known before its token is verified. */
+  readonly knownCalls: CallerCalls | undefined;
   #hasEnded = false;
 
-  constructor(admission: Admission, calls: CallerCalls) {
+  constructor(admission: Admission, calls: CallerCalls, knownCalls: CallerCalls | undefined) {
     this.#admission = admission;
     this.#calls = calls;
+    this.knownCalls = knownCalls;
     admission.open++;
     calls.open++;
   }
@@ -105,7 +108,8 @@ export class Admission implements Disposable {
   enter(path: string, authorization: string): Admitted | Refused | undefined {
     const treatment = TREATMENTS.get(path);
     if (treatment === undefined) return undefined;
-    const calls = this.#callers.ofHeader(authorization);
+    const known = this.#callers.ofHeader(authorization);
+    const calls = known ?? this.#callers.strangers;
     const { share } = treatment;
     if (share !== Number.POSITIVE_INFINITY) {
       const free = Math.max(1, this.#limit.value * share) - this.inFlight;
@@ -117,7 +121,7 @@ export class Admission implements Disposable {
       const waitMs = calls.quota?.take(performance.now()) ?? 0;
       if (waitMs > 0) return this.#refuse(treatment, "caller_quota", waitMs);
     }
-    return treatment.waits ? undefined : new Admitted(this, calls);
+    return treatment.waits ? undefined : new Admitted(this, calls, known);
   }
 
   /** Learns whose `authorization` header this is. */

@@ -1,3 +1,4 @@
+import { createContextKey } from "@connectrpc/connect";
 import type { RateLimitWindow } from "@sessiond/core";
 import type { Caller } from "../auth/caller.js";
 import { CallQuota } from "./call-quota.js";
@@ -8,6 +9,11 @@ const MAX_CALLERS = 10_000;
 const MAX_HEADERS = 10_000;
 /** The end of a token is random: it is a part of the signature. In characters of 6 bits each. */
 const TOLD_APART_LENGTH = 43;
+
+/** What the caller of a call has under way, if its header was known when the call came. */
+export const knownCallsKey = createContextKey<CallerCalls | undefined>(undefined, {
+  description: "the calls of the caller",
+});
 
 /** What one caller has under way. */
 export class CallerCalls {
@@ -32,7 +38,7 @@ export class CallerCalls {
  */
 export class Callers {
   readonly #quota: readonly RateLimitWindow[];
-  readonly #strangers = new CallerCalls(undefined);
+  readonly strangers = new CallerCalls(undefined);
   readonly #byName = new Map<string, CallerCalls>();
   /**
    * By the end of the header. It tells tokens apart as well as a hash, and costs less. Nobody can use
@@ -46,9 +52,9 @@ export class Callers {
     this.#quota = quota;
   }
 
-  /** Whose call has this `authorization` header, by what was learned so far. */
-  ofHeader(authorization: string): CallerCalls {
-    return this.#byHeader.get(authorization.slice(-TOLD_APART_LENGTH)) ?? this.#strangers;
+  /** Whose call has this `authorization` header. Undefined if that was not learned so far. */
+  ofHeader(authorization: string): CallerCalls | undefined {
+    return this.#byHeader.get(authorization.slice(-TOLD_APART_LENGTH));
   }
 
   /** The calls of a caller that was verified. Remembers the header that it came with. */

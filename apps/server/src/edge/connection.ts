@@ -3,6 +3,7 @@ import type { Socket } from "node:net";
 import { jitteredAgeMs, OLD_CONNECTION_GRACE_MS } from "./connection-age.js";
 import type { CutReason } from "./cut-reasons.js";
 import type { EdgeLimits } from "./edge-limits.js";
+import { type Link, LinkedList } from "./linked-list.js";
 import type { Share } from "./shared-pool.js";
 
 /**
@@ -18,7 +19,7 @@ const KNOWN_FACTOR = 10;
 const CLOSING_MS = 1_000;
 
 /** What a sweep looks at on a connection. */
-interface Swept {
+interface Swept extends Link {
   /** Ends what is too slow, and says why. */
   sweep(nowMs: number): CutReason | undefined;
 }
@@ -26,20 +27,20 @@ interface Swept {
 /** What one socket does. Only the edge makes them. */
 export class Connection {
   readonly socket: Socket;
+  readonly limits: EdgeLimits;
   /** Its share of the bytes that unfinished requests and untaken answers hold. */
   readonly memory: Share;
   readonly streamShare: Share;
   /** Its share of the open streams that need no access token: health watches and reflection. */
   readonly openShare: Share;
   /** Its HTTP/2 streams, and its HTTP/1.1 requests that may stall. */
-  readonly streams = new Set<Swept>();
+  readonly streams = new LinkedList<Swept>();
   /** Whether somebody has shown a valid access token on it. */
   isKnown = false;
   /** Whether its client speaks HTTP by now. */
   hasBegun = false;
   /** Whether it is about to be cut. Nothing that still arrives on it is looked at. */
   isCut = false;
-  readonly #limits: EdgeLimits;
   readonly #closeAtMs: number;
   readonly #onKnown: () => void;
   #session: ServerHttp2Session | undefined;
@@ -58,7 +59,7 @@ export class Connection {
     this.memory = shares.memory;
     this.streamShare = shares.streams;
     this.openShare = shares.open;
-    this.#limits = limits;
+    this.limits = limits;
     this.#closeAtMs = performance.now() + jitteredAgeMs(limits.maxConnectionAgeMs);
     this.#onKnown = onKnown;
   }
@@ -73,9 +74,9 @@ export class Connection {
     this.#session = session;
   }
 
-  /** A stream of this connection has opened or closed. */
-  noteStreams(): void {
-    this.#quietSinceMs = performance.now();
+  /** One of its streams has closed. */
+  noteClosed(): void {
+    if (this.streams.isEmpty) this.#quietSinceMs = performance.now();
   }
 
   /** Somebody with a valid access token calls on this connection. */
@@ -83,7 +84,7 @@ export class Connection {
     if (this.isKnown) return;
     this.isKnown = true;
     this.#onKnown();
-    const { maxStreamsPerConnection: maxConcurrentStreams } = this.#limits;
+    const { maxStreamsPerConnection: maxConcurrentStreams } = this.limits;
     this.#liveSession?.settings({ maxConcurrentStreams });
   }
 
@@ -151,7 +152,7 @@ export class Connection {
 
   /** Closes or cuts what is too slow, and says why. */
   sweep(nowMs: number): CutReason | undefined {
-    const { requestTimeoutMs, connectionIdleMs } = this.#limits;
+    const { requestTimeoutMs, connectionIdleMs } = this.limits;
     const quietMs = nowMs - this.#quietSinceMs;
     if (!this.hasBegun) {
       if (quietMs < requestTimeoutMs) return undefined;
@@ -159,12 +160,12 @@ export class Connection {
       return "silent";
     }
     let reason: CutReason | undefined;
-    for (const stream of this.streams) reason = stream.sweep(nowMs) ?? reason;
+    for (const stream of this.streams.toArray()) reason = stream.sweep(nowMs) ?? reason;
     if (this.#session === undefined) return reason;
     if (nowMs >= this.#closeAtMs) this.close();
     if (nowMs >= this.#closeAtMs + OLD_CONNECTION_GRACE_MS) this.destroy();
     const closingMs = nowMs - (this.#closingSinceMs ?? nowMs);
-    if (this.streams.size > 0) return reason;
+    if (!this.streams.isEmpty) return reason;
     if (this.isClosing) {
       if (Math.min(closingMs, quietMs) >= CLOSING_MS) this.destroy();
     } else if (quietMs >= (this.isKnown ? connectionIdleMs : requestTimeoutMs)) {

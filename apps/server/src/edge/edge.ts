@@ -133,15 +133,14 @@ export class Edge implements Disposable {
   takeStream(stream: ServerHttp2Stream): OpenStream | undefined {
     const connection = this.#connectionUnder(stream);
     if (connection?.streamShare.take(1) !== true) return undefined;
-    const open = new OpenStream(stream, connection, this.limits);
+    const open = new OpenStream(stream, connection);
     this.#openStreams.set(stream, open);
     connection.streams.add(open);
-    connection.noteStreams();
-    stream.once("close", () => {
-      connection.streams.delete(open);
-      connection.streamShare.give(1);
-      connection.noteStreams();
+    // Not `once`, which costs more: a stream closes once.
+    stream.on("close", () => {
       open.end();
+      connection.streamShare.give(1);
+      connection.noteClosed();
       this.#countIfReset(stream, connection);
     });
     return open;

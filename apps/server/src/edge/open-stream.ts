@@ -1,7 +1,7 @@
 import { constants, type ServerHttp2Stream } from "node:http2";
 import type { Connection } from "./connection.js";
 import type { CutReason } from "./cut-reasons.js";
-import type { EdgeLimits } from "./edge-limits.js";
+import { Link } from "./linked-list.js";
 import { Loan } from "./shared-pool.js";
 
 /** A request that takes longer to come is stalled. Nearly every one comes at once. */
@@ -9,42 +9,41 @@ export const STALLED_MS = 500;
 /** After its answer, a request may go on for this time. Then the client is told to stop. */
 const AFTER_ANSWER_MS = 1_000;
 
+/** The call on a stream. */
+export interface StreamUser {
+  /** The request takes its time to come. */
+  onStalled(): void;
+  /** The stream has closed. */
+  onClosed(): void;
+}
+
 /** One HTTP/2 stream, and what it holds. Only the edge makes them. */
-export class OpenStream {
+export class OpenStream extends Link {
   readonly connection: Connection;
   /** The bytes of its request, and of its answer until they are taken. */
   readonly memory: Loan;
+  /** Hears what becomes of the stream. */
+  user: StreamUser | undefined;
   readonly #stream: ServerHttp2Stream;
-  readonly #limits: EdgeLimits;
   readonly #openedMs = performance.now();
   #answeredMs: number | undefined;
   #isCut = false;
   #isTimed = false;
   #isStuck = false;
-  #onStalled: (() => void) | undefined;
-  #onClosed: (() => void) | undefined;
+  #isStalled = false;
 
-  constructor(stream: ServerHttp2Stream, connection: Connection, limits: EdgeLimits) {
+  constructor(stream: ServerHttp2Stream, connection: Connection) {
+    super();
     this.#stream = stream;
     this.connection = connection;
     this.memory = new Loan(connection.memory);
-    this.#limits = limits;
-  }
-
-  /** Calls the listener if the request takes its time to come. */
-  whenStalled(listener: () => void): void {
-    this.#onStalled = listener;
-  }
-
-  /** Calls the listener when the stream has closed. One is enough. */
-  whenClosed(listener: () => void): void {
-    this.#onClosed = listener;
   }
 
   /** The stream has closed. */
   end(): void {
+    this.remove();
     this.memory.end();
-    this.#onClosed?.();
+    this.user?.onClosed();
   }
 
   /** Resets a stream that is too slow, and says why. */
@@ -66,11 +65,11 @@ export class OpenStream {
     if (this.#isStuck) return this.#cut(constants.NGHTTP2_CANCEL, "answer_not_taken");
     if (stream.writableLength > 0) this.#timeAnswer();
     const hasRequest = stream.readableEnded || stream.endAfterHeaders;
-    if (!hasRequest && nowMs - this.#openedMs >= STALLED_MS) {
-      this.#onStalled?.();
-      this.#onStalled = undefined;
+    if (!hasRequest && !this.#isStalled && nowMs - this.#openedMs >= STALLED_MS) {
+      this.#isStalled = true;
+      this.user?.onStalled();
     }
-    if (!hasRequest && nowMs - this.#openedMs >= this.#limits.requestTimeoutMs) {
+    if (!hasRequest && nowMs - this.#openedMs >= this.connection.limits.requestTimeoutMs) {
       return this.#cut(constants.NGHTTP2_CANCEL, "slow_request");
     }
     return undefined;
@@ -84,7 +83,7 @@ export class OpenStream {
   #timeAnswer(): void {
     if (this.#isTimed) return;
     this.#isTimed = true;
-    this.#stream.setTimeout(this.#limits.requestTimeoutMs);
+    this.#stream.setTimeout(this.connection.limits.requestTimeoutMs);
     // As a callback of `setTimeout`, it would be called once. The stream may be idle then.
     this.#stream.on("timeout", () => {
       this.#isStuck = this.#stream.writableLength > 0;

@@ -1,5 +1,6 @@
 import type { Interceptor } from "@connectrpc/connect";
 import type { Admission } from "../admission/admission.js";
+import { knownCallsKey } from "../admission/callers.js";
 import { TREATMENTS } from "../admission/priorities.js";
 import { callerKey } from "../auth/caller.js";
 
@@ -15,9 +16,11 @@ const WAITING = new Set(
 export function countWork(admission: Admission): Interceptor {
   return (next) => (request) => {
     const answer = next(request);
-    const caller = request.contextValues.get(callerKey);
+    const { contextValues: values, header } = request;
+    const caller = values.get(callerKey);
     if (caller === undefined) return answer;
-    const calls = admission.learn(request.header.get("authorization") ?? "", caller);
+    const calls =
+      values.get(knownCallsKey) ?? admission.learn(header.get("authorization") ?? "", caller);
     if (!WAITING.has(request.method)) admission.work(calls, answer);
     return answer;
   };

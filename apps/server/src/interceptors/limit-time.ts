@@ -2,6 +2,7 @@ import type { DescMethod } from "@bufbuild/protobuf";
 import { Code, ConnectError, type Interceptor } from "@connectrpc/connect";
 import { SessiondError } from "@sessiond/core";
 import { LockService } from "@sessiond/proto/sessiond/v1/lock_service";
+import { Link, LinkedList } from "../edge/linked-list.js";
 
 /**
  * We promise callers an answer within two seconds even if the store does not answer. The rest is
@@ -19,10 +20,15 @@ const WAITS_ITSELF: DescMethod = LockService.method.acquireLock;
 const TIMEOUT_HEADERS = ["connect-timeout-ms", "grpc-timeout"];
 
 /** A call that waits for its answer. */
-interface Waiting {
+class Waiting extends Link {
   /** On the monotonic clock. */
-  readonly latestMs: number;
+  readonly latestMs = performance.now() + MAX_CALL_MS;
   readonly reject: (error: unknown) => void;
+
+  constructor(reject: (error: unknown) => void) {
+    super();
+    this.reject = reject;
+  }
 }
 
 /**
@@ -36,9 +42,17 @@ export function limitTime(): Interceptor {
     const response = next(request);
     if (request.stream || request.method === WAITS_ITSELF) return response;
     return new Promise((resolve, reject) => {
-      const answered = limit.start(reject);
-      response.then(answered, answered);
-      response.then(resolve, reject);
+      const call = limit.start(reject);
+      response.then(
+        (answer) => {
+          call.remove();
+          resolve(answer);
+        },
+        (error) => {
+          call.remove();
+          reject(error);
+        },
+      );
       // connect-node only aborts the signal at a deadline, and goes on waiting for the handler.
       if (TIMEOUT_HEADERS.some((name) => request.header.has(name))) {
         onDeadline(request.signal, reject);
@@ -49,15 +63,15 @@ export function limitTime(): Interceptor {
 
 /** Rejects late calls. All have the same limit, so the oldest is late first: one timer will do. */
 class TimeLimit {
-  readonly #waiting = new Set<Waiting>();
+  readonly #waiting = new LinkedList<Waiting>();
   #timer: NodeJS.Timeout | undefined;
 
-  /** Starts a call's time. Call the returned function when the call ends. */
-  start(reject: Waiting["reject"]): () => void {
-    const call = { latestMs: performance.now() + MAX_CALL_MS, reject };
+  /** Starts a call's time, which lasts until the call is removed. */
+  start(reject: Waiting["reject"]): Waiting {
+    const call = new Waiting(reject);
     this.#waiting.add(call);
     this.#timer ??= this.#checkIn(MAX_CALL_MS);
-    return () => this.#waiting.delete(call);
+    return call;
   }
 
   /** The timer outlives the calls, so it must not keep the process alive. */
@@ -68,12 +82,12 @@ class TimeLimit {
   #check(): void {
     this.#timer = undefined;
     const nowMs = performance.now();
-    for (const call of this.#waiting) {
+    for (let call = this.#waiting.first; call !== undefined; call = this.#waiting.first) {
       if (call.latestMs > nowMs) {
         this.#timer = this.#checkIn(call.latestMs - nowMs);
         return;
       }
-      this.#waiting.delete(call);
+      call.remove();
       const message = `the session store is unavailable: it took more than ${MAX_CALL_MS} ms`;
       call.reject(new SessiondError("STORE_UNAVAILABLE", message));
     }

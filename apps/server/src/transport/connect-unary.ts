@@ -25,6 +25,7 @@ import {
   ErrorInfoSchema,
   RetryInfoSchema,
 } from "@sessiond/proto/google/rpc/error_details";
+import { knownCallsKey } from "../admission/callers.js";
 import type { PortMetrics } from "../observability/rpc-metrics.js";
 import { checkElements } from "../services/message-elements.js";
 import { requestTextDecoder } from "../services/request-json.js";
@@ -186,10 +187,9 @@ class ConnectCall implements UnaryIncoming, Arrival {
     this.client = client;
     this.response = response;
     this.header = new RequestHeaders(request.headers, NONE_HIDDEN);
-    this.contextValues = createContextValues().set(
-      clientCertificateKey,
-      clientCertificateOf(request),
-    );
+    this.contextValues = createContextValues()
+      .set(clientCertificateKey, clientCertificateOf(request))
+      .set(knownCallsKey, client.admitted?.knownCalls);
     this.#request = request;
     this.#serializations = serializations;
     this.#isBinary = request.headers["content-type"] === contentTypeUnaryProto;

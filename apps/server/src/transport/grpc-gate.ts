@@ -3,12 +3,13 @@ import type { DescMethod } from "@bufbuild/protobuf";
 import { type ConnectError, type ContextValues, createContextValues } from "@connectrpc/connect";
 import { invalidArgument } from "@sessiond/core";
 import type { Logger } from "pino";
+import type { Admitted } from "../admission/admission.js";
+import { knownCallsKey } from "../admission/callers.js";
 import { TREATMENTS } from "../admission/priorities.js";
 import type { AccessTokenVerifier } from "../auth/access-token.js";
 import { callerKey } from "../auth/caller.js";
 import type { Edge } from "../edge/edge.js";
-import type { OpenStream } from "../edge/open-stream.js";
-import { Slot } from "../edge/slot.js";
+import type { OpenStream, StreamUser } from "../edge/open-stream.js";
 import { admit } from "../interceptors/admit.js";
 import { logRefusal } from "../interceptors/log-calls.js";
 import type { Audit } from "../observability/audit.js";
@@ -39,17 +40,56 @@ interface GrpcGateOptions {
 }
 
 /** A call whose headers have come. */
-interface Arrival {
+class Arrival implements StreamUser {
   readonly stream: ServerHttp2Stream;
   /** Undefined for what needs no access token, and for what is not there. */
   readonly method: DescMethod | undefined;
-  readonly header: Pick<Headers, "get">;
-  readonly startMs: number;
-  readonly values: ContextValues;
+  readonly startMs = performance.now();
+  readonly values: ContextValues = createContextValues();
   /** Whether the interceptors have it. Then they log and count it. */
-  isServed: boolean;
+  isServed = false;
   /** Whether it has failed before, and is logged and counted. */
-  isNoted: boolean;
+  isNoted = false;
+  /** Notes a call that has left before its request is whole. */
+  onLeft: ((arrival: Arrival) => void) | undefined;
+  readonly #headers: IncomingHttpHeaders;
+  #admitted: Admitted | undefined;
+
+  constructor(
+    stream: ServerHttp2Stream,
+    headers: IncomingHttpHeaders,
+    method: DescMethod | undefined,
+  ) {
+    this.stream = stream;
+    this.method = method;
+    this.#headers = headers;
+    const socket = stream.session?.socket;
+    if (socket) this.values.set(clientCertificateKey, clientCertificateOf({ socket }));
+  }
+
+  /** As that of `Headers`, which costs more to make. */
+  get header(): Pick<Headers, "get"> {
+    return { get: (name) => this.#headers[name]?.toString() ?? null };
+  }
+
+  hold(admitted: Admitted): void {
+    this.#admitted = admitted;
+    this.values.set(knownCallsKey, admitted.knownCalls);
+  }
+
+  /** The call has its answer. Its client may go on with the request. */
+  end(): void {
+    this.#admitted?.end();
+  }
+
+  onStalled(): void {
+    this.end();
+  }
+
+  onClosed(): void {
+    this.end();
+    if (!this.isServed && !this.isNoted) this.onLeft?.(this);
+  }
 }
 
 /**
@@ -59,7 +99,6 @@ interface Arrival {
  */
 export class GrpcGate {
   readonly #options: GrpcGateOptions;
-  readonly #arrivals = new Slot<ServerHttp2Stream, Arrival>();
   #admitting = 0;
 
   constructor(options: GrpcGateOptions) {
@@ -77,15 +116,16 @@ export class GrpcGate {
     const { ":path": path = "", ":method": verb, authorization = "" } = headers;
     // Health and reflection need no access token.
     const method = TREATMENTS.get(path)?.method;
-    const arrival = this.#arrive(stream, headers, method);
+    const arrival = new Arrival(stream, headers, method);
     const open = edge.takeStream(stream);
+    if (open) open.user = arrival;
     if (open === undefined) this.#refuse(arrival, tooMuchAtOnce("streams"));
     else if (verb !== "POST") this.#refuseVerb(arrival, open);
     else if (hasBadTimeout(headers)) this.#refuse(arrival, BAD_TIMEOUT);
     else if (method === undefined) {
       edge.countUnauthenticated(open.connection);
       serve();
-    } else if (!refusedCalls?.takeOver(stream, open, path, authorization)) {
+    } else if (!refusedCalls?.takeOver(arrival, stream, path, authorization)) {
       this.#identify(arrival, method, open, serve);
     }
   };
@@ -97,32 +137,22 @@ export class GrpcGate {
 
   /** The interceptors take a call that was let in. Returns its context values. */
   beginServing(stream: ServerHttp2Stream): ContextValues | undefined {
-    const arrival = this.#arrivals.get(stream);
+    const arrival = this.#arrivalOf(stream);
     if (arrival) arrival.isServed = true;
     return arrival?.values;
   }
 
   /** Logs, traces and counts a call that has failed after it was let in, as far as nobody else does. */
   noteFailure(stream: ServerHttp2Stream, error: ConnectError): void {
-    const arrival = this.#arrivals.get(stream);
+    const arrival = this.#arrivalOf(stream);
     const isOurs = arrival !== undefined && !arrival.isServed && !arrival.isNoted;
     if (isOurs) this.#note(arrival, error);
     else this.#options.metrics.refused(error.cause);
   }
 
-  #arrive(
-    stream: ServerHttp2Stream,
-    headers: IncomingHttpHeaders,
-    method: DescMethod | undefined,
-  ): Arrival {
-    const header = { get: (name: string) => headers[name]?.toString() ?? null };
-    const values = createContextValues();
-    const socket = stream.session?.socket;
-    if (socket) values.set(clientCertificateKey, clientCertificateOf({ socket }));
-    const startMs = performance.now();
-    const arrival = { stream, method, header, startMs, values, isServed: false, isNoted: false };
-    this.#arrivals.set(stream, arrival);
-    return arrival;
+  #arrivalOf(stream: ServerHttp2Stream): Arrival | undefined {
+    const user = this.#options.edge.streamOf(stream)?.user;
+    return user instanceof Arrival ? user : undefined;
   }
 
   /** Serves the call if it has an access token that permits it. */
@@ -131,7 +161,7 @@ export class GrpcGate {
       if (arrival.stream.destroyed) return this.#note(arrival, CLIENT_GONE);
       open.connection.welcome();
       // Nobody else notes a call whose client leaves before its request is whole.
-      open.whenClosed(() => this.#noteLeaving(arrival));
+      arrival.onLeft = this.#noteLeaving;
       serve();
     };
     const refuse = (error: unknown) => this.#refuse(arrival, error);
@@ -164,7 +194,10 @@ export class GrpcGate {
     const { stream, values } = arrival;
     const error = toConnectError(reason);
     this.#note(arrival, error);
-    const send = () => refuseStream(stream, trailersOnly(error));
+    const send = () => {
+      arrival.end();
+      refuseStream(stream, trailersOnly(error));
+    };
     if (refusedCalls === undefined || values.get(callerKey)) send();
     else stream.once("close", refusedCalls.pace(send));
   }
@@ -175,9 +208,7 @@ export class GrpcGate {
     this.#options.edge.countUnauthenticated(connection);
   }
 
-  #noteLeaving(arrival: Arrival): void {
-    if (!arrival.isServed && !arrival.isNoted) this.#note(arrival, CLIENT_GONE);
-  }
+  readonly #noteLeaving = (arrival: Arrival): void => this.#note(arrival, CLIENT_GONE);
 
   #note(arrival: Arrival, error: ConnectError): void {
     const { method, header, startMs, values } = arrival;

@@ -1,8 +1,10 @@
 import { IncomingMessage, ServerResponse } from "node:http";
 import { createContextKey } from "@connectrpc/connect";
+import type { Admitted } from "../admission/admission.js";
 import type { Connection } from "../edge/connection.js";
 import type { Edge } from "../edge/edge.js";
-import { type OpenStream, STALLED_MS } from "../edge/open-stream.js";
+import { Link } from "../edge/linked-list.js";
+import { type OpenStream, STALLED_MS, type StreamUser } from "../edge/open-stream.js";
 import { Loan } from "../edge/shared-pool.js";
 import type { Request, Response } from "./http-messages.js";
 
@@ -12,30 +14,31 @@ export const httpClientKey = createContextKey<HttpClient | undefined>(undefined,
 });
 
 /** The client of one request, as far as the edge knows it. */
-export class HttpClient {
+export class HttpClient extends Link implements StreamUser {
   /** The bytes of the request, and of its answer until the client has taken them. */
   readonly memory: Loan;
+  /** Its place among the calls under way. Undefined if it needs none. */
+  admitted: Admitted | undefined;
   readonly #edge: Edge;
   readonly #connection: Connection;
   readonly #request: Request;
   readonly #response: Response;
   readonly #openedMs = performance.now();
-  #onStalled: (() => void) | undefined;
 
   /** Undefined if the connection has closed meanwhile, or takes no more calls. */
   static of(edge: Edge, request: Request, response: Response): HttpClient | undefined {
     if (!(request instanceof IncomingMessage)) {
       const open = edge.streamOf(request.stream);
-      return open && new HttpClient(edge, open, request, response);
+      if (open === undefined) return undefined;
+      const client = new HttpClient(edge, open, request, response);
+      open.user = client;
+      return client;
     }
     const connection = edge.connectionOf(request.socket);
     if (connection === undefined || connection.isClosing) return undefined;
     const memory = new Loan(connection.memory);
     const client = new HttpClient(edge, { connection, memory }, request, response);
-    response.once("close", () => {
-      memory.end();
-      connection.streams.delete(client);
-    });
+    response.on("close", () => client.onClosed());
     return client;
   }
 
@@ -45,6 +48,7 @@ export class HttpClient {
     request: Request,
     response: Response,
   ) {
+    super();
     this.memory = memory;
     this.#edge = edge;
     this.#connection = connection;
@@ -57,19 +61,28 @@ export class HttpClient {
     return this.#connection.isOld;
   }
 
-  /** Calls the listener if the request takes its time to come. */
-  whenStalled(listener: () => void): void {
-    if (!(this.#request instanceof IncomingMessage)) {
-      this.#edge.streamOf(this.#request.stream)?.whenStalled(listener);
-      return;
-    }
-    this.#onStalled = listener;
-    this.#connection.streams.add(this);
+  /** The request has its place among the calls under way, and keeps it until the call ends. */
+  hold(admitted: Admitted): void {
+    this.admitted = admitted;
+    // An HTTP/2 client may go on with a request that has its answer. The edge watches over its stream.
+    if (!(this.#request instanceof IncomingMessage))
+      this.#response.on("finish", () => admitted.end());
+    else this.#connection.streams.add(this);
+  }
+
+  onStalled(): void {
+    this.admitted?.end();
+  }
+
+  onClosed(): void {
+    this.remove();
+    this.memory.end();
+    this.admitted?.end();
   }
 
   /** Only for the edge, which asks requests of HTTP/1.1. */
   sweep(nowMs: number): undefined {
-    if (!this.#request.complete && nowMs - this.#openedMs >= STALLED_MS) this.#onStalled?.();
+    if (!this.#request.complete && nowMs - this.#openedMs >= STALLED_MS) this.onStalled();
   }
 
   /** The request has a valid access token. */

@@ -4,6 +4,7 @@ import type { AddressInfo, Socket } from "node:net";
 import { rememberPeerCertificate } from "@sessiond/connect-grpc-js";
 import type { Edge } from "../edge/edge.js";
 import type { EdgeLimits } from "../edge/edge-limits.js";
+import { Link, LinkedList } from "../edge/linked-list.js";
 import type { Exposer } from "../observability/metric-reports.js";
 import type { Console } from "./console.js";
 import { createCors } from "./cors.js";
@@ -34,6 +35,18 @@ interface HttpServerOptions extends RpcOptions, PortOptions {
   readonly exposition?: Exposer | undefined;
 }
 
+/** A request that is not answered yet. */
+class Exchange extends Link {
+  readonly request: Request;
+  readonly response: Response;
+
+  constructor(request: Request, response: Response) {
+    super();
+    this.request = request;
+    this.response = response;
+  }
+}
+
 /**
  * Starts serving Connect, gRPC-Web, JSON and health over HTTP/1.1 and HTTP/2, and gRPC over HTTP/2
  * for clients that can reach only this port. Rejects if it cannot listen on the address.
@@ -48,10 +61,11 @@ export async function startHttpServer(options: HttpServerOptions): Promise<Port>
   const rpcOverHttp1 = createRpcHandler(options, { hasGrpc: false, refuse: refuseAndCount });
   const rpcOverHttp2 = createRpcHandler(options, { hasGrpc: true, refuse: refuseAndCount });
   const cors = createCors(options.corsOrigins, refuseAndCount);
-  const underWay = new Map<Response, Request>();
+  const underWay = new LinkedList<Exchange>();
   const serve = (request: Request, response: Response) => {
-    underWay.set(response, request);
-    response.once("close", () => underWay.delete(response));
+    const exchange = new Exchange(request, response);
+    underWay.add(exchange);
+    response.on("close", () => exchange.remove());
     const client = HttpClient.of(edge, request, response);
     // It has closed, or made too many calls without an access token, and this one came behind them.
     if (client === undefined) return void request.socket.destroy();
@@ -78,7 +92,9 @@ export async function startHttpServer(options: HttpServerOptions): Promise<Port>
   server.on("checkExpectation", serve);
   server.on("clientError", (error: NodeJS.ErrnoException, socket: Socket) => {
     // What we write now must not get into the middle of a response.
-    const hasBegun = [...underWay.keys()].some((to) => to.socket === socket && to.headersSent);
+    const hasBegun = underWay
+      .toArray()
+      .some(({ response }) => response.socket === socket && response.headersSent);
     if (socket.writable && !hasBegun) {
       const refusal = unreadable(error, edge.limits);
       socket.write(rawResponse(refusal));
@@ -121,9 +137,9 @@ function optionsOf({ requestTimeoutMs, maxHeaderBytes }: EdgeLimits): ServerOpti
 }
 
 /** Whether a silent connection has a call that is not answered yet. It may wait for a lock. */
-function isWaiting(socket: Socket, underWay: ReadonlyMap<Response, Request>): boolean {
+function isWaiting(socket: Socket, underWay: LinkedList<Exchange>): boolean {
   if (socket.writableLength > 0) return false;
-  return [...underWay.keys()].some((response) => response.socket === socket);
+  return underWay.toArray().some(({ response }) => response.socket === socket);
 }
 
 async function stop(
@@ -131,14 +147,14 @@ async function stop(
   port: {
     readonly edge: Edge;
     readonly http2: Http2Connections;
-    readonly underWay: ReadonlyMap<Response, Request>;
+    readonly underWay: LinkedList<Exchange>;
   },
   graceMs: number,
 ): Promise<void> {
   const { edge, http2, underWay } = port;
   edge.cutSilent();
   http2.close();
-  for (const response of underWay.keys()) {
+  for (const { response } of underWay.toArray()) {
     if (!(response instanceof ServerResponse)) continue;
     // Clients would keep their connections open, and the server would wait.
     response.shouldKeepAlive = false;
@@ -151,7 +167,7 @@ async function stop(
   });
   // A response that has begun is complete soon, except for what its client does not read.
   const isWorking = () =>
-    [...underWay].some(([response, request]) => !response.headersSent && isWhole(request));
+    underWay.toArray().some(({ response, request }) => !response.headersSent && isWhole(request));
   await drain(closed, isWorking, graceMs);
   http2.destroy();
   server.closeAllConnections();

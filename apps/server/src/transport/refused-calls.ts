@@ -1,13 +1,10 @@
-import type { EventEmitter } from "node:events";
 import type { ServerHttp2Stream } from "node:http2";
 import { overloaded } from "@sessiond/core";
 import type { Logger } from "pino";
 import { type Admission, type Admitted, Refused } from "../admission/admission.js";
-import type { OpenStream } from "../edge/open-stream.js";
 import type { PortMetrics } from "../observability/rpc-metrics.js";
 import { toConnectError } from "../services/rpc-error.js";
 import { type ErrorAnswer, errorAnswer, writeAnswer } from "./error-answer.js";
-import type { HttpClient } from "./http-client.js";
 import type { Request, Response } from "./http-messages.js";
 import { refuseStream } from "./trailers-only.js";
 
@@ -19,6 +16,12 @@ const MESSAGES: Readonly<Record<Refused["why"], string>> = {
 /** Delays differ by this much at least, so that there are about fifty answers of each kind. */
 const DELAY_STEP = 1.1;
 const LOG_INTERVAL_MS = 1_000;
+
+/** Who calls. */
+interface Caller {
+  /** Keeps a call's place until the call ends, or until its request stalls: nobody works on half of one. */
+  hold(admitted: Admitted): void;
+}
 
 /**
  * Answers the calls of one port that are not admitted, in their protocol and before anything of them
@@ -44,8 +47,8 @@ export class RefusedCalls {
 
   /** Answers a call on the gRPC port that may not be served. Answers whether it has. */
   takeOver(
+    caller: Caller,
     stream: ServerHttp2Stream,
-    open: OpenStream,
     path: string,
     authorization: string,
   ): boolean {
@@ -55,12 +58,12 @@ export class RefusedCalls {
       stream.once("close", takeBack);
       return true;
     }
-    if (entry !== undefined) this.#endWith(stream, entry, open);
+    if (entry !== undefined) caller.hold(entry);
     return false;
   }
 
   /** The same on the HTTP port, for all protocols that it speaks. */
-  takeOverHttp(client: HttpClient, request: Request, response: Response, path: string): boolean {
+  takeOverHttp(caller: Caller, request: Request, response: Response, path: string): boolean {
     const entry = this.#admission.enter(path, request.headers.authorization ?? "");
     if (entry instanceof Refused) {
       const takeBack = this.#send(entry, (answer) => {
@@ -69,19 +72,8 @@ export class RefusedCalls {
       response.once("close", takeBack);
       return true;
     }
-    if (entry !== undefined) this.#endWith(response, entry, client);
+    if (entry !== undefined) caller.hold(entry);
     return false;
-  }
-
-  /**
-   * Gives a call's place back when the call ends. Also if its request does not come: nobody works on
-   * half a request, and once it is whole, its handler counts.
-   */
-  #endWith(emitter: EventEmitter, entry: Admitted, open: Pick<OpenStream, "whenStalled">): void {
-    const end = () => entry.end();
-    // The client may go on with a request that has its answer.
-    emitter.once("finish", end).once("close", end);
-    open.whenStalled(end);
   }
 
   /** Sends the refusal of a stranger's call, now or in its turn. Answers a function that takes it back. */
