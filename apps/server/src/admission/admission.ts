@@ -1,3 +1,4 @@
+import { createContextKey } from "@connectrpc/connect";
 import type { RateLimitWindow, SHED_DETAILS } from "@sessiond/core";
 import type { Caller } from "../auth/caller.js";
 import { AdaptiveLimit } from "./adaptive-limit.js";
@@ -36,7 +37,12 @@ export class Refused {
   }
 }
 
-/** A call that is served. */
+/** The place of a call. Undefined if it needs none. */
+export const admittedKey = createContextKey<Admitted | undefined>(undefined, {
+  description: "the call's place among those under way",
+});
+
+/** The place of a call that is served, until its handler counts. */
 export class Admitted {
   readonly #admission: Admission;
   readonly #calls: CallerCalls;
@@ -52,7 +58,7 @@ export class Admitted {
     calls.open++;
   }
 
-  /** The call has its answer, was given up, or does not come. Idempotent. */
+  /** The call has a handler or an answer, was given up, or does not come. Idempotent. */
   end(): void {
     if (this.#hasEnded) return;
     this.#hasEnded = true;
@@ -73,7 +79,7 @@ export class Admission implements Disposable {
   readonly #sampling: Disposable;
   /** Sends the refusals of both ports. */
   readonly pace = new RefusalPace();
-  /** Requests that are not answered yet. Only `Admitted` changes it. */
+  /** Requests that no handler has yet. Only `Admitted` changes it. */
   open = 0;
   #working = 0;
 
@@ -93,7 +99,7 @@ export class Admission implements Disposable {
 
   /** How many calls are under way. */
   get inFlight(): number {
-    return Math.max(this.open, this.#working);
+    return this.open + this.#working;
   }
 
   /** How many calls may be under way now. */

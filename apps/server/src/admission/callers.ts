@@ -1,4 +1,3 @@
-import { createContextKey } from "@connectrpc/connect";
 import type { RateLimitWindow } from "@sessiond/core";
 import type { Caller } from "../auth/caller.js";
 import { CallQuota } from "./call-quota.js";
@@ -10,15 +9,10 @@ const MAX_HEADERS = 10_000;
 /** The end of a token is random: it is a part of the signature. In characters of 6 bits each. */
 const TOLD_APART_LENGTH = 43;
 
-/** What the caller of a call has under way, if its header was known when the call came. */
-export const knownCallsKey = createContextKey<CallerCalls | undefined>(undefined, {
-  description: "the calls of the caller",
-});
-
 /** What one caller has under way. */
 export class CallerCalls {
   readonly quota: CallQuota | undefined;
-  /** Requests that are not answered yet. */
+  /** Requests that no handler has yet. */
   open = 0;
   /** Handlers that have not settled yet, also for requests that were given up. */
   working = 0;
@@ -28,7 +22,7 @@ export class CallerCalls {
   }
 
   get inFlight(): number {
-    return Math.max(this.open, this.working);
+    return this.open + this.working;
   }
 }
 

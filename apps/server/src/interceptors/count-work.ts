@@ -1,6 +1,5 @@
 import type { Interceptor } from "@connectrpc/connect";
-import type { Admission } from "../admission/admission.js";
-import { knownCallsKey } from "../admission/callers.js";
+import { type Admission, admittedKey } from "../admission/admission.js";
 import { TREATMENTS } from "../admission/priorities.js";
 import { callerKey } from "../auth/caller.js";
 
@@ -11,7 +10,7 @@ const WAITING = new Set(
 
 /**
  * Counts what handlers are busy with, also for callers that have gone: who opens calls and gives
- * them up has as much under way as the handlers still work on.
+ * them up has as much under way as the handlers still work on. Takes over from the call's place.
  */
 export function countWork(admission: Admission): Interceptor {
   return (next) => (request) => {
@@ -19,9 +18,11 @@ export function countWork(admission: Admission): Interceptor {
     const { contextValues: values, header } = request;
     const caller = values.get(callerKey);
     if (caller === undefined) return answer;
+    const admitted = values.get(admittedKey);
     const calls =
-      values.get(knownCallsKey) ?? admission.learn(header.get("authorization") ?? "", caller);
+      admitted?.knownCalls ?? admission.learn(header.get("authorization") ?? "", caller);
     if (!WAITING.has(request.method)) admission.work(calls, answer);
+    admitted?.end();
     return answer;
   };
 }

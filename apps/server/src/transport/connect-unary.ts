@@ -25,7 +25,7 @@ import {
   ErrorInfoSchema,
   RetryInfoSchema,
 } from "@sessiond/proto/google/rpc/error_details";
-import { knownCallsKey } from "../admission/callers.js";
+import { admittedKey } from "../admission/admission.js";
 import type { PortMetrics } from "../observability/rpc-metrics.js";
 import { checkElements } from "../services/message-elements.js";
 import { requestTextDecoder } from "../services/request-json.js";
@@ -189,7 +189,7 @@ class ConnectCall implements UnaryIncoming, Arrival {
     this.header = new RequestHeaders(request.headers, NONE_HIDDEN);
     this.contextValues = createContextValues()
       .set(clientCertificateKey, clientCertificateOf(request))
-      .set(knownCallsKey, client.admitted?.knownCalls);
+      .set(admittedKey, client.admitted);
     this.#request = request;
     this.#serializations = serializations;
     this.#isBinary = request.headers["content-type"] === contentTypeUnaryProto;

@@ -3,8 +3,7 @@ import type { DescMethod } from "@bufbuild/protobuf";
 import { type ConnectError, type ContextValues, createContextValues } from "@connectrpc/connect";
 import { invalidArgument } from "@sessiond/core";
 import type { Logger } from "pino";
-import type { Admitted } from "../admission/admission.js";
-import { knownCallsKey } from "../admission/callers.js";
+import { type Admitted, admittedKey } from "../admission/admission.js";
 import { TREATMENTS } from "../admission/priorities.js";
 import type { AccessTokenVerifier } from "../auth/access-token.js";
 import { callerKey } from "../auth/caller.js";
@@ -74,7 +73,7 @@ class Arrival implements StreamUser {
 
   hold(admitted: Admitted): void {
     this.#admitted = admitted;
-    this.values.set(knownCallsKey, admitted.knownCalls);
+    this.values.set(admittedKey, admitted);
   }
 
   /** The call has its answer. Its client may go on with the request. */

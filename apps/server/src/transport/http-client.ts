@@ -61,13 +61,11 @@ export class HttpClient extends Link implements StreamUser {
     return this.#connection.isOld;
   }
 
-  /** The request has its place among the calls under way, and keeps it until the call ends. */
+  /** The request keeps its place among the calls under way until a handler has it. */
   hold(admitted: Admitted): void {
     this.admitted = admitted;
-    // An HTTP/2 client may go on with a request that has its answer. The edge watches over its stream.
-    if (!(this.#request instanceof IncomingMessage))
-      this.#response.on("finish", () => admitted.end());
-    else this.#connection.streams.add(this);
+    // The edge watches over the streams of HTTP/2 itself.
+    if (this.#request instanceof IncomingMessage) this.#connection.streams.add(this);
   }
 
   onStalled(): void {

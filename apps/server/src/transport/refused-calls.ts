@@ -19,7 +19,7 @@ const LOG_INTERVAL_MS = 1_000;
 
 /** Who calls. */
 interface Caller {
-  /** Keeps a call's place until the call ends, or until its request stalls: nobody works on half of one. */
+  /** Keeps the call's place until a handler has it. Gives it back if the request stalls or ends before. */
   hold(admitted: Admitted): void;
 }
 

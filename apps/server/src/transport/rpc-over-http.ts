@@ -14,7 +14,7 @@ import {
 } from "@connectrpc/connect-node";
 import { ENVELOPE_BYTES, joinAuthorization, limitGrpcTimeout } from "@sessiond/connect-grpc-js";
 import type { Logger } from "pino";
-import { knownCallsKey } from "../admission/callers.js";
+import { admittedKey } from "../admission/admission.js";
 import type { PortMetrics } from "../observability/rpc-metrics.js";
 import { checkElements } from "../services/message-elements.js";
 import { clientCertificateKey, clientCertificateOf } from "../tls/client-certificate.js";
@@ -158,7 +158,7 @@ function readWhole(
     .set(requestBodyKey, body)
     .set(httpClientKey, client)
     .set(clientCertificateKey, clientCertificateOf(request))
-    .set(knownCallsKey, client.admitted?.knownCalls);
+    .set(admittedKey, client.admitted);
 }
 
 /** JSON is looked at once it is unpacked, and a packed binary body not at all. */
