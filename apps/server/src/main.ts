@@ -1,13 +1,8 @@
 #!/usr/bin/env node
-import { setFlagsFromString } from "node:v8";
 import { EXIT_FAILURE } from "./cli/command/exit-codes.js";
 
 // Node would open its inspector, through which anybody on the machine could read every session.
 process.on("SIGUSR1", () => {});
-
-// V8 would move some parts of calls to the old generation, where they keep the rest of their calls alive
-// (docs/adr/0028-calls-leave-young-garbage.md).
-setFlagsFromString("--no-allocation-site-pretenuring");
 
 /** The same as `engines` in package.json. */
 const OLDEST_NODE = 24;

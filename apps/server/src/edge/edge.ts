@@ -136,8 +136,7 @@ export class Edge implements Disposable {
     const open = new OpenStream(stream, connection);
     this.#openStreams.set(stream, open);
     connection.streams.add(open);
-    // Not `once`, which costs more: a stream closes once.
-    stream.on("close", () => {
+    stream.once("close", () => {
       open.end();
       connection.streamShare.give(1);
       connection.noteClosed();

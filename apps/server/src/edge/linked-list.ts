@@ -29,7 +29,7 @@ export class Link {
 
 /**
  * What comes and goes, the oldest first. A Set does the same, but keeps calls alive long after they have
- * ended (docs/adr/0028-calls-leave-young-garbage.md).
+ * ended (docs/adr/0028-lists-of-what-is-under-way.md).
  */
 export class LinkedList<T extends Link> {
   readonly #end = new Link();

@@ -38,7 +38,7 @@ export class HttpClient extends Link implements StreamUser {
     if (connection === undefined || connection.isClosing) return undefined;
     const memory = new Loan(connection.memory);
     const client = new HttpClient(edge, { connection, memory }, request, response);
-    response.on("close", () => client.onClosed());
+    response.once("close", () => client.onClosed());
     return client;
   }
 

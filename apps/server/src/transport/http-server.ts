@@ -65,7 +65,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<Port>
   const serve = (request: Request, response: Response) => {
     const exchange = new Exchange(request, response);
     underWay.add(exchange);
-    response.on("close", () => exchange.remove());
+    response.once("close", () => exchange.remove());
     const client = HttpClient.of(edge, request, response);
     // It has closed, or made too many calls without an access token, and this one came behind them.
     if (client === undefined) return void request.socket.destroy();
